@@ -1,0 +1,111 @@
+//! Keys and signatures: ed25519, with every kind of message in a domain of its own.
+
+use crate::ids::{hex_or_bytes, to_hex};
+use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What a signature is about. A signature made in one domain means nothing in another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Domain {
+    /// A [`Receipt`](crate::receipt::Receipt).
+    Receipt,
+}
+
+impl Domain {
+    fn prefix(self) -> &'static [u8] {
+        match self {
+            Self::Receipt => b"taskmesh/receipt/1\0",
+        }
+    }
+}
+
+/// A device's or user's public key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PublicKey(#[serde(with = "hex_or_bytes")] pub [u8; 32]);
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&to_hex(&self.0))
+    }
+}
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({})", to_hex(&self.0[..5]))
+    }
+}
+
+/// A signature over a message in a [`Domain`].
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature(#[serde(with = "hex_or_bytes")] pub [u8; 64]);
+
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Signature({}…)", to_hex(&self.0[..5]))
+    }
+}
+
+/// The signature was not made by that key over that message in that domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("verify the signature: it does not belong to this key and content")]
+pub struct BadSignature;
+
+/// A key that signs. Never printed.
+pub struct SecretKey(SigningKey);
+
+impl SecretKey {
+    /// The key grown from 32 random bytes, which are the secret.
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(seed))
+    }
+
+    /// The key that others know this one by.
+    pub fn public(&self) -> PublicKey {
+        PublicKey(self.0.verifying_key().to_bytes())
+    }
+
+    /// Signs `message` in `domain`.
+    pub fn sign(&self, domain: Domain, message: &[u8]) -> Signature {
+        Signature(self.0.sign(&[domain.prefix(), message].concat()).to_bytes())
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretKey(of {:?})", self.public())
+    }
+}
+
+impl PublicKey {
+    /// Checks a signature strictly: weak keys and malleable signatures are refused.
+    pub fn verify(&self, domain: Domain, message: &[u8], signature: &Signature) -> Result<(), BadSignature> {
+        let key = VerifyingKey::from_bytes(&self.0).map_err(|_| BadSignature)?;
+        let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
+        key.verify_strict(&[domain.prefix(), message].concat(), &signature).map_err(|_| BadSignature)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_belongs_to_key_domain_and_message() {
+        let key = SecretKey::from_seed(&[7; 32]);
+        let signature = key.sign(Domain::Receipt, b"message");
+        assert_eq!(key.public().verify(Domain::Receipt, b"message", &signature), Ok(()));
+        assert_eq!(key.public().verify(Domain::Receipt, b"massage", &signature), Err(BadSignature));
+        let other = SecretKey::from_seed(&[8; 32]).public();
+        assert_eq!(other.verify(Domain::Receipt, b"message", &signature), Err(BadSignature));
+        // The same bytes signed without the domain's prefix are no receipt.
+        let bare = Signature(SigningKey::from_bytes(&[7; 32]).sign(b"message").to_bytes());
+        assert_eq!(key.public().verify(Domain::Receipt, b"message", &bare), Err(BadSignature));
+    }
+
+    #[test]
+    fn weak_keys_verify_nothing() {
+        let mut identity = [0; 32];
+        identity[0] = 1;
+        assert_eq!(PublicKey(identity).verify(Domain::Receipt, b"", &Signature([0; 64])), Err(BadSignature));
+    }
+}

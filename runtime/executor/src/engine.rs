@@ -1,0 +1,101 @@
+//! Which wasm runs, and what it costs? The two engines and the profile that names them.
+
+use mesh_protocol::profile::EngineProfile;
+use wasmtime::{Config, Engine, OperatorCost, Strategy};
+
+/// Bytes of stack a guest may use.
+pub(crate) const WASM_STACK: usize = 512 << 10;
+/// Bytes of the whole stack, guest and host calls together. Overflow of the host's part would abort, so it gets three
+/// times the guest's.
+const ASYNC_STACK: usize = 2 << 20;
+/// Table elements over all tables of a task.
+pub(crate) const TABLE_ELEMENTS: usize = 100_000;
+/// Open files, folders, streams and other handles of a task.
+pub(crate) const HANDLES: usize = 1024;
+/// Bytes a component may hand to one host call.
+pub(crate) const HOSTCALL_BYTES: usize = 8 << 20;
+/// Most random bytes in one call.
+pub(crate) const RANDOM_BYTES: u64 = 1 << 20;
+/// Core instances, tables and memories of a core module, and of a component.
+pub(crate) const CORE_COUNTS: (usize, usize, usize) = (1, 4, 1);
+/// Components consist of several core modules.
+pub(crate) const COMPONENT_COUNTS: (usize, usize, usize) = (128, 64, 32);
+
+/// Fuel between two looks at whether the task should end or wait: about a millisecond of computing.
+pub(crate) const YIELD_FUEL: u64 = 5_000_000;
+
+/// Fuel for any host call, and for one that goes to files.
+pub(crate) const CALL_FUEL: u64 = 100;
+/// A file operation costs the host about as much as this many operators.
+pub(crate) const FILE_FUEL: u64 = 2_000;
+/// A checkpoint is taken across processes; the price keeps a task from spending its time on nothing else.
+pub(crate) const CHECKPOINT_FUEL: u64 = 5_000_000;
+
+/// The engines of one process: core modules and components need different features.
+pub(crate) struct Engines {
+    pub(crate) core: Engine,
+    pub(crate) component: Engine,
+}
+
+fn config() -> Config {
+    let mut config = Config::new();
+    let mut cost = OperatorCost::new();
+    // Fresh pages must be cleared by the system: 1,000 pages take about 4 ms, but would cost 3 units.
+    cost.variable.memory_grow_per_page = 255;
+    config
+        .consume_fuel(true)
+        .operator_cost(cost)
+        .strategy(Strategy::Cranelift)
+        .cranelift_nan_canonicalization(true)
+        .wasm_relaxed_simd(false)
+        .relaxed_simd_deterministic(true)
+        .wasm_memory64(false)
+        .wasm_tail_call(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_wide_arithmetic(false)
+        .wasm_stack_switching(false)
+        .max_wasm_stack(WASM_STACK)
+        .async_stack_size(ASYNC_STACK)
+        .async_stack_zeroing(true)
+        .native_unwind_info(false)
+        .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable)
+        .concurrency_support(false);
+    config
+}
+
+impl Engines {
+    /// Makes both engines. Without fuel and canonical NaNs when `plain`, for measuring what they cost.
+    pub(crate) fn new() -> wasmtime::Result<Self> {
+        let mut core = config();
+        core.wasm_multi_memory(false);
+        // An ordinary composed component needs multi-memory inside its adapters, and makes this wasmtime panic
+        // without it; admission counts the memories of inner modules instead.
+        let mut component = config();
+        component.wasm_multi_memory(true).wasm_component_model(true);
+        Ok(Self { core: Engine::new(&core)?, component: Engine::new(&component)? })
+    }
+}
+
+/// Names everything here that could change a task's output or fuel.
+// spec: SBX-13
+pub fn profile() -> EngineProfile {
+    let limits = [
+        ("core-instances", COMPONENT_COUNTS.0 as u64),
+        ("handles", HANDLES as u64),
+        ("host-call-bytes", HOSTCALL_BYTES as u64),
+        ("random-bytes", RANDOM_BYTES),
+        ("stack", WASM_STACK as u64),
+        ("table-elements", TABLE_ELEMENTS as u64),
+    ];
+    EngineProfile {
+        engine: format!("wasmtime {}", wasmtime_environ::VERSION),
+        features: ["bulk-memory", "canonical-nan", "multi-value", "mutable-globals", "reference-types", "sign-extension", "simd"]
+            .map(String::from)
+            .to_vec(),
+        fuel_table: format!(
+            "wasmtime default; memory.grow page 255; host call {CALL_FUEL} + 1 a byte, file {FILE_FUEL}, checkpoint {CHECKPOINT_FUEL}"
+        ),
+        world: "virtual clock from 2026-01-01T00:00:00Z, 10 fuel a nanosecond; BLAKE3 randomness; own file system 1".into(),
+        limits: limits.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+    }
+}

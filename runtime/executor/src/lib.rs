@@ -1,0 +1,87 @@
+//! The sandbox: one untrusted task in, one outcome out. Knows no peers.
+//!
+//! [`Executor`] admits a module, compiles it in a child that can be killed, and runs each task in a worker process
+//! behind walls. A program that uses it calls [`subprocess`] first thing in `main`, since workers and compilers are
+//! that same program started anew.
+//!
+//! ```no_run
+//! use mesh_executor::{Config, Event, Executor, Task};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     if let Some(code) = mesh_executor::subprocess() {
+//!         std::process::exit(code);
+//!     }
+//!     let executor = Executor::new(Config::new(std::env::current_exe()?))?;
+//!     let module = executor.load(&std::fs::read("task.wasm")?)?;
+//!     let mut running = executor.start(Task::new(module))?;
+//!     while let Some(event) = running.next() {
+//!         if let Event::Ended(report) = event {
+//!             println!("{}", report.outcome);
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//! ```
+
+mod admission;
+mod cache;
+mod collect;
+mod compile;
+mod engine;
+mod guest;
+mod pool;
+mod run;
+mod stage;
+mod supervise;
+mod walls;
+mod wire;
+mod worker;
+
+pub use admission::{MAX_MODULE, Summary, examine, recognise};
+pub use collect::{CollectError, OutTree};
+pub use compile::CompileLimits;
+pub use engine::profile;
+pub use run::{Config, Executor, LoadedModule, StartError, Stdin, Task};
+pub use stage::{MAX_INPUTS, NamedInput, Share, StageError, folder_digest};
+pub use supervise::{Control, Event, Report, Running};
+pub use walls::ALL as WALLS;
+pub use wire::HostDir;
+
+/// Decoders of what a worker or a peer may have forged, for fuzzing.
+#[doc(hidden)]
+pub mod fuzz {
+    /// Decodes a message of a worker.
+    pub fn from_worker(bytes: &[u8]) -> bool {
+        crate::wire::decode::<crate::wire::FromWorker>(bytes).is_ok()
+    }
+
+    /// Decodes a message to a worker.
+    pub fn to_worker(bytes: &[u8]) -> bool {
+        crate::wire::decode::<crate::wire::ToWorker>(bytes).is_ok()
+    }
+}
+
+/// Runs as a worker or compiler if this process was started as one, and says with which code to exit.
+pub fn subprocess() -> Option<i32> {
+    let mut arguments = std::env::args().skip(1);
+    match arguments.next()?.as_str() {
+        pool::ARGUMENT => Some(worker::main()),
+        compile::ARGUMENT => Some(compile::main(&arguments.collect::<Vec<_>>())),
+        _ => None,
+    }
+}
+
+/// A file in memory that nobody can change any more.
+fn memory_file(name: &str, bytes: &[u8]) -> std::io::Result<std::fs::File> {
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+    let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = std::fs::File::from(fd);
+    if bytes.is_empty() {
+        // Left open for someone to fill.
+        return Ok(file);
+    }
+    std::io::Write::write_all(&mut file, bytes)?;
+    fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
+    std::io::Seek::rewind(&mut file)?;
+    Ok(file)
+}

@@ -1,0 +1,653 @@
+//! Admitting modules and starting tasks.
+
+use crate::admission::{self, Summary};
+use crate::cache::Cache;
+use crate::compile::{self, CompileLimits, Compiled};
+use crate::memory_file;
+use crate::pool::{Pool, ReuseKey, Worker};
+use crate::stage::{NamedInput, Share, StageError, Staged, hash_file};
+use crate::supervise::{self, Running, Setup};
+use crate::wire::{HostDir, Places, Resume, Start, StdinKind, ToWorker, parts, send};
+use mesh_protocol::checkpoint::{Checkpoint, Expected, OutNode};
+use mesh_protocol::digest;
+use mesh_protocol::ids::{Digest, ModuleHash, ProfileId, TaskId};
+use mesh_protocol::key::PublicKey;
+use mesh_protocol::limits::{Limits, MAX_ARGS, MAX_ARGS_BYTES};
+use mesh_protocol::manifest::{Manifest, is_env_key, is_file_name};
+use mesh_protocol::outcome::Refusal;
+use mesh_protocol::permissions::{Access, Permissions};
+use mesh_protocol::receipt::{self, Input, NotComparable, Receipt};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How an executor works.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The program that workers and compilers run as; its `main` calls [`crate::subprocess`].
+    pub program: PathBuf,
+    /// Where compiled modules are kept; nowhere if none.
+    pub cache: Option<PathBuf>,
+    /// Where the files of running tasks lie, without names.
+    pub scratch: PathBuf,
+    /// Workers started ahead of time.
+    pub ready_workers: usize,
+    /// Used workers kept for more tasks of the same submitter and module.
+    pub keep_workers: usize,
+    /// Bytes of memory that all running tasks may have together.
+    pub memory: u64,
+    /// What compiling one module may take.
+    pub compile: CompileLimits,
+}
+
+impl Config {
+    /// No cache, no workers ahead of time, and as much memory as 64 of the largest tasks.
+    pub fn new(program: PathBuf) -> Self {
+        Self {
+            program,
+            cache: None,
+            scratch: std::env::temp_dir(),
+            ready_workers: 0,
+            keep_workers: 0,
+            memory: 64 << 32,
+            compile: CompileLimits::default(),
+        }
+    }
+}
+
+/// A module that was admitted and compiled.
+#[derive(Debug, Clone)]
+pub struct LoadedModule {
+    /// BLAKE3 of its bytes.
+    pub hash: ModuleHash,
+    /// What it is and asks for.
+    pub summary: Summary,
+    /// Its own request, or a plain program's.
+    pub manifest: Manifest,
+    /// Machine code, sealed.
+    code: Arc<File>,
+}
+
+/// A task's standard input.
+#[derive(Default)]
+pub enum Stdin {
+    /// Nothing to read.
+    #[default]
+    Empty,
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// A file, from its beginning.
+    File(File),
+    /// Read as the task asks for it; its digest is known only afterwards.
+    Stream(Box<dyn Read + Send>),
+}
+
+impl std::fmt::Debug for Stdin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "Empty",
+            Self::Bytes(_) => "Bytes",
+            Self::File(_) => "File",
+            Self::Stream(_) => "Stream",
+        })
+    }
+}
+
+/// One task: what to run, on what, within which bounds.
+#[derive(Debug)]
+pub struct Task {
+    /// What to run.
+    pub module: LoadedModule,
+    /// Who asked for it.
+    pub submitter: PublicKey,
+    /// Tells it apart from the same task asked for before.
+    pub nonce: [u8; 32],
+    /// Which try at it.
+    pub attempt: u32,
+    /// Arguments after the program's name.
+    pub args: Vec<String>,
+    /// What the program is told its own name is.
+    pub program_name: String,
+    /// Environment.
+    pub env: BTreeMap<String, String>,
+    /// Standard input.
+    pub stdin: Stdin,
+    /// What it sees in `/in`.
+    pub inputs: Vec<NamedInput>,
+    /// What it sees in `/share`.
+    pub shares: Vec<Share>,
+    /// Folders of this machine it sees as they are: the local user's own grant, never a submitter's.
+    pub dirs: Vec<HostDir>,
+    /// Bounds in force: the manifest's, narrowed by whoever has a say.
+    pub limits: Limits,
+    /// What it may touch: the manifest's wish, narrowed by whoever has a say.
+    pub granted: Permissions,
+    /// Take checkpoints when it saves them.
+    pub checkpoints: bool,
+    /// Go on from here.
+    pub resume: Option<Checkpoint>,
+}
+
+impl Task {
+    /// A task with what its manifest asks for and no input; only `/out`, no real clock, no shares.
+    pub fn new(module: LoadedModule) -> Self {
+        let limits = module.manifest.limits.clone();
+        let granted = Permissions {
+            inputs: module.manifest.permissions.inputs.clone(),
+            env: module.manifest.permissions.env.clone(),
+            ..Permissions::default()
+        };
+        Self {
+            module,
+            submitter: PublicKey([0; 32]),
+            nonce: [0; 32],
+            attempt: 1,
+            args: Vec::new(),
+            program_name: "task.wasm".into(),
+            env: BTreeMap::new(),
+            stdin: Stdin::Empty,
+            inputs: Vec::new(),
+            shares: Vec::new(),
+            dirs: Vec::new(),
+            limits,
+            granted,
+            checkpoints: false,
+            resume: None,
+        }
+    }
+}
+
+/// Why a task did not start. Nothing of it ran.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The task, its module or its request is refused.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// Its inputs could not be read.
+    #[error("gather the task's inputs")]
+    Stage(#[source] StageError),
+    /// All memory for tasks is in use; try again when one has ended.
+    #[error("start the task: {wanted} bytes of memory are wanted, {free} are free")]
+    Busy {
+        /// What the task may use.
+        wanted: u64,
+        /// What is left.
+        free: u64,
+    },
+    /// This machine failed.
+    #[error("{what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl From<Refusal> for StartError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
+    move |source| StartError::System { what, source }
+}
+
+/// Bytes of failed modules remembered: each a hash and a reason.
+const MAX_FAILED: usize = 1000;
+
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) pool: Pool,
+    cache: Option<Cache>,
+    profile: ProfileId,
+    failed: Mutex<BTreeMap<ModuleHash, Refusal>>,
+    pub(crate) memory_used: Mutex<u64>,
+}
+
+/// Runs tasks. Cheap to clone; the last clone to go takes the waiting workers along.
+#[derive(Clone)]
+pub struct Executor(Arc<Inner>);
+
+impl std::fmt::Debug for Executor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Executor").field(&self.0.config).finish()
+    }
+}
+
+impl Executor {
+    /// Sets up, and starts the workers that are to wait. A cache that cannot be used is done without, with a warning.
+    pub fn new(config: Config) -> Result<Self, StartError> {
+        let profile = crate::engine::profile().id();
+        let cache = config.cache.as_ref().and_then(|dir| {
+            Cache::open(dir, profile)
+                .inspect_err(|error| {
+                    tracing::warn!(dir = %dir.display(), %error, "compiled modules are not kept: the cache folder cannot be used");
+                })
+                .ok()
+        });
+        let inner = Inner {
+            config,
+            pool: Pool::default(),
+            cache,
+            profile,
+            failed: Mutex::default(),
+            memory_used: Mutex::new(0),
+        };
+        let this = Self(Arc::new(inner));
+        for _ in 0..this.0.config.ready_workers {
+            this.0.pool.put_fresh(this.0.spawn(Vec::new())?);
+        }
+        Ok(this)
+    }
+
+    /// Starts one more worker to wait, so that it gets ready while something else is done.
+    pub fn warm_up(&self) -> Result<(), StartError> {
+        self.0.pool.put_fresh(self.0.spawn(Vec::new())?);
+        Ok(())
+    }
+
+    /// The walls that a worker stands within on this machine.
+    pub fn walls(&self) -> Result<Vec<String>, StartError> {
+        let mut worker = self.0.spawn(Vec::new())?;
+        worker.ready().map(<[String]>::to_vec).map_err(system("start a worker"))
+    }
+
+    /// Process ids of the workers that wait.
+    pub fn waiting_workers(&self) -> Vec<u32> {
+        self.0.pool.pids()
+    }
+
+    /// Admits a module: from the cache, or checked and compiled in a child.
+    // spec: SBX-1, SBX-12
+    pub fn load(&self, bytes: &[u8]) -> Result<LoadedModule, StartError> {
+        admission::recognise(bytes)?;
+        let hash = ModuleHash::of(bytes);
+        let kept = self.0.cache.as_ref().and_then(|cache| cache.get(&hash));
+        let compiled = match kept {
+            Some(compiled) => compiled,
+            None => self.compile(&hash, bytes)?,
+        };
+        let manifest = compiled.summary.manifest()?;
+        let code = memory_file("code", &compiled.code).map_err(system("hold the compiled module"))?;
+        Ok(LoadedModule { hash, summary: compiled.summary, manifest, code: Arc::new(code) })
+    }
+
+    fn compile(&self, hash: &ModuleHash, bytes: &[u8]) -> Result<Compiled, StartError> {
+        // A module that took a compiler down would do so again.
+        let failed = || self.0.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(refusal) = failed().get(hash) {
+            return Err(refusal.clone().into());
+        }
+        let compiled = compile::in_child(&self.0.config.program, bytes, self.0.config.compile);
+        match compiled {
+            Ok(compiled) => {
+                if let Some(cache) = &self.0.cache
+                    && let Err(error) = cache.put(hash, &compiled)
+                {
+                    tracing::warn!(%error, "a compiled module could not be kept");
+                }
+                Ok(compiled)
+            }
+            Err(refusal) => {
+                let mut failed = failed();
+                if failed.len() >= MAX_FAILED {
+                    failed.pop_first();
+                }
+                failed.insert(*hash, refusal.clone());
+                Err(refusal.into())
+            }
+        }
+    }
+
+    /// Starts a task.
+    // spec: SBX-10
+    pub fn start(&self, task: Task) -> Result<Running, StartError> {
+        check(&task)?;
+        let Task { module, limits, granted, dirs, .. } = task;
+        let reserve = Reserved::take(&self.0, limits.memory_bytes)?;
+
+        let mut staged = Staged::new();
+        let named = staged.inputs(&task.inputs).map_err(StartError::Stage)?;
+        let (stdin_kind, stdin_file, stdin_digest, stream) = match task.stdin {
+            Stdin::Empty => (StdinKind::Empty, None, Some(digest::bytes(b"")), None),
+            Stdin::Bytes(bytes) if bytes.is_empty() => (StdinKind::Empty, None, Some(digest::bytes(b"")), None),
+            Stdin::Bytes(bytes) => {
+                staged.bytes += bytes.len() as u64;
+                let file = memory_file("stdin", &bytes).map_err(system("hold the input"))?;
+                (StdinKind::File, Some(Arc::new(file)), Some(digest::bytes(&bytes)), None)
+            }
+            Stdin::File(file) => {
+                let meta = file.metadata().map_err(system("read the input"))?;
+                staged.bytes += meta.len();
+                let digest = hash_file(&file, meta.len()).map_err(system("read the input"))?;
+                let file = Arc::new(file);
+                staged.watched.push((file.clone(), crate::stage::Stamp::of(&meta)));
+                (StdinKind::File, Some(file), Some(digest), None)
+            }
+            Stdin::Stream(stream) => (StdinKind::Streamed, None, None, Some(stream)),
+        };
+        if staged.bytes > limits.input_bytes {
+            return Err(Refusal::InputTooLarge { actual: staged.bytes, limit: limits.input_bytes }.into());
+        }
+        let env: Vec<(String, String)> = task.env.into_iter().collect();
+        let input_hash = digest::input(stdin_digest, named);
+        let id = TaskId::new(&task.submitter, &module.hash, &input_hash, &task.args, &env, &task.nonce);
+
+        if let Some(checkpoint) = &task.resume {
+            let expected = Expected {
+                task: &id,
+                module: &module.hash,
+                input: &input_hash,
+                profile: &self.0.profile,
+                limits: &limits,
+            };
+            checkpoint.check(&expected).map_err(|error| Refusal::Checkpoint(error.to_string()))?;
+            restage(&mut staged, checkpoint);
+        }
+        for (number, share) in (0..).zip(&task.shares) {
+            staged.share(number, share).map_err(StartError::Stage)?;
+        }
+        let resume = task.resume.as_ref().map(|checkpoint| Resume {
+            fuel_used: checkpoint.header.fuel_used,
+            clock_ns: checkpoint.header.clock_ns,
+            random_pos: checkpoint.header.random_pos,
+            stdout_bytes: checkpoint.stdout.len() as u64,
+            stderr_bytes: checkpoint.stderr.len() as u64,
+            state: staged.bytes(&checkpoint.state),
+        });
+        let staged = Arc::new(staged.finish().map_err(system("hold the inputs"))?);
+
+        let mut not_comparable = Vec::new();
+        let mut mark = |yes: bool, why| {
+            if yes {
+                not_comparable.push(why);
+            }
+        };
+        mark(granted.real_clock, NotComparable::RealClock);
+        mark(granted.real_random, NotComparable::RealRandom);
+        mark(!granted.http.is_empty(), NotComparable::Network);
+        mark(!task.shares.is_empty() || !dirs.is_empty(), NotComparable::Shares);
+        mark(task.resume.is_some(), NotComparable::Resumed);
+
+        let key = (task.shares.is_empty() && dirs.is_empty() && granted.http.is_empty())
+            .then(|| ReuseKey { submitter: task.submitter, module: module.hash, granted: granted.clone() });
+        let mut worker = self.0.worker(key.as_ref(), &dirs)?;
+        let walls = worker.ready().map(<[String]>::to_vec).map_err(system("start a worker"))?;
+
+        let writable = task.shares.iter().any(|share| share.access == Access::Rw);
+        let wants_blocks = (limits.out_bytes > 0 && limits.out_files > 0) || writable;
+        let blocks = if wants_blocks {
+            let file = scratch_file(&self.0.config.scratch).map_err(system("make room for the task's files"))?;
+            Some(Arc::new(file))
+        } else {
+            None
+        };
+        let mut args = vec![task.program_name];
+        args.extend(task.args.iter().cloned());
+        let same_module = key.is_some() && worker.last == key;
+        let places = if dirs.is_empty() {
+            Places::Root
+        } else {
+            Places::Apart { input: !task.inputs.is_empty(), output: limits.out_bytes > 0 && limits.out_files > 0 }
+        };
+        let start = Start {
+            kind: module.summary.kind(),
+            same_module,
+            args,
+            env: env.clone(),
+            limits: limits.clone(),
+            seed: id.random_seed(&input_hash),
+            stdin: stdin_kind,
+            blocks: blocks.is_some(),
+            places,
+            shares: task.shares.iter().map(|share| (share.name.clone(), share.access)).collect(),
+            real_clock: granted.real_clock,
+            real_random: granted.real_random,
+            meta: vec![
+                ("task_id".into(), id.to_string()),
+                ("attempt".into(), task.attempt.to_string()),
+                ("name".into(), module.manifest.name.clone()),
+                ("memory_bytes".into(), limits.memory_bytes.to_string()),
+                ("fuel".into(), limits.fuel.to_string()),
+            ],
+            checkpoints: task.checkpoints,
+            resume,
+        };
+        bound(&worker, &limits, blocks.is_some());
+        let talk = system("talk to the worker");
+        if staged.files.len() > 1 || !staged.entries.is_empty() || start.resume.is_some() {
+            for files in staged.files.chunks(crate::wire::MAX_FDS) {
+                let fds: Vec<_> = files.iter().map(|file| file.as_fd()).collect();
+                send(&worker.socket, &ToWorker::Files, &fds, true).map_err(&talk)?;
+            }
+            for entries in parts(staged.entries.clone()) {
+                send(&worker.socket, &ToWorker::Entries(entries), &[], true).map_err(&talk)?;
+            }
+        }
+        let code = (!same_module).then(|| module.code.as_fd());
+        let fds: Vec<_> =
+            [code, blocks.as_ref().map(|f| f.as_fd()), stdin_file.as_ref().map(|f| f.as_fd())].into_iter().flatten().collect();
+        send(&worker.socket, &ToWorker::Start(Box::new(start)), &fds, true).map_err(&talk)?;
+        worker.last = key;
+        worker.tasks += 1;
+
+        let receipt = Receipt {
+            version: receipt::VERSION,
+            task: id,
+            attempt: task.attempt,
+            module: module.hash,
+            name: module.manifest.name.clone(),
+            args: task.args,
+            env,
+            input: Input {
+                hash: input_hash,
+                stdin: stdin_digest,
+                streamed: stdin_kind == StdinKind::Streamed,
+                named,
+            },
+            limits,
+            granted,
+            profile: crate::engine::profile(),
+            walls,
+            out_bound: "metered".into(),
+            outcome: mesh_protocol::outcome::Outcome::Cancelled,
+            usage: receipt::Usage::default(),
+            output: receipt::Output {
+                stdout_bytes: 0,
+                stdout: Digest::ZERO,
+                stderr_bytes: 0,
+                stderr: Digest::ZERO,
+                out_bytes: 0,
+                out_files: 0,
+                out: Digest::ZERO,
+            },
+            not_comparable,
+            resumed_from: task.resume.as_ref().map(|c| (c.header.seq, c.header.hash())),
+            last_checkpoint: None,
+            executor: PublicKey([0; 32]),
+        };
+        let setup = Setup {
+            worker,
+            receipt,
+            stream,
+            blocks,
+            staged,
+            shares: task.shares.len(),
+            resume: task.resume,
+            keep_checkpoints: task.checkpoints,
+            executor: self.0.clone(),
+            _reserved: reserve,
+        };
+        supervise::start(setup).map_err(system("watch over the task"))
+    }
+}
+
+impl Inner {
+    fn spawn(&self, dirs: Vec<HostDir>) -> Result<Worker, StartError> {
+        Worker::start(&self.config.program, dirs).map_err(system("start a worker"))
+    }
+
+    fn worker(&self, key: Option<&ReuseKey>, dirs: &[HostDir]) -> Result<Worker, StartError> {
+        if !dirs.is_empty() {
+            return self.spawn(dirs.to_vec());
+        }
+        if let Some(worker) = key.and_then(|key| self.pool.take_used(key)) {
+            return Ok(worker);
+        }
+        match self.pool.take_fresh() {
+            Some(worker) => Ok(worker),
+            None => self.spawn(Vec::new()),
+        }
+    }
+
+    /// Starts workers until as many wait as should.
+    pub(crate) fn refill(&self) {
+        while self.pool.fresh_count() < self.config.ready_workers {
+            match self.spawn(Vec::new()) {
+                Ok(worker) => self.pool.put_fresh(worker),
+                Err(error) => {
+                    tracing::warn!(%error, "no worker could be started ahead of time");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Memory promised to a running task, given back when it ends.
+pub(crate) struct Reserved(Arc<Inner>, u64);
+
+impl Reserved {
+    fn take(inner: &Arc<Inner>, bytes: u64) -> Result<Self, StartError> {
+        let mut used = inner.memory_used.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = inner.config.memory.saturating_sub(*used);
+        if bytes > free {
+            return Err(StartError::Busy { wanted: bytes, free });
+        }
+        *used += bytes;
+        Ok(Self(inner.clone(), bytes))
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        *self.0.memory_used.lock().unwrap_or_else(PoisonError::into_inner) -= self.1;
+    }
+}
+
+/// Refuses what lies out of bounds or beyond the grant, before anything is read or started.
+fn check(task: &Task) -> Result<(), Refusal> {
+    let request = |text: String| Err(Refusal::Request(text));
+    let Task { limits, granted, module, .. } = task;
+    if let Some((name, range)) = limits.out_of_range() {
+        return request(format!("the limit `{name}` must be {range}"));
+    }
+    if module.summary.first_memory > limits.memory_bytes {
+        return Err(Refusal::MemoryTooLarge { actual: module.summary.first_memory, limit: limits.memory_bytes });
+    }
+    let texts = task.args.iter().chain(task.env.keys()).chain(task.env.values()).chain([&task.program_name]);
+    let (mut count, mut bytes) = (0, 0);
+    for text in texts {
+        count += 1;
+        bytes += text.len() + 1;
+        if text.contains('\0') {
+            return request("an argument or environment variable holds a zero byte".into());
+        }
+    }
+    if count > MAX_ARGS || bytes > MAX_ARGS_BYTES {
+        return request(format!("at most {MAX_ARGS} arguments and variables of {MAX_ARGS_BYTES} bytes in all are given to a task"));
+    }
+    if let Some(key) = task.env.keys().find(|key| !is_env_key(key)) {
+        return request(format!("{key:?} cannot be the name of an environment variable"));
+    }
+    let not_granted = |what: String, line: String| {
+        let place = "[permissions] in the task's task.toml".into();
+        Err(Refusal::NotGranted { what, line, place })
+    };
+    if let Some(key) = task.env.keys().find(|key| !granted.env.contains(key)) {
+        return not_granted(format!("the environment variable {key}"), format!("env = [{key:?}]"));
+    }
+    for input in &task.inputs {
+        if !is_file_name(&input.name) {
+            return request(format!("{:?} cannot be an input's name: it must be a plain file name", input.name));
+        }
+        if !granted.inputs.contains(&input.name) {
+            return not_granted(format!("the input {:?}", input.name), format!("inputs = [{:?}]", input.name));
+        }
+    }
+    for share in &task.shares {
+        let access = if share.access == Access::Rw { "rw" } else { "ro" };
+        if granted.shares.get(&share.name).is_none_or(|allowed| *allowed < share.access) {
+            let line = format!("shares = {{ {} = {access:?} }}", share.name);
+            return not_granted(format!("the share {:?} ({access})", share.name), line);
+        }
+    }
+    if let Some(host) = granted.http.first() {
+        return request(format!("this executor gives no task the network; HTTP to {host} cannot be granted"));
+    }
+    let mut names: Vec<&str> = task.inputs.iter().map(|input| input.name.as_str()).collect();
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return request(format!("the input {:?} is given twice", twice[0]));
+    }
+    if module.summary.component && !task.dirs.is_empty() && (!task.inputs.is_empty() || !task.shares.is_empty()) {
+        return request("a component is given either folders of this machine or inputs and shares, not both".into());
+    }
+    if let Some(dir) = task.dirs.iter().find(|dir| !std::path::Path::new(&dir.host).is_dir()) {
+        return request(format!("{:?} is not a folder", dir.host));
+    }
+    Ok(())
+}
+
+/// Hands a checkpoint's `/out` in again.
+fn restage(staged: &mut Staged, checkpoint: &Checkpoint) {
+    use crate::wire::{InEntry, InNode};
+    for (path, node) in &checkpoint.out {
+        let node = match node {
+            OutNode::Dir => InNode::Dir,
+            OutNode::Link(target) => InNode::Link(target.clone()),
+            OutNode::File(bytes) => {
+                let (file, offset, len) = staged.bytes(bytes);
+                InNode::File { file, offset, len }
+            }
+        };
+        let mtime = crate::guest::clock::EPOCH_NS;
+        staged.entries.push(InEntry { tree: 1, path: path.clone(), node, mtime });
+    }
+}
+
+/// Bounds from outside what even a worker that was taken over could write and hold.
+// spec: SBX-9
+fn bound(worker: &Worker, limits: &Limits, blocks: bool) {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    // A block is the least that a file takes.
+    let file = if blocks { limits.out_bytes + u64::from(limits.out_files) * crate::guest::blocks::BLOCK } else { 0 };
+    // Room for the engine, its stacks and its module; the guest's own memory is bounded by its limiter before this.
+    let data = limits.memory_bytes + (256 << 20);
+    for (resource, value) in [(Resource::Fsize, file.max(1 << 20)), (Resource::Data, data)] {
+        let limit = Rlimit { current: Some(value), maximum: None };
+        let pid = Pid::from_child(&worker.child);
+        if let Err(error) = prlimit(Some(pid), resource, limit) {
+            tracing::debug!(%error, "a worker's resource limit could not be set");
+        }
+    }
+}
+
+/// A file without a name.
+fn scratch_file(dir: &std::path::Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags, open};
+    match open(dir, OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR) {
+        Ok(fd) => Ok(File::from(fd)),
+        // File systems without it: memory, which has no name either.
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::NOENT) => {
+            memory_file("files", &[])
+        }
+        Err(error) => Err(error.into()),
+    }
+}

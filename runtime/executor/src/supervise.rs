@@ -1,0 +1,742 @@
+//! Watches over one running task: hands on what it says, keeps its deadline, ends it when told.
+//!
+//! One thread a task, which waits for its worker and for its owner's word. Stopping is done by signals to the worker
+//! process, so that it holds in a sleep, a host call or a loop alike.
+// spec: SBX-4, SBX-7, SBX-8
+
+use crate::collect::OutTree;
+use crate::pool::Worker;
+use crate::run::{Inner, Reserved};
+use crate::stage::Staged;
+use crate::wire::{self, Finished, FromWorker, OutNode, ToWorker};
+use mesh_protocol::checkpoint::{self, Checkpoint};
+use mesh_protocol::digest;
+use mesh_protocol::ids::Digest;
+use mesh_protocol::limits::MAX_CHECKPOINT;
+use mesh_protocol::outcome::Outcome;
+use mesh_protocol::receipt::{NotComparable, Receipt};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What a running task says.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// Its first instruction is next.
+    Started,
+    /// The next bytes of its stdout.
+    Stdout(Vec<u8>),
+    /// The next bytes of its stderr.
+    Stderr(Vec<u8>),
+    /// How far it is (0 to 1000) and a note, fit for a terminal.
+    Progress(u16, String),
+    /// A log line of level 0 (error) to 3 (debug), fit for a terminal.
+    Log(u8, String),
+    /// At least so much fuel is gone.
+    Meter(u64),
+    /// It saved its state; from here it can go on anywhere.
+    Checkpoint(Box<Checkpoint>),
+    /// It ended; nothing comes after.
+    Ended(Box<Report>),
+}
+
+/// How a task ended.
+#[derive(Debug)]
+pub struct Report {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// Everything about the run, not yet signed.
+    pub receipt: Receipt,
+    /// What it left in `/out`.
+    pub out: Option<OutTree>,
+    /// What it left in each writable share, in order.
+    pub shares: Vec<Option<OutTree>>,
+    /// Files it looked for and was not given, as paths it knows.
+    pub missed: Vec<String>,
+    /// What the engine said of a trap.
+    pub detail: String,
+}
+
+/// Events waiting for their reader: with 64 KiB at most in each, 2 MiB a task.
+const MAX_EVENTS: usize = 32;
+
+/// How long a worker has to end a task by itself before it is killed.
+const GRACE: Duration = Duration::from_millis(50);
+
+enum Command {
+    Cancel,
+    Pause(SyncSender<()>),
+    Resume,
+    Stop,
+    Stdin(io::Result<Vec<u8>>),
+}
+
+struct Mailbox {
+    /// None once nobody reads them any more.
+    commands: Mutex<Option<VecDeque<Command>>>,
+    bell: OwnedFd,
+}
+
+impl Mailbox {
+    fn put(&self, command: Command) {
+        if let Some(commands) = &mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner) {
+            commands.push_back(command);
+        }
+        self.ring();
+    }
+
+    fn ring(&self) {
+        let _full = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+    }
+
+    fn take(&self) -> VecDeque<Command> {
+        let mut count = [0; 8];
+        let _empty = rustix::io::read(&self.bell, &mut count);
+        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        commands.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn close(&self) {
+        *self.commands.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Tells a running task what to do. Cheap to clone; may be called any number of times, also after its end.
+#[derive(Clone)]
+pub struct Control(Arc<Mailbox>);
+
+impl Control {
+    /// End it now.
+    pub fn cancel(&self) {
+        self.0.put(Command::Cancel);
+    }
+
+    /// Hold it where it is: no CPU, and its deadline stands still. Returns when it stands, or has ended.
+    pub fn pause(&self) {
+        let (done, wait) = sync_channel(1);
+        self.0.put(Command::Pause(done));
+        let _ended = wait.recv();
+    }
+
+    /// Let it go on.
+    pub fn resume(&self) {
+        self.0.put(Command::Resume);
+    }
+
+    /// Let it know that it should save and end soon; it is not forced.
+    pub fn stop(&self) {
+        self.0.put(Command::Stop);
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Control")
+    }
+}
+
+/// A task that runs. Dropping it cancels the task.
+#[derive(Debug)]
+pub struct Running {
+    events: Receiver<Event>,
+    control: Control,
+    supervisor: Option<thread::JoinHandle<()>>,
+    worker: u32,
+}
+
+impl Running {
+    /// The worker's process id.
+    pub fn worker_pid(&self) -> u32 {
+        self.worker
+    }
+
+    /// A handle to tell it what to do.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Waits for the next event; none after the end.
+    #[expect(clippy::should_implement_trait, reason = "waits, which an iterator's reader would not expect")]
+    pub fn next(&mut self) -> Option<Event> {
+        let event = self.events.recv().ok();
+        // A supervisor that waits for room hears of it.
+        self.control.0.ring();
+        event
+    }
+
+    /// Waits for the end, leaving all else unread.
+    pub fn wait(mut self) -> Option<Box<Report>> {
+        while let Some(event) = self.next() {
+            if let Event::Ended(report) = event {
+                return Some(report);
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.control.cancel();
+        while self.next().is_some() {}
+        if let Some(supervisor) = self.supervisor.take() {
+            let _ended = supervisor.join();
+        }
+    }
+}
+
+pub(crate) struct Setup {
+    pub(crate) worker: Worker,
+    pub(crate) receipt: Receipt,
+    pub(crate) stream: Option<Box<dyn Read + Send>>,
+    pub(crate) blocks: Option<Arc<File>>,
+    pub(crate) staged: Arc<Staged>,
+    pub(crate) shares: usize,
+    pub(crate) resume: Option<Checkpoint>,
+    pub(crate) keep_checkpoints: bool,
+    pub(crate) executor: Arc<Inner>,
+    pub(crate) _reserved: Reserved,
+}
+
+pub(crate) fn start(setup: Setup) -> io::Result<Running> {
+    let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+    let mailbox = Arc::new(Mailbox { commands: Mutex::new(Some(VecDeque::new())), bell });
+    let (sender, events) = sync_channel(MAX_EVENTS);
+    let worker = setup.worker.child.id();
+    let for_supervisor = mailbox.clone();
+    let supervisor =
+        thread::Builder::new().name("task".into()).spawn(move || Supervisor::new(setup, for_supervisor, sender).run())?;
+    Ok(Running { events, control: Control(mailbox), supervisor: Some(supervisor), worker })
+}
+
+/// Bytes of a stream counted and hashed, and kept if a checkpoint may need them.
+struct Hashed {
+    hasher: blake3::Hasher,
+    count: u64,
+    kept: Option<Vec<u8>>,
+}
+
+impl Hashed {
+    fn new(keep: bool) -> Self {
+        Self { hasher: blake3::Hasher::new(), count: 0, kept: keep.then(Vec::new) }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.count += bytes.len() as u64;
+        if let Some(kept) = &mut self.kept {
+            if kept.len() + bytes.len() <= MAX_CHECKPOINT as usize {
+                kept.extend_from_slice(bytes);
+            } else {
+                // Too much for any checkpoint; the next one says so.
+                self.kept = None;
+            }
+        }
+    }
+
+    fn digest(&self) -> Digest {
+        Digest(*self.hasher.finalize().as_bytes())
+    }
+}
+
+/// A checkpoint that is coming in.
+struct Incoming {
+    fuel_used: u64,
+    clock_ns: u64,
+    random_pos: u64,
+    state_len: u64,
+    state: Vec<u8>,
+    out: Vec<(String, OutNode)>,
+}
+
+struct Supervisor {
+    setup: Setup,
+    mailbox: Arc<Mailbox>,
+    events: SyncSender<Event>,
+    waiting: VecDeque<Event>,
+    started: Instant,
+    /// Time spent paused, and since when it is paused now.
+    paused: Duration,
+    paused_since: Option<Instant>,
+    /// When to kill the worker, and with which outcome the task then ends.
+    ending: Option<(Instant, Outcome)>,
+    streams: [Hashed; 2],
+    stdin: Option<blake3::Hasher>,
+    stdin_ended: bool,
+    ask: Option<SyncSender<()>>,
+    incoming: Option<Incoming>,
+    trees: Vec<Vec<(String, OutNode)>>,
+    tree_entries: usize,
+    seq: u32,
+    parent: Digest,
+    fuel: u64,
+    finished: Option<Box<Finished>>,
+    broken: Option<String>,
+}
+
+/// Most tree entries that a worker may send, over all trees and checkpoints at a time: the files handed in and those
+/// the task may make, and the pieces of large ones.
+const MAX_TREE_ENTRIES: usize = 200_000;
+
+impl Supervisor {
+    fn new(setup: Setup, mailbox: Arc<Mailbox>, events: SyncSender<Event>) -> Self {
+        let keep = setup.keep_checkpoints;
+        let mut streams = [Hashed::new(keep), Hashed::new(keep)];
+        let mut waiting = VecDeque::new();
+        let (mut seq, mut parent, mut fuel) = (0, Digest::ZERO, 0);
+        if let Some(checkpoint) = &setup.resume {
+            // What was written before stands before what comes now, once.
+            // spec: SDK-6
+            for (stream, bytes) in streams.iter_mut().zip([&checkpoint.stdout, &checkpoint.stderr]) {
+                stream.take(bytes);
+            }
+            if !checkpoint.stdout.is_empty() {
+                waiting.push_back(Event::Stdout(checkpoint.stdout.clone()));
+            }
+            if !checkpoint.stderr.is_empty() {
+                waiting.push_back(Event::Stderr(checkpoint.stderr.clone()));
+            }
+            (seq, parent, fuel) = (checkpoint.header.seq, checkpoint.header.hash(), checkpoint.header.fuel_used);
+        }
+        let trees = vec![Vec::new(); 1 + setup.shares];
+        Self {
+            mailbox,
+            events,
+            waiting,
+            started: Instant::now(),
+            paused: Duration::ZERO,
+            paused_since: None,
+            ending: None,
+            streams,
+            stdin: setup.stream.is_some().then(blake3::Hasher::new),
+            stdin_ended: false,
+            ask: None,
+            incoming: None,
+            trees,
+            tree_entries: 0,
+            seq,
+            parent,
+            fuel,
+            finished: None,
+            broken: None,
+            setup,
+        }
+    }
+
+    fn run(mut self) {
+        if let Some(stream) = self.setup.stream.take() {
+            self.ask = pump(stream, self.mailbox.clone());
+        }
+        let mut buffer = Vec::new();
+        while self.finished.is_none() && self.broken.is_none() {
+            if !self.wait() {
+                break;
+            }
+            for command in self.mailbox.take() {
+                self.obey(command);
+            }
+            self.keep_time();
+            self.hand_on();
+            while self.waiting.is_empty() && self.finished.is_none() {
+                match wire::receive::<FromWorker>(&self.setup.worker.socket, &mut buffer, false) {
+                    Ok(Some((message, _))) => self.hear(message),
+                    Ok(None) => break,
+                    Err(error) => {
+                        self.broken = Some(error.to_string());
+                        break;
+                    }
+                }
+                self.hand_on();
+            }
+        }
+        self.end();
+    }
+
+    fn deadline(&self) -> Duration {
+        Duration::from_millis(self.setup.receipt.limits.duration_ms)
+    }
+
+    /// Time that counts against the deadline.
+    fn elapsed(&self) -> Duration {
+        let paused_now = self.paused_since.map_or(Duration::ZERO, |since| since.elapsed());
+        self.started.elapsed().saturating_sub(self.paused + paused_now)
+    }
+
+    /// Sleeps until there is something to do. False if the task was killed.
+    fn wait(&mut self) -> bool {
+        let now = Instant::now();
+        let until = match (&self.ending, self.paused_since) {
+            (Some((at, _)), _) => Some(at.saturating_duration_since(now)),
+            (None, Some(_)) => None,
+            (None, None) => Some(self.deadline().saturating_sub(self.elapsed())),
+        };
+        let timeout = until.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
+        let mut fds = vec![PollFd::new(&self.mailbox.bell, PollFlags::IN)];
+        // While its reader is behind, the worker is not heard, and so in time has to wait itself.
+        if self.waiting.is_empty() {
+            fds.push(PollFd::new(&self.setup.worker.socket, PollFlags::IN));
+        }
+        let _interrupted = poll(&mut fds, timeout.as_ref());
+        if let Some((at, outcome)) = &self.ending
+            && Instant::now() >= *at
+        {
+            // It had its chance to end by itself.
+            let outcome = outcome.clone();
+            self.killed(outcome);
+            return false;
+        }
+        true
+    }
+
+    fn signal(&self, signal: Signal) {
+        let _gone = kill_process(Pid::from_child(&self.setup.worker.child), signal);
+    }
+
+    fn tell(&self, message: &ToWorker) {
+        // A worker that does not read will be killed in time; waiting for it here would give it power over us.
+        let _full = wire::send(&self.setup.worker.socket, message, &[], false);
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Cancel => self.begin_end(Outcome::Cancelled),
+            Command::Pause(done) => {
+                if self.paused_since.is_none() && self.ending.is_none() {
+                    self.signal(Signal::STOP);
+                    self.paused_since = Some(Instant::now());
+                }
+                let _nobody_waits = done.send(());
+            }
+            Command::Resume => self.go_on(),
+            Command::Stop => self.tell(&ToWorker::Stop),
+            Command::Stdin(Ok(bytes)) => {
+                if let Some(hasher) = &mut self.stdin {
+                    hasher.update(&bytes);
+                }
+                self.stdin_ended |= bytes.is_empty();
+                let _broken = wire::send(&self.setup.worker.socket, &ToWorker::Stdin(bytes), &[], true);
+            }
+            Command::Stdin(Err(error)) => {
+                tracing::warn!(%error, "the task's input broke off");
+                let _broken = wire::send(&self.setup.worker.socket, &ToWorker::Stdin(Vec::new()), &[], true);
+            }
+        }
+    }
+
+    fn go_on(&mut self) {
+        if let Some(since) = self.paused_since.take() {
+            self.paused += since.elapsed();
+            self.signal(Signal::CONT);
+        }
+    }
+
+    fn begin_end(&mut self, outcome: Outcome) {
+        if self.ending.is_none() {
+            self.go_on();
+            self.tell(&ToWorker::Cancel);
+            self.ending = Some((Instant::now() + GRACE, outcome));
+        }
+    }
+
+    fn keep_time(&mut self) {
+        if self.paused_since.is_none() && self.ending.is_none() && self.elapsed() >= self.deadline() {
+            self.begin_end(Outcome::TimedOut);
+        }
+    }
+
+    fn hand_on(&mut self) {
+        while let Some(event) = self.waiting.pop_front() {
+            match self.events.try_send(event) {
+                Ok(()) => {}
+                Err(TrySendError::Full(event)) => {
+                    self.waiting.push_front(event);
+                    return;
+                }
+                Err(TrySendError::Disconnected(_)) => self.begin_end(Outcome::Cancelled),
+            }
+        }
+    }
+
+    fn distrust(&mut self, what: &str) {
+        self.broken = Some(format!("the worker said what no worker says: {what}"));
+    }
+
+    fn hear(&mut self, message: FromWorker) {
+        match message {
+            FromWorker::Started => self.waiting.push_back(Event::Started),
+            FromWorker::Stdout(bytes) => self.stream(0, bytes),
+            FromWorker::Stderr(bytes) => self.stream(1, bytes),
+            FromWorker::WantStdin => match &self.ask {
+                Some(ask) => {
+                    let _asked_already = ask.try_send(());
+                }
+                None => self.tell(&ToWorker::Stdin(Vec::new())),
+            },
+            FromWorker::Progress { permille, note } => {
+                let note = mesh_protocol::text::sanitise(&note, false);
+                self.waiting.push_back(Event::Progress(permille.min(1000), note));
+            }
+            FromWorker::Log { level, text } => {
+                self.waiting.push_back(Event::Log(level.min(3), mesh_protocol::text::sanitise(&text, true)));
+            }
+            FromWorker::Meter { fuel } => {
+                self.fuel = self.fuel.max(fuel.min(self.setup.receipt.limits.fuel));
+                self.waiting.push_back(Event::Meter(self.fuel));
+            }
+            FromWorker::Checkpoint { fuel_used, clock_ns, random_pos, state_len } => {
+                if !self.setup.keep_checkpoints || state_len > self.setup.receipt.limits.checkpoint_bytes {
+                    return self.distrust("a checkpoint that was not asked for");
+                }
+                let (state, out) = (Vec::new(), Vec::new());
+                self.incoming = Some(Incoming { fuel_used, clock_ns, random_pos, state_len, state, out });
+            }
+            FromWorker::Data(bytes) => match &mut self.incoming {
+                Some(incoming) if (incoming.state.len() + bytes.len()) as u64 <= incoming.state_len => {
+                    incoming.state.extend(bytes);
+                }
+                _ => self.distrust("more state than it announced"),
+            },
+            FromWorker::Tree { tree, entries } => self.tree(tree, entries),
+            FromWorker::CheckpointEnd => self.checkpoint(),
+            FromWorker::Finished(finished) => self.finished = Some(finished),
+            FromWorker::Ready { .. } | FromWorker::Failed(_) => self.distrust("that it is ready"),
+        }
+    }
+
+    fn stream(&mut self, index: usize, bytes: Vec<u8>) {
+        let limits = &self.setup.receipt.limits;
+        let limit = [limits.stdout_bytes, limits.stderr_bytes][index];
+        if self.streams[index].count + bytes.len() as u64 > limit {
+            return self.distrust("more than its limit");
+        }
+        self.streams[index].take(&bytes);
+        self.waiting.push_back(if index == 0 { Event::Stdout(bytes) } else { Event::Stderr(bytes) });
+    }
+
+    fn tree(&mut self, tree: u16, entries: Vec<(String, OutNode)>) {
+        self.tree_entries += entries.len();
+        if self.tree_entries > MAX_TREE_ENTRIES {
+            return self.distrust("more files than any task may have");
+        }
+        match (&mut self.incoming, usize::from(tree).checked_sub(1)) {
+            (Some(incoming), Some(0)) => incoming.out.extend(entries),
+            (None, Some(index)) if index < self.trees.len() => self.trees[index].extend(entries),
+            _ => self.distrust("files of no tree"),
+        }
+    }
+
+    fn out_tree(&self, entries: Vec<(String, OutNode)>) -> Result<OutTree, &'static str> {
+        let limits = &self.setup.receipt.limits;
+        let (blocks, staged) = (self.setup.blocks.clone(), self.setup.staged.clone());
+        OutTree::check(entries, blocks, staged, limits.out_bytes, limits.out_files as usize)
+    }
+
+    /// Makes a whole checkpoint of what came in, and lets the guest go on.
+    // spec: SDK-6
+    fn checkpoint(&mut self) {
+        let Some(incoming) = self.incoming.take() else { return self.distrust("the end of no checkpoint") };
+        self.tree_entries = 0;
+        if incoming.state.len() as u64 != incoming.state_len || incoming.fuel_used < self.fuel {
+            return self.distrust("a checkpoint that does not add up");
+        }
+        let out = match self.out_tree(incoming.out).map(|tree| tree.contents()) {
+            Ok(Ok(out)) => out,
+            Ok(Err(error)) => {
+                self.broken = Some(format!("read the task's files: {error}"));
+                return;
+            }
+            Err(what) => return self.distrust(what),
+        };
+        self.fuel = incoming.fuel_used;
+        let [stdout, stderr] = &self.streams;
+        if let (Some(kept_out), Some(kept_err)) = (&stdout.kept, &stderr.kept) {
+            let receipt = &self.setup.receipt;
+            self.seq += 1;
+            let header = checkpoint::Header {
+                task: receipt.task,
+                module: receipt.module,
+                input: receipt.input.hash,
+                profile: receipt.profile.id(),
+                seq: self.seq,
+                parent: self.parent,
+                fuel_used: incoming.fuel_used,
+                clock_ns: incoming.clock_ns,
+                random_pos: incoming.random_pos,
+                stdout: stdout.digest(),
+                stderr: stderr.digest(),
+                out: checkpoint::out_digest(&out),
+                state: digest::bytes(&incoming.state),
+            };
+            self.parent = header.hash();
+            let (stdout, stderr) = (kept_out.clone(), kept_err.clone());
+            let whole = Checkpoint { header, state: incoming.state, stdout, stderr, out };
+            self.waiting.push_back(Event::Checkpoint(Box::new(whole)));
+        }
+        let _broken = wire::send(&self.setup.worker.socket, &ToWorker::CheckpointTaken, &[], true);
+    }
+
+    fn killed(&mut self, outcome: Outcome) {
+        let cpu_us = process_cpu_us(self.setup.worker.child.id());
+        let _gone = self.setup.worker.child.kill();
+        self.finished = Some(Box::new(Finished {
+            outcome,
+            fuel: self.fuel,
+            peak_memory: 0,
+            memory_refused: false,
+            cpu_us,
+            saw_stop: false,
+            missed: Vec::new(),
+            reusable: false,
+            detail: String::new(),
+        }));
+        self.setup.receipt.usage.estimated = true;
+    }
+
+    fn end(mut self) {
+        self.mailbox.close();
+        if let Some(broken) = self.broken.take() {
+            let status = self.setup.worker.child.try_wait().ok().flatten();
+            // A worker that dies while it is being ended has been ended.
+            let outcome = match self.ending.take() {
+                Some((_, outcome)) => outcome,
+                None => Outcome::SandboxCrashed(match status {
+                    Some(status) => format!("the worker died: {status}"),
+                    None => broken,
+                }),
+            };
+            self.killed(outcome);
+        }
+        let Some(mut finished) = self.finished.take() else { return };
+        if finished.outcome == Outcome::Cancelled
+            && let Some((_, outcome)) = &self.ending
+        {
+            finished.outcome = outcome.clone();
+        }
+        let wall = self.elapsed();
+        self.go_on();
+        let peak_resident = peak_resident(self.setup.worker.child.id());
+        let mut trees: Vec<Option<OutTree>> = Vec::new();
+        for entries in std::mem::take(&mut self.trees) {
+            match self.out_tree(entries) {
+                Ok(tree) => trees.push(Some(tree)),
+                Err(what) => {
+                    finished.outcome = Outcome::SandboxCrashed(format!("the worker's files are not sound: {what}"));
+                    trees.push(None);
+                }
+            }
+        }
+        let out = if trees.is_empty() { None } else { trees.remove(0) };
+        let receipt = &mut self.setup.receipt;
+        let usage = &mut receipt.usage;
+        usage.fuel = finished.fuel.min(receipt.limits.fuel);
+        usage.fuel_before = self.setup.resume.as_ref().map_or(0, |checkpoint| checkpoint.header.fuel_used);
+        usage.cpu_us = finished.cpu_us;
+        usage.wall_ms = wall.as_millis() as u64;
+        usage.paused_ms = self.paused.as_millis() as u64;
+        usage.peak_memory = finished.peak_memory;
+        usage.peak_resident = peak_resident;
+        usage.memory_refused = finished.memory_refused;
+        let [stdout, stderr] = &self.streams;
+        receipt.output.stdout_bytes = stdout.count;
+        receipt.output.stdout = stdout.digest();
+        receipt.output.stderr_bytes = stderr.count;
+        receipt.output.stderr = stderr.digest();
+        if let Some(out) = &out {
+            receipt.output.out_bytes = out.bytes();
+            receipt.output.out_files = out.len() as u32;
+            match out.digest() {
+                Ok(digest) => receipt.output.out = digest,
+                Err(error) => finished.outcome = Outcome::SandboxCrashed(format!("read the task's files: {error}")),
+            }
+        }
+        if let (Some(hasher), true) = (&self.stdin, self.stdin_ended) {
+            receipt.input.stdin = Some(Digest(*hasher.finalize().as_bytes()));
+        }
+        let mut mark = |yes: bool, why| {
+            if yes {
+                receipt.not_comparable.push(why);
+            }
+        };
+        let open = self.stdin.is_some() && !self.stdin_ended;
+        mark(finished.saw_stop, NotComparable::ToldToStop);
+        mark(open || self.setup.staged.changed(), NotComparable::OpenInput);
+        mark(!finished.outcome.is_conclusive(), NotComparable::Inconclusive);
+        receipt.not_comparable.sort_unstable();
+        receipt.last_checkpoint = (self.seq > 0).then_some((self.seq, self.parent));
+        receipt.outcome = finished.outcome.clone();
+
+        let Setup { worker, receipt, executor, _reserved, .. } = self.setup;
+        let reusable = finished.reusable && self.ending.is_none() && worker.last.is_some();
+        let report = Report {
+            outcome: finished.outcome,
+            receipt,
+            out,
+            shares: trees,
+            missed: finished.missed.iter().map(|path| mesh_protocol::text::sanitise(path, false)).collect(),
+            detail: mesh_protocol::text::sanitise(&finished.detail, true),
+        };
+        // All of it is gone before its owner hears of the end.
+        if reusable {
+            executor.pool.put_used(worker, executor.config.keep_workers);
+        } else {
+            drop(worker);
+        }
+        drop(_reserved);
+        self.waiting.push_back(Event::Ended(Box::new(report)));
+        for event in self.waiting {
+            if self.events.send(event).is_err() {
+                break;
+            }
+        }
+        drop(self.events);
+        executor.refill();
+    }
+}
+
+/// Reads a stream as it is asked to, on a thread of its own, since a read may wait for ever.
+fn pump(mut stream: Box<dyn Read + Send>, mailbox: Arc<Mailbox>) -> Option<SyncSender<()>> {
+    let (ask, asked) = sync_channel(1);
+    let reader = thread::Builder::new().name("task input".into()).spawn(move || {
+        let mut chunk = vec![0; wire::MAX_CHUNK];
+        while asked.recv().is_ok() {
+            let read = loop {
+                match stream.read(&mut chunk) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    read => break read,
+                }
+            };
+            let ended = !matches!(read, Ok(count) if count > 0);
+            mailbox.put(Command::Stdin(read.map(|count| chunk[..count].to_vec())));
+            if ended {
+                return;
+            }
+        }
+    });
+    reader.is_ok().then_some(ask)
+}
+
+/// Most bytes ever resident in a process.
+fn peak_resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")).and_then(|kib| kib.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+/// CPU time of a process so far.
+fn process_cpu_us(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name in parentheses may hold spaces; what follows does not.
+    let fields: Vec<&str> = stat.rsplit_once(") ").map_or(Vec::new(), |(_, rest)| rest.split(' ').collect());
+    let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    let per_second = rustix::param::clock_ticks_per_second().max(1);
+    (ticks(11) + ticks(12)) * 1_000_000 / per_second
+}

@@ -1,0 +1,356 @@
+//! `mesh run`: one task, here and now.
+// spec: SBX-3, CLI-4, CLI-5
+
+use super::receipt_file;
+use crate::args::Run;
+use crate::exit_codes;
+use crate::failure::{Failure, Result};
+use crate::home;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mesh_executor::{Control, Event, LoadedModule, Report, Stdin, Task};
+use mesh_protocol::checkpoint::Checkpoint;
+use mesh_protocol::limits::{Limits, MAX_CHECKPOINT};
+use mesh_protocol::outcome::Outcome;
+use mesh_protocol::permissions::Permissions;
+use mesh_protocol::text::sanitise;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
+use signal_hook::iterator::Signals;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+pub(super) fn run(run: Run) -> Result<u8> {
+    let executor = super::executor()?;
+    if run.dirs.is_empty() {
+        // The worker gets ready while the module is read and looked up.
+        executor.warm_up().map_err(|error| super::start_failure(&error))?;
+    }
+    let module = super::load(&executor, &run.module)?;
+    let task = task(&run, module)?;
+    // Before anything runs: a receipt that cannot be signed is no use afterwards.
+    let key = run.receipt.is_some().then(home::device_key).transpose()?;
+    check_folder(run.receipt.as_deref())?;
+    check_folder(run.checkpoint.as_deref())?;
+    let mut running = executor.start(task).map_err(|error| super::start_failure(&error))?;
+    listen(running.control())?;
+    let mut screen = Screen::new(run.quiet);
+    let mut out = io::stdout().lock();
+    let mut err = io::stderr();
+    let mut reader_gone = false;
+    let mut trouble = None;
+    let mut report = None;
+    while let Some(event) = running.next() {
+        match event {
+            Event::Stdout(bytes) if !reader_gone => {
+                let written = screen.aside(|| out.write_all(&bytes).and_then(|()| out.flush()));
+                if let Err(error) = written {
+                    // Nobody reads on: nothing more is worth computing.
+                    reader_gone = true;
+                    running.control().cancel();
+                    if error.kind() != io::ErrorKind::BrokenPipe {
+                        trouble = Some(Failure::because("write the task's output", &error));
+                    }
+                }
+            }
+            Event::Stderr(bytes) => {
+                let _nobody_reads = screen.aside(|| err.write_all(&bytes));
+            }
+            Event::Progress(permille, note) => screen.progress(permille, &note),
+            Event::Log(level, text) => screen.log(level, &text),
+            Event::Checkpoint(checkpoint) => {
+                if let Some(path) = &run.checkpoint
+                    && let Err(error) = receipt_file::write_whole(path, &checkpoint.encode())
+                {
+                    trouble.get_or_insert(Failure::file("write the checkpoint", path, &error));
+                    running.control().cancel();
+                }
+            }
+            Event::Ended(ended) => report = Some(ended),
+            _ => {}
+        }
+    }
+    screen.clear();
+    let report = report.ok_or_else(|| Failure::new("run the task: its supervisor ended without a word"))?;
+    let code = finish(&run, &report, key.as_ref())?;
+    match trouble {
+        Some(trouble) => Err(trouble),
+        // As any program whose reader went away.
+        None if reader_gone && report.outcome == Outcome::Cancelled => Ok(exit_codes::OK),
+        None => Ok(code),
+    }
+}
+
+/// Fails early where the result could not be written later.
+fn check_folder(path: Option<&Path>) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if folder.is_dir() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("write {}: there is no folder {}", path.display(), folder.display()))
+        .hint(format!("mkdir -p {}", folder.display())))
+}
+
+fn task(run: &Run, module: LoadedModule) -> Result<Task> {
+    let asked = module.manifest.clone();
+    let mut limits = asked.limits.clone();
+    override_limits(&mut limits, run);
+    // The user at the keyboard is donor, grantor and submitter in one: flags are the whole policy.
+    // spec: SBX-10
+    let given = Permissions {
+        inputs: asked.permissions.inputs.clone(),
+        shares: run.shares.iter().map(|share| (share.name.clone(), share.access)).collect(),
+        env: asked.permissions.env.clone(),
+        real_clock: run.real,
+        real_random: run.real,
+        http: Default::default(),
+    };
+    let mut wished = asked.permissions.clone();
+    wished.real_clock |= run.real;
+    wished.real_random |= run.real;
+    let granted = wished.narrow(&given);
+    if let Some((name, access)) = asked.permissions.shares.iter().find(|(name, _)| !granted.shares.contains_key(*name)) {
+        let suffix = if *access == mesh_protocol::permissions::Access::Rw { ":rw" } else { "" };
+        return Err(Failure::new(format!("start the task: refused: it needs the share {name:?}, which was not granted"))
+            .hint(format!("add --share {name}=FOLDER{suffix}"))
+            .code(exit_codes::REFUSED));
+    }
+    let mut task = Task::new(module);
+    task.limits = limits;
+    task.granted = granted;
+    task.program_name = super::program_name(&run.module);
+    task.args.clone_from(&run.args);
+    task.env = run.env.iter().cloned().collect();
+    task.stdin = match super::open_input(&run.given)? {
+        Some(stdin) => stdin,
+        None => own_stdin(),
+    };
+    task.inputs.clone_from(&run.given.inputs);
+    task.shares.clone_from(&run.shares);
+    task.dirs.clone_from(&run.dirs);
+    task.checkpoints = run.checkpoint.is_some();
+    if let Some(path) = &run.resume {
+        task.resume = Some(read_checkpoint(path)?);
+    }
+    Ok(task)
+}
+
+fn override_limits(limits: &mut Limits, run: &Run) {
+    if let Some(duration) = run.duration {
+        limits.duration_ms = duration;
+        limits.fuel = Limits::fuel_for(duration);
+    }
+    let set = |target: &mut u64, value: Option<u64>| *target = value.unwrap_or(*target);
+    set(&mut limits.fuel, run.fuel);
+    set(&mut limits.memory_bytes, run.memory);
+    set(&mut limits.input_bytes, run.input_limit);
+    set(&mut limits.stdout_bytes, run.stdout_limit);
+    set(&mut limits.stderr_bytes, run.stderr_limit);
+    set(&mut limits.out_bytes, run.out_limit);
+    limits.out_files = run.out_files.unwrap_or(limits.out_files);
+}
+
+/// Our own standard input: a file is known whole before the start, anything else is read as the task asks for it.
+fn own_stdin() -> Stdin {
+    let stdin = io::stdin();
+    let Ok(copy) = stdin.as_fd().try_clone_to_owned() else { return Stdin::Empty };
+    let file = File::from(copy);
+    match file.metadata() {
+        Ok(meta) if meta.is_file() => match rest_of(&file) {
+            Ok(Some(bytes)) => Stdin::Bytes(bytes),
+            _ => Stdin::File(file),
+        },
+        Ok(_) => Stdin::Stream(Box::new(file)),
+        Err(_) => Stdin::Empty,
+    }
+}
+
+/// What is left of a file that someone has begun to read already; none if it stands at its beginning.
+fn rest_of(file: &File) -> io::Result<Option<Vec<u8>>> {
+    let mut file = file;
+    if io::Seek::stream_position(&mut file)? == 0 {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
+fn read_checkpoint(path: &Path) -> Result<Checkpoint> {
+    let failed = |error: io::Error| Failure::file("read the checkpoint", path, &error);
+    let mut bytes = Vec::new();
+    // State, streams and files may each have that much.
+    File::open(path).map_err(failed)?.take(4 * MAX_CHECKPOINT).read_to_end(&mut bytes).map_err(failed)?;
+    Checkpoint::decode(&bytes).map_err(|error| {
+        Failure::because(format!("resume from {}: refused", path.display()), &error)
+            .hint("name a file written by --checkpoint")
+            .code(exit_codes::REFUSED)
+    })
+}
+
+/// Ctrl-C ends the task, Ctrl-Z holds it.
+// spec: SBX-7
+fn listen(control: Control) -> Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGTSTP])
+        .map_err(|error| Failure::because("listen for Ctrl-C", &error))?;
+    let listener = std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            if signal == SIGTSTP {
+                control.pause();
+                let _stopped = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
+                control.resume();
+            } else {
+                control.cancel();
+            }
+        }
+    });
+    listener.map(|_| ()).map_err(|error| Failure::because("listen for Ctrl-C", &error))
+}
+
+/// What is shown while a task runs: a bar on a terminal, lines elsewhere.
+struct Screen {
+    bar: Option<ProgressBar>,
+    quiet: bool,
+    last: Option<u16>,
+}
+
+impl Screen {
+    fn new(quiet: bool) -> Self {
+        let bar = (!quiet && rustix::termios::isatty(io::stderr())).then(|| {
+            let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} % {msg}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Self { bar, quiet, last: None }
+    }
+
+    fn progress(&mut self, permille: u16, note: &str) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message(note.to_owned());
+                bar.set_position(permille.into());
+            }
+            None if self.quiet => {}
+            // Elsewhere one line for each per cent is enough.
+            None if self.last.is_some_and(|last| last / 10 == permille / 10) => {}
+            None => {
+                self.last = Some(permille);
+                eprintln!("progress: {:>3} % {note}", permille / 10);
+            }
+        }
+    }
+
+    fn log(&self, level: u8, text: &str) {
+        let level = ["error", "warn", "info", "debug"][usize::from(level.min(3))];
+        let _written = self.aside(|| {
+            eprintln!("task {level}: {text}");
+            Ok(())
+        });
+    }
+
+    /// Writes while no bar is in the way.
+    fn aside(&self, write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        match &self.bar {
+            Some(bar) if bar.position() > 0 => bar.suspend(write),
+            _ => write(),
+        }
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Puts in place what the task left, and says how it ended.
+fn finish(run: &Run, report: &Report, key: Option<&mesh_protocol::key::SecretKey>) -> Result<u8> {
+    if let (Some(path), Some(key)) = (&run.receipt, key) {
+        receipt_file::write(path, &report.receipt.clone().sign(key))?;
+    }
+    if let (Some(folder), Some(out)) = (&run.out, &report.out) {
+        let left_out = out.write_to(folder).map_err(|error| Failure::because("collect the task's files", &error))?;
+        for path in left_out {
+            eprintln!("warning: the link {:?} was left out: it points outside its folder", sanitise(&path, false));
+        }
+    } else if let Some(out) = &report.out
+        && run.out.is_none()
+        && !out.is_empty()
+    {
+        eprintln!("warning: the task left {} files in /out, which were dropped", out.len());
+        eprintln!("hint: add --out FOLDER to keep them");
+    }
+    if report.outcome == Outcome::Exited(0) {
+        for (number, share) in (0..).zip(&run.shares) {
+            if share.access == mesh_protocol::permissions::Access::Rw
+                && let Some(Some(tree)) = report.shares.get(usize::from(number))
+            {
+                tree.release(number, &share.path)
+                    .map_err(|error| Failure::because(format!("put the share {:?} in place", share.name), &error))?;
+            }
+        }
+    }
+    Ok(tell(run, report))
+}
+
+/// Says on stderr how it ended, if not well, and gives the exit code.
+fn tell(run: &Run, report: &Report) -> u8 {
+    let (usage, limits) = (&report.receipt.usage, &report.receipt.limits);
+    let detail = |hint: &str| if report.detail.is_empty() { hint.to_owned() } else { format!("{hint}\n{}", report.detail) };
+    let (code, more, hint) = match &report.outcome {
+        Outcome::Exited(code) => {
+            if *code != 0 {
+                tell_missed(report);
+            }
+            return u8::try_from(*code).unwrap_or(exit_codes::TRAPPED);
+        }
+        Outcome::Trapped(_) => (exit_codes::TRAPPED, detail(""), ""),
+        Outcome::OutOfFuel => (
+            exit_codes::OUT_OF_FUEL,
+            format!(" ({} of {} units used)", usage.fuel, limits.fuel),
+            "raise --fuel or --duration; `mesh profile` measures what it needs",
+        ),
+        Outcome::TimedOut => {
+            (exit_codes::TIMED_OUT, format!(" ({} ms of {} ms used)", usage.wall_ms, limits.duration_ms), "raise --duration")
+        }
+        Outcome::MemoryExceeded => (
+            exit_codes::MEMORY_EXCEEDED,
+            format!(" ({} of {} in use when it was refused more)", super::human(usage.peak_memory), super::human(limits.memory_bytes)),
+            "raise --memory, or [limits] memory in its task.toml",
+        ),
+        Outcome::OutputExceeded(_) => {
+            (exit_codes::OUTPUT_EXCEEDED, String::new(), "raise --stdout-limit or --stderr-limit, or write files to /out")
+        }
+        Outcome::Cancelled => (exit_codes::CANCELLED, String::new(), ""),
+        Outcome::Refused(_) => (exit_codes::REFUSED, String::new(), ""),
+        Outcome::SandboxCrashed(_) => {
+            (exit_codes::SANDBOX_CRASHED, String::new(), "this says nothing about the task; `mesh doctor` checks the sandbox")
+        }
+    };
+    eprintln!("error: {}: {}{more}", super::program_name(&run.module), sanitise(&report.outcome.to_string(), false));
+    if !hint.is_empty() {
+        eprintln!("hint: {hint}");
+    }
+    if report.outcome != Outcome::Cancelled {
+        tell_missed(report);
+    }
+    code
+}
+
+/// Says which files it looked for in vain, with what would give them.
+// spec: SBX-10
+fn tell_missed(report: &Report) {
+    for path in &report.missed {
+        eprintln!("note: the task looked for {path}, which it was not given");
+        match (path.strip_prefix("/in/"), path.strip_prefix("/share/")) {
+            (Some(name), _) => eprintln!("hint: add --in {name}=FILE"),
+            (None, Some(name)) => eprintln!(
+                "hint: add --share {name}=FOLDER, and shares = {{ {name} = \"ro\" }} under [permissions] in its task.toml"
+            ),
+            (None, None) => eprintln!("hint: add --in NAME=FILE and read /in/NAME, or --dir FOLDER::/ to show it a folder of yours"),
+        }
+    }
+}

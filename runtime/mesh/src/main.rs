@@ -1,0 +1,35 @@
+//! `mesh`: the command line of Task Mesh.
+// spec: CLI-1
+
+mod args;
+mod commands;
+mod exit_codes;
+mod failure;
+mod home;
+
+use clap::Parser as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Workers and compilers are this program started anew; they see nothing of what follows.
+    if let Some(code) = mesh_executor::subprocess() {
+        return ExitCode::from(u8::try_from(code).unwrap_or(exit_codes::FAILED));
+    }
+    let args = args::Args::parse();
+    let level = if args.verbose { tracing::Level::DEBUG } else { tracing::Level::WARN };
+    let ansi = rustix::termios::isatty(std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .without_time()
+        .with_target(false)
+        .init();
+    match commands::run(args.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

@@ -1,0 +1,29 @@
+;; Hands over a list of buffers that together have more bytes than 32 bits can count. Must be an error code.
+(module
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+  (memory (export "memory") 960)
+  ;; Ends the task with the number of the first step that does not go as it must, and says what came instead.
+  (global $step (mut i32) (i32.const 0))
+  (func $expect (param $want i32) (param $got i32)
+    (global.set $step (i32.add (global.get $step) (i32.const 1)))
+    (if (i32.eq (local.get $want) (local.get $got)) (then return))
+    (i32.store (i32.const 64) (i32.const 0x20746f67)) ;; "got "
+    (i32.store8 (i32.const 68) (i32.add (i32.const 48) (i32.div_u (local.get $got) (i32.const 10))))
+    (i32.store8 (i32.const 69) (i32.add (i32.const 48) (i32.rem_u (local.get $got) (i32.const 10))))
+    (i32.store8 (i32.const 70) (i32.const 10))
+    (i32.store (i32.const 48) (i32.const 64))
+    (i32.store (i32.const 52) (i32.const 7))
+    (drop (call $fd_write (i32.const 2) (i32.const 48) (i32.const 1) (i32.const 56)))
+    (call $proc_exit (global.get $step)))
+
+  (func (export "_start")
+    (local $n i32)
+    (loop $fill
+      (i32.store (i32.mul (local.get $n) (i32.const 8)) (i32.const 8192))
+      (i32.store offset=4 (i32.mul (local.get $n) (i32.const 8)) (i32.const 60000000))
+      (local.set $n (i32.add (local.get $n) (i32.const 1)))
+      (br_if $fill (i32.lt_u (local.get $n) (i32.const 100))))
+    (call $expect (i32.const 28) (call $fd_write (i32.const 1) (i32.const 0) (i32.const 100) (i32.const 4096)))
+    (call $expect (i32.const 28) (call $fd_read (i32.const 0) (i32.const 0) (i32.const 100) (i32.const 4096)))))

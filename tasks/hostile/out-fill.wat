@@ -1,0 +1,74 @@
+;; Writes until there is no more space, tells how much it wrote, frees it all and writes again: space must come back, and
+;; never more than there was.
+(module
+  (import "wasi_snapshot_preview1" "fd_close" (func $fd_close (param i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_prestat_get" (func $fd_prestat_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_open" (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_unlink_file" (func $path_unlink_file (param i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 4096) "/out")
+  (data (i32.const 4112) "full")
+  ;; Ends the task with the number of the first step that does not go as it must, and says what came instead.
+  (global $step (mut i32) (i32.const 0))
+  (func $expect (param $want i32) (param $got i32)
+    (global.set $step (i32.add (global.get $step) (i32.const 1)))
+    (if (i32.eq (local.get $want) (local.get $got)) (then return))
+    (i32.store (i32.const 64) (i32.const 0x20746f67)) ;; "got "
+    (i32.store8 (i32.const 68) (i32.add (i32.const 48) (i32.div_u (local.get $got) (i32.const 10))))
+    (i32.store8 (i32.const 69) (i32.add (i32.const 48) (i32.rem_u (local.get $got) (i32.const 10))))
+    (i32.store8 (i32.const 70) (i32.const 10))
+    (i32.store (i32.const 48) (i32.const 64))
+    (i32.store (i32.const 52) (i32.const 7))
+    (drop (call $fd_write (i32.const 2) (i32.const 48) (i32.const 1) (i32.const 56)))
+    (call $proc_exit (global.get $step)))
+
+  ;; Finds a folder by its path: as a place of its own (their lengths differ), or below the root.
+  (func $place (param $name i32) (param $len i32) (result i32)
+    (local $fd i32)
+    (local.set $fd (i32.const 3))
+    (loop $next
+      (if (i32.eqz (call $fd_prestat_get (local.get $fd) (i32.const 32))) (then
+        (if (i32.eq (i32.load (i32.const 36)) (local.get $len)) (then (return (local.get $fd))))
+        (if (i32.eq (i32.load (i32.const 36)) (i32.const 1)) (then
+          (if (i32.eqz (call $path_open (local.get $fd) (i32.const 0)
+                (i32.add (local.get $name) (i32.const 1)) (i32.sub (local.get $len) (i32.const 1))
+                (i32.const 2) (i64.const 0) (i64.const 0) (i32.const 0) (i32.const 40)))
+            (then (return (i32.load (i32.const 40)))))))))
+      (local.set $fd (i32.add (local.get $fd) (i32.const 1)))
+      (br_if $next (i32.lt_u (local.get $fd) (i32.const 16))))
+    (call $proc_exit (i32.const 99))
+    unreachable)
+
+  ;; Writes bytes to a descriptor; the count stands at 56 afterwards.
+  (func $write (param $fd i32) (param $ptr i32) (param $len i32) (result i32)
+    (i32.store (i32.const 48) (local.get $ptr))
+    (i32.store (i32.const 52) (local.get $len))
+    (call $fd_write (local.get $fd) (i32.const 48) (i32.const 1) (i32.const 56)))
+
+  ;; Opens a path; the descriptor stands at 40 afterwards.
+  (func $open (param $dir i32) (param $path i32) (param $len i32) (param $how i32) (param $rights i64) (result i32)
+    (call $path_open (local.get $dir) (i32.const 1) (local.get $path) (local.get $len) (local.get $how)
+      (local.get $rights) (local.get $rights) (i32.const 0) (i32.const 40)))
+
+  (func (export "_start")
+    (local $dir i32) (local $first i32)
+    (local.set $dir (call $place (i32.const 4096) (i32.const 4)))
+    (local.set $first (call $fill (local.get $dir)))
+    (call $expect (i32.const 0) (call $path_unlink_file (local.get $dir) (i32.const 4112) (i32.const 4)))
+    (call $expect (i32.const 1) (i32.eq (local.get $first) (call $fill (local.get $dir))))
+    (call $expect (i32.const 0) (call $open (local.get $dir) (i32.const 4112) (i32.const 4) (i32.const 8) (i64.const 66)))  ;; cuts it to nothing
+    (call $expect (i32.const 1) (i32.eq (local.get $first) (call $fill (local.get $dir)))))
+  (func $fill (param $dir i32) (result i32)
+    (local $fd i32) (local $total i32) (local $errno i32)
+    (call $expect (i32.const 0) (call $open (local.get $dir) (i32.const 4112) (i32.const 4) (i32.const 1) (i64.const 66)))
+    (local.set $fd (i32.load (i32.const 40)))
+    (loop $again
+      (local.set $errno (call $write (local.get $fd) (i32.const 8192) (i32.const 1000)))
+      (if (i32.eqz (local.get $errno)) (then
+        (local.set $total (i32.add (local.get $total) (i32.load (i32.const 56))))
+        (br $again))))
+    (call $expect (i32.const 51) (local.get $errno))
+    (call $expect (i32.const 0) (call $fd_close (local.get $fd)))
+    (local.get $total)))

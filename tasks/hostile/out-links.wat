@@ -1,0 +1,61 @@
+;; Makes hard links to one file until there may be no more: names are bounded, however little they hold. Exits with 7.
+(module
+  (import "wasi_snapshot_preview1" "fd_prestat_get" (func $fd_prestat_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_link" (func $path_link (param i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_open" (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 4096) "/out")
+  (data (i32.const 4112) "f")
+  ;; Ends the task with the number of the first step that does not go as it must, and says what came instead.
+  (global $step (mut i32) (i32.const 0))
+  (func $expect (param $want i32) (param $got i32)
+    (global.set $step (i32.add (global.get $step) (i32.const 1)))
+    (if (i32.eq (local.get $want) (local.get $got)) (then return))
+    (i32.store (i32.const 64) (i32.const 0x20746f67)) ;; "got "
+    (i32.store8 (i32.const 68) (i32.add (i32.const 48) (i32.div_u (local.get $got) (i32.const 10))))
+    (i32.store8 (i32.const 69) (i32.add (i32.const 48) (i32.rem_u (local.get $got) (i32.const 10))))
+    (i32.store8 (i32.const 70) (i32.const 10))
+    (i32.store (i32.const 48) (i32.const 64))
+    (i32.store (i32.const 52) (i32.const 7))
+    (drop (call $fd_write (i32.const 2) (i32.const 48) (i32.const 1) (i32.const 56)))
+    (call $proc_exit (global.get $step)))
+
+  ;; Finds a folder by its path: as a place of its own (their lengths differ), or below the root.
+  (func $place (param $name i32) (param $len i32) (result i32)
+    (local $fd i32)
+    (local.set $fd (i32.const 3))
+    (loop $next
+      (if (i32.eqz (call $fd_prestat_get (local.get $fd) (i32.const 32))) (then
+        (if (i32.eq (i32.load (i32.const 36)) (local.get $len)) (then (return (local.get $fd))))
+        (if (i32.eq (i32.load (i32.const 36)) (i32.const 1)) (then
+          (if (i32.eqz (call $path_open (local.get $fd) (i32.const 0)
+                (i32.add (local.get $name) (i32.const 1)) (i32.sub (local.get $len) (i32.const 1))
+                (i32.const 2) (i64.const 0) (i64.const 0) (i32.const 0) (i32.const 40)))
+            (then (return (i32.load (i32.const 40)))))))))
+      (local.set $fd (i32.add (local.get $fd) (i32.const 1)))
+      (br_if $next (i32.lt_u (local.get $fd) (i32.const 16))))
+    (call $proc_exit (i32.const 99))
+    unreachable)
+
+  ;; Opens a path; the descriptor stands at 40 afterwards.
+  (func $open (param $dir i32) (param $path i32) (param $len i32) (param $how i32) (param $rights i64) (result i32)
+    (call $path_open (local.get $dir) (i32.const 1) (local.get $path) (local.get $len) (local.get $how)
+      (local.get $rights) (local.get $rights) (i32.const 0) (i32.const 40)))
+
+  (func (export "_start")
+    (local $dir i32) (local $n i32) (local $errno i32)
+    (local.set $dir (call $place (i32.const 4096) (i32.const 4)))
+    (call $expect (i32.const 0) (call $open (local.get $dir) (i32.const 4112) (i32.const 1) (i32.const 1) (i64.const 66)))
+    (loop $again
+      (i32.store (i32.const 1024) (i32.const 0x61616161))
+      (i32.store8 (i32.const 1025) (i32.add (i32.const 97) (i32.and (local.get $n) (i32.const 15))))
+      (i32.store8 (i32.const 1026) (i32.add (i32.const 97) (i32.and (i32.shr_u (local.get $n) (i32.const 4)) (i32.const 15))))
+      (i32.store8 (i32.const 1027) (i32.add (i32.const 97) (i32.and (i32.shr_u (local.get $n) (i32.const 8)) (i32.const 15))))
+      (local.set $errno (call $path_link (local.get $dir) (i32.const 0) (i32.const 4112) (i32.const 1) (local.get $dir) (i32.const 1024) (i32.const 4)))
+      (if (i32.eqz (local.get $errno)) (then
+        (local.set $n (i32.add (local.get $n) (i32.const 1)))
+        (br_if $again (i32.lt_u (local.get $n) (i32.const 65536))))))
+    (call $expect (i32.const 51) (local.get $errno))
+    (call $proc_exit (i32.const 7))))

@@ -1,0 +1,67 @@
+;; Lists folders with buffers that hold no entry, cookies that nobody gave, and into memory that it does not have. Each must be
+;; an error code or a cut listing, and no byte beyond the buffer may change.
+(module
+  (import "wasi_snapshot_preview1" "fd_prestat_get" (func $fd_prestat_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_readdir" (func $fd_readdir (param i32 i32 i32 i64 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_open" (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 4096) "/out")
+  (data (i32.const 4112) "some-file")
+  ;; Ends the task with the number of the first step that does not go as it must, and says what came instead.
+  (global $step (mut i32) (i32.const 0))
+  (func $expect (param $want i32) (param $got i32)
+    (global.set $step (i32.add (global.get $step) (i32.const 1)))
+    (if (i32.eq (local.get $want) (local.get $got)) (then return))
+    (i32.store (i32.const 64) (i32.const 0x20746f67)) ;; "got "
+    (i32.store8 (i32.const 68) (i32.add (i32.const 48) (i32.div_u (local.get $got) (i32.const 10))))
+    (i32.store8 (i32.const 69) (i32.add (i32.const 48) (i32.rem_u (local.get $got) (i32.const 10))))
+    (i32.store8 (i32.const 70) (i32.const 10))
+    (i32.store (i32.const 48) (i32.const 64))
+    (i32.store (i32.const 52) (i32.const 7))
+    (drop (call $fd_write (i32.const 2) (i32.const 48) (i32.const 1) (i32.const 56)))
+    (call $proc_exit (global.get $step)))
+
+  ;; Finds a folder by its path: as a place of its own (their lengths differ), or below the root.
+  (func $place (param $name i32) (param $len i32) (result i32)
+    (local $fd i32)
+    (local.set $fd (i32.const 3))
+    (loop $next
+      (if (i32.eqz (call $fd_prestat_get (local.get $fd) (i32.const 32))) (then
+        (if (i32.eq (i32.load (i32.const 36)) (local.get $len)) (then (return (local.get $fd))))
+        (if (i32.eq (i32.load (i32.const 36)) (i32.const 1)) (then
+          (if (i32.eqz (call $path_open (local.get $fd) (i32.const 0)
+                (i32.add (local.get $name) (i32.const 1)) (i32.sub (local.get $len) (i32.const 1))
+                (i32.const 2) (i64.const 0) (i64.const 0) (i32.const 0) (i32.const 40)))
+            (then (return (i32.load (i32.const 40)))))))))
+      (local.set $fd (i32.add (local.get $fd) (i32.const 1)))
+      (br_if $next (i32.lt_u (local.get $fd) (i32.const 16))))
+    (call $proc_exit (i32.const 99))
+    unreachable)
+
+  ;; Opens a path; the descriptor stands at 40 afterwards.
+  (func $open (param $dir i32) (param $path i32) (param $len i32) (param $how i32) (param $rights i64) (result i32)
+    (call $path_open (local.get $dir) (i32.const 1) (local.get $path) (local.get $len) (local.get $how)
+      (local.get $rights) (local.get $rights) (i32.const 0) (i32.const 40)))
+
+  (func (export "_start")
+    (local $dir i32) (local $len i32)
+    (local.set $dir (call $place (i32.const 4096) (i32.const 4)))
+    (call $expect (i32.const 0) (call $open (local.get $dir) (i32.const 4112) (i32.const 9) (i32.const 1) (i64.const 66)))
+    (loop $tiny
+      (i64.store (i32.add (i32.const 1024) (local.get $len)) (i64.const 0x5a5a5a5a5a5a5a5a))
+      (call $expect (i32.const 0) (call $fd_readdir (local.get $dir) (i32.const 1024) (local.get $len) (i64.const 0) (i32.const 56)))
+      (call $expect (local.get $len) (i32.load (i32.const 56)))
+      (call $expect (i32.const 1) (i64.eq (i64.load (i32.add (i32.const 1024) (local.get $len))) (i64.const 0x5a5a5a5a5a5a5a5a)))
+      (local.set $len (i32.add (local.get $len) (i32.const 1)))
+      (br_if $tiny (i32.lt_u (local.get $len) (i32.const 40))))
+    (call $expect (i32.const 0) (call $fd_readdir (local.get $dir) (i32.const 1024) (i32.const 4096) (i64.const 1000000) (i32.const 56)))
+    (call $expect (i32.const 0) (i32.load (i32.const 56)))
+    (drop (call $fd_readdir (local.get $dir) (i32.const 1024) (i32.const 4096) (i64.const 0x7fffffffffffffff) (i32.const 56)))
+    (drop (call $fd_readdir (local.get $dir) (i32.const 1024) (i32.const 4096) (i64.const 0x8000000000000000) (i32.const 56)))
+    (drop (call $fd_readdir (local.get $dir) (i32.const 1024) (i32.const 4096) (i64.const -1) (i32.const 56)))
+    (call $expect (i32.const 21) (call $fd_readdir (local.get $dir) (i32.const 65530) (i32.const 4096) (i64.const 0) (i32.const 56)))
+    (call $expect (i32.const 21) (call $fd_readdir (local.get $dir) (i32.const -1) (i32.const 2) (i64.const 0) (i32.const 56)))
+    (call $expect (i32.const 21) (call $fd_readdir (local.get $dir) (i32.const 1024) (i32.const 64) (i64.const 0) (i32.const -2)))
+    (call $expect (i32.const 54) (call $fd_readdir (i32.load (i32.const 40)) (i32.const 1024) (i32.const 64) (i64.const 0) (i32.const 56)))))

@@ -1,0 +1,8 @@
+;; Grows a table until there is no more. Must be told no, without harm, and then exits with 7.
+(module
+  (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+  (memory (export "memory") 1)
+  (table $t 1 funcref)
+  (func (export "_start")
+    (loop $again (br_if $again (i32.ne (table.grow $t (ref.null func) (i32.const 1000)) (i32.const -1))))
+    (call $proc_exit (i32.const 7))))

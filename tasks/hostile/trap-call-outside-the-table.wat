@@ -1,0 +1,5 @@
+;; Calls by an index outside the table. Must trap.
+(module
+  (table 2 funcref)
+  (type $f (func))
+  (func (export "_start") (call_indirect (type $f) (i32.const -1))))

@@ -1,0 +1,15 @@
+//! What untrusted modules try against the sandbox, through the program that people use.
+//!
+//! Needs `mesh` beside this binary or named by `MESH_BIN`. Nothing here knows the sandbox's insides: what holds, holds
+//! for whoever replaces them.
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod attacks;
+mod cache;
+mod checkpoints;
+mod control;
+mod folders;
+mod limits;
+mod modules;
+mod support;

@@ -1,0 +1,149 @@
+//! `cargo xtask`: what is done to Task Mesh rather than with it.
+
+mod ci;
+mod demo;
+mod foreign;
+mod pure;
+mod run;
+mod setup;
+mod tasks;
+mod test;
+mod wasm;
+
+use anyhow::{Result, bail};
+use run::{Repo, say};
+use std::process::ExitCode;
+use tasks::Profile;
+
+const HELP: &str = "\
+What is done to Task Mesh rather than with it.
+
+Usage: cargo xtask COMMAND [OPTIONS]
+
+Commands:
+  setup                            Install what building everything takes. May be run again at any time
+  build-tasks [--release] [--force]
+                                   Build `mesh`, the tasks and the test modules into target/tasks/;
+                                   --force also those that are up to date
+  test [FILTER...]                 Set up, build the tasks, check the pure crates, run the tests
+                                   whose name contains a FILTER (all of them without one)
+  fuzz [--seconds N]               Run the fuzz tests for N seconds each (60 without --seconds)
+  bench sandbox [--json FILE]      Measure the sandbox in a release build; --json writes the figures too
+  demo                             Run three example tasks visibly, in a release build. Leaves target/demo/
+  ci                               Everything that must hold before a change is merged; what .ci/run calls
+  help                             Print this
+
+Environment:
+  CARGO_TARGET_DIR                 Where everything is built (target/ without it)
+  WASI_SDK_PATH                    A WASI SDK whose clang compiles the C test modules (Debian's clang without it)
+
+Exit code: 0 done, 1 failed, 2 wrong usage.
+";
+
+enum Command {
+    Help,
+    Setup,
+    BuildTasks { profile: Profile, force: bool },
+    Test { filters: Vec<String> },
+    Fuzz { seconds: u32 },
+    Bench { json: Option<String> },
+    Demo,
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let command = match parse(std::env::args().skip(1).collect()) {
+        Ok(command) => command,
+        Err(error) => {
+            eprintln!("error: {error:#}\nhint: `cargo xtask help` lists the commands");
+            return ExitCode::from(2);
+        }
+    };
+    match execute(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(args: Vec<String>) -> Result<Command> {
+    if args.is_empty() || args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--help" || arg == "-h")
+    {
+        return Ok(Command::Help);
+    }
+    let mut args = args.into_iter();
+    let name = args.next().unwrap_or_default();
+    let mut rest: Vec<String> = args.collect();
+    let command = match name.as_str() {
+        "help" => Command::Help,
+        "setup" => Command::Setup,
+        "build-tasks" => {
+            let profile = if take_flag(&mut rest, "--release") { Profile::Release } else { Profile::Dev };
+            Command::BuildTasks { profile, force: take_flag(&mut rest, "--force") }
+        }
+        "test" => {
+            let filters: Vec<String> = rest.drain(..).filter(|arg| arg != "--").collect();
+            Command::Test { filters }
+        }
+        "fuzz" => {
+            let seconds = match take_value(&mut rest, "--seconds")? {
+                None => 60,
+                Some(text) => match text.parse() {
+                    Ok(seconds) => seconds,
+                    Err(_) => bail!("--seconds takes a whole number, not {text:?}"),
+                },
+            };
+            Command::Fuzz { seconds }
+        }
+        "bench" => {
+            let json = take_value(&mut rest, "--json")?;
+            if rest.first().map(String::as_str) != Some("sandbox") {
+                bail!("bench needs to be told what to measure: `cargo xtask bench sandbox`");
+            }
+            rest.remove(0);
+            Command::Bench { json }
+        }
+        "demo" => Command::Demo,
+        "ci" => Command::Ci,
+        other => bail!("there is no command {other:?}"),
+    };
+    match rest.first() {
+        None => Ok(command),
+        Some(extra) => bail!("{name} does not take {extra:?}"),
+    }
+}
+
+fn take_flag(args: &mut Vec<String>, flag: &str) -> bool {
+    let before = args.len();
+    args.retain(|arg| arg != flag);
+    args.len() < before
+}
+
+fn take_value(args: &mut Vec<String>, option: &str) -> Result<Option<String>> {
+    let Some(at) = args.iter().position(|arg| arg == option) else { return Ok(None) };
+    if at + 1 == args.len() {
+        bail!("{option} needs a value");
+    }
+    args.remove(at);
+    Ok(Some(args.remove(at)))
+}
+
+fn execute(command: Command) -> Result<()> {
+    if let Command::Help = command {
+        say(HELP.trim_end());
+        return Ok(());
+    }
+    let repo = Repo::find()?;
+    match command {
+        Command::Help => Ok(()),
+        Command::Setup => setup::setup(&repo),
+        Command::BuildTasks { profile, force } => tasks::build(&repo, profile, force).map(drop),
+        Command::Test { filters } => test::test(&repo, &filters),
+        Command::Fuzz { seconds } => test::fuzz(&repo, seconds),
+        Command::Bench { json } => test::bench(&repo, json.as_deref()),
+        Command::Demo => demo::demo(&repo),
+        Command::Ci => ci::ci(&repo),
+    }
+}

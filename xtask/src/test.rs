@@ -1,0 +1,48 @@
+//! Runs the tests and the benchmarks, with the program and the modules they need.
+
+use crate::run::{Repo, run};
+use crate::tasks::{Built, Profile, build_with};
+use crate::{pure, setup};
+use anyhow::{Context, Result};
+use std::process::Command;
+
+/// The same targets, and so the same features of shared dependencies, as `cargo test --workspace` builds.
+const TESTED: [&str; 3] = ["--workspace", "--bins", "--tests"];
+
+pub(crate) fn test(repo: &Repo, filters: &[String]) -> Result<()> {
+    setup::setup(repo)?;
+    let built = build_with(repo, Profile::Dev, &TESTED, false)?;
+    pure::check(repo)?;
+    let mut cargo = repo.cargo();
+    cargo.args(["test", "--workspace"]);
+    if !filters.is_empty() {
+        cargo.arg("--").args(filters);
+    }
+    run(tell(&mut cargo, &built))
+}
+
+/// Tests named `fuzz` look at random input for a second or so; here they get the time to find something.
+pub(crate) fn fuzz(repo: &Repo, seconds: u32) -> Result<()> {
+    let built = build_with(repo, Profile::Dev, &TESTED, false)?;
+    let mut cargo = repo.cargo();
+    cargo.args(["test", "--workspace", "--tests", "fuzz"]).env("MESH_FUZZ_SECONDS", seconds.to_string());
+    run(tell(&mut cargo, &built))
+}
+
+pub(crate) fn bench(repo: &Repo, json: Option<&str>) -> Result<()> {
+    setup::setup(repo)?;
+    let programs = ["--package", "mesh", "--package", "mesh-tests", "--bin", "mesh", "--bin", "bench"];
+    let built = build_with(repo, Profile::Release, &programs, false)?;
+    // Started directly: `cargo run` of one package might build the sandbox again with other features.
+    let bench = repo.target.join("release").join(format!("bench{}", std::env::consts::EXE_SUFFIX));
+    let mut bench = repo.command(bench);
+    bench.arg("sandbox");
+    if let Some(json) = json {
+        bench.arg("--json").arg(repo.typed(json));
+    }
+    run(tell(&mut bench, &built)).context("the benchmark did not come to its end")
+}
+
+fn tell<'a>(command: &'a mut Command, built: &Built) -> &'a mut Command {
+    command.env("MESH_BIN", &built.mesh).env("MESH_TASKS", &built.tasks)
+}
