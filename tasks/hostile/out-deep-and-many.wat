@@ -49,7 +49,7 @@
     (local $dir i32) (local $n i32) (local $errno i32)
     (local.set $dir (call $place (i32.const 4096) (i32.const 4)))
     (memory.fill (i32.const 8192) (i32.const 100) (i32.const 255))
-    (memory.fill (i32.const 16384) (i32.const 120) (i32.const 4096))
+    (memory.fill (i32.const 16384) (i32.const 120) (i32.const 4000))
     (loop $down
       (local.set $errno (call $path_create_directory (local.get $dir) (i32.const 8192) (i32.const 255)))
       (if (i32.eqz (local.get $errno)) (then
@@ -63,7 +63,7 @@
       (i32.store8 (i32.const 8193) (i32.add (i32.const 97) (i32.and (i32.shr_u (local.get $n) (i32.const 4)) (i32.const 15))))
       (i32.store8 (i32.const 8194) (i32.add (i32.const 97) (i32.and (i32.shr_u (local.get $n) (i32.const 8)) (i32.const 15))))
       (i32.store8 (i32.const 8195) (i32.add (i32.const 97) (i32.and (i32.shr_u (local.get $n) (i32.const 12)) (i32.const 15))))
-      (local.set $errno (call $path_symlink (i32.const 16384) (i32.const 4096) (local.get $dir) (i32.const 8192) (i32.const 255)))
+      (local.set $errno (call $path_symlink (i32.const 16384) (i32.const 4000) (local.get $dir) (i32.const 8192) (i32.const 255)))
       (if (i32.eqz (local.get $errno)) (then
         (local.set $n (i32.add (local.get $n) (i32.const 1)))
         (br_if $again (i32.lt_u (local.get $n) (i32.const 65535))))))

@@ -130,19 +130,31 @@ fn a_folder_that_others_can_write_to_is_not_trusted() {
     home.run().arg(impostor(&home)).go().exits(0);
     let other = kept(&home).into_iter().find(|other| *other != path).expect("the impostor is kept too");
     std::fs::copy(&other, &path).unwrap();
+    let folder = path.parent().unwrap().to_owned();
     for mode in [0o777, 0o770, 0o702] {
-        std::fs::set_permissions(home.cache(), PermissionsExt::from_mode(mode)).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        std::fs::set_permissions(&folder, PermissionsExt::from_mode(mode)).unwrap();
         good(&home);
+        assert_eq!(std::fs::read(&path).unwrap(), before, "a folder with mode {mode:o} was used");
     }
+    std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o700)).unwrap();
+    std::fs::set_permissions(home.cache(), PermissionsExt::from_mode(0o777)).unwrap();
+    good(&home);
 }
 
 // spec: SBX-12
 #[test]
 fn a_folder_that_is_a_link_or_no_folder_is_not_used() {
+    let model = Home::new();
+    let path = kept_of_good(&model);
+    let folder = path.parent().unwrap().strip_prefix(model.cache()).unwrap().to_owned();
+
     let home = Home::new();
     let elsewhere = home.path("files/elsewhere");
     std::fs::create_dir(&elsewhere).unwrap();
-    symlink(&elsewhere, home.cache()).unwrap();
+    let link = home.cache().join(&folder);
+    std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+    symlink(&elsewhere, &link).unwrap();
     good(&home);
     good(&home);
     let planted = tree(&elsewhere);

@@ -58,8 +58,9 @@ fn good() -> Vec<u8> {
         r#"(module
             (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))
             (memory (export "memory") 1)
-            (data (i32.const 8) "good\n")
             (func (export "_start")
+              ;; Not a data segment: the code must come last, so that nothing before its end is a whole module.
+              (i64.store (i32.const 8) (i64.const 0x0a646f6f67))
               (i32.store (i32.const 0) (i32.const 8))
               (i32.store (i32.const 4) (i32.const 5))
               (drop (call 0 (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))))"#,
@@ -419,10 +420,10 @@ fn a_manifest_that_asks_for_a_share_or_the_network_does_not_get_it_by_asking() {
         if run.code == Some(126) {
             run.refused("grant");
         } else {
-            run.exits(0).says("good").holds(
-                run.field("not_comparable").as_array().is_some_and(Vec::is_empty),
-                "it must have run without what it asked for",
-            );
+            let why = run.field("not_comparable").to_string();
+            let given =
+                ["real-clock", "real-random", "network", "shares"].iter().any(|what| why.contains(what));
+            run.exits(0).says("good").holds(!given, "it must have run without what it asked for");
         }
     }
 }
@@ -455,12 +456,14 @@ fn component(home: &Home, name: &str, text: &str) -> Run {
 fn a_component_that_is_no_command_is_refused() {
     let home = Home::new();
     component(&home, "empty", "(component)").refused("run");
-    component(
-        &home,
-        "alien",
-        r#"(component (import "evil:host/shell" (instance (export "system" (func)))))"#,
-    )
-    .refused("evil:host");
+    let alien = r#"(component
+        (import "evil:host/shell" (instance (export "system" (func))))
+        (core module $m (func (export "f") (result i32) (i32.const 0)))
+        (core instance $i (instantiate $m))
+        (func $f (result (result)) (canon lift (core func $i "f")))
+        (instance $run (export "run" (func $f)))
+        (export "wasi:cli/run@0.2.0" (instance $run)))"#;
+    component(&home, "alien", alien).refused("evil:host");
     let wrong = r#"(component
         (core module $m (func (export "f")))
         (core instance $i (instantiate $m))
@@ -537,7 +540,7 @@ fn bombs_made_of_components_are_refused_or_compiled_in_time() {
 fn a_composed_component_runs_or_is_refused_and_the_host_lives() {
     let home = Home::new();
     let text = r#"(component
-        (component $inner
+        (component $one
           (core module $m
             (memory (export "memory") 1)
             (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
@@ -545,18 +548,23 @@ fn a_composed_component_runs_or_is_refused_and_the_host_lives() {
           (core instance $i (instantiate $m))
           (func (export "len") (param "s" string) (result u32)
             (canon lift (core func $i "len") (memory (core memory $i "memory")) (realloc (core func $i "realloc")))))
-        (instance $inner (instantiate $inner))
-        (core module $libc
-          (memory (export "memory") 1)
-          (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 2048)))
-        (core instance $libc (instantiate $libc))
-        (core func $len (canon lower (func $inner "len") (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
-        (core module $main
-          (import "host" "len" (func $len (param i32 i32) (result i32)))
-          (func (export "f") (result i32)
-            (i32.ne (call $len (i32.const 0) (i32.const 5)) (i32.const 5))))
-        (core instance $main (instantiate $main (with "host" (instance (export "len" (func $len))))))
-        (func $f (result (result)) (canon lift (core func $main "f")))
+        (component $two
+          (import "len" (func $host (param "s" string) (result u32)))
+          (core module $libc
+            (memory (export "memory") 1)
+            (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 2048)))
+          (core instance $libc (instantiate $libc))
+          (core func $len (canon lower (func $host)
+            (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
+          (core module $main
+            (import "host" "len" (func $len (param i32 i32) (result i32)))
+            (func (export "f") (result i32)
+              (i32.ne (call $len (i32.const 0) (i32.const 5)) (i32.const 5))))
+          (core instance $main (instantiate $main (with "host" (instance (export "len" (func $len))))))
+          (func (export "f") (result (result)) (canon lift (core func $main "f"))))
+        (instance $one (instantiate $one))
+        (instance $two (instantiate $two (with "len" (func $one "len"))))
+        (alias export $two "f" (func $f))
         (instance $run (export "run" (func $f)))
         (export "wasi:cli/run@0.2.0" (instance $run)))"#;
     let run = component(&home, "composed", text);

@@ -261,10 +261,19 @@ impl Running<'_> {
         self.held.as_mut().expect("a silent stdin").write_all(bytes).unwrap();
     }
 
-    fn fail(&mut self, what: &str) -> ! {
+    /// Ends it and whatever it started, whether that hears of it or not.
+    fn kill(&mut self) {
+        let helpers = self.helpers();
         let _gone = kill_process_group(pid(self.child.id()), Signal::KILL);
         let _gone = self.child.wait();
+        for helper in helpers {
+            let _gone = kill_process(pid(helper.id), Signal::KILL);
+        }
         self.ended = true;
+    }
+
+    fn fail(&mut self, what: &str) -> ! {
+        self.kill();
         panic!(
             "{what}\n  command: {}\n  after: {:?}\n  stdout: {}\n  stderr: {}",
             self.line,
@@ -281,7 +290,7 @@ impl Running<'_> {
             if self.child.try_wait().unwrap().is_some() && !self.stdout.text().contains(text) {
                 self.fail(&format!("it ended without saying {text:?}"));
             }
-            if start.elapsed() > BOUND {
+            if start.elapsed() > BOUND / 3 {
                 self.fail(&format!("it never said {text:?}"));
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -352,8 +361,7 @@ impl Running<'_> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            let _gone = kill_process_group(pid(self.child.id()), Signal::KILL);
-            let _gone = self.child.wait();
+            self.kill();
         }
         lock(&OURS).remove(&self.child.id());
     }

@@ -62,7 +62,7 @@ impl<'a> Demo<'a> {
     fn receipt(&self) -> Result<Vec<String>> {
         say("\n== Counting words, with a receipt that anyone can check");
         let (text, receipt, module) =
-            (self.file("text.txt"), self.file("receipt"), self.module("word-count"));
+            (self.file("text.txt"), self.file("receipt.json"), self.module("word-count"));
         self.mesh(0, &["run", "--input", &text, "--receipt", &receipt, &module])?;
         self.mesh(0, &["verify", &receipt, "--module", &module, "--input", &text])?;
         Ok(vec![
@@ -151,8 +151,8 @@ impl<'a> Demo<'a> {
 }
 
 const VIEW: &str = r#"{"width": 1200, "height": 900, "center_x": -0.7436, "center_y": 0.1318, "zoom": 500, "max_iterations": 2000}"#;
-/// About half of what the whole picture takes: some of its checkpoints are saved by then.
-const INTERRUPTING_FUEL: &str = "1000000000";
+/// A good deal less than the whole picture takes, but enough to save some of its checkpoints.
+const INTERRUPTING_FUEL: &str = "600000000";
 
 /// The same text at every demo: words of two to four syllables, the common ones far more often than the rare.
 fn text() -> String {

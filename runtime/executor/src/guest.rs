@@ -10,19 +10,19 @@ pub(crate) mod random;
 pub(crate) mod streams;
 pub(crate) mod vfs;
 
-use crate::engine::{HANDLES, TABLE_ELEMENTS};
+use crate::engine::{HANDLES, TABLE_ELEMENTS, YIELD_FUEL};
 use clock::Clock;
 use conn::Conn;
 use mesh_protocol::limits::Limits;
 use mesh_protocol::outcome::{Outcome, Stream, TrapKind};
 use random::Random;
 use std::fs::File;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use streams::{Output, Stdin};
 use vfs::Vfs;
 use wasmtime::component::ResourceTable;
-use wasmtime::{ResourceLimiter, Trap};
+use wasmtime::{AsContextMut, ResourceLimiter, Trap};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 /// Locks what only one thread uses at a time; a panic while it was held ends the worker anyway.
@@ -44,6 +44,9 @@ pub(crate) struct Host {
     pub(crate) stdin: Arc<Stdin>,
     pub(crate) conn: Arc<Conn>,
     pub(crate) signals: Arc<Signals>,
+    pub(crate) spent: Arc<Spent>,
+    /// What the functions of a component share.
+    pub(crate) component: Option<Arc<p2::Shared>>,
     pub(crate) checkpoints: Checkpoints,
     /// Descriptors of a core module.
     pub(crate) fds: p1::Fds,
@@ -88,14 +91,54 @@ impl Signals {
     }
 }
 
+/// Fuel used by the task, resumed attempts included, as of its last host call.
+#[derive(Default)]
+pub(crate) struct Spent {
+    used: AtomicU64,
+    yielded: AtomicU64,
+}
+
+impl Spent {
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// Takes fuel for what a host call does, so that no call is cheaper for the guest than for the host.
+// spec: SBX-4
+pub(crate) fn charge(mut store: impl AsContextMut<Data = Host>, fuel: u64) -> wasmtime::Result<()> {
+    let mut store = store.as_context_mut();
+    let left = store.get_fuel()?;
+    let rest = left.saturating_sub(fuel);
+    store.set_fuel(rest)?;
+    let host = store.data();
+    host.spent.used.store(host.limits.fuel.saturating_sub(rest), Ordering::Relaxed);
+    if fuel > left { Err(Trap::OutOfFuel.into()) } else { Ok(()) }
+}
+
+/// Begins a host call: takes its fuel, and lets go of the thread when it is time.
+// spec: SBX-7
+pub(crate) async fn begin(mut store: impl AsContextMut<Data = Host>, fuel: u64) -> wasmtime::Result<()> {
+    charge(store.as_context_mut(), fuel)?;
+    // Setting the fuel starts the engine's own interval anew, so a guest that calls all the time would never be
+    // interrupted by it.
+    let spent = &store.as_context().data().spent;
+    if spent.used().saturating_sub(spent.yielded.load(Ordering::Relaxed)) >= YIELD_FUEL {
+        spent.yielded.store(spent.used(), Ordering::Relaxed);
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
 /// Saving, and what this run goes on from.
 pub(crate) struct Checkpoints {
     /// Does anybody take them?
     pub(crate) wanted: bool,
+    /// Is there something of which a checkpoint could not hold all: a writable share?
+    pub(crate) denied: bool,
     pub(crate) saved: u32,
     /// The state to go on from: a file, where in it, and how long.
     pub(crate) resume: Option<(Arc<File>, u64, u64)>,
-    /// The tree's generation at the last save, to leave out an `/out` that did not change.
     pub(crate) out: Option<vfs::NodeId>,
 }
 

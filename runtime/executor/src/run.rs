@@ -101,6 +101,8 @@ impl std::fmt::Debug for Stdin {
 pub struct Task {
     /// What to run.
     pub module: LoadedModule,
+    /// Its id where that is settled already; else made of what follows.
+    pub id: Option<TaskId>,
     /// Who asked for it.
     pub submitter: PublicKey,
     /// Tells it apart from the same task asked for before.
@@ -142,6 +144,7 @@ impl Task {
         };
         Self {
             module,
+            id: None,
             submitter: PublicKey([0; 32]),
             nonce: [0; 32],
             attempt: 1,
@@ -309,7 +312,8 @@ impl Executor {
     // spec: SBX-10
     pub fn start(&self, task: Task) -> Result<Running, StartError> {
         check(&task)?;
-        let Task { module, limits, granted, dirs, .. } = task;
+        let Task { module, limits, granted, .. } = task;
+        let dirs = absolute(task.dirs)?;
         let reserve = Reserved::take(&self.0, limits.memory_bytes)?;
 
         let mut staged = Staged::new();
@@ -337,7 +341,9 @@ impl Executor {
         }
         let env: Vec<(String, String)> = task.env.into_iter().collect();
         let input_hash = digest::input(stdin_digest, named);
-        let id = TaskId::new(&task.submitter, &module.hash, &input_hash, &task.args, &env, &task.nonce);
+        let id = task.id.unwrap_or_else(|| {
+            TaskId::new(&task.submitter, &module.hash, &input_hash, &task.args, &env, &task.nonce)
+        });
 
         if let Some(checkpoint) = &task.resume {
             let expected = Expected {
@@ -391,10 +397,14 @@ impl Executor {
         let mut args = vec![task.program_name];
         args.extend(task.args.iter().cloned());
         let same_module = key.is_some() && worker.last == key;
-        let places = if dirs.is_empty() {
+        // A program that knows nothing of tasks and is given no files sees none, as with any runner of WASI programs.
+        // spec: SBX-3
+        let output = limits.out_bytes > 0 && limits.out_files > 0;
+        let given = output || !task.inputs.is_empty() || !task.shares.is_empty();
+        let places = if dirs.is_empty() && (given || module.summary.manifest.is_some()) {
             Places::Root
         } else {
-            Places::Apart { input: !task.inputs.is_empty(), output: limits.out_bytes > 0 && limits.out_files > 0 }
+            Places::Apart { input: !task.inputs.is_empty(), output }
         };
         let start = Start {
             kind: module.summary.kind(),
@@ -481,6 +491,7 @@ impl Executor {
             shares: task.shares.len(),
             resume: task.resume,
             keep_checkpoints: task.checkpoints,
+            wants_files: module.summary.imports.iter().any(|name| name.ends_with("path_open")),
             executor: self.0.clone(),
             _reserved: reserve,
         };
@@ -603,6 +614,18 @@ fn check(task: &Task) -> Result<(), Refusal> {
         return request(format!("{:?} is not a folder", dir.host));
     }
     Ok(())
+}
+
+/// Workers stand in the root folder, so paths must not depend on where we stand.
+fn absolute(dirs: Vec<HostDir>) -> Result<Vec<HostDir>, StartError> {
+    let one = |mut dir: HostDir| {
+        let path = std::fs::canonicalize(&dir.host).map_err(system("find a folder given with --dir"))?;
+        dir.host = path.into_os_string().into_string().map_err(|path| {
+            Refusal::Request(format!("the folder {path:?} has a name that is not UTF-8"))
+        })?;
+        Ok(dir)
+    };
+    dirs.into_iter().map(one).collect()
 }
 
 /// Hands a checkpoint's `/out` in again.

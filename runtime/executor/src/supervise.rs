@@ -61,6 +61,8 @@ pub struct Report {
     pub shares: Vec<Option<OutTree>>,
     /// Files it looked for and was not given, as paths it knows.
     pub missed: Vec<String>,
+    /// Does the module import what opens files?
+    pub wants_files: bool,
     /// What the engine said of a trap.
     pub detail: String,
 }
@@ -202,6 +204,7 @@ pub(crate) struct Setup {
     pub(crate) shares: usize,
     pub(crate) resume: Option<Checkpoint>,
     pub(crate) keep_checkpoints: bool,
+    pub(crate) wants_files: bool,
     pub(crate) executor: Arc<Inner>,
     pub(crate) _reserved: Reserved,
 }
@@ -673,13 +676,14 @@ impl Supervisor {
         receipt.last_checkpoint = (self.seq > 0).then_some((self.seq, self.parent));
         receipt.outcome = finished.outcome.clone();
 
-        let Setup { worker, receipt, executor, _reserved, .. } = self.setup;
+        let Setup { worker, receipt, executor, wants_files, _reserved, .. } = self.setup;
         let reusable = finished.reusable && self.ending.is_none() && worker.last.is_some();
         let report = Report {
             outcome: finished.outcome,
             receipt,
             out,
             shares: trees,
+            wants_files,
             missed: finished.missed.iter().map(|path| mesh_protocol::text::sanitise(path, false)).collect(),
             detail: mesh_protocol::text::sanitise(&finished.detail, true),
         };

@@ -8,7 +8,7 @@ use crate::guest::p1::{Fd, Fds, Open};
 use crate::guest::random::Random;
 use crate::guest::streams::{Output, Stdin};
 use crate::guest::vfs::{Content, Kind, NodeId, Quota, ROOT, Region, Vfs};
-use crate::guest::{self, Checkpoints, Host, Limiter, Signals, lock};
+use crate::guest::{self, Checkpoints, Host, Limiter, Signals, Spent, lock};
 use crate::walls::{self, Who};
 use crate::wire::{
     self, Finished, FromWorker, HostDir, InEntry, InNode, ModuleKind, Places, Start, StdinKind, ToWorker,
@@ -158,7 +158,7 @@ impl Task<'_> {
                 return conn.send(&FromWorker::Finished(Box::new(finished(outcome, cpu_before)))).await;
             }
         };
-        let (output, stdin) = (host.output.clone(), host.stdin.clone());
+        let (output, stdin, spent) = (host.output.clone(), host.stdin.clone(), host.spent.clone());
         let engine = match &module {
             Kept::Core(_) => &self.linked.engines.core,
             Kept::Component(_) => &self.linked.engines.component,
@@ -178,7 +178,7 @@ impl Task<'_> {
                 output.flush().await?;
                 result
             });
-            let metered = pin!(Metered::new(guest, conn, &output, fuel_before));
+            let metered = pin!(Metered::new(guest, conn, &output, &spent, fuel_before));
             let control = pin!(control(conn, &signals, &stdin));
             tokio::select! {
                 biased;
@@ -316,8 +316,11 @@ impl Task<'_> {
             stdin: Arc::new(Stdin::new(conn.clone(), start.stdin, stdin)),
             conn,
             signals,
+            spent: Arc::default(),
+            component: None,
             checkpoints: Checkpoints {
-                wanted: start.checkpoints && !start.shares.iter().any(|(_, access)| *access == Access::Rw),
+                wanted: start.checkpoints,
+                denied: start.shares.iter().any(|(_, access)| *access == Access::Rw),
                 saved: 0,
                 resume: state,
                 out: Some(out),
@@ -510,14 +513,17 @@ struct Metered<'a, F> {
     conn: &'a Conn,
     output: &'a Output,
     noticing: Arc<Noticing>,
+    spent: &'a Spent,
+    /// As of the last host call, and since then by the times the guest let go of the thread.
+    known: u64,
     fuel: u64,
     told: Instant,
 }
 
 impl<'a, F> Metered<'a, F> {
-    fn new(guest: F, conn: &'a Conn, output: &'a Output, fuel: u64) -> Self {
+    fn new(guest: F, conn: &'a Conn, output: &'a Output, spent: &'a Spent, fuel: u64) -> Self {
         let noticing = Arc::new(Noticing { woken: AtomicBool::new(false), outer: Mutex::new(None) });
-        Self { guest, conn, output, noticing, fuel, told: Instant::now() }
+        Self { guest, conn, output, noticing, spent, known: 0, fuel, told: Instant::now() }
     }
 }
 
@@ -537,8 +543,14 @@ impl<F: Future + Unpin> Future for Metered<'_, F> {
         let result = std::pin::Pin::new(&mut this.guest).poll(&mut Context::from_waker(&waker));
         if result.is_pending() {
             this.output.flush_if_ready();
-            if this.noticing.woken.load(Ordering::Relaxed) {
+            let used = this.spent.used();
+            let computes = this.noticing.woken.load(Ordering::Relaxed);
+            if used != this.known {
+                (this.known, this.fuel) = (used, this.fuel.max(used));
+            } else if computes {
                 this.fuel += YIELD_FUEL;
+            }
+            if computes || used != this.known {
                 if this.told.elapsed() >= METER_EVERY {
                     this.told = Instant::now();
                     let _full = this.conn.try_send(&FromWorker::Meter { fuel: this.fuel });

@@ -1,8 +1,8 @@
 //! The functions of `mesh_v1`: how a task that knows Task Mesh talks to it.
 // spec: SDK-2, SDK-6
 
-use super::p1::{charge, fuel_used};
-use super::{End, Host, lock};
+use super::p1::fuel_used;
+use super::{End, Host, begin, charge, lock};
 use crate::engine::{CALL_FUEL, CHECKPOINT_FUEL, FILE_FUEL};
 use crate::wire::{FromWorker, MAX_CHUNK, parts};
 use mesh_protocol::abi::{
@@ -42,7 +42,7 @@ fn put(guest: &mut Guest<'_>, at: i32, len: usize, value: &[u8]) -> wasmtime::Re
 
 async fn text(guest: &mut Guest<'_>, at: i32, len: i32, max: usize) -> wasmtime::Result<Result<String, i32>> {
     let len = len as u32 as usize;
-    charge(&mut *guest, CALL_FUEL + len.min(max) as u64)?;
+    begin(&mut *guest, CALL_FUEL + len.min(max) as u64).await?;
     if len > max {
         return Ok(Err(TOO_LARGE));
     }
@@ -54,9 +54,9 @@ async fn text(guest: &mut Guest<'_>, at: i32, len: i32, max: usize) -> wasmtime:
 
 async fn save(guest: &mut Guest<'_>, at: i32, len: i32) -> wasmtime::Result<i32> {
     let len = len as u32 as usize;
-    charge(&mut *guest, CHECKPOINT_FUEL)?;
+    begin(&mut *guest, CHECKPOINT_FUEL).await?;
     let host = guest.data();
-    if !host.checkpoints.wanted || host.limits.checkpoint_bytes == 0 {
+    if host.checkpoints.denied || host.limits.checkpoint_bytes == 0 {
         return Ok(DENIED);
     }
     if len as u64 > host.limits.checkpoint_bytes {
@@ -80,6 +80,12 @@ async fn save(guest: &mut Guest<'_>, at: i32, len: i32) -> wasmtime::Result<i32>
     let (conn, output, signals) = (host.conn.clone(), host.output.clone(), host.signals.clone());
     let clock_ns = lock(&host.clock).monotonic(fuel_used);
     let random_pos = lock(&host.random).position();
+    guest.data_mut().checkpoints.saved += 1;
+    // Whether anybody keeps it must make no difference to the guest, in what it sees or what it pays.
+    // spec: SBX-13
+    if !guest.data().checkpoints.wanted {
+        return Ok(OK);
+    }
     output.flush().await?;
     let taken = signals.checkpoint_taken.notified();
     conn.tell(&FromWorker::Checkpoint { fuel_used, clock_ns, random_pos, state_len: len as u64 }).await?;
@@ -92,7 +98,6 @@ async fn save(guest: &mut Guest<'_>, at: i32, len: i32) -> wasmtime::Result<i32>
     conn.tell(&FromWorker::CheckpointEnd).await?;
     // The executor reads the files' blocks meanwhile, so the guest must not change them.
     taken.await;
-    guest.data_mut().checkpoints.saved += 1;
     Ok(OK)
 }
 
@@ -135,36 +140,43 @@ pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     linker.func_wrap_async(MODULE, "checkpoint_save", |mut guest: Guest<'_>, (at, len): (i32, i32)| {
         Box::new(async move { save(&mut guest, at, len).await })
     })?;
-    linker.func_wrap(MODULE, "checkpoint_len", |mut guest: Guest<'_>| -> wasmtime::Result<i32> {
-        charge(&mut guest, CALL_FUEL)?;
+    linker.func_wrap_async(MODULE, "checkpoint_len", |mut guest: Guest<'_>, (): ()| {
+        Box::new(async move {
+        begin(&mut guest, CALL_FUEL).await?;
         let resume = guest.data().checkpoints.resume.as_ref();
-        Ok(resume.map_or(NONE, |&(_, _, len)| i32::try_from(len).unwrap_or(NONE)))
+        wasmtime::Result::Ok(resume.map_or(NONE, |&(_, _, len)| i32::try_from(len).unwrap_or(NONE)))
+        })
     })?;
-    linker.func_wrap(
+    linker.func_wrap_async(
         MODULE,
         "checkpoint_load",
-        |mut guest: Guest<'_>, at: i32, len: i32| -> wasmtime::Result<i32> {
+        |mut guest: Guest<'_>, (at, len): (i32, i32)| {
+            Box::new(async move {
             let Some((file, offset, state)) = guest.data().checkpoints.resume.clone() else {
-                charge(&mut guest, CALL_FUEL)?;
+                begin(&mut guest, CALL_FUEL).await?;
                 return Ok(NONE);
             };
             let count = u64::from(len as u32).min(state);
-            charge(&mut guest, CALL_FUEL + count)?;
+            begin(&mut guest, CALL_FUEL + count).await?;
             let mut value = vec![0; count as usize];
             file.read_exact_at(&mut value, offset).map_err(|e| End::Misuse(format!("read the checkpoint: {e}")))?;
             put(&mut guest, at, count as usize, &value)?;
-            Ok(count as i32)
+            wasmtime::Result::Ok(count as i32)
+            })
         },
     )?;
-    linker.func_wrap(MODULE, "should_stop", |mut guest: Guest<'_>| -> wasmtime::Result<i32> {
-        charge(&mut guest, CALL_FUEL)?;
-        Ok(i32::from(guest.data().signals.should_stop()))
+    linker.func_wrap_async(MODULE, "should_stop", |mut guest: Guest<'_>, (): ()| {
+        Box::new(async move {
+        begin(&mut guest, CALL_FUEL).await?;
+        wasmtime::Result::Ok(i32::from(guest.data().signals.should_stop()))
+        })
     })?;
-    linker.func_wrap(
+    linker.func_wrap_async(
         MODULE,
         "meta",
-        |mut guest: Guest<'_>, key: i32, key_len: i32, at: i32, len: i32| -> wasmtime::Result<i32> {
-            charge(&mut guest, CALL_FUEL + u64::from(len as u32).min(4096))?;
+        |mut guest: Guest<'_>, (key, key_len, at, len): (i32, i32, i32, i32)| {
+            Box::new(async move {
+            begin(&mut guest, CALL_FUEL + u64::from(len as u32).min(4096)).await?;
             if key_len as u32 as usize > MAX_META_KEY {
                 return Ok(NONE);
             }
@@ -173,7 +185,8 @@ pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
             let Some(value) = found.map(|(_, value)| value.clone()) else { return Ok(NONE) };
             let space = (len as u32 as usize).min(value.len());
             put(&mut guest, at, space, value.as_bytes())?;
-            Ok(value.len() as i32)
+            wasmtime::Result::Ok(value.len() as i32)
+            })
         },
     )?;
     Ok(())

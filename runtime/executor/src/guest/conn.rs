@@ -12,8 +12,11 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
+    #[expect(unsafe_code, reason = "only a caller can promise that a descriptor stays open")]
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
-        Ok(Self { socket: AsyncFd::new(socket)? })
+        // SAFETY: an owned descriptor, never closed or exchanged before the `AsyncFd` that owns it is dropped.
+        let socket = unsafe { AsyncFd::register(socket) }?;
+        Ok(Self { socket })
     }
 
     /// Sends a message, waiting while the executor does not read: this is how a slow reader slows its guest.

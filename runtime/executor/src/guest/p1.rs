@@ -11,10 +11,10 @@ mod poll;
 mod process;
 
 use super::vfs::{Errno, NodeId};
-use super::{End, Host, MAX_HANDLES};
+use super::{End, Host, MAX_HANDLES, begin};
 use crate::engine::{CALL_FUEL, FILE_FUEL};
 use memory::Memory;
-use wasmtime::{AsContextMut, Caller, Extern, Linker, Trap};
+use wasmtime::{AsContextMut, Caller, Extern, Linker};
 
 /// The module's name in imports.
 pub(crate) const MODULE: &str = "wasi_snapshot_preview1";
@@ -137,20 +137,6 @@ impl Fds {
 
 type Guest<'a> = Caller<'a, Host>;
 
-/// Takes fuel for what a host call does, so that no call is cheaper for the guest than for the host.
-// spec: SBX-4
-pub(crate) fn charge(mut store: impl AsContextMut, fuel: u64) -> wasmtime::Result<()> {
-    let mut store = store.as_context_mut();
-    let left = store.get_fuel()?;
-    match left.checked_sub(fuel) {
-        Some(rest) => store.set_fuel(rest),
-        None => {
-            store.set_fuel(0)?;
-            Err(Trap::OutOfFuel.into())
-        }
-    }
-}
-
 /// Fuel used by the task so far, resumed attempts included.
 pub(crate) fn fuel_used(guest: &Guest<'_>) -> u64 {
     guest.data().limits.fuel.saturating_sub(guest.get_fuel().unwrap_or(0))
@@ -173,23 +159,23 @@ fn code(result: Result<(), Errno>) -> i32 {
     }
 }
 
-/// Runs a call that never waits.
-fn call(
+/// Runs a call that waits for nothing.
+async fn call(
     guest: &mut Guest<'_>,
     fuel: u64,
     body: impl FnOnce(Memory<'_>, &mut Host) -> Result<(), Errno>,
 ) -> wasmtime::Result<i32> {
-    charge(&mut *guest, fuel)?;
+    begin(&mut *guest, fuel).await?;
     let (memory, host) = parts(guest)?;
     Ok(code(body(memory, host)))
 }
 
 /// Runs a call on our own file system, with the clock's reading for the times it stamps.
-fn file_call(
+async fn file_call(
     guest: &mut Guest<'_>,
     body: impl FnOnce(Memory<'_>, &mut Host) -> Result<(), Errno>,
 ) -> wasmtime::Result<i32> {
-    charge(&mut *guest, FILE_FUEL)?;
+    begin(&mut *guest, FILE_FUEL).await?;
     let used = fuel_used(guest);
     let (memory, host) = parts(guest)?;
     let now = super::lock(&host.clock).wall(used);
@@ -214,9 +200,14 @@ macro_rules! on_host {
         $crate::guest::p1::on_host!(@call () $guest, $name, $($arg),*)
     };
     (@call ($($wait:tt)*) $guest:expr, $name:ident, $($arg:expr),*) => {{
-        $crate::guest::p1::charge(&mut *$guest, $crate::engine::FILE_FUEL)?;
+        $crate::guest::begin(&mut *$guest, $crate::engine::FILE_FUEL).await?;
         let (memory, host) = $crate::guest::p1::parts($guest)?;
         let Some(dirs) = host.host_dirs.as_mut() else { return Ok($crate::guest::vfs::Errno::BadFd as i32) };
+        // The library takes what a call copies from this, and expects to be given it anew for each.
+        wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1::set_hostcall_fuel(
+            dirs,
+            $crate::engine::HOSTCALL_BYTES,
+        );
         let mut memory = wiggle::GuestMemory::Unshared(memory.0);
         wasmtime_wasi::p1::wasi_snapshot_preview1::$name(dirs, &mut memory, $($arg),*) $($wait)*
     }};

@@ -10,16 +10,14 @@ mod io;
 mod streams;
 
 use super::clock::Clock;
-use super::p1::charge;
 use super::random::{Random, Shared as SharedRandom};
-use super::{End, Host, MAX_HANDLES, lock};
-use crate::engine::{CALL_FUEL, RANDOM_BYTES, YIELD_FUEL};
+use super::{End, Host, MAX_HANDLES, Spent, charge, lock};
+use crate::engine::{CALL_FUEL, RANDOM_BYTES};
 use crate::wire::HostDir;
 use mesh_protocol::outcome::{Outcome, Refusal, Stream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use streams::{Deadline, StandardInput, StandardOutput};
-use wasmtime::StoreContextMut;
 use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::p2::bindings::clocks::wall_clock::Datetime;
@@ -31,12 +29,9 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 const NS: u64 = 1_000_000_000;
 
 /// What streams and pollables, which never see the store, share with the functions that do.
-pub(super) struct Shared {
+pub(crate) struct Shared {
     clock: Arc<Mutex<Clock>>,
-    /// Fuel used when the guest last called.
-    used: AtomicU64,
-    /// Fuel used when the thread was last let go of.
-    yielded: AtomicU64,
+    spent: Arc<Spent>,
     /// Fuel for what a stream did, to be charged by the function that called it.
     owed: AtomicU64,
     /// The earliest time that somebody found not to have come yet.
@@ -45,11 +40,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    fn new(clock: Arc<Mutex<Clock>>, insecure_seed: (u64, u64)) -> Self {
+    fn new(clock: Arc<Mutex<Clock>>, spent: Arc<Spent>, insecure_seed: (u64, u64)) -> Self {
         Self {
             clock,
-            used: AtomicU64::new(0),
-            yielded: AtomicU64::new(0),
+            spent,
             owed: AtomicU64::new(0),
             awaited: Mutex::new(None),
             insecure_seed,
@@ -61,7 +55,7 @@ impl Shared {
     }
 
     fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
+        self.spent.used()
     }
 
     fn now(&self) -> u64 {
@@ -96,28 +90,8 @@ impl Shared {
     }
 }
 
-/// Where [`furnish`] puts what is shared: first in the table, which hands numbers out from zero. No handle of a guest
-/// leads there, since handles are made only from what functions return.
-const SHARED: u32 = 0;
-
 fn shared(host: &Host) -> wasmtime::Result<Arc<Shared>> {
-    Ok(host.table.get(&Resource::<Arc<Shared>>::new_borrow(SHARED))?.clone())
-}
-
-/// Begins every function: takes its fuel, notes how much is gone, and lets go of the thread when it is time.
-// spec: SBX-4, SBX-7
-async fn begin(store: &mut StoreContextMut<'_, Host>, fuel: u64) -> wasmtime::Result<()> {
-    charge(&mut *store, fuel)?;
-    let used = store.data().limits.fuel.saturating_sub(store.get_fuel()?);
-    let shared = shared(store.data())?;
-    shared.used.store(used, Ordering::Relaxed);
-    // Setting the fuel starts the engine's own interval anew, so a guest that calls all the time would never be
-    // interrupted by it.
-    if used.saturating_sub(shared.yielded.load(Ordering::Relaxed)) >= YIELD_FUEL {
-        shared.yielded.store(used, Ordering::Relaxed);
-        tokio::task::yield_now().await;
-    }
-    Ok(())
+    host.component.clone().ok_or_else(|| End::Misuse("a component's function outside a component".into()).into())
 }
 
 /// Defines a function: its fuel, its arguments, and a body that gives the results.
@@ -128,7 +102,7 @@ macro_rules! offer {
             |mut store: wasmtime::StoreContextMut<'_, $crate::guest::Host>, ($($arg,)*): ($($ty,)*)| {
                 Box::new(async move {
                     let $store = &mut store;
-                    $crate::guest::p2::begin($store, $fuel).await?;
+                    $crate::guest::begin(&mut *$store, $fuel).await?;
                     let results: wasmtime::Result<_> = $body;
                     results
                 })
@@ -272,12 +246,8 @@ pub(crate) fn furnish(host: &mut Host, dirs: &[HostDir], seed: &[u8; 32]) -> Res
     let insecure_seed = (half(0), half(8));
 
     host.table = ResourceTable::new();
-    host.table.set_max_capacity(MAX_HANDLES + dirs.len() + 1);
-    let shared = Arc::new(Shared::new(host.clock.clone(), insecure_seed));
-    match host.table.push(shared) {
-        Ok(resource) if resource.rep() == SHARED => {}
-        Ok(_) | Err(_) => return Err(crashed("set up the task's handles")),
-    }
+    host.table.set_max_capacity(MAX_HANDLES + dirs.len());
+    host.component = Some(Arc::new(Shared::new(host.clock.clone(), host.spent.clone(), insecure_seed)));
 
     // Everything that this context would serve, but for `dirs`, is shadowed by functions of our own or denied; what
     // is set here makes sure that nothing of this machine shows even so.

@@ -32,17 +32,9 @@ impl Output {
         Self { conn, streams: Mutex::new([stream(0), stream(1)]) }
     }
 
-    /// Takes bytes of a stream. What fits under the limit goes out even when the rest ends the task.
+    /// Takes bytes of a stream; says whether what is gathered should go out, and whether it went over the limit. What
+    /// fits under the limit goes out even when the rest ends the task.
     // spec: SBX-6
-    pub(crate) async fn write(&self, stream: Stream, bytes: &[u8]) -> Result<(), End> {
-        let (full, over) = self.gather(stream, bytes);
-        if full || over {
-            self.flush_stream(stream).await?;
-        }
-        if over { Err(End::OutputExceeded(stream)) } else { Ok(()) }
-    }
-
-    /// Adds to what is gathered; says whether it should go out, and whether it went over the limit.
     pub(crate) fn gather(&self, stream: Stream, bytes: &[u8]) -> (bool, bool) {
         let mut streams = lock(&self.streams);
         let gathered = &mut streams[stream as usize];

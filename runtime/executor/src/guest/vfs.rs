@@ -26,7 +26,6 @@ const MAX_NLINK: u64 = 1000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub(crate) enum Errno {
-    Access = 2,
     BadFd = 8,
     Busy = 10,
     Exist = 20,
@@ -41,9 +40,7 @@ pub(crate) enum Errno {
     MLink = 34,
     NameTooLong = 37,
     NoEntry = 44,
-    NoMemory = 48,
     NoSpace = 51,
-    NoSys = 52,
     NotDir = 54,
     NotEmpty = 55,
     NotSock = 57,
@@ -54,7 +51,6 @@ pub(crate) enum Errno {
     RoFs = 69,
     SPipe = 70,
     XDev = 75,
-    NotCapable = 76,
 }
 
 pub(crate) type Result<T> = std::result::Result<T, Errno>;
@@ -170,8 +166,6 @@ pub(crate) struct Vfs {
     quota: Quota,
     bytes: u64,
     files: u32,
-    /// Grows with every change, so that an unchanged tree need not be looked at again.
-    generation: u64,
     /// The virtual clock's reading, set before operations that stamp times.
     now: u64,
     /// First names looked for under `/`, `/in` and `/share` and not found: told to the user afterwards.
@@ -206,7 +200,6 @@ impl Vfs {
             quota,
             bytes: 0,
             files: 0,
-            generation: 0,
             now: epoch,
             missed: Vec::new(),
         };
@@ -216,10 +209,6 @@ impl Vfs {
 
     pub(crate) fn set_now(&mut self, now: u64) {
         self.now = now;
-    }
-
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation
     }
 
     pub(crate) fn missed(&self) -> &[String] {
@@ -418,7 +407,6 @@ impl Vfs {
 
     fn change(&mut self, id: NodeId) {
         let now = self.now;
-        self.generation += 1;
         let node = self.node_mut(id);
         node.mtim = now;
         node.ctim = now;
@@ -522,7 +510,6 @@ impl Vfs {
 
     pub(crate) fn set_times(&mut self, id: NodeId, atim: Option<u64>, mtim: Option<u64>) -> Result<()> {
         self.writable(id)?;
-        self.generation += 1;
         let now = self.now;
         let node = self.node_mut(id);
         node.atim = atim.unwrap_or(node.atim);

@@ -95,6 +95,11 @@ fn check_folder(path: Option<&Path>) -> Result<()> {
 fn task(run: &Run, module: LoadedModule) -> Result<Task> {
     let asked = module.manifest.clone();
     let mut limits = asked.limits.clone();
+    let no_files = run.out.is_none() && run.given.inputs.is_empty() && run.shares.is_empty();
+    if module.summary.manifest.is_none() && (no_files || (run.out.is_none() && !run.dirs.is_empty())) {
+        // A program that knows nothing of tasks finds what the flags name, and no folder that it did not expect.
+        (limits.out_bytes, limits.out_files) = (0, 0);
+    }
     override_limits(&mut limits, run);
     // The user at the keyboard is donor, grantor and submitter in one: flags are the whole policy.
     // spec: SBX-10
@@ -234,8 +239,8 @@ impl Screen {
                 bar.set_position(permille.into());
             }
             None if self.quiet => {}
-            // Elsewhere one line for each per cent is enough.
-            None if self.last.is_some_and(|last| last / 10 == permille / 10) => {}
+            // Elsewhere a line for every twentieth is enough.
+            None if self.last.is_some_and(|last| last / 50 == permille / 50) => {}
             None => {
                 self.last = Some(permille);
                 eprintln!("progress: {:>3} % {note}", permille / 10);
@@ -303,7 +308,7 @@ fn tell(run: &Run, report: &Report) -> u8 {
     let (code, more, hint) = match &report.outcome {
         Outcome::Exited(code) => {
             if *code != 0 {
-                tell_missed(report);
+                tell_missed(run, report);
             }
             return u8::try_from(*code).unwrap_or(exit_codes::TRAPPED);
         }
@@ -335,14 +340,19 @@ fn tell(run: &Run, report: &Report) -> u8 {
         eprintln!("hint: {hint}");
     }
     if report.outcome != Outcome::Cancelled {
-        tell_missed(report);
+        tell_missed(run, report);
     }
     code
 }
 
 /// Says which files it looked for in vain, with what would give them.
 // spec: SBX-10
-fn tell_missed(report: &Report) {
+fn tell_missed(run: &Run, report: &Report) {
+    let given_nothing = report.receipt.limits.out_bytes == 0 && run.given.inputs.is_empty() && run.dirs.is_empty();
+    if report.missed.is_empty() && given_nothing && report.wants_files {
+        eprintln!("note: the task can open files and was given none");
+        eprintln!("hint: add --in NAME=FILE (it reads /in/NAME), --out FOLDER (it writes to /out), or --dir FOLDER::/");
+    }
     for path in &report.missed {
         eprintln!("note: the task looked for {path}, which it was not given");
         match (path.strip_prefix("/in/"), path.strip_prefix("/share/")) {

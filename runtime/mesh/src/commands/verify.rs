@@ -87,6 +87,8 @@ fn run_again(verify: &Verify, receipt: &Receipt, module: &[u8]) -> Result<Receip
     let module = executor.load(module).map_err(|error| super::load_failure(&verify.module, &error))?;
     let mut task = Task::new(module);
     task.limits = receipt.limits.clone();
+    task.id = Some(receipt.task);
+    task.attempt = receipt.attempt;
     // Only what every peer could give alike was granted to a comparable run.
     task.granted = receipt.granted.clone();
     task.args.clone_from(&receipt.args);

@@ -1,12 +1,13 @@
 //! Descriptors, files and folders.
 
-use super::{Fd, Fds, Guest, MODULE, Open, call, charge, code, file_call, fuel_used, host_fd, on_host, parts};
-use crate::engine::{CALL_FUEL, FILE_FUEL};
+use super::{Fd, Fds, Guest, MODULE, Open, call, code, file_call, fuel_used, host_fd, on_host, parts};
+use crate::engine::{CALL_FUEL, FILE_FUEL, HOSTCALL_BYTES};
 use crate::guest::vfs::{Errno, FileType, NodeId, OpenHow, Result, Stat, Vfs};
-use crate::guest::{Host, lock};
+use crate::guest::{Host, begin, charge, lock};
 use mesh_protocol::outcome::Stream;
 use std::sync::MutexGuard;
 use wasmtime::Linker;
+use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1;
 
 const RIGHT_DATASYNC: u64 = 1 << 0;
 const RIGHT_READ: u64 = 1 << 1;
@@ -73,7 +74,7 @@ async fn close(guest: &mut Guest<'_>, fd: i32) -> wasmtime::Result<i32> {
         let fd = host.fds.take(fd)?;
         release(host, fd);
         Ok(())
-    })
+    }).await
 }
 
 async fn read(guest: &mut Guest<'_>, fd: i32, iovs: i32, count: i32, out: i32, at: Option<i64>) -> wasmtime::Result<i32> {
@@ -83,7 +84,7 @@ async fn read(guest: &mut Guest<'_>, fd: i32, iovs: i32, count: i32, out: i32, a
             Some(at) => on_host!(wait guest, fd_pread, inner, iovs, count, at, out),
         };
     }
-    charge(&mut *guest, CALL_FUEL)?;
+    begin(&mut *guest, CALL_FUEL).await?;
     let (memory, host) = parts(guest)?;
     let prepared = memory.iovs(iovs, count).and_then(|(list, total)| {
         let kind = host.fds.get(fd)?.clone();
@@ -161,7 +162,7 @@ async fn write(guest: &mut Guest<'_>, fd: i32, iovs: i32, count: i32, out: i32, 
             Some(at) => on_host!(wait guest, fd_pwrite, inner, iovs, count, at, out),
         };
     }
-    charge(&mut *guest, CALL_FUEL)?;
+    begin(&mut *guest, CALL_FUEL).await?;
     let (memory, host) = parts(guest)?;
     let prepared = memory.iovs(iovs, count).and_then(|(list, total)| {
         let kind = host.fds.get(fd)?.clone();
@@ -332,7 +333,7 @@ async fn readdir(guest: &mut Guest<'_>, fd: i32, at: i32, len: i32, cookie: i64,
                 dirent(next, stat.ino, stat.filetype as u8, name.as_bytes())
             });
             put_listing(&mut memory, (at, len), out, entries)
-        });
+        }).await;
     };
     // The whole folder, into memory of our own, to sort it: two peers list it alike.
     let mut space = 64 * 1024;
@@ -343,6 +344,7 @@ async fn readdir(guest: &mut Guest<'_>, fd: i32, at: i32, len: i32, cookie: i64,
         let mut scratch = vec![0; space + 4];
         charge(&mut *guest, FILE_FUEL)?;
         let Some(dirs) = guest.data_mut().host_dirs.as_mut() else { return Ok(Errno::BadFd as i32) };
+        WasiSnapshotPreview1::set_hostcall_fuel(dirs, HOSTCALL_BYTES);
         let result = wasmtime_wasi::p1::wasi_snapshot_preview1::fd_readdir(
             dirs,
             &mut wiggle::GuestMemory::Unshared(&mut scratch),
@@ -381,7 +383,7 @@ async fn readdir(guest: &mut Guest<'_>, fd: i32, at: i32, len: i32, cookie: i64,
             .skip(skip)
             .map(|((name, ino, filetype), next)| dirent(next, *ino, *filetype, name));
         put_listing(&mut memory, (at, len), out, entries)
-    })
+    }).await
 }
 
 #[expect(clippy::too_many_arguments, reason = "the arguments of path_open, as WASI has them")]
@@ -435,7 +437,7 @@ async fn path_open(
                 Err(errno)
             }
         }
-    })
+    }).await
 }
 
 async fn renumber(guest: &mut Guest<'_>, from: i32, to: i32) -> wasmtime::Result<i32> {
@@ -444,7 +446,7 @@ async fn renumber(guest: &mut Guest<'_>, from: i32, to: i32) -> wasmtime::Result
         return Ok(errno as i32);
     }
     if from == to {
-        return call(guest, CALL_FUEL, |_, _| Ok(()));
+        return call(guest, CALL_FUEL, |_, _| Ok(())).await;
     }
     let closed = close(guest, to).await?;
     if closed != 0 {
@@ -454,7 +456,7 @@ async fn renumber(guest: &mut Guest<'_>, from: i32, to: i32) -> wasmtime::Result
         let fd = host.fds.take(from)?;
         host.fds.0[to as usize] = Some(fd);
         Ok(())
-    })
+    }).await
 }
 
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
@@ -470,7 +472,7 @@ macro_rules! on_fd {
                 if let Some(inner) = host_fd(&mut guest, $fd) {
                     return on_host!($mode &mut guest, $name, inner $(, $arg)*);
                 }
-                file_call(&mut guest, |$memory, $host| $own)
+                file_call(&mut guest, |$memory, $host| $own).await
             })
         })?;
     };
@@ -558,7 +560,7 @@ fn link_descriptors(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
                     let (atim, mtim) = times(atim, mtim, flags, lock(&host.clock).wall(used))?;
                     let node = host.fds.own(fd)?.node;
                     files(host).set_times(node, atim, mtim)
-                })
+                }).await
             })
         },
     )?;
@@ -650,7 +652,7 @@ fn link_paths(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
                     let (atim, mtim) = times(atim, mtim, flags, lock(&host.clock).wall(used))?;
                     let start = dir(&mut host.fds, fd)?;
                     files(host).set_times_at(start, memory.path(at, len)?, lookup & 1 != 0, atim, mtim)
-                })
+                }).await
             })
         },
     )?;
@@ -675,7 +677,7 @@ fn link_paths(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
                 file_call(&mut guest, |memory, host| {
                     let start = dir(&mut host.fds, fd)?;
                     files(host).symlink(memory.path(target, target_len)?, start, memory.path(at, len)?)
-                })
+                }).await
             })
         },
     )?;
@@ -693,12 +695,12 @@ fn link_paths(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
                             host.fds.get(fd)?;
                             host.fds.get(to)?;
                             Err(Errno::XDev)
-                        })
+                        }).await
                     }
                     (None, None) => file_call(&mut guest, |memory, host| {
                         let (from, to) = (dir(&mut host.fds, fd)?, dir(&mut host.fds, to)?);
                         files(host).rename(from, memory.path(old, old_len)?, to, memory.path(new, new_len)?)
-                    }),
+                    }).await,
                 }
             })
         },
@@ -718,13 +720,13 @@ fn link_paths(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
                             host.fds.get(fd)?;
                             host.fds.get(to)?;
                             Err(Errno::XDev)
-                        })
+                        }).await
                     }
                     (None, None) => file_call(&mut guest, |memory, host| {
                         let (from, to) = (dir(&mut host.fds, fd)?, dir(&mut host.fds, to)?);
                         let (old, new) = (memory.path(old, old_len)?, memory.path(new, new_len)?);
                         files(host).link(from, old, lookup & 1 != 0, to, new)
-                    }),
+                    }).await,
                 }
             })
         },

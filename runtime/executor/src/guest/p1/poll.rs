@@ -1,9 +1,9 @@
 //! Waiting for a time or for a stream.
 
-use super::{Fd, Guest, MODULE, charge, fuel_used, parts};
+use super::{Fd, Guest, MODULE, fuel_used, parts};
 use crate::engine::CALL_FUEL;
 use crate::guest::vfs::{Errno, Result};
-use crate::guest::{Host, lock};
+use crate::guest::{Host, begin, lock};
 use std::time::Duration;
 use wasmtime::Linker;
 
@@ -57,7 +57,7 @@ fn subscription(memory: &super::Memory<'_>, host: &mut Host, at: u32, used: u64)
 
 async fn poll(guest: &mut Guest<'_>, subs: i32, events: i32, count: i32, out: i32) -> wasmtime::Result<i32> {
     let count = count as u32;
-    charge(&mut *guest, CALL_FUEL + u64::from(count.min(MAX_SUBSCRIPTIONS)) * 100)?;
+    begin(&mut *guest, CALL_FUEL + u64::from(count.min(MAX_SUBSCRIPTIONS)) * 100).await?;
     if count == 0 || count > MAX_SUBSCRIPTIONS {
         return Ok(Errno::Invalid as i32);
     }

@@ -1,6 +1,6 @@
 //! Arguments, environment, clock readings, randomness, exit, and the sockets there are none of.
 
-use super::{Guest, MODULE, call, charge, fuel_used, parts};
+use super::{Guest, MODULE, call, fuel_used};
 use crate::engine::{CALL_FUEL, RANDOM_BYTES};
 use crate::guest::vfs::{Errno, Result};
 use crate::guest::{End, Host, lock};
@@ -37,81 +37,86 @@ fn clock_id(id: i32) -> Result<bool> {
     }
 }
 
+/// Defines a function by its name, its arguments and what it does.
+macro_rules! define {
+    ($linker:ident, $name:literal, ($($arg:ident: $ty:ty),*), |$guest:ident| $body:expr) => {
+        $linker.func_wrap_async(MODULE, $name, |mut guest: Guest<'_>, ($($arg,)*): ($($ty,)*)| {
+            Box::new(async move {
+                let $guest = &mut guest;
+                $body
+            })
+        })?;
+    };
+}
+
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    linker.func_wrap(MODULE, "args_sizes_get", |mut guest: Guest<'_>, count: i32, bytes: i32| {
-        call(&mut guest, CALL_FUEL, |mut memory, host| sizes(&mut memory, &host.args, count, bytes))
-    })?;
-    linker.func_wrap(MODULE, "args_get", |mut guest: Guest<'_>, pointers: i32, bytes: i32| {
+    define!(linker, "args_sizes_get", (count: i32, bytes: i32), |guest| {
+        call(guest, CALL_FUEL, |mut memory, host| sizes(&mut memory, &host.args, count, bytes)).await
+    });
+    define!(linker, "args_get", (pointers: i32, bytes: i32), |guest| {
         let fuel = CALL_FUEL + guest.data().args.iter().map(|arg| arg.len() as u64 + 8).sum::<u64>();
-        call(&mut guest, fuel, |mut memory, host| fill(&mut memory, &host.args, pointers, bytes))
-    })?;
-    linker.func_wrap(MODULE, "environ_sizes_get", |mut guest: Guest<'_>, count: i32, bytes: i32| {
-        call(&mut guest, CALL_FUEL, |mut memory, host| sizes(&mut memory, &strings(&host.env), count, bytes))
-    })?;
-    linker.func_wrap(MODULE, "environ_get", |mut guest: Guest<'_>, pointers: i32, bytes: i32| {
-        let fuel = CALL_FUEL
-            + guest.data().env.iter().map(|(key, value)| (key.len() + value.len()) as u64 + 8).sum::<u64>();
-        call(&mut guest, fuel, |mut memory, host| fill(&mut memory, &strings(&host.env), pointers, bytes))
-    })?;
-    linker.func_wrap(MODULE, "clock_res_get", |mut guest: Guest<'_>, id: i32, out: i32| {
-        call(&mut guest, CALL_FUEL, |mut memory, host| {
+        call(guest, fuel, |mut memory, host| fill(&mut memory, &host.args, pointers, bytes)).await
+    });
+    define!(linker, "environ_sizes_get", (count: i32, bytes: i32), |guest| {
+        call(guest, CALL_FUEL, |mut memory, host| sizes(&mut memory, &strings(&host.env), count, bytes)).await
+    });
+    define!(linker, "environ_get", (pointers: i32, bytes: i32), |guest| {
+        let lengths = guest.data().env.iter().map(|(key, value)| (key.len() + value.len()) as u64 + 8);
+        let fuel = CALL_FUEL + lengths.sum::<u64>();
+        call(guest, fuel, |mut memory, host| fill(&mut memory, &strings(&host.env), pointers, bytes)).await
+    });
+    define!(linker, "clock_res_get", (id: i32, out: i32), |guest| {
+        call(guest, CALL_FUEL, |mut memory, host| {
             clock_id(id)?;
             let resolution = lock(&host.clock).resolution();
             memory.put_u64(out, resolution)
         })
-    })?;
-    linker.func_wrap(
-        MODULE,
-        "clock_time_get",
-        |mut guest: Guest<'_>, id: i32, _precision: i64, out: i32| {
-            let used = fuel_used(&guest);
-            call(&mut guest, CALL_FUEL, |mut memory, host| {
-                let wall = clock_id(id)?;
-                let clock = *lock(&host.clock);
-                memory.put_u64(out, if wall { clock.wall(used) } else { clock.monotonic(used) })
-            })
-        },
-    )?;
-    linker.func_wrap(MODULE, "random_get", |mut guest: Guest<'_>, at: i32, len: i32| {
+        .await
+    });
+    define!(linker, "clock_time_get", (id: i32, _precision: i64, out: i32), |guest| {
+        let used = fuel_used(guest);
+        call(guest, CALL_FUEL, |mut memory, host| {
+            let wall = clock_id(id)?;
+            let clock = *lock(&host.clock);
+            memory.put_u64(out, if wall { clock.wall(used) } else { clock.monotonic(used) })
+        })
+        .await
+    });
+    define!(linker, "random_get", (at: i32, len: i32), |guest| {
         let bytes = u64::from(len as u32);
         if bytes > RANDOM_BYTES {
             let what = format!("asked for {bytes} random bytes at once, at most {RANDOM_BYTES} are given");
             return Err(End::Misuse(what).into());
         }
-        call(&mut guest, CALL_FUEL + bytes, |mut memory, host| {
+        call(guest, CALL_FUEL + bytes, |mut memory, host| {
             let bytes = memory.bytes_mut(at, len)?;
             lock(&host.random).fill(bytes).map_err(|_| Errno::Io)
         })
-    })?;
+        .await
+    });
     linker.func_wrap(MODULE, "proc_exit", |_: Guest<'_>, code: i32| -> wasmtime::Result<()> {
         Err(End::Exit(code as u32).into())
     })?;
-    linker.func_wrap(MODULE, "proc_raise", |mut guest: Guest<'_>, _signal: i32| {
-        call(&mut guest, CALL_FUEL, |_, _| Err(Errno::NotSup))
-    })?;
-    linker.func_wrap(MODULE, "sched_yield", |mut guest: Guest<'_>| call(&mut guest, CALL_FUEL, |_, _| Ok(())))?;
-
-    // No socket is ever given, so any descriptor that is open is none.
-    let no_socket = |guest: &mut Guest<'_>, fd: i32| -> wasmtime::Result<i32> {
-        charge(&mut *guest, CALL_FUEL)?;
-        let (_, host) = parts(guest)?;
-        Ok(host.fds.get(fd).map_or(Errno::BadFd, |_| Errno::NotSock) as i32)
-    };
-    linker.func_wrap(MODULE, "sock_accept", move |mut guest: Guest<'_>, fd: i32, _: i32, _: i32| {
-        no_socket(&mut guest, fd)
-    })?;
-    linker.func_wrap(
-        MODULE,
+    define!(linker, "proc_raise", (_signal: i32), |guest| call(guest, CALL_FUEL, |_, _| Err(Errno::NotSup)).await);
+    define!(linker, "sched_yield", (), |guest| call(guest, CALL_FUEL, |_, _| Ok(())).await);
+    define!(linker, "sock_accept", (fd: i32, _flags: i32, _out: i32), |guest| no_socket(guest, fd).await);
+    define!(
+        linker,
         "sock_recv",
-        move |mut guest: Guest<'_>, fd: i32, _: i32, _: i32, _: i32, _: i32, _: i32| no_socket(&mut guest, fd),
-    )?;
-    linker.func_wrap(
-        MODULE,
+        (fd: i32, _iovs: i32, _count: i32, _flags: i32, _len: i32, _out: i32),
+        |guest| no_socket(guest, fd).await
+    );
+    define!(
+        linker,
         "sock_send",
-        move |mut guest: Guest<'_>, fd: i32, _: i32, _: i32, _: i32, _: i32| no_socket(&mut guest, fd),
-    )?;
-    linker.func_wrap(MODULE, "sock_shutdown", move |mut guest: Guest<'_>, fd: i32, _: i32| {
-        no_socket(&mut guest, fd)
-    })?;
+        (fd: i32, _iovs: i32, _count: i32, _flags: i32, _out: i32),
+        |guest| no_socket(guest, fd).await
+    );
+    define!(linker, "sock_shutdown", (fd: i32, _how: i32), |guest| no_socket(guest, fd).await);
     Ok(())
+}
+
+/// No socket is ever given, so any descriptor that is open is none.
+async fn no_socket(guest: &mut Guest<'_>, fd: i32) -> wasmtime::Result<i32> {
+    call(guest, CALL_FUEL, |_, host| host.fds.get(fd).and(Err(Errno::NotSock))).await
 }

@@ -4,7 +4,7 @@
 use super::streams::{CHUNK, FileInput, FileOutput};
 use super::{NS, datetime, offer, shared};
 use crate::engine::{CALL_FUEL, FILE_FUEL};
-use crate::guest::p1::charge;
+use crate::guest::charge;
 use crate::guest::vfs::{Errno, FileType, Kind, NodeId, OpenHow, Stat, Vfs};
 use crate::guest::{Host, lock};
 use std::ops::Bound;
@@ -76,7 +76,6 @@ pub(super) struct Failure(pub(super) Errno);
 impl From<Errno> for ErrorCode {
     fn from(errno: Errno) -> Self {
         match errno {
-            Errno::Access => Self::Access,
             Errno::BadFd => Self::BadDescriptor,
             Errno::Busy => Self::Busy,
             Errno::Exist => Self::Exist,
@@ -90,13 +89,12 @@ impl From<Errno> for ErrorCode {
             Errno::MLink => Self::TooManyLinks,
             Errno::NameTooLong => Self::NameTooLong,
             Errno::NoEntry => Self::NoEntry,
-            Errno::NoMemory => Self::InsufficientMemory,
             Errno::NoSpace => Self::InsufficientSpace,
             Errno::NotDir => Self::NotDirectory,
             Errno::NotEmpty => Self::NotEmpty,
-            Errno::NoSys | Errno::NotSock | Errno::NotSup => Self::Unsupported,
+            Errno::NotSock | Errno::NotSup => Self::Unsupported,
             Errno::Overflow | Errno::Range => Self::Overflow,
-            Errno::Perm | Errno::NotCapable => Self::NotPermitted,
+            Errno::Perm => Self::NotPermitted,
             Errno::RoFs => Self::ReadOnly,
             Errno::SPipe => Self::InvalidSeek,
             Errno::XDev => Self::CrossDevice,

@@ -3,7 +3,7 @@
 
 use super::{offer, shared};
 use crate::engine::CALL_FUEL;
-use crate::guest::p1::charge;
+use crate::guest::charge;
 use crate::guest::{End, Host};
 use mesh_protocol::outcome::Stream;
 use std::future::poll_fn;
