@@ -1,4 +1,5 @@
 //! One value, one byte string: what is hashed and signed is encoded here and nowhere else.
+// spec: ARC-6
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -228,13 +228,17 @@ impl Checkpoint {
             let parts: Vec<&str> = path.split('/').collect();
             let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
             let sorted = last.as_ref().is_none_or(|last| *last < parts);
-            if !parts.iter().all(|part| crate::manifest::is_file_name(part)) || !folders.contains(parent) || !sorted {
+            if !parts.iter().all(|part| crate::manifest::is_file_name(part))
+                || !folders.contains(parent)
+                || !sorted
+            {
                 return Err(bad());
             }
             if matches!(node, OutNode::Dir) {
                 folders.insert(path);
             }
-            if matches!(node, OutNode::Link(target) if target.is_empty() || target.len() > 4096 || target.contains('\0')) {
+            if matches!(node, OutNode::Link(target) if target.is_empty() || target.len() > 4096 || target.contains('\0'))
+            {
                 return Err(bad());
             }
             last = Some(parts);
@@ -303,8 +307,19 @@ mod tests {
         }
         assert_eq!(&bytes[..8], b"MESHCK1\n");
         let body = crate::ids::to_hex(&bytes[40..]);
-        assert!(body.starts_with(&format!("{}{}{}{}02", "01".repeat(32), "02".repeat(32), "03".repeat(32), "04".repeat(32))));
-        assert!(body.ends_with("057374617465036f757400030161010378797a0164000364 2f6c02042e2e2f61".replace(' ', "").as_str()), "{body}");
+        assert!(body.starts_with(&format!(
+            "{}{}{}{}02",
+            "01".repeat(32),
+            "02".repeat(32),
+            "03".repeat(32),
+            "04".repeat(32)
+        )));
+        assert!(
+            body.ends_with(
+                "057374617465036f757400030161010378797a0164000364 2f6c02042e2e2f61".replace(' ', "").as_str()
+            ),
+            "{body}"
+        );
     }
 
     // spec: SDK-6

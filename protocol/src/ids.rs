@@ -181,7 +181,14 @@ mod tests {
         let id = |args: &[&str], env: &[(&str, &str)]| {
             let args: Vec<String> = args.iter().map(ToString::to_string).collect();
             let env: Vec<_> = env.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-            TaskId::new(&crate::key::PublicKey([0; 32]), &ModuleHash::ZERO, &InputHash::ZERO, &args, &env, &[0; 32])
+            TaskId::new(
+                &crate::key::PublicKey([0; 32]),
+                &ModuleHash::ZERO,
+                &InputHash::ZERO,
+                &args,
+                &env,
+                &[0; 32],
+            )
         };
         assert_ne!(id(&["ab"], &[]), id(&["a", "b"], &[]));
         assert_ne!(id(&["a", "b"], &[]), id(&[], &[("a", "b")]));

@@ -41,6 +41,8 @@ pub const MAX_DURATION_MS: u64 = 28 * 24 * 3600 * 1000;
 pub const MAX_OUT_FILES: u32 = 10_000;
 /// Most bytes of one stream, input or folder. Large enough for any small job, small enough that sums cannot overflow.
 pub const MAX_BYTES: u64 = 1 << 40;
+/// Most bytes in `/out`: the places of its blocks are held in the worker's memory.
+pub const MAX_OUT: u64 = 16_000 * MB;
 /// Largest checkpoint state: it is held in memory while it travels.
 pub const MAX_CHECKPOINT: u64 = 256 * MB;
 /// Most bytes of arguments and environment together, as on common systems.
@@ -76,11 +78,15 @@ impl Limits {
         let checks = [
             (self.fuel >= 1 && self.fuel <= MAX_FUEL, "fuel", "from 1 to 2^63 - 1"),
             (self.duration_ms >= 1 && self.duration_ms <= MAX_DURATION_MS, "duration", "from 1ms to 672h"),
-            (self.memory_bytes >= 65_536 && self.memory_bytes <= MAX_MEMORY, "memory", "from 65536 bytes to 4294967296"),
+            (
+                self.memory_bytes >= 65_536 && self.memory_bytes <= MAX_MEMORY,
+                "memory",
+                "from 65536 bytes to 4294967296",
+            ),
             (bytes(self.input_bytes), "input", "at most 2^40 bytes"),
             (bytes(self.stdout_bytes), "stdout", "at most 2^40 bytes"),
             (bytes(self.stderr_bytes), "stderr", "at most 2^40 bytes"),
-            (bytes(self.out_bytes), "out", "at most 2^40 bytes"),
+            (self.out_bytes <= MAX_OUT, "out", "at most 16GB"),
             (self.out_files <= MAX_OUT_FILES, "out_files", "at most 10000"),
             (self.checkpoint_bytes <= MAX_CHECKPOINT, "checkpoint", "at most 256MB"),
         ];

@@ -92,10 +92,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn names() -> impl Strategy<Value = Names> {
-        prop_oneof![
-            Just(Names::Any),
-            proptest::collection::btree_set("[abc]", 0..3).prop_map(Names::Only),
-        ]
+        prop_oneof![Just(Names::Any), proptest::collection::btree_set("[abc]", 0..3).prop_map(Names::Only),]
     }
 
     fn permissions() -> impl Strategy<Value = Permissions> {

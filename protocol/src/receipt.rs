@@ -255,8 +255,11 @@ mod tests {
         let ids: String = (1..=3).map(|n: u8| [n; 32]).map(|id| to_hex(&id)).collect::<Vec<_>>().join("|");
         let (task, rest) = ids.split_once('|').unwrap();
         let (module, input) = rest.split_once('|').unwrap();
-        let expected_start =
-            format!("01{task}01{module}0a776f72642d636f756e7401022d7601044c414e470143{input}01{}00{}", "04".repeat(32), "05".repeat(32));
+        let expected_start = format!(
+            "01{task}01{module}0a776f72642d636f756e7401022d7601044c414e470143{input}01{}00{}",
+            "04".repeat(32),
+            "05".repeat(32)
+        );
         assert!(hex.starts_with(&expected_start), "{hex}");
         let limits = "ac02c0cf24c0a8a52f80a8d6b907808ab51e80a8d9078084af5fe80700".replace(' ', "");
         assert_eq!(&hex[expected_start.len()..][..limits.len()].len(), &limits.len());

@@ -8,7 +8,9 @@ pub fn sanitise(text: &str, lines: bool) -> String {
         .map(|c| match c {
             '\n' | '\t' if lines => c,
             _ if c.is_control() => '\u{fffd}',
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{061c}' => '\u{fffd}',
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{061c}' => {
+                '\u{fffd}'
+            }
             '\u{2028}' | '\u{2029}' | '\u{feff}' => '\u{fffd}',
             _ => c,
         })

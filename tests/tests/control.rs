@@ -211,6 +211,26 @@ fn nothing_is_left_when_mesh_itself_is_killed() {
     }
 }
 
+// spec: SBX-8, SBX-9
+#[test]
+fn nothing_is_left_when_mesh_is_killed_during_a_long_host_call_or_while_it_compiles() {
+    let home = Home::new();
+    let out = home.path("files/out");
+    let functions: String = (0..20_000)
+        .map(|n| format!("(func (param i64) (result i64) (i64.mul (local.get 0) (i64.add (local.get 0) (i64.const {n}))))"))
+        .collect();
+    let costly =
+        home.wat("costly", &format!("(module {functions} (func (export \"_start\") (loop (br 0))))"));
+    for module in [hostile(&home, "links-in-links"), costly] {
+        let running = home.run().args(FOR_EVER).arg("--out").arg(&out).arg(module).start();
+        until("a helper that works", BOUND, || {
+            running.helpers().iter().any(|helper| helper.ticks >= 20).then_some(())
+        });
+        running.signal(Signal::KILL);
+        running.finish().holds(true, "the check for leftovers is in `finish`");
+    }
+}
+
 // Case 64.
 // spec: SBX-8, SBX-9
 #[test]

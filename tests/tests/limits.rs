@@ -127,6 +127,34 @@ fn input_larger_than_allowed_is_refused() {
     home.run().arg("--in").arg(format!("large={}", large.display())).arg(&module).go().refused("input");
 }
 
+// At ten billion units a second this is two milliseconds of computing; a debug build on a slow machine gets a thousand
+// times as much.
+// spec: SBX-4, SBX-7
+#[test]
+fn a_call_costs_the_task_what_it_costs_the_host() {
+    let home = Home::new();
+    let mut cheap = Vec::new();
+    for name in [
+        "links-in-links",
+        "spin-readdir",
+        "spin-files",
+        "spin-random",
+        "spin-poll",
+        "spin-clock",
+        "spin-empty-writes",
+    ] {
+        let module = hostile(&home, name);
+        let out = home.path("files/out");
+        let run = home.run().args(["--fuel", "20000000"]).arg("--out").arg(out).arg(module).go();
+        run.ends(128, r#""OutOfFuel""#);
+        let spent = run.number("usage.cpu_us");
+        if spent > 2_000_000 {
+            cheap.push(format!("{name}: 20,000,000 units of fuel bought {spent} µs of the host's processor"));
+        }
+    }
+    assert!(cheap.is_empty(), "{}", cheap.join("\n"));
+}
+
 // spec: SBX-4, SBX-10
 #[test]
 fn limits_out_of_range_are_refused() {

@@ -10,6 +10,7 @@ mod cache;
 mod checkpoints;
 mod control;
 mod folders;
+mod journeys;
 mod limits;
 mod modules;
 mod support;

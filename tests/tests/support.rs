@@ -43,7 +43,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let beside = || Some(std::env::current_exe().ok()?.parent()?.parent()?.join("mesh"));
     let path =
         std::env::var_os("MESH_BIN").map(PathBuf::from).or_else(beside).expect("a place to look for mesh");

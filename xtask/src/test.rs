@@ -31,7 +31,18 @@ pub(crate) fn fuzz(repo: &Repo, seconds: u32) -> Result<()> {
 
 pub(crate) fn bench(repo: &Repo, json: Option<&str>) -> Result<()> {
     setup::setup(repo)?;
-    let programs = ["--package", "mesh", "--package", "mesh-tests", "--bin", "mesh", "--bin", "bench"];
+    let programs = [
+        "--package",
+        "mesh",
+        "--package",
+        "mesh-tests",
+        "--features",
+        "mesh-tests/bench",
+        "--bin",
+        "mesh",
+        "--bin",
+        "bench",
+    ];
     let built = build_with(repo, Profile::Release, &programs, false)?;
     // Started directly: `cargo run` of one package might build the sandbox again with other features.
     let bench = repo.target.join("release").join(format!("bench{}", std::env::consts::EXE_SUFFIX));

@@ -91,6 +91,7 @@ mod tests {
         std::iter::once(HEADER).chain(sections.iter().copied()).collect::<Vec<_>>().concat()
     }
 
+    // spec: ARC-1
     #[test]
     fn finds_imports_of_every_kind_behind_other_sections() {
         let custom = b"\0\x03\x02ab";

@@ -27,6 +27,7 @@ const GLOBALS: Count = Count("globals", 10_000);
 const DATA: Count = Count("data segments", 10_000);
 const ELEMENTS: Count = Count("element segments", 10_000);
 const TABLES: Count = Count("tables", 64);
+const TABLE_ELEMENTS: Count = Count("table elements", crate::engine::TABLE_ELEMENTS as u64);
 const MEMORIES: Count = Count("memories", 32);
 const CUSTOM: Count = Count("custom sections", 1_000);
 const DEPTH: Count = Count("levels of nested components", 8);
@@ -72,7 +73,9 @@ impl Summary {
     pub fn manifest(&self) -> Result<Manifest, Refusal> {
         match &self.manifest {
             None => Ok(Manifest::plain()),
-            Some(text) => Manifest::parse(text.as_bytes()).map_err(|error| Refusal::Manifest(error.to_string())),
+            Some(text) => {
+                Manifest::parse(text.as_bytes()).map_err(|error| Refusal::Manifest(error.to_string()))
+            }
         }
     }
 }
@@ -142,7 +145,11 @@ pub fn examine(bytes: &[u8]) -> Result<Summary, Refusal> {
     if !component {
         match counter.start {
             Some(true) => {}
-            Some(false) => return Err(Refusal::Invalid("its export `_start` is not a function without parameters and results".into())),
+            Some(false) => {
+                return Err(Refusal::Invalid(
+                    "its export `_start` is not a function without parameters and results".into(),
+                ));
+            }
             None => {
                 return Err(Refusal::Invalid(
                     "it exports no `_start`: build it as a program (a WASI command), not as a library".into(),
@@ -150,7 +157,9 @@ pub fn examine(bytes: &[u8]) -> Result<Summary, Refusal> {
             }
         }
     } else if !counter.exports_run {
-        return Err(Refusal::Invalid("it does not export wasi:cli/run: build it as a wasi:cli/command".into()));
+        return Err(Refusal::Invalid(
+            "it does not export wasi:cli/run: build it as a wasi:cli/command".into(),
+        ));
     }
     let mut imports = counter.import_names;
     imports.sort();
@@ -160,7 +169,7 @@ pub fn examine(bytes: &[u8]) -> Result<Summary, Refusal> {
         component,
         imports,
         functions: counter.bodies,
-        first_memory: counter.first_memory,
+        first_memory: counter.first_memory.saturating_add(counter.table_elements.saturating_mul(8)),
         manifest: counter.manifest,
     })
 }
@@ -169,7 +178,11 @@ pub fn examine(bytes: &[u8]) -> Result<Summary, Refusal> {
 fn invalid(error: &wasmparser::BinaryReaderError) -> Refusal {
     let text = error.to_string();
     let off = ["not enabled", "support is not", "requires", "not supported", "must be enabled"];
-    if off.iter().any(|part| error.message().contains(part)) { Refusal::Feature(text) } else { Refusal::Invalid(text) }
+    if off.iter().any(|part| error.message().contains(part)) {
+        Refusal::Feature(text)
+    } else {
+        Refusal::Invalid(text)
+    }
 }
 
 #[derive(Default)]
@@ -192,6 +205,7 @@ struct Counter {
     instances: u64,
     aliases: u64,
     first_memory: u64,
+    table_elements: u64,
     manifest: Option<String>,
     import_names: Vec<String>,
     /// For a core module: types, the type of each function, and whether `_start` fits.
@@ -210,11 +224,10 @@ impl Counter {
     fn take(&mut self, payload: &Payload<'_>) -> Result<(), Refusal> {
         let bad = |error: wasmparser::BinaryReaderError| Refusal::Invalid(error.to_string());
         match payload {
-            Payload::Version { encoding, .. } => {
-                if !self.seen_version {
-                    self.seen_version = true;
-                    self.component = *encoding == Encoding::Component;
-                }
+            // The first one is that of the whole; the others are of modules within.
+            Payload::Version { encoding, .. } if !self.seen_version => {
+                self.seen_version = true;
+                self.component = *encoding == Encoding::Component;
             }
             Payload::TypeSection(reader) => {
                 Self::add(&mut self.types, reader.count(), TYPES)?;
@@ -247,8 +260,9 @@ impl Counter {
             Payload::TableSection(reader) => {
                 Self::add(&mut self.tables, reader.count(), TABLES)?;
                 for table in reader.clone() {
-                    self.first_memory = self.first_memory.saturating_add(table.map_err(bad)?.ty.initial.saturating_mul(8));
+                    self.table_elements = self.table_elements.saturating_add(table.map_err(bad)?.ty.initial);
                 }
+                TABLE_ELEMENTS.check(self.table_elements)?;
             }
             Payload::MemorySection(reader) => {
                 Self::add(&mut self.memories, reader.count(), MEMORIES)?;
@@ -305,7 +319,9 @@ impl Counter {
             }
             Payload::End(_) => self.depth = self.depth.saturating_sub(1),
             Payload::InstanceSection(reader) => Self::add(&mut self.instances, reader.count(), INSTANCES)?,
-            Payload::ComponentInstanceSection(reader) => Self::add(&mut self.instances, reader.count(), INSTANCES)?,
+            Payload::ComponentInstanceSection(reader) => {
+                Self::add(&mut self.instances, reader.count(), INSTANCES)?
+            }
             Payload::ComponentAliasSection(reader) => Self::add(&mut self.aliases, reader.count(), ALIASES)?,
             Payload::ComponentTypeSection(reader) => Self::add(&mut self.types, reader.count(), TYPES)?,
             Payload::CoreTypeSection(reader) => Self::add(&mut self.types, reader.count(), TYPES)?,
@@ -337,7 +353,11 @@ impl Counter {
             self.import_names.push(format!("{module}.{name}"));
             match ty {
                 TypeRef::Func(ty) => self.function_types.push(ty),
-                TypeRef::Memory(_) | TypeRef::Table(_) | TypeRef::Global(_) | TypeRef::Tag(_) | TypeRef::FuncExact(_) => {}
+                TypeRef::Memory(_)
+                | TypeRef::Table(_)
+                | TypeRef::Global(_)
+                | TypeRef::Tag(_)
+                | TypeRef::FuncExact(_) => {}
             }
         };
         match group {
@@ -358,7 +378,11 @@ impl Counter {
             return refuse("there are two; only one is allowed");
         }
         if data.len() > abi::MAX_MANIFEST {
-            return refuse(&format!("it has {} bytes, at most {} are allowed", data.len(), abi::MAX_MANIFEST));
+            return refuse(&format!(
+                "it has {} bytes, at most {} are allowed",
+                data.len(),
+                abi::MAX_MANIFEST
+            ));
         }
         match std::str::from_utf8(data) {
             Ok(text) => self.manifest = Some(text.into()),
@@ -368,9 +392,36 @@ impl Counter {
     }
 }
 
-/// Interfaces that a component may import.
-const COMPONENT_IMPORTS: [&str; 6] =
-    ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
+/// Interfaces that a component may import, of any version 0.2.
+const COMPONENT_IMPORTS: [&str; 27] = [
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/wall-clock",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+    "wasi:sockets/instance-network",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/network",
+    "wasi:sockets/tcp",
+    "wasi:sockets/tcp-create-socket",
+    "wasi:sockets/udp",
+    "wasi:sockets/udp-create-socket",
+];
 
 /// Checks that everything imported is offered, by name; types are checked when it is linked.
 // spec: SBX-10
@@ -385,8 +436,10 @@ pub(crate) fn check_imports(summary: &Summary, offered: &dyn Fn(&str) -> bool) -
         .iter()
         .filter(|name| {
             if summary.component {
-                let known = COMPONENT_IMPORTS.iter().any(|prefix| name.starts_with(prefix));
-                !known || !name.contains("@0.2.")
+                let known = |interface: &str| COMPONENT_IMPORTS.contains(&interface);
+                !name
+                    .split_once('@')
+                    .is_some_and(|(name, version)| known(name) && version.starts_with("0.2."))
             } else {
                 !offered(name)
             }
@@ -439,7 +492,9 @@ mod tests {
         let summary = examine(&good).unwrap();
         assert_eq!(summary.imports, ["wasi_snapshot_preview1.proc_exit"]);
         assert_eq!((summary.first_memory, summary.functions, summary.component), (131_072, 1, false));
-        assert!(refusal(&wat(r#"(module (func (export "_start") (param i32)))"#)).contains("without parameters"));
+        assert!(
+            refusal(&wat(r#"(module (func (export "_start") (param i32)))"#)).contains("without parameters")
+        );
         assert!(refusal(&wat(r#"(module (memory (export "_start") 1))"#)).contains("without parameters"));
         assert!(refusal(&wat("(component)")).contains("wasi:cli/run"));
     }
@@ -492,9 +547,11 @@ mod tests {
     // spec: SBX-1
     #[test]
     fn cut_and_changed_modules_never_panic() {
-        let good = wat(r#"(module (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))
+        let good = wat(
+            r#"(module (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))
             (memory (export "memory") 1) (table 3 funcref) (global i32 (i32.const 1)) (data (i32.const 0) "hello")
-            (elem (i32.const 0) 1 1) (func (export "_start") (local i64 f32) (loop (br_if 0 (i32.const 0)))))"#);
+            (elem (i32.const 0) 1 1) (func (export "_start") (local i64 f32) (loop (br_if 0 (i32.const 0)))))"#,
+        );
         examine(&good).unwrap();
         for len in 0..good.len() {
             assert!(examine(&good[..len]).is_err(), "cut at {len}");

@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags, openat};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Most bytes kept; the oldest go first.
@@ -80,15 +80,21 @@ impl Cache {
         let body = [summary, compiled.code.clone()].concat();
         let mut number = [0; 8];
         getrandom::fill(&mut number).map_err(io::Error::other)?;
-        let temporary = self.dir.join(format!("{}.tmp", mesh_protocol::ids::to_hex(&number)));
+        let temporary = format!("{}.tmp", mesh_protocol::ids::to_hex(&number));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let written = (|| {
-            let mut file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
+            let mut file = File::from(openat(&self.handle, &temporary, flags, Mode::from_raw_mode(0o600))?);
             file.write_all(&self.seal(module, &body))?;
             file.write_all(&body)?;
-            fs::rename(&temporary, self.dir.join(self.name(module)))
+            Ok::<_, io::Error>(rustix::fs::renameat(
+                &self.handle,
+                &temporary,
+                &self.handle,
+                self.name(module),
+            )?)
         })();
         if written.is_err() {
-            let _gone = fs::remove_file(&temporary);
+            let _gone = rustix::fs::unlinkat(&self.handle, &temporary, rustix::fs::AtFlags::empty());
         }
         written?;
         self.evict()
@@ -140,7 +146,8 @@ fn secret(dir: &OwnedFd) -> io::Result<[u8; 32]> {
         getrandom::fill(&mut secret).map_err(io::Error::other)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(openat(dir, &temporary, flags, Mode::from_raw_mode(0o600))?);
-        let moved = file.write_all(&secret).and_then(|()| Ok(rustix::fs::renameat(dir, &temporary, dir, NAME)?));
+        let moved =
+            file.write_all(&secret).and_then(|()| Ok(rustix::fs::renameat(dir, &temporary, dir, NAME)?));
         if let Err(error) = moved {
             let _gone = rustix::fs::unlinkat(dir, &temporary, rustix::fs::AtFlags::empty());
             return Err(error);

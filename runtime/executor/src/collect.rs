@@ -130,7 +130,8 @@ impl OutTree {
             if let Item::File { len, source: Source::Runs(runs) } = item {
                 let count: u64 = runs.iter().map(|&(_, count)| u64::from(count)).sum();
                 let inside = runs.iter().all(|&(first, count)| {
-                    first == HOLE || (u64::from(first) + u64::from(count)).saturating_sub(1) * BLOCK < stored.max(1)
+                    first == HOLE
+                        || (u64::from(first) + u64::from(count)).saturating_sub(1) * BLOCK < stored.max(1)
                 });
                 if count != len.div_ceil(BLOCK) || !inside {
                     return Err("blocks outside its file");
@@ -166,7 +167,8 @@ impl OutTree {
         let mut left = *len;
         match source {
             Source::Origin(number) => {
-                let Some(InNode::File { file, offset, .. }) = self.entry(*number).map(|entry| &entry.node) else {
+                let Some(InNode::File { file, offset, .. }) = self.entry(*number).map(|entry| &entry.node)
+                else {
                     return Err(io::ErrorKind::NotFound.into());
                 };
                 let file = self.staged.origin(*file).ok_or(io::ErrorKind::NotFound)?;
@@ -187,7 +189,11 @@ impl OutTree {
                     while in_run > 0 {
                         let count = in_run.min(buffer.len() as u64) as usize;
                         let part = &mut buffer[..count];
-                        if first == HOLE { part.fill(0) } else { read_or_zero(self.blocks.as_deref(), part, at)? }
+                        if first == HOLE {
+                            part.fill(0)
+                        } else {
+                            read_or_zero(self.blocks.as_deref(), part, at)?
+                        }
                         sink(part)?;
                         at += count as u64;
                         in_run -= count as u64;
@@ -254,13 +260,18 @@ impl OutTree {
                 match item {
                     Item::Dir => match dir.symlink_metadata(name) {
                         Ok(meta) if meta.is_dir() => Ok(()),
-                        Ok(_) => Err(io::Error::new(io::ErrorKind::AlreadyExists, "something else has this name")),
+                        Ok(_) => {
+                            Err(io::Error::new(io::ErrorKind::AlreadyExists, "something else has this name"))
+                        }
                         Err(_) => dir.create_dir(name),
                     },
                     Item::File { .. } => self.put_file(&dir, name, item),
                     Item::Link(target) if points_down(target) => {
                         let _absent = dir.remove_file(name);
-                        dir.symlink(target, name)
+                        if dir.symlink(target, name).is_err() {
+                            left_out.push(path.join("/"));
+                        }
+                        Ok(())
                     }
                     Item::Link(_) => {
                         left_out.push(path.join("/"));
@@ -308,8 +319,11 @@ impl OutTree {
             .map(|entry| (entry.path.split('/').map(Into::into).collect(), entry))
             .collect();
         let mut now = Staged::new();
-        let share =
-            crate::stage::Share { name: String::new(), path: folder.into(), access: mesh_protocol::permissions::Access::Ro };
+        let share = crate::stage::Share {
+            name: String::new(),
+            path: folder.into(),
+            access: mesh_protocol::permissions::Access::Ro,
+        };
         let unchanged = now.share(number, &share).is_ok()
             && now.entries.len() == before.len()
             && now.entries.iter().all(|entry| {

@@ -46,6 +46,9 @@ pub(crate) struct Compiled {
 /// Runs as a compiler: a module on standard input, the result on standard output.
 pub(crate) fn main(arguments: &[String]) -> i32 {
     walls::close_inherited();
+    if !walls::die_with_parent() {
+        return 2;
+    }
     let number = |index: usize| arguments.get(index).and_then(|text| text.parse().ok());
     let (Some(cpu_seconds), Some(address_space)) = (number(0), number(1)) else { return 2 };
     let mut module = Vec::new();
@@ -79,12 +82,19 @@ fn compile(bytes: &[u8]) -> Result<Compiled, Refusal> {
         let mut linker = wasmtime::component::Linker::<Host>::new(&engines.component);
         guest::p2::link(&mut linker, false).map_err(failed)?;
         CommandPre::new(linker.instantiate_pre(&component).map_err(unlinked)?).map_err(unlinked)?;
+        if !runs(&component) {
+            return Err(Refusal::Invalid(
+                "its wasi:cli/run is not a function without parameters that gives a result".into(),
+            ));
+        }
         component.serialize()
     } else {
         let mut linker = Linker::<Host>::new(&engines.core);
         guest::p1::link(&mut linker).and_then(|()| guest::abi::link(&mut linker)).map_err(failed)?;
         admission::check_imports(&summary, &|import| {
-            import.split_once('.').is_some_and(|(module, name)| guest::names(module).any(|known| known == name))
+            import
+                .split_once('.')
+                .is_some_and(|(module, name)| guest::names(module).any(|known| known == name))
         })?;
         let module = Module::from_binary(&engines.core, bytes).map_err(failed)?;
         linker.instantiate_pre(&module).map_err(unlinked)?;
@@ -93,10 +103,28 @@ fn compile(bytes: &[u8]) -> Result<Compiled, Refusal> {
     Ok(Compiled { summary, code: code.map_err(failed)? })
 }
 
+/// Does it export `run: func() -> result`?
+fn runs(component: &Component) -> bool {
+    use wasmtime::component::types::{ComponentItem, Type};
+    let engine = component.engine();
+    component.component_type().exports(engine).any(|(name, item)| {
+        let ComponentItem::ComponentInstance(instance) = item.ty else { return false };
+        let Some(run) = instance.get_export(engine, "run") else { return false };
+        let ComponentItem::ComponentFunc(run) = run.ty else { return false };
+        let plain =
+            |ty: Type| matches!(ty, Type::Result(result) if result.ok().is_none() && result.err().is_none());
+        name.starts_with("wasi:cli/run@0.2.")
+            && run.params().len() == 0
+            && run.results().len() == 1
+            && run.results().all(plain)
+    })
+}
+
 /// Compiles in a child process of `program`.
 pub(crate) fn in_child(program: &Path, module: &[u8], limits: CompileLimits) -> Result<Compiled, Refusal> {
     let io = |what: &str, error: io::Error| Refusal::Compile(format!("{what}: {error}"));
-    let input = memory_file("module", module).map_err(|error| io("hand the module to the compiler", error))?;
+    let input =
+        memory_file("module", module).map_err(|error| io("hand the module to the compiler", error))?;
     let output = memory_file("code", &[]).map_err(|error| io("make room for the code", error))?;
     let shared = output.try_clone().map_err(|error| io("make room for the code", error))?;
     let mut child = Command::new(program)
@@ -134,7 +162,8 @@ fn wait(child: &std::process::Child, limit: Duration) -> io::Result<bool> {
     let end = Instant::now() + limit;
     loop {
         let left = end.saturating_duration_since(Instant::now());
-        let timeout = rustix::event::Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        let timeout =
+            rustix::event::Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
         match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)) {
             Ok(0) => return Ok(false),
             Ok(_) => return Ok(true),

@@ -28,6 +28,8 @@ pub(crate) const YIELD_FUEL: u64 = 5_000_000;
 pub(crate) const CALL_FUEL: u64 = 100;
 /// A file operation costs the host about as much as this many operators.
 pub(crate) const FILE_FUEL: u64 = 2_000;
+/// A name of a path that is followed.
+pub(crate) const STEP_FUEL: u64 = 100;
 /// A checkpoint is taken across processes; the price keeps a task from spending its time on nothing else.
 pub(crate) const CHECKPOINT_FUEL: u64 = 5_000_000;
 
@@ -93,7 +95,7 @@ pub fn profile() -> EngineProfile {
             .map(String::from)
             .to_vec(),
         fuel_table: format!(
-            "wasmtime default; memory.grow page 255; host call {CALL_FUEL} + 1 a byte, file {FILE_FUEL}, checkpoint {CHECKPOINT_FUEL}"
+            "wasmtime default; memory.grow page 255; host call {CALL_FUEL} + 1 a byte, file {FILE_FUEL}, name {STEP_FUEL}, checkpoint {CHECKPOINT_FUEL}"
         ),
         world: "virtual clock from 2026-01-01T00:00:00Z, 10 fuel a nanosecond; BLAKE3 randomness; own file system 1".into(),
         limits: limits.map(|(name, value)| (name.to_owned(), value)).to_vec(),

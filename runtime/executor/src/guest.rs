@@ -10,7 +10,7 @@ pub(crate) mod random;
 pub(crate) mod streams;
 pub(crate) mod vfs;
 
-use crate::engine::{HANDLES, TABLE_ELEMENTS, YIELD_FUEL};
+use crate::engine::{HANDLES, STEP_FUEL, TABLE_ELEMENTS, YIELD_FUEL};
 use clock::Clock;
 use conn::Conn;
 use mesh_protocol::limits::Limits;
@@ -119,7 +119,9 @@ pub(crate) fn charge(mut store: impl AsContextMut<Data = Host>, fuel: u64) -> wa
 /// Begins a host call: takes its fuel, and lets go of the thread when it is time.
 // spec: SBX-7
 pub(crate) async fn begin(mut store: impl AsContextMut<Data = Host>, fuel: u64) -> wasmtime::Result<()> {
-    charge(store.as_context_mut(), fuel)?;
+    // The names that the call before looked at are paid for now that their number is known.
+    let steps = lock(&store.as_context().data().files).take_steps();
+    charge(store.as_context_mut(), fuel.saturating_add(steps.saturating_mul(STEP_FUEL)))?;
     // Setting the fuel starts the engine's own interval anew, so a guest that calls all the time would never be
     // interrupted by it.
     let spent = &store.as_context().data().spent;
@@ -188,7 +190,12 @@ impl Limiter {
 }
 
 impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, max: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        max: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let extra = desired.saturating_sub(current) as u64;
         // Beyond its own declared maximum no module can grow, whatever the limit.
         if max.is_some_and(|max| desired > max) || !self.admit(extra) {
@@ -205,10 +212,16 @@ impl ResourceLimiter for Limiter {
         Err(End::HostMemory(error.to_string()).into())
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, max: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        max: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let extra = desired.saturating_sub(current) as u64;
         let within_type = max.is_none_or(|max| desired <= max);
-        if self.elements + extra > TABLE_ELEMENTS as u64 || !within_type || !self.admit(extra * ELEMENT_BYTES) {
+        if self.elements + extra > TABLE_ELEMENTS as u64 || !within_type || !self.admit(extra * ELEMENT_BYTES)
+        {
             return Ok(false);
         }
         self.elements += extra;

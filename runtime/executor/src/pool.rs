@@ -6,8 +6,9 @@ use mesh_protocol::key::PublicKey;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
 /// The argument that makes a program of ours a worker.
@@ -83,7 +84,33 @@ impl Drop for Worker {
     }
 }
 
+/// Starts workers from one thread that lives as long as its executor: a worker ends with the thread that started it.
+pub(crate) struct Starter(SyncSender<Order>);
+
+type Order = (Vec<HostDir>, SyncSender<io::Result<Worker>>);
+
+impl Starter {
+    pub(crate) fn new(program: PathBuf) -> io::Result<Self> {
+        // One order at a time is worked on; whoever asks waits for it anyway.
+        let (sender, orders) = sync_channel::<Order>(1);
+        std::thread::Builder::new().name("workers".into()).spawn(move || {
+            for (dirs, answer) in orders {
+                let _nobody_waits = answer.send(Worker::start(&program, dirs));
+            }
+        })?;
+        Ok(Self(sender))
+    }
+
+    pub(crate) fn start(&self, dirs: Vec<HostDir>) -> io::Result<Worker> {
+        let (answer, worker) = sync_channel(1);
+        let gone = || io::Error::other("the thread that starts workers has ended");
+        self.0.send((dirs, answer)).map_err(|_| gone())?;
+        worker.recv().map_err(|_| gone())?
+    }
+}
+
 /// Workers nobody uses at the moment.
+// spec: SBX-15
 #[derive(Default)]
 pub(crate) struct Pool {
     fresh: Mutex<Vec<Worker>>,

@@ -4,7 +4,7 @@ use crate::admission::{self, Summary};
 use crate::cache::Cache;
 use crate::compile::{self, CompileLimits, Compiled};
 use crate::memory_file;
-use crate::pool::{Pool, ReuseKey, Worker};
+use crate::pool::{Pool, ReuseKey, Starter, Worker};
 use crate::stage::{NamedInput, Share, StageError, Staged, hash_file};
 use crate::supervise::{self, Running, Setup};
 use crate::wire::{HostDir, Places, Resume, Start, StdinKind, ToWorker, parts, send};
@@ -207,6 +207,7 @@ const MAX_FAILED: usize = 1000;
 pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) pool: Pool,
+    starter: Starter,
     cache: Option<Cache>,
     profile: ProfileId,
     failed: Mutex<BTreeMap<ModuleHash, Refusal>>,
@@ -234,9 +235,12 @@ impl Executor {
                 })
                 .ok()
         });
+        let starter =
+            Starter::new(config.program.clone()).map_err(system("start the thread that starts workers"))?;
         let inner = Inner {
             config,
             pool: Pool::default(),
+            starter,
             cache,
             profile,
             failed: Mutex::default(),
@@ -320,7 +324,9 @@ impl Executor {
         let named = staged.inputs(&task.inputs).map_err(StartError::Stage)?;
         let (stdin_kind, stdin_file, stdin_digest, stream) = match task.stdin {
             Stdin::Empty => (StdinKind::Empty, None, Some(digest::bytes(b"")), None),
-            Stdin::Bytes(bytes) if bytes.is_empty() => (StdinKind::Empty, None, Some(digest::bytes(b"")), None),
+            Stdin::Bytes(bytes) if bytes.is_empty() => {
+                (StdinKind::Empty, None, Some(digest::bytes(b"")), None)
+            }
             Stdin::Bytes(bytes) => {
                 staged.bytes += bytes.len() as u64;
                 let file = memory_file("stdin", &bytes).map_err(system("hold the input"))?;
@@ -381,15 +387,19 @@ impl Executor {
         mark(!task.shares.is_empty() || !dirs.is_empty(), NotComparable::Shares);
         mark(task.resume.is_some(), NotComparable::Resumed);
 
-        let key = (task.shares.is_empty() && dirs.is_empty() && granted.http.is_empty())
-            .then(|| ReuseKey { submitter: task.submitter, module: module.hash, granted: granted.clone() });
+        let key = (task.shares.is_empty() && dirs.is_empty() && granted.http.is_empty()).then(|| ReuseKey {
+            submitter: task.submitter,
+            module: module.hash,
+            granted: granted.clone(),
+        });
         let mut worker = self.0.worker(key.as_ref(), &dirs)?;
         let walls = worker.ready().map(<[String]>::to_vec).map_err(system("start a worker"))?;
 
         let writable = task.shares.iter().any(|share| share.access == Access::Rw);
         let wants_blocks = (limits.out_bytes > 0 && limits.out_files > 0) || writable;
         let blocks = if wants_blocks {
-            let file = scratch_file(&self.0.config.scratch).map_err(system("make room for the task's files"))?;
+            let file =
+                scratch_file(&self.0.config.scratch).map_err(system("make room for the task's files"))?;
             Some(Arc::new(file))
         } else {
             None
@@ -441,8 +451,10 @@ impl Executor {
             }
         }
         let code = (!same_module).then(|| module.code.as_fd());
-        let fds: Vec<_> =
-            [code, blocks.as_ref().map(|f| f.as_fd()), stdin_file.as_ref().map(|f| f.as_fd())].into_iter().flatten().collect();
+        let fds: Vec<_> = [code, blocks.as_ref().map(|f| f.as_fd()), stdin_file.as_ref().map(|f| f.as_fd())]
+            .into_iter()
+            .flatten()
+            .collect();
         send(&worker.socket, &ToWorker::Start(Box::new(start)), &fds, true).map_err(&talk)?;
         worker.last = key;
         worker.tasks += 1;
@@ -501,7 +513,7 @@ impl Executor {
 
 impl Inner {
     fn spawn(&self, dirs: Vec<HostDir>) -> Result<Worker, StartError> {
-        Worker::start(&self.config.program, dirs).map_err(system("start a worker"))
+        self.starter.start(dirs).map_err(system("start a worker"))
     }
 
     fn worker(&self, key: Option<&ReuseKey>, dirs: &[HostDir]) -> Result<Worker, StartError> {
@@ -560,7 +572,10 @@ fn check(task: &Task) -> Result<(), Refusal> {
         return request(format!("the limit `{name}` must be {range}"));
     }
     if module.summary.first_memory > limits.memory_bytes {
-        return Err(Refusal::MemoryTooLarge { actual: module.summary.first_memory, limit: limits.memory_bytes });
+        return Err(Refusal::MemoryTooLarge {
+            actual: module.summary.first_memory,
+            limit: limits.memory_bytes,
+        });
     }
     let texts = task.args.iter().chain(task.env.keys()).chain(task.env.values()).chain([&task.program_name]);
     let (mut count, mut bytes) = (0, 0);
@@ -572,7 +587,9 @@ fn check(task: &Task) -> Result<(), Refusal> {
         }
     }
     if count > MAX_ARGS || bytes > MAX_ARGS_BYTES {
-        return request(format!("at most {MAX_ARGS} arguments and variables of {MAX_ARGS_BYTES} bytes in all are given to a task"));
+        return request(format!(
+            "at most {MAX_ARGS} arguments and variables of {MAX_ARGS_BYTES} bytes in all are given to a task"
+        ));
     }
     if let Some(key) = task.env.keys().find(|key| !is_env_key(key)) {
         return request(format!("{key:?} cannot be the name of an environment variable"));
@@ -586,10 +603,16 @@ fn check(task: &Task) -> Result<(), Refusal> {
     }
     for input in &task.inputs {
         if !is_file_name(&input.name) {
-            return request(format!("{:?} cannot be an input's name: it must be a plain file name", input.name));
+            return request(format!(
+                "{:?} cannot be an input's name: it must be a plain file name",
+                input.name
+            ));
         }
         if !granted.inputs.contains(&input.name) {
-            return not_granted(format!("the input {:?}", input.name), format!("inputs = [{:?}]", input.name));
+            return not_granted(
+                format!("the input {:?}", input.name),
+                format!("inputs = [{:?}]", input.name),
+            );
         }
     }
     for share in &task.shares {
@@ -607,8 +630,13 @@ fn check(task: &Task) -> Result<(), Refusal> {
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         return request(format!("the input {:?} is given twice", twice[0]));
     }
-    if module.summary.component && !task.dirs.is_empty() && (!task.inputs.is_empty() || !task.shares.is_empty()) {
-        return request("a component is given either folders of this machine or inputs and shares, not both".into());
+    if module.summary.component
+        && !task.dirs.is_empty()
+        && (!task.inputs.is_empty() || !task.shares.is_empty())
+    {
+        return request(
+            "a component is given either folders of this machine or inputs and shares, not both".into(),
+        );
     }
     if let Some(dir) = task.dirs.iter().find(|dir| !std::path::Path::new(&dir.host).is_dir()) {
         return request(format!("{:?} is not a folder", dir.host));
@@ -620,9 +648,10 @@ fn check(task: &Task) -> Result<(), Refusal> {
 fn absolute(dirs: Vec<HostDir>) -> Result<Vec<HostDir>, StartError> {
     let one = |mut dir: HostDir| {
         let path = std::fs::canonicalize(&dir.host).map_err(system("find a folder given with --dir"))?;
-        dir.host = path.into_os_string().into_string().map_err(|path| {
-            Refusal::Request(format!("the folder {path:?} has a name that is not UTF-8"))
-        })?;
+        dir.host = path
+            .into_os_string()
+            .into_string()
+            .map_err(|path| Refusal::Request(format!("the folder {path:?} has a name that is not UTF-8")))?;
         Ok(dir)
     };
     dirs.into_iter().map(one).collect()
@@ -650,7 +679,8 @@ fn restage(staged: &mut Staged, checkpoint: &Checkpoint) {
 fn bound(worker: &Worker, limits: &Limits, blocks: bool) {
     use rustix::process::{Pid, Resource, Rlimit, prlimit};
     // A block is the least that a file takes.
-    let file = if blocks { limits.out_bytes + u64::from(limits.out_files) * crate::guest::blocks::BLOCK } else { 0 };
+    let file =
+        if blocks { limits.out_bytes + u64::from(limits.out_files) * crate::guest::blocks::BLOCK } else { 0 };
     // Room for the engine, its stacks and its module; the guest's own memory is bounded by its limiter before this.
     let data = limits.memory_bytes + (256 << 20);
     for (resource, value) in [(Resource::Fsize, file.max(1 << 20)), (Resource::Data, data)] {

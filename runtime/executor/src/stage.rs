@@ -172,7 +172,9 @@ impl Staged {
         }
         // Not blocking: should it have become a pipe since, opening it must not wait.
         let mut options = OpenOptions::new();
-        options.read(true).custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32);
+        options
+            .read(true)
+            .custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32);
         let file = dir.open_with(name, &options).map_err(read)?.into_std();
         let (node, content) = self.take(file).map_err(read)?;
         if let (Some(hash), InNode::File { len, .. }) = (hash, &node) {
@@ -251,7 +253,9 @@ impl Staged {
 
     /// Has any file handed over been changed since?
     pub(crate) fn changed(&self) -> bool {
-        self.watched.iter().any(|(file, stamp)| file.metadata().map_or(true, |meta| Stamp::of(&meta) != *stamp))
+        self.watched
+            .iter()
+            .any(|(file, stamp)| file.metadata().map_or(true, |meta| Stamp::of(&meta) != *stamp))
     }
 
     /// A file handed over, by its number, for copying it on.

@@ -68,6 +68,7 @@ pub struct Report {
 }
 
 /// Events waiting for their reader: with 64 KiB at most in each, 2 MiB a task.
+// spec: ARC-7
 const MAX_EVENTS: usize = 32;
 
 /// How long a worker has to end a task by itself before it is killed.
@@ -215,8 +216,9 @@ pub(crate) fn start(setup: Setup) -> io::Result<Running> {
     let (sender, events) = sync_channel(MAX_EVENTS);
     let worker = setup.worker.child.id();
     let for_supervisor = mailbox.clone();
-    let supervisor =
-        thread::Builder::new().name("task".into()).spawn(move || Supervisor::new(setup, for_supervisor, sender).run())?;
+    let supervisor = thread::Builder::new()
+        .name("task".into())
+        .spawn(move || Supervisor::new(setup, for_supervisor, sender).run())?;
     Ok(Running { events, control: Control(mailbox), supervisor: Some(supervisor), worker })
 }
 
@@ -273,6 +275,7 @@ struct Supervisor {
     ending: Option<(Instant, Outcome)>,
     streams: [Hashed; 2],
     stdin: Option<blake3::Hasher>,
+    stdin_asked: bool,
     stdin_ended: bool,
     ask: Option<SyncSender<()>>,
     incoming: Option<Incoming>,
@@ -307,7 +310,8 @@ impl Supervisor {
             if !checkpoint.stderr.is_empty() {
                 waiting.push_back(Event::Stderr(checkpoint.stderr.clone()));
             }
-            (seq, parent, fuel) = (checkpoint.header.seq, checkpoint.header.hash(), checkpoint.header.fuel_used);
+            (seq, parent, fuel) =
+                (checkpoint.header.seq, checkpoint.header.hash(), checkpoint.header.fuel_used);
         }
         let trees = vec![Vec::new(); 1 + setup.shares];
         Self {
@@ -320,6 +324,7 @@ impl Supervisor {
             ending: None,
             streams,
             stdin: setup.stream.is_some().then(blake3::Hasher::new),
+            stdin_asked: false,
             stdin_ended: false,
             ask: None,
             incoming: None,
@@ -381,7 +386,8 @@ impl Supervisor {
             (None, Some(_)) => None,
             (None, None) => Some(self.deadline().saturating_sub(self.elapsed())),
         };
-        let timeout = until.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
+        let timeout =
+            until.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
         let mut fds = vec![PollFd::new(&self.mailbox.bell, PollFlags::IN)];
         // While its reader is behind, the worker is not heard, and so in time has to wait itself.
         if self.waiting.is_empty() {
@@ -408,6 +414,16 @@ impl Supervisor {
         let _full = wire::send(&self.setup.worker.socket, message, &[], false);
     }
 
+    /// Says what the worker waits for. One that asked and does not read is no worker of ours any more.
+    fn insist(&mut self, message: &ToWorker) {
+        match wire::send(&self.setup.worker.socket, message, &[], false) {
+            Ok(true) => {}
+            Ok(false) => self.distrust("more than it reads answers to"),
+            // Its end is heard on the way in.
+            Err(_) => {}
+        }
+    }
+
     fn obey(&mut self, command: Command) {
         match command {
             Command::Cancel => self.begin_end(Outcome::Cancelled),
@@ -425,11 +441,11 @@ impl Supervisor {
                     hasher.update(&bytes);
                 }
                 self.stdin_ended |= bytes.is_empty();
-                let _broken = wire::send(&self.setup.worker.socket, &ToWorker::Stdin(bytes), &[], true);
+                self.insist(&ToWorker::Stdin(bytes));
             }
             Command::Stdin(Err(error)) => {
                 tracing::warn!(%error, "the task's input broke off");
-                let _broken = wire::send(&self.setup.worker.socket, &ToWorker::Stdin(Vec::new()), &[], true);
+                self.insist(&ToWorker::Stdin(Vec::new()));
             }
         }
     }
@@ -477,12 +493,15 @@ impl Supervisor {
             FromWorker::Started => self.waiting.push_back(Event::Started),
             FromWorker::Stdout(bytes) => self.stream(0, bytes),
             FromWorker::Stderr(bytes) => self.stream(1, bytes),
-            FromWorker::WantStdin => match &self.ask {
-                Some(ask) => {
-                    let _asked_already = ask.try_send(());
+            FromWorker::WantStdin => {
+                self.stdin_asked = true;
+                match &self.ask {
+                    Some(ask) => {
+                        let _asked_already = ask.try_send(());
+                    }
+                    None => self.insist(&ToWorker::Stdin(Vec::new())),
                 }
-                None => self.tell(&ToWorker::Stdin(Vec::new())),
-            },
+            }
             FromWorker::Progress { permille, note } => {
                 let note = mesh_protocol::text::sanitise(&note, false);
                 self.waiting.push_back(Event::Progress(permille.min(1000), note));
@@ -583,7 +602,7 @@ impl Supervisor {
             let whole = Checkpoint { header, state: incoming.state, stdout, stderr, out };
             self.waiting.push_back(Event::Checkpoint(Box::new(whole)));
         }
-        let _broken = wire::send(&self.setup.worker.socket, &ToWorker::CheckpointTaken, &[], true);
+        self.insist(&ToWorker::CheckpointTaken);
     }
 
     fn killed(&mut self, outcome: Outcome) {
@@ -631,7 +650,8 @@ impl Supervisor {
             match self.out_tree(entries) {
                 Ok(tree) => trees.push(Some(tree)),
                 Err(what) => {
-                    finished.outcome = Outcome::SandboxCrashed(format!("the worker's files are not sound: {what}"));
+                    finished.outcome =
+                        Outcome::SandboxCrashed(format!("the worker's files are not sound: {what}"));
                     trees.push(None);
                 }
             }
@@ -657,7 +677,9 @@ impl Supervisor {
             receipt.output.out_files = out.len() as u32;
             match out.digest() {
                 Ok(digest) => receipt.output.out = digest,
-                Err(error) => finished.outcome = Outcome::SandboxCrashed(format!("read the task's files: {error}")),
+                Err(error) => {
+                    finished.outcome = Outcome::SandboxCrashed(format!("read the task's files: {error}"))
+                }
             }
         }
         if let (Some(hasher), true) = (&self.stdin, self.stdin_ended) {
@@ -668,7 +690,8 @@ impl Supervisor {
                 receipt.not_comparable.push(why);
             }
         };
-        let open = self.stdin.is_some() && !self.stdin_ended;
+        // What nobody asked for made no difference.
+        let open = self.stdin.is_some() && self.stdin_asked && !self.stdin_ended;
         mark(finished.saw_stop, NotComparable::ToldToStop);
         mark(open || self.setup.staged.changed(), NotComparable::OpenInput);
         mark(!finished.outcome.is_conclusive(), NotComparable::Inconclusive);
@@ -731,7 +754,8 @@ fn pump(mut stream: Box<dyn Read + Send>, mailbox: Arc<Mailbox>) -> Option<SyncS
 fn peak_resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix("kB")).and_then(|kib| kib.trim().parse::<u64>().ok());
+    let kib =
+        line.and_then(|line| line.trim().strip_suffix("kB")).and_then(|kib| kib.trim().parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
 }
 

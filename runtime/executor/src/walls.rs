@@ -55,9 +55,25 @@ pub(crate) fn enter(_who: Who<'_>) -> Result<Vec<String>, String> {
     Ok(vec!["process".into()])
 }
 
+/// Ends this process when the thread that started it ends: so nothing is left over however its program dies, stopped
+/// or stuck as this process may be.
+// spec: SBX-8
+#[cfg(target_os = "linux")]
+pub(crate) fn die_with_parent() -> bool {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn die_with_parent() -> bool {
+    true
+}
+
 /// Closes everything but stdin, stdout and stderr, whatever the program that started us left open.
 #[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "close_range has no safe wrapper; called before any descriptor of ours is opened")]
+#[expect(
+    unsafe_code,
+    reason = "close_range has no safe wrapper; called before any descriptor of ours is opened"
+)]
 pub(crate) fn close_inherited() {
     // SAFETY: called first thing in a process of ours, when nothing above 2 is owned by any object.
     unsafe { libc::close_range(3, u32::MAX, 0) };
@@ -86,7 +102,8 @@ fn landlock(who: Who<'_>) -> bool {
             .create()?;
         for dir in dirs {
             let access = if dir.writable { AccessFs::from_all(abi) } else { AccessFs::from_read(abi) };
-            let access = access & !landlock::make_bitflags!(AccessFs::{Execute | MakeChar | MakeBlock | MakeSock | MakeFifo});
+            let access = access
+                & !landlock::make_bitflags!(AccessFs::{Execute | MakeChar | MakeBlock | MakeSock | MakeFifo});
             ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(&dir.host)?, access))?;
         }
         Ok(ruleset.restrict_self()?.ruleset)

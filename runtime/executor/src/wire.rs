@@ -7,8 +7,8 @@ use mesh_protocol::limits::Limits;
 use mesh_protocol::outcome::{Outcome, Stream};
 use mesh_protocol::permissions::Access;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use serde::{Deserialize, Serialize};
 use std::io::{self, IoSlice, IoSliceMut};
@@ -86,7 +86,11 @@ impl InEntry {
 pub(crate) enum InNode {
     Dir,
     /// `file` numbers the files sent before the start.
-    File { file: u32, offset: u64, len: u64 },
+    File {
+        file: u32,
+        offset: u64,
+        len: u64,
+    },
     Link(String),
 }
 
@@ -154,7 +158,9 @@ pub(crate) struct Resume {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum FromWorker {
     /// It stands within these walls and waits.
-    Ready { walls: Vec<String> },
+    Ready {
+        walls: Vec<String>,
+    },
     /// It could not get ready.
     Failed(String),
     /// Instantiated; the guest's first instruction is next.
@@ -162,16 +168,32 @@ pub(crate) enum FromWorker {
     Stdout(Vec<u8>),
     Stderr(Vec<u8>),
     WantStdin,
-    Progress { permille: u16, note: String },
-    Log { level: u8, text: String },
+    Progress {
+        permille: u16,
+        note: String,
+    },
+    Log {
+        level: u8,
+        text: String,
+    },
     /// At least so much fuel was used by now.
-    Meter { fuel: u64 },
+    Meter {
+        fuel: u64,
+    },
     /// A checkpoint begins: the state follows in [`FromWorker::Data`], then the tree of `/out` in
     /// [`FromWorker::Tree`], then [`FromWorker::CheckpointEnd`]; nothing else comes between.
-    Checkpoint { fuel_used: u64, clock_ns: u64, random_pos: u64, state_len: u64 },
+    Checkpoint {
+        fuel_used: u64,
+        clock_ns: u64,
+        random_pos: u64,
+        state_len: u64,
+    },
     Data(Vec<u8>),
     /// The next entries of a tree: 1 `/out`, from 2 on the shares in order.
-    Tree { tree: u16, entries: Vec<(String, OutNode)> },
+    Tree {
+        tree: u16,
+        entries: Vec<(String, OutNode)>,
+    },
     CheckpointEnd,
     Finished(Box<Finished>),
 }
@@ -180,7 +202,10 @@ pub(crate) enum FromWorker {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum OutNode {
     Dir,
-    File { len: u64, content: OutContent },
+    File {
+        len: u64,
+        content: OutContent,
+    },
     Link(String),
     /// More runs of the file just before.
     More(Vec<(u32, u32)>),

@@ -37,9 +37,14 @@ const METER_EVERY: Duration = Duration::from_millis(500);
 // spec: SBX-9, ARC-5
 pub(crate) fn main() -> i32 {
     walls::close_inherited();
+    if !walls::die_with_parent() {
+        return 1;
+    }
     let Ok(socket) = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3) else { return 1 };
     let mut buffer = Vec::new();
-    let Ok(Some((ToWorker::Prepare { dirs }, _))) = wire::receive(&socket, &mut buffer, true) else { return 1 };
+    let Ok(Some((ToWorker::Prepare { dirs }, _))) = wire::receive(&socket, &mut buffer, true) else {
+        return 1;
+    };
     match prepare(&dirs) {
         Ok((runtime, linked, walls)) => {
             let outcome = runtime.block_on(async {
@@ -70,7 +75,9 @@ fn prepare(dirs: &[HostDir]) -> Result<Prepared, String> {
     let say = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
     let engines = Engines::new().map_err(|e| say("set up the engine", &e))?;
     let mut core = Linker::new(&engines.core);
-    guest::p1::link(&mut core).and_then(|()| guest::abi::link(&mut core)).map_err(|e| say("link WASI", &e))?;
+    guest::p1::link(&mut core)
+        .and_then(|()| guest::abi::link(&mut core))
+        .map_err(|e| say("link WASI", &e))?;
     let mut component = component::Linker::new(&engines.component);
     guest::p2::link(&mut component, !dirs.is_empty()).map_err(|e| say("link WASI", &e))?;
     // Two threads wait for the disk at the most: only folders of this machine need them, and each is one task's.
@@ -204,7 +211,8 @@ impl Task<'_> {
         end.detail = detail.chars().take(500).collect();
         end.reusable = self.dirs.is_empty() && !matches!(end.outcome, Outcome::SandboxCrashed(_));
         end.missed = lock(&trees.files).missed().to_vec();
-        for (tree, node) in trees.out.into_iter().map(|node| (1, node)).chain((2..).zip(trees.shares.clone())) {
+        for (tree, node) in trees.out.into_iter().map(|node| (1, node)).chain((2..).zip(trees.shares.clone()))
+        {
             let list = lock(&trees.files).export(node);
             for entries in wire::parts(list) {
                 if !entries.is_empty() {
@@ -220,7 +228,10 @@ impl Task<'_> {
         conn.send(&FromWorker::Finished(Box::new(end))).await
     }
 
-    #[expect(unsafe_code, reason = "compiled code is trusted by its nature; the executor made and verified it")]
+    #[expect(
+        unsafe_code,
+        reason = "compiled code is trusted by its nature; the executor made and verified it"
+    )]
     fn load(&self, file: File) -> Result<Kept, String> {
         let say = |error: wasmtime::Error| format!("{error:#}");
         let Linked { engines, core, component } = self.linked;
@@ -259,7 +270,8 @@ impl Task<'_> {
             vfs.furnish(parent, name, Kind::Dir(BTreeMap::new()), region, EPOCH_NS)
                 .map_err(|_| crashed("set up the task's folders"))
         };
-        let out_region = if limits.out_bytes > 0 && limits.out_files > 0 { Region::Out } else { Region::Fixed };
+        let out_region =
+            if limits.out_bytes > 0 && limits.out_files > 0 { Region::Out } else { Region::Fixed };
         let input = tree(ROOT, "in", Region::Fixed)?;
         let out = tree(ROOT, "out", out_region)?;
         let share_root = tree(ROOT, "share", Region::Fixed)?;
@@ -288,7 +300,10 @@ impl Task<'_> {
             None => None,
             Some(resume) => {
                 let (file, offset, len) = resume.state;
-                let file = self.files.get(file as usize).ok_or_else(|| crashed("the checkpoint's state is missing"))?;
+                let file = self
+                    .files
+                    .get(file as usize)
+                    .ok_or_else(|| crashed("the checkpoint's state is missing"))?;
                 Some((file.clone(), offset, len))
             }
         };
@@ -297,7 +312,11 @@ impl Task<'_> {
             Places::Apart { input: has_input, output: has_output } => {
                 let with = |yes: bool, name: &str, node| yes.then(|| (name.to_owned(), node));
                 let shares = (!shares.is_empty()).then(|| ("/share".to_owned(), share_root));
-                with(has_input, "/in", input).into_iter().chain(with(has_output, "/out", out)).chain(shares).collect()
+                with(has_input, "/in", input)
+                    .into_iter()
+                    .chain(with(has_output, "/out", out))
+                    .chain(shares)
+                    .collect()
             }
         };
         let counts = match start.kind {
@@ -371,7 +390,8 @@ fn place(
             InNode::Dir => (Kind::Dir(BTreeMap::new()), None),
             InNode::Link(target) => (Kind::Link(target.clone()), None),
             InNode::File { file: number, offset, len } => {
-                let file = files.get(*number as usize).ok_or_else(|| crashed(format!("no file for {path:?}")))?;
+                let file =
+                    files.get(*number as usize).ok_or_else(|| crashed(format!("no file for {path:?}")))?;
                 let base = Content::Base { file: file.clone(), offset: *offset, len: *len, origin: index };
                 if region == Region::Out {
                     // What a checkpoint brings back is the task's own from the start.
@@ -381,7 +401,9 @@ fn place(
                 }
             }
         };
-        let id = vfs.furnish(dir, name, kind, region, *mtime).map_err(|errno| crashed(format!("{path:?}: {errno:?}")))?;
+        let id = vfs
+            .furnish(dir, name, kind, region, *mtime)
+            .map_err(|errno| crashed(format!("{path:?}: {errno:?}")))?;
         if let Some((file, offset, len)) = copy {
             copy_in(vfs, id, file, offset, len).map_err(|error| crashed(format!("{path:?}: {error}")))?;
         }
@@ -545,16 +567,15 @@ impl<F: Future + Unpin> Future for Metered<'_, F> {
             this.output.flush_if_ready();
             let used = this.spent.used();
             let computes = this.noticing.woken.load(Ordering::Relaxed);
-            if used != this.known {
+            let called = used != this.known;
+            if called {
                 (this.known, this.fuel) = (used, this.fuel.max(used));
             } else if computes {
                 this.fuel += YIELD_FUEL;
             }
-            if computes || used != this.known {
-                if this.told.elapsed() >= METER_EVERY {
-                    this.told = Instant::now();
-                    let _full = this.conn.try_send(&FromWorker::Meter { fuel: this.fuel });
-                }
+            if (computes || called) && this.told.elapsed() >= METER_EVERY {
+                this.told = Instant::now();
+                let _full = this.conn.try_send(&FromWorker::Meter { fuel: this.fuel });
             }
         }
         result

@@ -8,7 +8,13 @@ use std::path::PathBuf;
 
 /// Run small jobs on whatever device has clean energy right now
 #[derive(Debug, Parser)]
-#[command(name = "mesh", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "mesh",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 pub(crate) struct Args {
     /// Say more about what is done
     #[arg(long, short, global = true)]
@@ -20,7 +26,9 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Make a task crate that builds, tests and runs
-    #[command(after_help = "Example:\n  mesh new my-task && cd my-task && cargo test && mesh build -o my-task.wasm")]
+    #[command(
+        after_help = "Example:\n  mesh new my-task && cd my-task && cargo test && mesh build -o my-task.wasm"
+    )]
     New(New),
     /// Compile a task crate to wasm, and say what it asks for
     #[command(after_help = "Example:\n  mesh build tasks/word-count -o word-count.wasm")]
@@ -30,17 +38,21 @@ pub(crate) enum Command {
     Inspect(Inspect),
     /// Run a task here, in the sandbox that a stranger's task gets
     #[command(after_help = RUN_EXAMPLES)]
-    Run(Run),
+    Run(Box<Run>),
     /// Measure a task and propose limits for it
     #[command(after_help = "Example:\n  mesh profile word-count.wasm --input big.txt")]
     Profile(Profile),
     /// Run a task again and compare it with its receipt
-    #[command(after_help = "Example:\n  mesh verify receipt.json --module word-count.wasm --input big.txt\n\nExit codes: 0 equal, 1 different or not sound, 3 not comparable, 2 wrong command line")]
+    #[command(
+        after_help = "Example:\n  mesh verify receipt.json --module word-count.wasm --input big.txt\n\nExit codes: 0 equal, 1 different or not sound, 3 not comparable, 2 wrong command line"
+    )]
     Verify(Verify),
     /// Say what this machine has for running tasks, and what it lacks
     Doctor(Doctor),
     /// Print completions for a shell
-    #[command(after_help = "Example:\n  mesh completions bash > ~/.local/share/bash-completion/completions/mesh")]
+    #[command(
+        after_help = "Example:\n  mesh completions bash > ~/.local/share/bash-completion/completions/mesh"
+    )]
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
@@ -53,11 +65,10 @@ pub(crate) enum Command {
     },
 }
 
-
 /// Examples first, then the codes that scripts look up.
 const RUN_EXAMPLES: &str = "\
 Examples:
-  mesh run word-count.wasm --input big.txt
+  mesh run --input big.txt word-count.wasm
   mesh run --in photo.png=holiday.png --out small thumbnails.wasm
   mesh run --share logs=/var/log/app:rw log-rotation.wasm
   mesh run --checkpoint state --out picture mandelbrot.wasm
@@ -187,8 +198,8 @@ pub(crate) struct Profile {
     /// The module
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) module: PathBuf,
-    /// Arguments of the task
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    /// Arguments of the task, after --
+    #[arg(last = true)]
     pub(crate) args: Vec<String>,
 }
 
@@ -231,7 +242,9 @@ fn task_name(text: &str) -> Result<String, String> {
 fn named_input(text: &str) -> Result<NamedInput, String> {
     let (name, path) = text.split_once('=').ok_or("write NAME=PATH, such as photo.png=holiday/1.png")?;
     if !is_file_name(name) {
-        return Err(format!("{name:?} cannot be a file's name in /in: use one without / and other than . and .."));
+        return Err(format!(
+            "{name:?} cannot be a file's name in /in: use one without / and other than . and .."
+        ));
     }
     Ok(NamedInput { name: name.into(), path: path.into() })
 }
@@ -239,7 +252,9 @@ fn named_input(text: &str) -> Result<NamedInput, String> {
 fn share(text: &str) -> Result<Share, String> {
     let (name, path) = text.split_once('=').ok_or("write NAME=FOLDER or NAME=FOLDER:rw")?;
     if !is_task_name(name) {
-        return Err(format!("{name:?} cannot be a share's name: use lower-case letters, digits and inner hyphens"));
+        return Err(format!(
+            "{name:?} cannot be a share's name: use lower-case letters, digits and inner hyphens"
+        ));
     }
     let (path, access) = match (path.strip_suffix(":rw"), path.strip_suffix(":ro")) {
         (Some(path), _) => (path, Access::Rw),
@@ -279,7 +294,11 @@ fn duration(text: &str) -> Result<u64, String> {
 
 fn fuel(text: &str) -> Result<u64, String> {
     let plain: String = text.chars().filter(|c| *c != '_').collect();
-    plain.parse().ok().filter(|fuel| *fuel > 0).ok_or_else(|| "write a whole number above 0, such as 1_000_000_000".into())
+    plain
+        .parse()
+        .ok()
+        .filter(|fuel| *fuel > 0)
+        .ok_or_else(|| "write a whole number above 0, such as 1_000_000_000".into())
 }
 
 #[cfg(test)]
@@ -295,7 +314,8 @@ mod tests {
     // spec: SBX-3
     #[test]
     fn what_follows_the_module_is_the_tasks_own() {
-        let args = Args::try_parse_from(["mesh", "run", "--dir", "a::b", "x.wasm", "--env", "-v", "--", "y"]).unwrap();
+        let args = Args::try_parse_from(["mesh", "run", "--dir", "a::b", "x.wasm", "--env", "-v", "--", "y"])
+            .unwrap();
         let Command::Run(run) = args.command else { panic!("not run") };
         assert_eq!(run.args, ["--env", "-v", "--", "y"]);
         assert_eq!(run.dirs[0], HostDir { host: "a".into(), guest: "b".into(), writable: true });
@@ -304,9 +324,8 @@ mod tests {
     // spec: CLI-5
     #[test]
     fn values_are_checked_where_they_are_typed() {
-        let error = |args: &[&str]| {
-            Args::try_parse_from(["mesh", "run"].iter().chain(args)).unwrap_err().to_string()
-        };
+        let error =
+            |args: &[&str]| Args::try_parse_from(["mesh", "run"].iter().chain(args)).unwrap_err().to_string();
         assert!(error(&["--memory", "lots", "x"]).contains("64MB"));
         assert!(error(&["--in", "../x=y", "x"]).contains("/in"));
         assert!(error(&["--in", "x", "x"]).contains("NAME=PATH"));

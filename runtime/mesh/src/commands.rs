@@ -26,7 +26,7 @@ pub(crate) fn run(command: Command) -> Result<u8> {
         Command::New(new) => new::run(&new),
         Command::Build(build) => build::run(&build),
         Command::Inspect(inspect) => inspect::run(&inspect),
-        Command::Run(run) => run::run(run).map_err(|failure| match failure.exit_code() {
+        Command::Run(run) => run::run(&run).map_err(|failure| match failure.exit_code() {
             // In `run` the low codes are the task's.
             exit_codes::FAILED => failure.code(exit_codes::OWN_FAILURE),
             _ => failure,
@@ -39,7 +39,8 @@ pub(crate) fn run(command: Command) -> Result<u8> {
             Ok(exit_codes::OK)
         }
         Command::Man { folder } => {
-            std::fs::create_dir_all(&folder).map_err(|error| Failure::file("make the folder", &folder, &error))?;
+            std::fs::create_dir_all(&folder)
+                .map_err(|error| Failure::file("make the folder", &folder, &error))?;
             clap_mangen::generate_to(Args::command(), &folder)
                 .map_err(|error| Failure::file("write man pages into", &folder, &error))?;
             Ok(exit_codes::OK)
@@ -51,7 +52,9 @@ pub(crate) fn run(command: Command) -> Result<u8> {
 fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::because("write the output", &error)),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::because("write the output", &error))
+        }
         _ => Ok(()),
     }
 }
@@ -63,7 +66,8 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
 
 /// An executor for one command: compiled modules are kept, workers start on demand.
 fn executor() -> Result<Executor> {
-    let program = std::env::current_exe().map_err(|error| Failure::because("find the mesh program itself", &error))?;
+    let program =
+        std::env::current_exe().map_err(|error| Failure::because("find the mesh program itself", &error))?;
     let mut config = Config::new(program);
     config.cache = home::cache();
     Executor::new(config).map_err(|error| start_failure(&error))
@@ -75,7 +79,8 @@ fn read_module(path: &Path) -> Result<Vec<u8>> {
     let file = File::open(path).map_err(failed)?;
     let meta = file.metadata().map_err(failed)?;
     if meta.is_dir() {
-        return Err(failed(io::ErrorKind::IsADirectory.into()).hint("name the .wasm file in that folder, or build it with `mesh build`"));
+        return Err(failed(io::ErrorKind::IsADirectory.into())
+            .hint("name the .wasm file in that folder, or build it with `mesh build`"));
     }
     let mut bytes = Vec::new();
     file.take(mesh_executor::MAX_MODULE + 1).read_to_end(&mut bytes).map_err(failed)?;
@@ -91,7 +96,8 @@ fn load_failure(path: &Path, error: &StartError) -> Failure {
     let failure = start_failure(error);
     match error {
         StartError::Refused(refusal) => {
-            let failure = Failure::new(format!("load {}: refused: {refusal}", path.display())).code(exit_codes::REFUSED);
+            let failure = Failure::new(format!("load {}: refused: {refusal}", path.display()))
+                .code(exit_codes::REFUSED);
             match refusal_hint(refusal) {
                 Some(hint) => failure.hint(hint),
                 None => failure,
@@ -124,19 +130,28 @@ fn refusal_hint(refusal: &Refusal) -> Option<String> {
 fn start_failure(error: &StartError) -> Failure {
     match error {
         StartError::Refused(refusal) => {
-            let failure = Failure::new(format!("start the task: refused: {refusal}")).code(exit_codes::REFUSED);
+            let failure =
+                Failure::new(format!("start the task: refused: {refusal}")).code(exit_codes::REFUSED);
             match refusal_hint(refusal) {
                 Some(hint) => failure.hint(hint),
                 None => failure,
             }
         }
-        StartError::Stage(_) => Failure::because("start the task", error).hint("check the paths given with --in and --share"),
-        StartError::Busy { .. } => Failure::because("start the task", error).hint("try again when a task has ended"),
+        StartError::Stage(_) => {
+            Failure::because("start the task", error).hint("check the paths given with --in and --share")
+        }
+        StartError::Busy { .. } => {
+            Failure::because("start the task", error).hint("try again when a task has ended")
+        }
         StartError::System { source, .. } => {
             let failure = Failure::because("start the task", error);
             match source.kind() {
-                io::ErrorKind::StorageFull => failure.hint("free some space, or set TMPDIR to a folder on another disk"),
-                io::ErrorKind::PermissionDenied => failure.hint("check that TMPDIR names a folder you can write to"),
+                io::ErrorKind::StorageFull => {
+                    failure.hint("free some space, or set TMPDIR to a folder on another disk")
+                }
+                io::ErrorKind::PermissionDenied => {
+                    failure.hint("check that TMPDIR names a folder you can write to")
+                }
                 _ => failure,
             }
         }
@@ -149,7 +164,8 @@ fn open_input(given: &Given) -> Result<Option<Stdin>> {
     let failed = |error: io::Error| Failure::file("read the input", path, &error);
     // Not blocking, so that a pipe without a writer is refused instead of waited for.
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map_err(|error| failed(error.into()))?;
+    let file =
+        rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map_err(|error| failed(error.into()))?;
     let file = File::from(file);
     let meta = file.metadata().map_err(failed)?;
     if meta.is_dir() {
@@ -176,4 +192,3 @@ fn human(bytes: u64) -> String {
         _ => format!("{} GB", bytes / 1_000_000_000),
     }
 }
-

@@ -37,8 +37,12 @@ impl Failure {
     pub(crate) fn file(what: &str, path: &Path, error: &std::io::Error) -> Self {
         let failure = Self::because(format!("{what} {}", path.display()), error);
         match error.kind() {
-            std::io::ErrorKind::NotFound => failure.hint("check the path; it is read from the current folder"),
-            std::io::ErrorKind::PermissionDenied => failure.hint("check the rights of the file and its folders"),
+            std::io::ErrorKind::NotFound => {
+                failure.hint("check the path; it is read from the current folder")
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                failure.hint("check the rights of the file and its folders")
+            }
             std::io::ErrorKind::IsADirectory => failure.hint("name a file in that folder"),
             std::io::ErrorKind::StorageFull => failure.hint("free some space on that disk"),
             _ => failure,

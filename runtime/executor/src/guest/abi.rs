@@ -142,16 +142,13 @@ pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     })?;
     linker.func_wrap_async(MODULE, "checkpoint_len", |mut guest: Guest<'_>, (): ()| {
         Box::new(async move {
-        begin(&mut guest, CALL_FUEL).await?;
-        let resume = guest.data().checkpoints.resume.as_ref();
-        wasmtime::Result::Ok(resume.map_or(NONE, |&(_, _, len)| i32::try_from(len).unwrap_or(NONE)))
+            begin(&mut guest, CALL_FUEL).await?;
+            let resume = guest.data().checkpoints.resume.as_ref();
+            wasmtime::Result::Ok(resume.map_or(NONE, |&(_, _, len)| i32::try_from(len).unwrap_or(NONE)))
         })
     })?;
-    linker.func_wrap_async(
-        MODULE,
-        "checkpoint_load",
-        |mut guest: Guest<'_>, (at, len): (i32, i32)| {
-            Box::new(async move {
+    linker.func_wrap_async(MODULE, "checkpoint_load", |mut guest: Guest<'_>, (at, len): (i32, i32)| {
+        Box::new(async move {
             let Some((file, offset, state)) = guest.data().checkpoints.resume.clone() else {
                 begin(&mut guest, CALL_FUEL).await?;
                 return Ok(NONE);
@@ -159,16 +156,16 @@ pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
             let count = u64::from(len as u32).min(state);
             begin(&mut guest, CALL_FUEL + count).await?;
             let mut value = vec![0; count as usize];
-            file.read_exact_at(&mut value, offset).map_err(|e| End::Misuse(format!("read the checkpoint: {e}")))?;
+            file.read_exact_at(&mut value, offset)
+                .map_err(|e| End::Misuse(format!("read the checkpoint: {e}")))?;
             put(&mut guest, at, count as usize, &value)?;
             wasmtime::Result::Ok(count as i32)
-            })
-        },
-    )?;
+        })
+    })?;
     linker.func_wrap_async(MODULE, "should_stop", |mut guest: Guest<'_>, (): ()| {
         Box::new(async move {
-        begin(&mut guest, CALL_FUEL).await?;
-        wasmtime::Result::Ok(i32::from(guest.data().signals.should_stop()))
+            begin(&mut guest, CALL_FUEL).await?;
+            wasmtime::Result::Ok(i32::from(guest.data().signals.should_stop()))
         })
     })?;
     linker.func_wrap_async(
@@ -176,16 +173,16 @@ pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         "meta",
         |mut guest: Guest<'_>, (key, key_len, at, len): (i32, i32, i32, i32)| {
             Box::new(async move {
-            begin(&mut guest, CALL_FUEL + u64::from(len as u32).min(4096)).await?;
-            if key_len as u32 as usize > MAX_META_KEY {
-                return Ok(NONE);
-            }
-            let key = bytes(&mut guest, key, key_len as u32 as usize)?;
-            let found = guest.data().meta.iter().find(|(name, _)| name.as_bytes() == key);
-            let Some(value) = found.map(|(_, value)| value.clone()) else { return Ok(NONE) };
-            let space = (len as u32 as usize).min(value.len());
-            put(&mut guest, at, space, value.as_bytes())?;
-            wasmtime::Result::Ok(value.len() as i32)
+                begin(&mut guest, CALL_FUEL + u64::from(len as u32).min(4096)).await?;
+                if key_len as u32 as usize > MAX_META_KEY {
+                    return Ok(NONE);
+                }
+                let key = bytes(&mut guest, key, key_len as u32 as usize)?;
+                let found = guest.data().meta.iter().find(|(name, _)| name.as_bytes() == key);
+                let Some(value) = found.map(|(_, value)| value.clone()) else { return Ok(NONE) };
+                let space = (len as u32 as usize).min(value.len());
+                put(&mut guest, at, space, value.as_bytes())?;
+                wasmtime::Result::Ok(value.len() as i32)
             })
         },
     )?;

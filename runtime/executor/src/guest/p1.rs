@@ -94,16 +94,25 @@ pub(crate) struct Open {
 
 /// A guest's descriptors by number.
 #[derive(Default)]
-pub(crate) struct Fds(Vec<Option<Fd>>);
+pub(crate) struct Fds {
+    open: Vec<Option<Fd>>,
+    /// What the folder listed last held when its listing began, so that a guest may delete as it reads on. One only,
+    /// since each may be large.
+    listing: Option<(i32, Vec<Listed>)>,
+}
+
+/// A name in a folder, its number and its kind.
+pub(crate) type Listed = (Vec<u8>, u64, u8);
 
 impl Fds {
     pub(crate) fn new(places: Vec<Fd>) -> Self {
-        Self([Fd::Stdin, Fd::Stdout, Fd::Stderr].into_iter().chain(places).map(Some).collect())
+        let open = [Fd::Stdin, Fd::Stdout, Fd::Stderr].into_iter().chain(places).map(Some).collect();
+        Self { open, listing: None }
     }
 
     fn get(&mut self, fd: i32) -> Result<&mut Fd, Errno> {
         let index = usize::try_from(fd).map_err(|_| Errno::BadFd)?;
-        self.0.get_mut(index).and_then(Option::as_mut).ok_or(Errno::BadFd)
+        self.open.get_mut(index).and_then(Option::as_mut).ok_or(Errno::BadFd)
     }
 
     fn own(&mut self, fd: i32) -> Result<&mut Open, Errno> {
@@ -114,24 +123,27 @@ impl Fds {
     }
 
     fn has_room(&self) -> Result<(), Errno> {
-        let used = self.0.iter().flatten().count();
+        let used = self.open.iter().flatten().count();
         if used < MAX_HANDLES { Ok(()) } else { Err(Errno::MFile) }
     }
 
     /// Takes the lowest free number.
     fn insert(&mut self, fd: Fd) -> Result<i32, Errno> {
         self.has_room()?;
-        let index = self.0.iter().position(Option::is_none).unwrap_or(self.0.len());
-        if index == self.0.len() {
-            self.0.push(None);
+        let index = self.open.iter().position(Option::is_none).unwrap_or(self.open.len());
+        if index == self.open.len() {
+            self.open.push(None);
         }
-        self.0[index] = Some(fd);
+        self.open[index] = Some(fd);
         i32::try_from(index).map_err(|_| Errno::MFile)
     }
 
     fn take(&mut self, fd: i32) -> Result<Fd, Errno> {
+        if self.listing.as_ref().is_some_and(|(listed, _)| *listed == fd) {
+            self.listing = None;
+        }
         let index = usize::try_from(fd).map_err(|_| Errno::BadFd)?;
-        self.0.get_mut(index).and_then(Option::take).ok_or(Errno::BadFd)
+        self.open.get_mut(index).and_then(Option::take).ok_or(Errno::BadFd)
     }
 }
 
@@ -155,7 +167,7 @@ fn parts<'a>(guest: &'a mut Guest<'_>) -> wasmtime::Result<(Memory<'a>, &'a mut 
 fn code(result: Result<(), Errno>) -> i32 {
     match result {
         Ok(()) => 0,
-        Err(errno) => errno as u16 as i32,
+        Err(errno) => errno as i32,
     }
 }
 

@@ -41,13 +41,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     fn new(clock: Arc<Mutex<Clock>>, spent: Arc<Spent>, insecure_seed: (u64, u64)) -> Self {
-        Self {
-            clock,
-            spent,
-            owed: AtomicU64::new(0),
-            awaited: Mutex::new(None),
-            insecure_seed,
-        }
+        Self { clock, spent, owed: AtomicU64::new(0), awaited: Mutex::new(None), insecure_seed }
     }
 
     fn clock(&self) -> Clock {
@@ -91,7 +85,9 @@ impl Shared {
 }
 
 fn shared(host: &Host) -> wasmtime::Result<Arc<Shared>> {
-    host.component.clone().ok_or_else(|| End::Misuse("a component's function outside a component".into()).into())
+    host.component
+        .clone()
+        .ok_or_else(|| End::Misuse("a component's function outside a component".into()).into())
 }
 
 /// Defines a function: its fuel, its arguments, and a body that gives the results.

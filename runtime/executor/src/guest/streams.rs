@@ -28,7 +28,8 @@ pub(crate) struct Output {
 impl Output {
     /// `written` bytes of each stream went out before this run resumed.
     pub(crate) fn new(conn: Arc<Conn>, limits: [u64; 2], written: [u64; 2]) -> Self {
-        let stream = |index: usize| Gathered { bytes: Vec::new(), written: written[index], limit: limits[index] };
+        let stream =
+            |index: usize| Gathered { bytes: Vec::new(), written: written[index], limit: limits[index] };
         Self { conn, streams: Mutex::new([stream(0), stream(1)]) }
     }
 

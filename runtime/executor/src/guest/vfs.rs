@@ -19,8 +19,12 @@ const MAX_NAME: usize = 255;
 const MAX_LINKS: usize = 40;
 /// Deepest folder: walks over the tree are recursive elsewhere (collecting, hashing), and must end.
 const MAX_DEPTH: usize = 64;
-/// Most hard links to one file.
-const MAX_NLINK: u64 = 1000;
+/// Longest path from a tree's root: every path is held whole when a tree is collected.
+const MAX_TREE_PATH: usize = 1024;
+/// Longest target of a link, short of what every system can hold.
+const MAX_TARGET: usize = 1024;
+/// Most names looked at for one path, links included: each costs the host something.
+const MAX_STEPS: u64 = 10_000;
 
 /// Why an operation on a file failed, with the number WASI p1 gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +41,6 @@ pub(crate) enum Errno {
     IsDir = 31,
     Loop = 32,
     MFile = 33,
-    MLink = 34,
     NameTooLong = 37,
     NoEntry = 44,
     NoSpace = 51,
@@ -108,14 +111,14 @@ struct Node {
     ino: u64,
     kind: Kind,
     parent: NodeId,
+    /// Bytes of its name.
+    name_len: usize,
     region: Region,
     nlink: u64,
     open: u32,
     atim: u64,
     mtim: u64,
     ctim: u64,
-    /// Was it changed or made by the task?
-    touched: bool,
 }
 
 /// What can be known of a node. Times in nanoseconds since 1970.
@@ -170,6 +173,8 @@ pub(crate) struct Vfs {
     now: u64,
     /// First names looked for under `/`, `/in` and `/share` and not found: told to the user afterwards.
     missed: Vec<String>,
+    /// Names looked at since this was last asked, to be paid for.
+    steps: u64,
 }
 
 /// Most names kept in [`Vfs::missed`]: enough for a hint, too few to fill memory.
@@ -180,7 +185,10 @@ pub(crate) const ROOT: NodeId = 0;
 enum Step {
     Found(NodeId),
     /// The last name does not exist; this is where it would go.
-    Absent { dir: NodeId, name: String },
+    Absent {
+        dir: NodeId,
+        name: String,
+    },
 }
 
 struct Walked {
@@ -202,6 +210,7 @@ impl Vfs {
             files: 0,
             now: epoch,
             missed: Vec::new(),
+            steps: 0,
         };
         this.insert(Kind::Dir(BTreeMap::new()), ROOT, Region::Fixed, epoch);
         this
@@ -209,6 +218,10 @@ impl Vfs {
 
     pub(crate) fn set_now(&mut self, now: u64) {
         self.now = now;
+    }
+
+    pub(crate) fn take_steps(&mut self) -> u64 {
+        std::mem::take(&mut self.steps)
     }
 
     pub(crate) fn missed(&self) -> &[String] {
@@ -234,13 +247,13 @@ impl Vfs {
             ino,
             kind,
             parent,
+            name_len: 0,
             region,
             nlink: 1,
             open: 0,
             atim: now,
             mtim: now,
             ctim: now,
-            touched: false,
         };
         match self.free.pop() {
             Some(id) => {
@@ -256,7 +269,14 @@ impl Vfs {
 
     /// Puts a node into the tree while it is furnished, before the task runs. Only what lies in `/out` counts against
     /// the quota.
-    pub(crate) fn furnish(&mut self, dir: NodeId, name: &str, kind: Kind, region: Region, mtim: u64) -> Result<NodeId> {
+    pub(crate) fn furnish(
+        &mut self,
+        dir: NodeId,
+        name: &str,
+        kind: Kind,
+        region: Region,
+        mtim: u64,
+    ) -> Result<NodeId> {
         check_name(name)?;
         if region == Region::Out && dir != ROOT {
             self.files += 1;
@@ -302,7 +322,13 @@ impl Vfs {
         let mut todo: Vec<String> = path.split('/').rev().filter(|c| !c.is_empty()).map(Into::into).collect();
         let mut wants_dir = trailing_slash || matches!(todo.first().map(String::as_str), Some("." | ".."));
         let (mut here, mut links, mut last) = (start, 0, None);
+        let mut steps = 0;
         while let Some(name) = todo.pop() {
+            steps += 1;
+            self.steps += 1;
+            if steps > MAX_STEPS {
+                return Err(Errno::Loop);
+            }
             let entries = self.entries(here)?;
             match name.as_str() {
                 "." => last = None,
@@ -388,13 +414,21 @@ impl Vfs {
         if self.node(id).region == Region::Fixed { Err(Errno::RoFs) } else { Ok(()) }
     }
 
-    fn depth(&self, mut dir: NodeId) -> usize {
-        let mut depth = 0;
+    /// A folder that was removed while it was open holds nothing and takes nothing.
+    fn alive(&self, dir: NodeId) -> Result<()> {
+        if self.node(dir).nlink > 0 { Ok(()) } else { Err(Errno::NoEntry) }
+    }
+
+    /// Folders above a name in `dir`, and the bytes of a path to it, slashes included.
+    fn depth(&self, mut dir: NodeId) -> (usize, usize) {
+        let (mut depth, mut bytes) = (0, 0);
         while dir != ROOT {
-            dir = self.node(dir).parent;
+            let node = self.node(dir);
             depth += 1;
+            bytes += node.name_len + 1;
+            dir = node.parent;
         }
-        depth
+        (depth, bytes)
     }
 
     fn count_file(&mut self) -> Result<()> {
@@ -410,19 +444,20 @@ impl Vfs {
         let node = self.node_mut(id);
         node.mtim = now;
         node.ctim = now;
-        node.touched = true;
     }
 
     fn add(&mut self, dir: NodeId, name: String, kind: Kind) -> Result<NodeId> {
         self.writable(dir)?;
+        self.alive(dir)?;
         check_name(&name)?;
-        if self.depth(dir) >= MAX_DEPTH {
+        let (depth, path) = self.depth(dir);
+        if depth >= MAX_DEPTH || path + name.len() > MAX_TREE_PATH {
             return Err(Errno::NameTooLong);
         }
         self.count_file()?;
         let region = self.node(dir).region;
         let id = self.insert(kind, dir, region, self.now);
-        self.node_mut(id).touched = true;
+        self.node_mut(id).name_len = name.len();
         self.entries_mut(dir).insert(name, id);
         self.change(dir);
         Ok(id)
@@ -486,6 +521,8 @@ impl Vfs {
         let node = self.node_mut(id);
         node.nlink -= 1;
         node.ctim = now;
+        // What was above it may go before it does.
+        node.parent = ROOT;
         // Every name counts as a file, so a name that goes gives one back. What was furnished in a share was not
         // counted when it came.
         self.files = self.files.saturating_sub(1);
@@ -570,7 +607,7 @@ impl Vfs {
         if target.is_empty() {
             return Err(Errno::NoEntry);
         }
-        if target.len() > MAX_PATH {
+        if target.len() > MAX_TARGET {
             return Err(Errno::NameTooLong);
         }
         // A link that starts at the root could mean another file on every machine that collects it.
@@ -596,33 +633,22 @@ impl Vfs {
         }
     }
 
-    pub(crate) fn link(&mut self, from: NodeId, old: &str, follow: bool, to: NodeId, new: &str) -> Result<()> {
+    /// Two names for one file would be two files wherever they are collected, of twice the bytes; as on file systems
+    /// without hard links, there are none.
+    pub(crate) fn link(
+        &mut self,
+        from: NodeId,
+        old: &str,
+        follow: bool,
+        to: NodeId,
+        new: &str,
+    ) -> Result<()> {
         let id = self.find(from, old, follow)?;
-        if self.is_dir(id) {
-            return Err(Errno::Perm);
-        }
         self.writable(id)?;
-        let walked = self.walk(to, new, false)?;
-        let Step::Absent { dir, name } = walked.step else { return Err(Errno::Exist) };
-        if walked.wants_dir {
-            return Err(Errno::NoEntry);
+        match self.walk(to, new, false)?.step {
+            Step::Found(_) => Err(Errno::Exist),
+            Step::Absent { dir, .. } => self.writable(dir).and(Err(Errno::Perm)),
         }
-        self.writable(dir)?;
-        check_name(&name)?;
-        if self.node(dir).region != self.node(id).region {
-            return Err(Errno::XDev);
-        }
-        if self.node(id).nlink >= MAX_NLINK {
-            return Err(Errno::MLink);
-        }
-        self.count_file()?;
-        self.entries_mut(dir).insert(name, id);
-        let now = self.now;
-        let node = self.node_mut(id);
-        node.nlink += 1;
-        node.ctim = now;
-        self.change(dir);
-        Ok(())
     }
 
     pub(crate) fn rename(&mut self, from: NodeId, old: &str, to: NodeId, new: &str) -> Result<()> {
@@ -636,6 +662,7 @@ impl Vfs {
         let Some((new_dir, new_name)) = target.last else { return Err(Errno::Busy) };
         self.writable(old_dir)?;
         self.writable(new_dir)?;
+        self.alive(new_dir)?;
         check_name(&new_name)?;
         if self.node(old_dir).region != self.node(new_dir).region {
             return Err(Errno::XDev);
@@ -652,9 +679,10 @@ impl Vfs {
                 }
                 above = self.node(above).parent;
             }
-            if self.depth(new_dir) + self.height(id) >= MAX_DEPTH {
-                return Err(Errno::NameTooLong);
-            }
+        }
+        let ((above, path), (below, longest)) = (self.depth(new_dir), self.height(id));
+        if above + below >= MAX_DEPTH || path + new_name.len() + longest > MAX_TREE_PATH {
+            return Err(Errno::NameTooLong);
         }
         if let Step::Found(replaced) = target.step {
             if replaced == id {
@@ -668,19 +696,22 @@ impl Vfs {
             }
         }
         self.entries_mut(old_dir).remove(&old_name);
+        self.node_mut(id).name_len = new_name.len();
         self.entries_mut(new_dir).insert(new_name, id);
         self.node_mut(id).parent = new_dir;
-        self.node_mut(id).touched = true;
         self.change(old_dir);
         self.change(new_dir);
         Ok(())
     }
 
-    fn height(&self, id: NodeId) -> usize {
-        match &self.node(id).kind {
-            Kind::Dir(entries) => 1 + entries.values().map(|&child| self.height(child)).max().unwrap_or(0),
-            Kind::File(_) | Kind::Link(_) => 0,
-        }
+    /// How far the deepest name below `id` is from it, in folders and in bytes of path.
+    fn height(&self, id: NodeId) -> (usize, usize) {
+        let Kind::Dir(entries) = &self.node(id).kind else { return (0, 0) };
+        let deepest = |(depth, bytes): (usize, usize), (name, &child): (&String, &NodeId)| {
+            let below = self.height(child);
+            (depth.max(1 + below.0), bytes.max(1 + name.len() + below.1))
+        };
+        entries.iter().fold((1, 0), deepest)
     }
 
     /// Names in a folder, sorted, from the `skip`th on.
@@ -740,12 +771,13 @@ impl Vfs {
         }
         let Content::Blocks { blocks, len: old } = content else { unreachable!("made so above") };
         let wanted = len.div_ceil(BLOCK) as usize;
+        self.steps += (wanted.abs_diff(blocks.len()) / 64) as u64;
         if wanted < blocks.len() {
             self.blocks.take_back(blocks.drain(wanted..));
         } else {
             blocks.resize(wanted, HOLE);
         }
-        if len < *old && len % BLOCK != 0 {
+        if len < *old && !len.is_multiple_of(BLOCK) {
             // What was cut off must read as zeros if the file grows again.
             let rest = vec![0; (BLOCK - len % BLOCK) as usize];
             if blocks[wanted - 1] != HOLE {
@@ -831,7 +863,9 @@ fn runs(blocks: &[u32]) -> Vec<(u32, u32)> {
     let mut runs: Vec<(u32, u32)> = Vec::new();
     for &block in blocks {
         match runs.last_mut() {
-            Some((first, count)) if (*first == HOLE && block == HOLE) || (*first != HOLE && block == *first + *count) => {
+            Some((first, count))
+                if (*first == HOLE && block == HOLE) || (*first != HOLE && block == *first + *count) =>
+            {
                 *count += 1;
             }
             _ => runs.push((block, 1)),

@@ -20,7 +20,8 @@ pub(super) fn run(build: &Build) -> Result<u8> {
     if let Ok(text) = std::fs::read(&request) {
         // Before a long compile: the task would be refused with it.
         Manifest::parse(&text).map_err(|error| {
-            Failure::because(format!("build the task: {}", request.display()), &error).hint("correct that line and build again")
+            Failure::because(format!("build the task: {}", request.display()), &error)
+                .hint("correct that line and build again")
         })?;
     }
     let toolchain = toolchain::find()?;
@@ -41,8 +42,12 @@ pub(super) fn run(build: &Build) -> Result<u8> {
     let built = artifacts(&output.stdout, &manifest)?;
     let [built] = built.as_slice() else {
         let names: Vec<_> = built.iter().map(|path| path.display().to_string()).collect();
-        return Err(Failure::new(format!("find the task's module: the crate has {} programs {}", names.len(), names.join(", ")))
-            .hint("give the crate one program (src/main.rs)"));
+        return Err(Failure::new(format!(
+            "find the task's module: the crate has {} programs {}",
+            names.len(),
+            names.join(", ")
+        ))
+        .hint("give the crate one program (src/main.rs)"));
     };
     let target = match &build.output {
         Some(path) => path.clone(),
@@ -52,7 +57,8 @@ pub(super) fn run(build: &Build) -> Result<u8> {
     let refused = |refusal| super::load_failure(&target, &mesh_executor::StartError::Refused(refusal));
     let summary = mesh_executor::examine(&bytes).map_err(refused)?;
     let manifest = summary.manifest().map_err(refused)?;
-    super::receipt_file::write_whole(&target, &bytes).map_err(|error| Failure::file("write the module", &target, &error))?;
+    super::receipt_file::write_whole(&target, &bytes)
+        .map_err(|error| Failure::file("write the module", &target, &error))?;
     eprintln!("wrote {}", target.display());
     super::inspect::show(ModuleHash::of(&bytes), &summary, &manifest, build.json)?;
     Ok(exit_codes::OK)
@@ -69,8 +75,10 @@ fn target_dir(manifest: &Path) -> Result<PathBuf> {
     if !output.status.success() {
         return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }
-    let value: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))?;
-    let folder = value["target_directory"].as_str().ok_or_else(|| failed("it names no target folder".into()))?;
+    let value: serde_json::Value =
+        serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))?;
+    let folder =
+        value["target_directory"].as_str().ok_or_else(|| failed("it names no target folder".into()))?;
     Ok(folder.into())
 }
 

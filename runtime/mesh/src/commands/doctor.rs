@@ -42,8 +42,17 @@ fn walls(findings: &mut Vec<Finding>) {
     };
     for wall in mesh_executor::WALLS {
         let stands = walls.iter().any(|name| name == wall);
-        let says = if stands { "in force" } else { "not offered by this kernel: tasks run without it, and receipts say so" };
-        findings.push(finding(format!("wall {wall}"), stands, says, "run a Linux kernel of 5.13 or later with it switched on"));
+        let says = if stands {
+            "in force"
+        } else {
+            "not offered by this kernel: tasks run without it, and receipts say so"
+        };
+        findings.push(finding(
+            format!("wall {wall}"),
+            stands,
+            says,
+            "run a Linux kernel of 5.13 or later with it switched on",
+        ));
     }
     let ran = executor.load(EMPTY_PROGRAM).and_then(|module| executor.start(Task::new(module)));
     let outcome = ran.map(|mut running| {
@@ -66,14 +75,29 @@ pub(super) fn run(doctor: &Doctor) -> Result<u8> {
     let mut findings = Vec::new();
     walls(&mut findings);
     findings.push(match home::cache() {
-        None => finding("cache", false, "there is no place for it", "set HOME, or XDG_CACHE_HOME to an absolute path"),
+        None => finding(
+            "cache",
+            false,
+            "there is no place for it",
+            "set HOME, or XDG_CACHE_HOME to an absolute path",
+        ),
         Some(dir) => match std::fs::metadata(&dir) {
             Ok(meta) => {
                 let private = meta.is_dir() && meta.mode() & 0o022 == 0;
                 let says = if private { "private" } else { "others can write to it, so it is not used" };
-                finding("cache", private, format!("{}: {says}", dir.display()), &format!("chmod -R go-w {}", dir.display()))
+                finding(
+                    "cache",
+                    private,
+                    format!("{}: {says}", dir.display()),
+                    &format!("chmod -R go-w {}", dir.display()),
+                )
             }
-            Err(error) => finding("cache", false, format!("{}: {error}", dir.display()), "make a folder there that you can write to"),
+            Err(error) => finding(
+                "cache",
+                false,
+                format!("{}: {error}", dir.display()),
+                "make a folder there that you can write to",
+            ),
         },
     });
     findings.push(match home::device_key() {
@@ -83,7 +107,9 @@ pub(super) fn run(doctor: &Doctor) -> Result<u8> {
     findings.push(match toolchain::find() {
         Ok(toolchain) => finding("wasm compiler", true, toolchain.describe(), ""),
         // Needed to build tasks, not to run them.
-        Err(_) => finding("wasm compiler", false, "none: tasks can be run, but not built here", toolchain::HINT),
+        Err(_) => {
+            finding("wasm compiler", false, "none: tasks can be run, but not built here", toolchain::HINT)
+        }
     });
     let fine = findings.iter().all(|finding| finding.fine || finding.what == "wasm compiler");
     if doctor.json {

@@ -30,7 +30,8 @@ struct Shown<'a> {
 
 pub(super) fn run(inspect: &Inspect) -> Result<u8> {
     let bytes = super::read_module(&inspect.module)?;
-    let refused = |refusal| super::load_failure(&inspect.module, &mesh_executor::StartError::Refused(refusal));
+    let refused =
+        |refusal| super::load_failure(&inspect.module, &mesh_executor::StartError::Refused(refusal));
     let summary = mesh_executor::examine(&bytes).map_err(refused)?;
     let manifest = summary.manifest().map_err(refused)?;
     show(ModuleHash::of(&bytes), &summary, &manifest, inspect.json)?;

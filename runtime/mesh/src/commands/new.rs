@@ -54,8 +54,11 @@ const SDK_FOLDER: &str = "sdk";
 pub(super) fn run(new: &New) -> Result<u8> {
     let folder = PathBuf::from(&new.name);
     if folder.symlink_metadata().is_ok() {
-        return Err(Failure::new(format!("make the crate {}: that name is taken in this folder", folder.display()))
-            .hint("choose another name, or move what is there away"));
+        return Err(Failure::new(format!(
+            "make the crate {}: that name is taken in this folder",
+            folder.display()
+        ))
+        .hint("choose another name, or move what is there away"));
     }
     let sdk = match &new.sdk {
         None => format!("{SDK_FOLDER}/guest-sdk"),

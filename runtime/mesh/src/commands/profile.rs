@@ -85,7 +85,8 @@ pub(super) fn run(profile: Profile) -> Result<u8> {
             _ => {}
         }
     }
-    let report = report.ok_or_else(|| Failure::new("measure the task: its supervisor ended without a word"))?;
+    let report =
+        report.ok_or_else(|| Failure::new("measure the task: its supervisor ended without a word"))?;
     let (usage, output) = (&report.receipt.usage, &report.receipt.output);
     // Twice what one input took: another may take more, and a limit that is met by chance helps nobody.
     let twice = |value: u64| round_up(value.saturating_mul(2));
@@ -136,7 +137,8 @@ pub(super) fn run(profile: Profile) -> Result<u8> {
     }
     match report.outcome {
         Outcome::Exited(0) => Ok(exit_codes::OK),
-        outcome => Err(Failure::new(format!("measure the task to its end: it {outcome}")).hint("the figures are of a run that did not end well")),
+        outcome => Err(Failure::new(format!("measure the task to its end: it {outcome}"))
+            .hint("the figures are of a run that did not end well")),
     }
 }
 
@@ -147,7 +149,10 @@ mod tests {
     #[test]
     fn proposals_are_round_and_never_below() {
         assert_eq!((round_up(0), round_up(99), round_up(101), round_up(123_456)), (0, 99, 110, 130_000));
-        assert_eq!((size(0), size(1), size(1_500_000), size(123 * MB)), ("0".into(), "1kB".into(), "2MB".into(), "130MB".into()));
+        assert_eq!(
+            (size(0), size(1), size(1_500_000), size(123 * MB)),
+            ("0".into(), "1kB".into(), "2MB".into(), "130MB".into())
+        );
         assert_eq!(round_up(u64::MAX), u64::MAX);
     }
 }

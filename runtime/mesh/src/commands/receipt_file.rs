@@ -11,13 +11,15 @@ use std::path::Path;
 const MAX: u64 = 4 << 20;
 
 fn encode(signed: &SignedReceipt) -> Result<String> {
-    let text = serde_json::to_string_pretty(signed).map_err(|error| Failure::because("write the receipt", &error))?;
+    let text = serde_json::to_string_pretty(signed)
+        .map_err(|error| Failure::because("write the receipt", &error))?;
     Ok(text + "\n")
 }
 
 /// Writes it whole or not at all.
 pub(super) fn write(path: &Path, signed: &SignedReceipt) -> Result<()> {
-    write_whole(path, encode(signed)?.as_bytes()).map_err(|error| Failure::file("write the receipt", path, &error))
+    write_whole(path, encode(signed)?.as_bytes())
+        .map_err(|error| Failure::file("write the receipt", path, &error))
 }
 
 /// Writes a file beside its place and moves it there, unless it is no file that could be replaced.
@@ -47,7 +49,8 @@ pub(super) fn read(path: &Path) -> Result<SignedReceipt> {
     let file = File::open(path).map_err(failed)?;
     std::io::Read::read_to_string(&mut std::io::Read::take(file, MAX), &mut text).map_err(failed)?;
     let bad = |why: &str| {
-        Failure::new(format!("verify {}: {why}", path.display())).hint("get the receipt again from where it was written")
+        Failure::new(format!("verify {}: {why}", path.display()))
+            .hint("get the receipt again from where it was written")
     };
     let signed: SignedReceipt =
         serde_json::from_str(&text).map_err(|error| bad(&format!("it is not a receipt: {error}")))?;
@@ -55,7 +58,11 @@ pub(super) fn read(path: &Path) -> Result<SignedReceipt> {
         return Err(bad("it is not spelled as it was written, so it was changed"));
     }
     if signed.receipt.version != mesh_protocol::receipt::VERSION {
-        return Err(bad(&format!("it is of version {}, this mesh knows {}", signed.receipt.version, mesh_protocol::receipt::VERSION)));
+        return Err(bad(&format!(
+            "it is of version {}, this mesh knows {}",
+            signed.receipt.version,
+            mesh_protocol::receipt::VERSION
+        )));
     }
     signed.verify().map_err(|_| bad("its signature does not fit its content, so it was changed"))?;
     Ok(signed)

@@ -13,21 +13,22 @@ use mesh_protocol::limits::{Limits, MAX_CHECKPOINT};
 use mesh_protocol::outcome::Outcome;
 use mesh_protocol::permissions::Permissions;
 use mesh_protocol::text::sanitise;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-pub(super) fn run(run: Run) -> Result<u8> {
+pub(super) fn run(run: &Run) -> Result<u8> {
     let executor = super::executor()?;
     if run.dirs.is_empty() {
         // The worker gets ready while the module is read and looked up.
         executor.warm_up().map_err(|error| super::start_failure(&error))?;
     }
     let module = super::load(&executor, &run.module)?;
-    let task = task(&run, module)?;
+    let task = task(run, module)?;
     // Before anything runs: a receipt that cannot be signed is no use afterwards.
     let key = run.receipt.is_some().then(home::device_key).transpose()?;
     check_folder(run.receipt.as_deref())?;
@@ -62,7 +63,7 @@ pub(super) fn run(run: Run) -> Result<u8> {
                 if let Some(path) = &run.checkpoint
                     && let Err(error) = receipt_file::write_whole(path, &checkpoint.encode())
                 {
-                    trouble.get_or_insert(Failure::file("write the checkpoint", path, &error));
+                    trouble.get_or_insert_with(|| Failure::file("write the checkpoint", path, &error));
                     running.control().cancel();
                 }
             }
@@ -72,7 +73,7 @@ pub(super) fn run(run: Run) -> Result<u8> {
     }
     screen.clear();
     let report = report.ok_or_else(|| Failure::new("run the task: its supervisor ended without a word"))?;
-    let code = finish(&run, &report, key.as_ref())?;
+    let code = finish(run, &report, key.as_ref())?;
     match trouble {
         Some(trouble) => Err(trouble),
         // As any program whose reader went away.
@@ -84,7 +85,8 @@ pub(super) fn run(run: Run) -> Result<u8> {
 /// Fails early where the result could not be written later.
 fn check_folder(path: Option<&Path>) -> Result<()> {
     let Some(path) = path else { return Ok(()) };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     if folder.is_dir() {
         return Ok(());
     }
@@ -115,11 +117,15 @@ fn task(run: &Run, module: LoadedModule) -> Result<Task> {
     wished.real_clock |= run.real;
     wished.real_random |= run.real;
     let granted = wished.narrow(&given);
-    if let Some((name, access)) = asked.permissions.shares.iter().find(|(name, _)| !granted.shares.contains_key(*name)) {
+    if let Some((name, access)) =
+        asked.permissions.shares.iter().find(|(name, _)| !granted.shares.contains_key(*name))
+    {
         let suffix = if *access == mesh_protocol::permissions::Access::Rw { ":rw" } else { "" };
-        return Err(Failure::new(format!("start the task: refused: it needs the share {name:?}, which was not granted"))
-            .hint(format!("add --share {name}=FOLDER{suffix}"))
-            .code(exit_codes::REFUSED));
+        return Err(Failure::new(format!(
+            "start the task: refused: it needs the share {name:?}, which was not granted"
+        ))
+        .hint(format!("add --share {name}=FOLDER{suffix}"))
+        .code(exit_codes::REFUSED));
     }
     let mut task = Task::new(module);
     task.limits = limits;
@@ -166,9 +172,16 @@ fn own_stdin() -> Stdin {
             Ok(Some(bytes)) => Stdin::Bytes(bytes),
             _ => Stdin::File(file),
         },
+        Ok(meta) if is_null(&meta) => Stdin::Empty,
         Ok(_) => Stdin::Stream(Box::new(file)),
         Err(_) => Stdin::Empty,
     }
+}
+
+/// The null device, which is known whole before the start: it holds nothing.
+fn is_null(meta: &std::fs::Metadata) -> bool {
+    let null = std::fs::metadata("/dev/null");
+    meta.file_type().is_char_device() && null.is_ok_and(|null| null.rdev() == meta.rdev())
 }
 
 /// What is left of a file that someone has begun to read already; none if it stands at its beginning.
@@ -197,16 +210,19 @@ fn read_checkpoint(path: &Path) -> Result<Checkpoint> {
 /// Ctrl-C ends the task, Ctrl-Z holds it.
 // spec: SBX-7
 fn listen(control: Control) -> Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGTSTP])
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT])
         .map_err(|error| Failure::because("listen for Ctrl-C", &error))?;
     let listener = std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
-            if signal == SIGTSTP {
-                control.pause();
-                let _stopped = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
-                control.resume();
-            } else {
-                control.cancel();
+            match signal {
+                SIGTSTP => {
+                    control.pause();
+                    // Our other threads may run on for a moment, so going on is left to the signal that says so.
+                    let pid = rustix::process::getpid();
+                    let _stopped = rustix::process::kill_process(pid, rustix::process::Signal::STOP);
+                }
+                SIGCONT => control.resume(),
+                _ => control.cancel(),
             }
         }
     });
@@ -251,7 +267,8 @@ impl Screen {
     fn log(&self, level: u8, text: &str) {
         let level = ["error", "warn", "info", "debug"][usize::from(level.min(3))];
         let _written = self.aside(|| {
-            eprintln!("task {level}: {text}");
+            // Each line is marked, so that no task can put words into our mouth.
+            text.lines().for_each(|line| eprintln!("task {level}: {line}"));
             Ok(())
         });
     }
@@ -277,9 +294,13 @@ fn finish(run: &Run, report: &Report, key: Option<&mesh_protocol::key::SecretKey
         receipt_file::write(path, &report.receipt.clone().sign(key))?;
     }
     if let (Some(folder), Some(out)) = (&run.out, &report.out) {
-        let left_out = out.write_to(folder).map_err(|error| Failure::because("collect the task's files", &error))?;
+        let left_out =
+            out.write_to(folder).map_err(|error| Failure::because("collect the task's files", &error))?;
         for path in left_out {
-            eprintln!("warning: the link {:?} was left out: it points outside its folder", sanitise(&path, false));
+            eprintln!(
+                "warning: the link {:?} was left out: it points outside its folder",
+                sanitise(&path, false)
+            );
         }
     } else if let Some(out) = &report.out
         && run.out.is_none()
@@ -293,8 +314,9 @@ fn finish(run: &Run, report: &Report, key: Option<&mesh_protocol::key::SecretKey
             if share.access == mesh_protocol::permissions::Access::Rw
                 && let Some(Some(tree)) = report.shares.get(usize::from(number))
             {
-                tree.release(number, &share.path)
-                    .map_err(|error| Failure::because(format!("put the share {:?} in place", share.name), &error))?;
+                tree.release(number, &share.path).map_err(|error| {
+                    Failure::because(format!("put the share {:?} in place", share.name), &error)
+                })?;
             }
         }
     }
@@ -304,7 +326,7 @@ fn finish(run: &Run, report: &Report, key: Option<&mesh_protocol::key::SecretKey
 /// Says on stderr how it ended, if not well, and gives the exit code.
 fn tell(run: &Run, report: &Report) -> u8 {
     let (usage, limits) = (&report.receipt.usage, &report.receipt.limits);
-    let detail = |hint: &str| if report.detail.is_empty() { hint.to_owned() } else { format!("{hint}\n{}", report.detail) };
+    let detail: String = report.detail.lines().map(|line| format!("\n  {line}")).collect();
     let (code, more, hint) = match &report.outcome {
         Outcome::Exited(code) => {
             if *code != 0 {
@@ -312,30 +334,44 @@ fn tell(run: &Run, report: &Report) -> u8 {
             }
             return u8::try_from(*code).unwrap_or(exit_codes::TRAPPED);
         }
-        Outcome::Trapped(_) => (exit_codes::TRAPPED, detail(""), ""),
+        Outcome::Trapped(_) => (exit_codes::TRAPPED, detail, ""),
         Outcome::OutOfFuel => (
             exit_codes::OUT_OF_FUEL,
             format!(" ({} of {} units used)", usage.fuel, limits.fuel),
             "raise --fuel or --duration; `mesh profile` measures what it needs",
         ),
-        Outcome::TimedOut => {
-            (exit_codes::TIMED_OUT, format!(" ({} ms of {} ms used)", usage.wall_ms, limits.duration_ms), "raise --duration")
-        }
+        Outcome::TimedOut => (
+            exit_codes::TIMED_OUT,
+            format!(" ({} ms of {} ms used)", usage.wall_ms, limits.duration_ms),
+            "raise --duration",
+        ),
         Outcome::MemoryExceeded => (
             exit_codes::MEMORY_EXCEEDED,
-            format!(" ({} of {} in use when it was refused more)", super::human(usage.peak_memory), super::human(limits.memory_bytes)),
+            format!(
+                " ({} of {} in use when it was refused more)",
+                super::human(usage.peak_memory),
+                super::human(limits.memory_bytes)
+            ),
             "raise --memory, or [limits] memory in its task.toml",
         ),
-        Outcome::OutputExceeded(_) => {
-            (exit_codes::OUTPUT_EXCEEDED, String::new(), "raise --stdout-limit or --stderr-limit, or write files to /out")
-        }
+        Outcome::OutputExceeded(_) => (
+            exit_codes::OUTPUT_EXCEEDED,
+            String::new(),
+            "raise --stdout-limit or --stderr-limit, or write files to /out",
+        ),
         Outcome::Cancelled => (exit_codes::CANCELLED, String::new(), ""),
         Outcome::Refused(_) => (exit_codes::REFUSED, String::new(), ""),
-        Outcome::SandboxCrashed(_) => {
-            (exit_codes::SANDBOX_CRASHED, String::new(), "this says nothing about the task; `mesh doctor` checks the sandbox")
-        }
+        Outcome::SandboxCrashed(_) => (
+            exit_codes::SANDBOX_CRASHED,
+            String::new(),
+            "this says nothing about the task; `mesh doctor` checks the sandbox",
+        ),
     };
-    eprintln!("error: {}: {}{more}", super::program_name(&run.module), sanitise(&report.outcome.to_string(), false));
+    eprintln!(
+        "error: {}: {}{more}",
+        super::program_name(&run.module),
+        sanitise(&report.outcome.to_string(), false)
+    );
     if !hint.is_empty() {
         eprintln!("hint: {hint}");
     }
@@ -348,10 +384,13 @@ fn tell(run: &Run, report: &Report) -> u8 {
 /// Says which files it looked for in vain, with what would give them.
 // spec: SBX-10
 fn tell_missed(run: &Run, report: &Report) {
-    let given_nothing = report.receipt.limits.out_bytes == 0 && run.given.inputs.is_empty() && run.dirs.is_empty();
+    let given_nothing =
+        report.receipt.limits.out_bytes == 0 && run.given.inputs.is_empty() && run.dirs.is_empty();
     if report.missed.is_empty() && given_nothing && report.wants_files {
         eprintln!("note: the task can open files and was given none");
-        eprintln!("hint: add --in NAME=FILE (it reads /in/NAME), --out FOLDER (it writes to /out), or --dir FOLDER::/");
+        eprintln!(
+            "hint: add --in NAME=FILE (it reads /in/NAME), --out FOLDER (it writes to /out), or --dir FOLDER::/"
+        );
     }
     for path in &report.missed {
         eprintln!("note: the task looked for {path}, which it was not given");
@@ -360,7 +399,9 @@ fn tell_missed(run: &Run, report: &Report) {
             (None, Some(name)) => eprintln!(
                 "hint: add --share {name}=FOLDER, and shares = {{ {name} = \"ro\" }} under [permissions] in its task.toml"
             ),
-            (None, None) => eprintln!("hint: add --in NAME=FILE and read /in/NAME, or --dir FOLDER::/ to show it a folder of yours"),
+            (None, None) => eprintln!(
+                "hint: add --in NAME=FILE and read /in/NAME, or --dir FOLDER::/ to show it a folder of yours"
+            ),
         }
     }
 }

@@ -30,7 +30,8 @@ fn has_target(rustc: &Path) -> bool {
     let Ok(output) = output else { return false };
     let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
     let libraries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    output.status.success() && libraries.into_iter().any(|file| file.file_name().to_string_lossy().starts_with("libstd-"))
+    output.status.success()
+        && libraries.into_iter().any(|file| file.file_name().to_string_lossy().starts_with("libstd-"))
 }
 
 fn has_sources(rustc: &Path) -> bool {
@@ -50,14 +51,19 @@ pub(super) fn find() -> Result<Toolchain> {
     if Path::new(DEBIAN_LIBC).join("crt1-command.o").is_file() && has_sources(debian) {
         return Ok(Toolchain::Debian { rustc: debian.into() });
     }
-    Err(Failure::new(format!("find a compiler for {TARGET}: neither rustc nor Debian's rustc-web has its libraries")).hint(HINT))
+    Err(Failure::new(format!(
+        "find a compiler for {TARGET}: neither rustc nor Debian's rustc-web has its libraries"
+    ))
+    .hint(HINT))
 }
 
 impl Toolchain {
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Installed => format!("rustc with {TARGET}"),
-            Self::Debian { rustc } => format!("Debian's {}, building the libraries from source", rustc.display()),
+            Self::Debian { rustc } => {
+                format!("Debian's {}, building the libraries from source", rustc.display())
+            }
         }
     }
 
@@ -66,7 +72,9 @@ impl Toolchain {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(["build", "--release", "--target", TARGET]);
         if let Self::Debian { rustc } = self {
-            let flags = format!("-Clink-self-contained=no -Clink-arg={DEBIAN_LIBC}/crt1-command.o -Lnative={DEBIAN_LIBC}");
+            let flags = format!(
+                "-Clink-self-contained=no -Clink-arg={DEBIAN_LIBC}/crt1-command.o -Lnative={DEBIAN_LIBC}"
+            );
             cargo
                 .env("RUSTC", rustc)
                 .env("RUSTC_BOOTSTRAP", "1")

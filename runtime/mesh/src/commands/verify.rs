@@ -44,7 +44,8 @@ pub(super) fn run(verify: Verify) -> Result<u8> {
     }
     let here = mesh_executor::profile();
     if here != receipt.profile {
-        let because = vec![format!("engine profile: {} in the receipt, {} here", receipt.profile.engine, here.engine)];
+        let because =
+            vec![format!("engine profile: {} in the receipt, {} here", receipt.profile.engine, here.engine)];
         return tell(&verify, "not comparable", because, exit_codes::NOT_COMPARABLE);
     }
     let again = run_again(&verify, receipt, &bytes)?;
@@ -79,7 +80,8 @@ fn digest_of(mut file: File) -> std::io::Result<Digest> {
 }
 
 fn folder_digest(path: &Path) -> Result<Digest> {
-    mesh_executor::folder_digest(path).map_err(|error| Failure::because(format!("read the folder {}", path.display()), &error))
+    mesh_executor::folder_digest(path)
+        .map_err(|error| Failure::because(format!("read the folder {}", path.display()), &error))
 }
 
 fn run_again(verify: &Verify, receipt: &Receipt, module: &[u8]) -> Result<Receipt> {
@@ -94,7 +96,12 @@ fn run_again(verify: &Verify, receipt: &Receipt, module: &[u8]) -> Result<Receip
     task.args.clone_from(&receipt.args);
     task.env = receipt.env.iter().cloned().collect();
     task.program_name = super::program_name(&verify.module);
-    task.inputs = verify.given.inputs.iter().map(|i| NamedInput { name: i.name.clone(), path: i.path.clone() }).collect();
+    task.inputs = verify
+        .given
+        .inputs
+        .iter()
+        .map(|i| NamedInput { name: i.name.clone(), path: i.path.clone() })
+        .collect();
     task.stdin = match (super::open_input(&verify.given)?, receipt.input.streamed) {
         // What was streamed then is streamed now: its digest was not known at the start, so nothing depends on it.
         (Some(Stdin::File(file)), true) => Stdin::Stream(Box::new(file)),

@@ -1,6 +1,8 @@
 //! Descriptors, files and folders.
 
-use super::{Fd, Fds, Guest, MODULE, Open, call, code, file_call, fuel_used, host_fd, on_host, parts};
+use super::{
+    Fd, Fds, Guest, Listed, MODULE, Open, call, code, file_call, fuel_used, host_fd, on_host, parts,
+};
 use crate::engine::{CALL_FUEL, FILE_FUEL, HOSTCALL_BYTES};
 use crate::guest::vfs::{Errno, FileType, NodeId, OpenHow, Result, Stat, Vfs};
 use crate::guest::{Host, begin, charge, lock};
@@ -74,10 +76,18 @@ async fn close(guest: &mut Guest<'_>, fd: i32) -> wasmtime::Result<i32> {
         let fd = host.fds.take(fd)?;
         release(host, fd);
         Ok(())
-    }).await
+    })
+    .await
 }
 
-async fn read(guest: &mut Guest<'_>, fd: i32, iovs: i32, count: i32, out: i32, at: Option<i64>) -> wasmtime::Result<i32> {
+async fn read(
+    guest: &mut Guest<'_>,
+    fd: i32,
+    iovs: i32,
+    count: i32,
+    out: i32,
+    at: Option<i64>,
+) -> wasmtime::Result<i32> {
     if let Some(inner) = host_fd(guest, fd) {
         return match at {
             None => on_host!(wait guest, fd_read, inner, iovs, count, out),
@@ -155,7 +165,14 @@ async fn read(guest: &mut Guest<'_>, fd: i32, iovs: i32, count: i32, out: i32, a
     Ok(code(memory.put_u32(out, done as u32)))
 }
 
-async fn write(guest: &mut Guest<'_>, fd: i32, iovs: i32, count: i32, out: i32, at: Option<i64>) -> wasmtime::Result<i32> {
+async fn write(
+    guest: &mut Guest<'_>,
+    fd: i32,
+    iovs: i32,
+    count: i32,
+    out: i32,
+    at: Option<i64>,
+) -> wasmtime::Result<i32> {
     if let Some(inner) = host_fd(guest, fd) {
         return match at {
             None => on_host!(wait guest, fd_write, inner, iovs, count, out),
@@ -185,7 +202,8 @@ async fn write(guest: &mut Guest<'_>, fd: i32, iovs: i32, count: i32, out: i32, 
                 while offset < len as u32 {
                     let part = (len as u32 - offset).min(CHUNK as u32);
                     let (memory, _) = parts(guest)?;
-                    let Ok(bytes) = memory.bytes((ptr as u32).wrapping_add(offset) as i32, part as i32) else {
+                    let Ok(bytes) = memory.bytes((ptr as u32).wrapping_add(offset) as i32, part as i32)
+                    else {
                         return Ok(Errno::Fault as i32);
                     };
                     let (full, over) = output.gather(stream, bytes);
@@ -283,7 +301,8 @@ fn seek(host: &mut Host, fd: i32, offset: i64, whence: i32) -> Result<u64> {
         2 => stat.size,
         _ => return Err(Errno::Invalid),
     };
-    let position = from.checked_add_signed(offset).filter(|p| i64::try_from(*p).is_ok()).ok_or(Errno::Invalid)?;
+    let position =
+        from.checked_add_signed(offset).filter(|p| i64::try_from(*p).is_ok()).ok_or(Errno::Invalid)?;
     host.fds.own(fd)?.position = position;
     Ok(position)
 }
@@ -319,35 +338,69 @@ fn put_listing(
     memory.put_u32(out, used as u32)
 }
 
-async fn readdir(guest: &mut Guest<'_>, fd: i32, at: i32, len: i32, cookie: i64, out: i32) -> wasmtime::Result<i32> {
-    let Some(inner) = host_fd(guest, fd) else {
-        charge(&mut *guest, u64::from(len as u32))?;
-        return file_call(guest, |mut memory, host| {
-            let node = dir(&mut host.fds, fd)?;
-            let files = files(host);
-            let skip = usize::try_from(cookie).map_err(|_| Errno::Invalid)?;
-            let dots = [(".", node), ("..", files.parent(node))];
-            let dots = dots.into_iter().skip(skip).map(|(name, node)| (name, files.stat(node)));
-            let named = files.list(node, skip.saturating_sub(2))?;
-            let entries = dots.chain(named).zip(skip as u64 + 1..).map(|((name, stat), next)| {
-                dirent(next, stat.ino, stat.filetype as u8, name.as_bytes())
-            });
-            put_listing(&mut memory, (at, len), out, entries)
-        }).await;
+async fn readdir(
+    guest: &mut Guest<'_>,
+    fd: i32,
+    at: i32,
+    len: i32,
+    cookie: i64,
+    out: i32,
+) -> wasmtime::Result<i32> {
+    begin(&mut *guest, u64::from(len as u32)).await?;
+    let goes_on = cookie != 0 && guest.data().fds.listing.as_ref().is_some_and(|(listed, _)| *listed == fd);
+    if !goes_on {
+        let listed = match host_fd(guest, fd) {
+            Some(inner) => list_host(guest, inner).await?,
+            None => list_own(guest, fd),
+        };
+        match listed {
+            Ok(listed) => {
+                charge(&mut *guest, listed.len() as u64 * 10)?;
+                guest.data_mut().fds.listing = Some((fd, listed));
+            }
+            Err(errno) => return Ok(errno),
+        }
+    }
+    file_call(guest, |mut memory, host| {
+        let skip = usize::try_from(cookie).map_err(|_| Errno::Invalid)?;
+        let (_, listed) = host.fds.listing.as_ref().ok_or(Errno::BadFd)?;
+        let entries = listed.iter().zip(1u64..).skip(skip);
+        let entries = entries.map(|((name, ino, filetype), next)| dirent(next, *ino, *filetype, name));
+        put_listing(&mut memory, (at, len), out, entries)
+    })
+    .await
+}
+
+fn list_own(guest: &mut Guest<'_>, fd: i32) -> std::result::Result<Vec<Listed>, i32> {
+    let host = guest.data_mut();
+    let list = |host: &mut Host| -> Result<Vec<Listed>> {
+        let node = dir(&mut host.fds, fd)?;
+        let files = files(host);
+        let dots = [(".", files.stat(node)), ("..", files.stat(files.parent(node)))];
+        let all = dots.into_iter().chain(files.list(node, 0)?);
+        Ok(all.map(|(name, stat)| (name.as_bytes().to_vec(), stat.ino, stat.filetype as u8)).collect())
     };
-    // The whole folder, into memory of our own, to sort it: two peers list it alike.
+    list(host).map_err(|errno| errno as i32)
+}
+
+/// The whole folder, into memory of our own, to sort it: two peers list it alike.
+async fn list_host(
+    guest: &mut Guest<'_>,
+    inner: i32,
+) -> wasmtime::Result<std::result::Result<Vec<Listed>, i32>> {
     let mut space = 64 * 1024;
     let listing = loop {
         if space > 64 << 20 {
-            return Ok(Errno::Overflow as i32);
+            return Ok(Err(Errno::Overflow as i32));
         }
         let mut scratch = vec![0; space + 4];
-        charge(&mut *guest, FILE_FUEL)?;
-        let Some(dirs) = guest.data_mut().host_dirs.as_mut() else { return Ok(Errno::BadFd as i32) };
+        begin(&mut *guest, FILE_FUEL).await?;
+        let Some(dirs) = guest.data_mut().host_dirs.as_mut() else { return Ok(Err(Errno::BadFd as i32)) };
         WasiSnapshotPreview1::set_hostcall_fuel(dirs, HOSTCALL_BYTES);
+        let mut memory = wiggle::GuestMemory::Unshared(&mut scratch);
         let result = wasmtime_wasi::p1::wasi_snapshot_preview1::fd_readdir(
             dirs,
-            &mut wiggle::GuestMemory::Unshared(&mut scratch),
+            &mut memory,
             inner,
             4,
             space as i32,
@@ -356,7 +409,7 @@ async fn readdir(guest: &mut Guest<'_>, fd: i32, at: i32, len: i32, cookie: i64,
         )
         .await?;
         if result != 0 {
-            return Ok(result);
+            return Ok(Err(result));
         }
         let used = u32::from_le_bytes(scratch[..4].try_into().unwrap_or_default()) as usize;
         if used < space {
@@ -374,16 +427,7 @@ async fn readdir(guest: &mut Guest<'_>, fd: i32, at: i32, len: i32, cookie: i64,
         rest = tail;
     }
     entries.sort();
-    charge(&mut *guest, entries.len() as u64 * 10)?;
-    call(guest, CALL_FUEL, |mut memory, _| {
-        let skip = usize::try_from(cookie).map_err(|_| Errno::Invalid)?;
-        let entries = entries
-            .iter()
-            .zip(1u64..)
-            .skip(skip)
-            .map(|((name, ino, filetype), next)| dirent(next, *ino, *filetype, name));
-        put_listing(&mut memory, (at, len), out, entries)
-    }).await
+    Ok(Ok(entries))
 }
 
 #[expect(clippy::too_many_arguments, reason = "the arguments of path_open, as WASI has them")]
@@ -402,8 +446,7 @@ async fn path_open(
         return Ok(errno as i32);
     }
     if let Some(inner) = host_fd(guest, fd) {
-        let result =
-            on_host!(wait guest, path_open, inner, lookup, path.0, path.1, oflags, rights, inheriting, fdflags, out)?;
+        let result = on_host!(wait guest, path_open, inner, lookup, path.0, path.1, oflags, rights, inheriting, fdflags, out)?;
         if result != 0 {
             return Ok(result);
         }
@@ -437,7 +480,8 @@ async fn path_open(
                 Err(errno)
             }
         }
-    }).await
+    })
+    .await
 }
 
 async fn renumber(guest: &mut Guest<'_>, from: i32, to: i32) -> wasmtime::Result<i32> {
@@ -454,9 +498,10 @@ async fn renumber(guest: &mut Guest<'_>, from: i32, to: i32) -> wasmtime::Result
     }
     call(guest, CALL_FUEL, |_, host| {
         let fd = host.fds.take(from)?;
-        host.fds.0[to as usize] = Some(fd);
+        host.fds.open[to as usize] = Some(fd);
         Ok(())
-    }).await
+    })
+    .await
 }
 
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
@@ -490,15 +535,27 @@ fn link_descriptors(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         Box::new(async move { write(&mut guest, fd, iovs, count, out, None).await })
     })?;
     type IoAt = (i32, i32, i32, i64, i32);
-    linker.func_wrap_async(MODULE, "fd_pread", |mut guest: Guest<'_>, (fd, iovs, count, at, out): IoAt| {
-        Box::new(async move { read(&mut guest, fd, iovs, count, out, Some(at)).await })
-    })?;
-    linker.func_wrap_async(MODULE, "fd_pwrite", |mut guest: Guest<'_>, (fd, iovs, count, at, out): IoAt| {
-        Box::new(async move { write(&mut guest, fd, iovs, count, out, Some(at)).await })
-    })?;
-    linker.func_wrap_async(MODULE, "fd_readdir", |mut guest: Guest<'_>, (fd, at, len, cookie, out): (i32, i32, i32, i64, i32)| {
-        Box::new(async move { readdir(&mut guest, fd, at, len, cookie, out).await })
-    })?;
+    linker.func_wrap_async(
+        MODULE,
+        "fd_pread",
+        |mut guest: Guest<'_>, (fd, iovs, count, at, out): IoAt| {
+            Box::new(async move { read(&mut guest, fd, iovs, count, out, Some(at)).await })
+        },
+    )?;
+    linker.func_wrap_async(
+        MODULE,
+        "fd_pwrite",
+        |mut guest: Guest<'_>, (fd, iovs, count, at, out): IoAt| {
+            Box::new(async move { write(&mut guest, fd, iovs, count, out, Some(at)).await })
+        },
+    )?;
+    linker.func_wrap_async(
+        MODULE,
+        "fd_readdir",
+        |mut guest: Guest<'_>, (fd, at, len, cookie, out): (i32, i32, i32, i64, i32)| {
+            Box::new(async move { readdir(&mut guest, fd, at, len, cookie, out).await })
+        },
+    )?;
     linker.func_wrap_async(MODULE, "fd_renumber", |mut guest: Guest<'_>, (from, to): (i32, i32)| {
         Box::new(async move { renumber(&mut guest, from, to).await })
     })?;
@@ -560,7 +617,8 @@ fn link_descriptors(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
                     let (atim, mtim) = times(atim, mtim, flags, lock(&host.clock).wall(used))?;
                     let node = host.fds.own(fd)?.node;
                     files(host).set_times(node, atim, mtim)
-                }).await
+                })
+                .await
             })
         },
     )?;
@@ -652,7 +710,8 @@ fn link_paths(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
                     let (atim, mtim) = times(atim, mtim, flags, lock(&host.clock).wall(used))?;
                     let start = dir(&mut host.fds, fd)?;
                     files(host).set_times_at(start, memory.path(at, len)?, lookup & 1 != 0, atim, mtim)
-                }).await
+                })
+                .await
             })
         },
     )?;
@@ -677,7 +736,8 @@ fn link_paths(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
                 file_call(&mut guest, |memory, host| {
                     let start = dir(&mut host.fds, fd)?;
                     files(host).symlink(memory.path(target, target_len)?, start, memory.path(at, len)?)
-                }).await
+                })
+                .await
             })
         },
     )?;
@@ -695,12 +755,21 @@ fn link_paths(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
                             host.fds.get(fd)?;
                             host.fds.get(to)?;
                             Err(Errno::XDev)
-                        }).await
+                        })
+                        .await
                     }
-                    (None, None) => file_call(&mut guest, |memory, host| {
-                        let (from, to) = (dir(&mut host.fds, fd)?, dir(&mut host.fds, to)?);
-                        files(host).rename(from, memory.path(old, old_len)?, to, memory.path(new, new_len)?)
-                    }).await,
+                    (None, None) => {
+                        file_call(&mut guest, |memory, host| {
+                            let (from, to) = (dir(&mut host.fds, fd)?, dir(&mut host.fds, to)?);
+                            files(host).rename(
+                                from,
+                                memory.path(old, old_len)?,
+                                to,
+                                memory.path(new, new_len)?,
+                            )
+                        })
+                        .await
+                    }
                 }
             })
         },
@@ -720,13 +789,17 @@ fn link_paths(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
                             host.fds.get(fd)?;
                             host.fds.get(to)?;
                             Err(Errno::XDev)
-                        }).await
+                        })
+                        .await
                     }
-                    (None, None) => file_call(&mut guest, |memory, host| {
-                        let (from, to) = (dir(&mut host.fds, fd)?, dir(&mut host.fds, to)?);
-                        let (old, new) = (memory.path(old, old_len)?, memory.path(new, new_len)?);
-                        files(host).link(from, old, lookup & 1 != 0, to, new)
-                    }).await,
+                    (None, None) => {
+                        file_call(&mut guest, |memory, host| {
+                            let (from, to) = (dir(&mut host.fds, fd)?, dir(&mut host.fds, to)?);
+                            let (old, new) = (memory.path(old, old_len)?, memory.path(new, new_len)?);
+                            files(host).link(from, old, lookup & 1 != 0, to, new)
+                        })
+                        .await
+                    }
                 }
             })
         },

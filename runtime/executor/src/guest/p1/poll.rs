@@ -47,7 +47,9 @@ fn subscription(memory: &super::Memory<'_>, host: &mut Host, at: u32, used: u64)
                 (Ok(Fd::Stdin), EVENT_READ) => this.streamed_stdin = true,
                 (Ok(Fd::Stdout | Fd::Stderr), EVENT_WRITE) => {}
                 (Ok(Fd::Own(_) | Fd::Host(_)), _) => {}
-                (Ok(Fd::Stdin | Fd::Stdout | Fd::Stderr), _) | (Err(_), _) => this.error = Errno::BadFd as u16,
+                (Ok(Fd::Stdin | Fd::Stdout | Fd::Stderr), _) | (Err(_), _) => {
+                    this.error = Errno::BadFd as u16
+                }
             }
         }
         _ => return Err(Errno::Invalid),

@@ -86,7 +86,6 @@ impl From<Errno> for ErrorCode {
             Errno::IsDir => Self::IsDirectory,
             Errno::Loop => Self::Loop,
             Errno::MFile => Self::Quota,
-            Errno::MLink => Self::TooManyLinks,
             Errno::NameTooLong => Self::NameTooLong,
             Errno::NoEntry => Self::NoEntry,
             Errno::NoSpace => Self::InsufficientSpace,

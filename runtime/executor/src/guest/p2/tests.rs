@@ -32,7 +32,9 @@ fn host(stdin: StdinKind) -> (Host, OwnedFd) {
         stdin: Arc::new(Stdin::new(conn.clone(), stdin, None)),
         conn,
         signals: Arc::new(Signals::default()),
-        checkpoints: Checkpoints { wanted: false, saved: 0, resume: None, out: None },
+        spent: Arc::default(),
+        component: None,
+        checkpoints: Checkpoints { wanted: false, denied: false, saved: 0, resume: None, out: None },
         fds: crate::guest::p1::Fds::default(),
         host_dirs: None,
         wasi: None,
@@ -48,7 +50,7 @@ fn store(engines: &Engines, host: Host) -> Store<Host> {
     let fuel = host.limits.fuel;
     let mut store = Store::new(&engines.component, host);
     store.set_fuel(fuel).unwrap();
-    store.fuel_async_yield_interval(Some(YIELD_FUEL)).unwrap();
+    store.fuel_async_yield_interval(Some(crate::engine::YIELD_FUEL)).unwrap();
     store
 }
 

@@ -1,8 +1,14 @@
 use super::*;
 use std::io::Write as _;
 
-const OPEN: OpenHow =
-    OpenHow { follow: true, create: false, exclusive: false, truncate: false, directory: false, write: false };
+const OPEN: OpenHow = OpenHow {
+    follow: true,
+    create: false,
+    exclusive: false,
+    truncate: false,
+    directory: false,
+    write: false,
+};
 const CREATE: OpenHow = OpenHow { create: true, write: true, ..OPEN };
 
 struct World {
@@ -12,12 +18,14 @@ struct World {
 
 /// `/in/a` with "hello", `/in/d/b` with "world", an empty `/out` of 100,000 bytes and 10 files, a share with a file.
 fn world() -> World {
-    let mut vfs = Vfs::new(Blocks::new(Some(tempfile::tempfile().unwrap())), Quota { bytes: 100_000, files: 10 }, 7);
+    let mut vfs =
+        Vfs::new(Blocks::new(Some(tempfile::tempfile().unwrap())), Quota { bytes: 100_000, files: 10 }, 7);
     let mut base = tempfile::tempfile().unwrap();
     base.write_all(b"helloworld").unwrap();
     let base = Arc::new(base);
     let dir = || Kind::Dir(BTreeMap::new());
-    let file = |offset, len| Kind::File(Content::Base { file: base.clone(), offset, len, origin: offset as u32 });
+    let file =
+        |offset, len| Kind::File(Content::Base { file: base.clone(), offset, len, origin: offset as u32 });
     let input = vfs.furnish(ROOT, "in", dir(), Region::Fixed, 7).unwrap();
     let out = vfs.furnish(ROOT, "out", dir(), Region::Out, 7).unwrap();
     let share = vfs.furnish(ROOT, "share", dir(), Region::Fixed, 7).unwrap();
@@ -140,7 +148,6 @@ fn bytes_and_names_have_a_quota_that_comes_back() {
     assert_eq!(w.write("out/10", b""), Err(Errno::NoSpace));
     assert_eq!(w.vfs.create_dir(ROOT, "out/d"), Err(Errno::NoSpace));
     assert_eq!(w.vfs.symlink("0", ROOT, "out/l"), Err(Errno::NoSpace));
-    assert_eq!(w.vfs.link(ROOT, "out/0", false, ROOT, "out/h"), Err(Errno::NoSpace));
 }
 
 #[test]
@@ -214,7 +221,10 @@ fn numbers_and_order_do_not_depend_on_the_machine() {
     };
     assert_eq!(listing(&["b", "a", "c"]), listing(&["c", "b", "a"]));
     let stat = world().vfs.stat_at(ROOT, "in/d/b", true).unwrap();
-    assert_eq!((stat.ino, stat.mtim, stat.atim), (world().vfs.stat_at(ROOT, "in/d/b", true).unwrap().ino, 7, 7));
+    assert_eq!(
+        (stat.ino, stat.mtim, stat.atim),
+        (world().vfs.stat_at(ROOT, "in/d/b", true).unwrap().ino, 7, 7)
+    );
 }
 
 #[test]
@@ -228,6 +238,51 @@ fn depth_is_bounded() {
         depth += 1;
     }
     assert_eq!(depth, MAX_DEPTH);
+    // A long name leaves less room below it, also for what is moved there.
+    let long = "n".repeat(255);
+    w.vfs.create_dir(ROOT, &format!("out/{long}")).unwrap();
+    assert_eq!(w.vfs.rename(ROOT, "out/d", ROOT, &format!("out/{long}/d")), Err(Errno::NameTooLong));
+    let mut path = format!("out/{long}");
+    while path.len() + 256 <= MAX_TREE_PATH {
+        path = format!("{path}/{long}");
+        w.vfs.create_dir(ROOT, &path).unwrap();
+    }
+    assert_eq!(w.vfs.create_dir(ROOT, &format!("{path}/{long}")), Err(Errno::NameTooLong));
+    assert_eq!(w.vfs.symlink(&"t/".repeat(600), ROOT, "out/l"), Err(Errno::NameTooLong));
+}
+
+// spec: SBX-8
+#[test]
+fn a_removed_folder_holds_and_takes_nothing() {
+    let mut w = world();
+    w.vfs.create_dir(ROOT, "out/a").unwrap();
+    w.vfs.create_dir(ROOT, "out/a/b").unwrap();
+    w.write("out/x", b"x").unwrap();
+    let b = w.open("out/a/b", OPEN).unwrap();
+    w.vfs.remove_dir(ROOT, "out/a/b").unwrap();
+    w.vfs.remove_dir(ROOT, "out/a").unwrap();
+    assert_eq!(w.vfs.open(b, "new", CREATE), Err(Errno::NoEntry));
+    assert_eq!(w.vfs.create_dir(b, "new"), Err(Errno::NoEntry));
+    assert_eq!(w.vfs.rename(ROOT, "out/x", b, "x"), Err(Errno::NoEntry));
+    assert_eq!(w.vfs.list(b, 0).unwrap().count(), 0);
+    assert_eq!(w.vfs.parent(b), ROOT);
+    w.vfs.close(b);
+    assert_eq!(w.vfs.used(), (1, 1));
+}
+
+// spec: SBX-4
+#[test]
+fn names_that_are_looked_at_are_counted() {
+    let mut w = world();
+    let links = 41;
+    w.vfs.quota.files = 1000;
+    for n in 0..links {
+        w.vfs.symlink(&format!("{}l{}", "./".repeat(500), n + 1), ROOT, &format!("out/l{n}")).unwrap();
+    }
+    w.vfs.take_steps();
+    assert_eq!(w.open("out/l0", OPEN), Err(Errno::Loop));
+    assert!((1..=MAX_STEPS + 1).contains(&w.vfs.take_steps()));
+    assert_eq!(w.vfs.take_steps(), 0);
 }
 
 mod against_a_model {
@@ -245,7 +300,8 @@ mod against_a_model {
     fn op() -> impl Strategy<Value = Op> {
         let name = 0u8..4;
         prop_oneof![
-            (name.clone(), 0u16..30_000, any::<u8>(), 0u16..9_000).prop_map(|(n, at, b, len)| Op::Write(n, at, b, len)),
+            (name.clone(), 0u16..30_000, any::<u8>(), 0u16..9_000)
+                .prop_map(|(n, at, b, len)| Op::Write(n, at, b, len)),
             (name.clone(), 0u16..40_000).prop_map(|(n, len)| Op::Size(n, len)),
             name.clone().prop_map(Op::Remove),
             (name.clone(), name).prop_map(|(a, b)| Op::Rename(a, b)),
