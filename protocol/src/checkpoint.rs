@@ -34,6 +34,10 @@ pub struct Header {
     pub clock_ns: u64,
     /// Bytes drawn from the seeded random stream.
     pub random_pos: u64,
+    /// Bytes of a streamed stdin handed over so far; 0 where the input is part of the hash above.
+    pub stdin_read: u64,
+    /// Their digest.
+    pub stdin: Digest,
     /// Digest of stdout so far.
     pub stdout: Digest,
     /// Digest of stderr so far.
@@ -269,6 +273,8 @@ mod tests {
                 fuel_used: 300,
                 clock_ns: 7,
                 random_pos: 8,
+                stdin_read: 0,
+                stdin: digest::bytes(b""),
                 stdout: digest::bytes(b"out"),
                 stderr: digest::bytes(b""),
                 out: out_digest(&out),

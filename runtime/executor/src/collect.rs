@@ -5,7 +5,7 @@ use crate::guest::blocks::{BLOCK, HOLE};
 use crate::stage::Staged;
 use crate::wire::{InEntry, InNode, OutContent, OutNode};
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use cap_std::fs::{Dir, MetadataExt, OpenOptions, OpenOptionsExt};
 use mesh_protocol::checkpoint;
 use mesh_protocol::digest::{self, TreeEntry, TreeNode};
 use mesh_protocol::ids::Digest;
@@ -265,7 +265,7 @@ impl OutTree {
                         }
                         Err(_) => dir.create_dir(name),
                     },
-                    Item::File { .. } => self.put_file(&dir, name, item),
+                    Item::File { .. } => self.put_file(&dir, name, item, 0o644),
                     Item::Link(target) if points_down(target) => {
                         let _absent = dir.remove_file(name);
                         if dir.symlink(target, name).is_err() {
@@ -285,7 +285,7 @@ impl OutTree {
     }
 
     /// Writes beside, then moves into place.
-    fn put_file(&self, dir: &Dir, name: &str, item: &Item) -> io::Result<()> {
+    fn put_file(&self, dir: &Dir, name: &str, item: &Item, mode: u32) -> io::Result<()> {
         if dir.symlink_metadata(name).is_ok_and(|meta| meta.is_dir()) {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "a folder has this name"));
         }
@@ -293,7 +293,7 @@ impl OutTree {
         getrandom::fill(&mut number).map_err(io::Error::other)?;
         let temporary = format!(".{}.part", mesh_protocol::ids::to_hex(&number));
         let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(0o644);
+        options.write(true).create_new(true).mode(mode);
         let written = (|| {
             let mut file = dir.open_with(&temporary, &options)?;
             self.read(item, &mut |bytes| file.write_all(bytes))?;
@@ -350,7 +350,9 @@ impl OutTree {
                     }
                     (Item::File { .. }, _) => {
                         written += 1;
-                        self.put_file(&dir, name, item)
+                        // As private as what it replaces; what is new, for its owner alone.
+                        let mode = dir.symlink_metadata(name).map_or(0o600, |meta| meta.mode() & 0o777);
+                        self.put_file(&dir, name, item, mode)
                     }
                     (Item::Link(_), _) => Ok(()),
                 }

@@ -2,7 +2,7 @@
 // spec: SBX-6
 
 use crate::admission::{self, Summary};
-use crate::engine::Engines;
+use crate::engine;
 use crate::guest::{self, Host};
 use crate::memory_file;
 use crate::walls::{self, Who};
@@ -36,6 +36,14 @@ impl Default for CompileLimits {
 
 /// The argument that makes a program of ours a compiler.
 pub(crate) const ARGUMENT: &str = "__compile";
+
+/// Why there is no machine code.
+pub(crate) enum Failure {
+    /// It is the module's fault, and would be again.
+    Refused(Refusal),
+    /// It is this machine's.
+    System(&'static str, io::Error),
+}
 
 /// What a module asks for, and its machine code.
 pub(crate) struct Compiled {
@@ -75,11 +83,11 @@ fn compile(bytes: &[u8]) -> Result<Compiled, Refusal> {
     summary.manifest()?;
     let failed = |error: wasmtime::Error| Refusal::Compile(format!("{error:#}"));
     let unlinked = |error: wasmtime::Error| Refusal::Invalid(format!("{error:#}"));
-    let engines = Engines::new().map_err(failed)?;
     let code = if summary.component {
         admission::check_imports(&summary, &|_| true)?;
-        let component = Component::from_binary(&engines.component, bytes).map_err(failed)?;
-        let mut linker = wasmtime::component::Linker::<Host>::new(&engines.component);
+        let engine = engine::component().map_err(failed)?;
+        let component = Component::from_binary(&engine, bytes).map_err(failed)?;
+        let mut linker = wasmtime::component::Linker::<Host>::new(&engine);
         guest::p2::link(&mut linker, false).map_err(failed)?;
         CommandPre::new(linker.instantiate_pre(&component).map_err(unlinked)?).map_err(unlinked)?;
         if !runs(&component) {
@@ -89,14 +97,15 @@ fn compile(bytes: &[u8]) -> Result<Compiled, Refusal> {
         }
         component.serialize()
     } else {
-        let mut linker = Linker::<Host>::new(&engines.core);
+        let engine = engine::core().map_err(failed)?;
+        let mut linker = Linker::<Host>::new(&engine);
         guest::p1::link(&mut linker).and_then(|()| guest::abi::link(&mut linker)).map_err(failed)?;
         admission::check_imports(&summary, &|import| {
             import
                 .split_once('.')
                 .is_some_and(|(module, name)| guest::names(module).any(|known| known == name))
         })?;
-        let module = Module::from_binary(&engines.core, bytes).map_err(failed)?;
+        let module = Module::from_binary(&engine, bytes).map_err(failed)?;
         linker.instantiate_pre(&module).map_err(unlinked)?;
         module.serialize()
     };
@@ -121,8 +130,9 @@ fn runs(component: &Component) -> bool {
 }
 
 /// Compiles in a child process of `program`.
-pub(crate) fn in_child(program: &Path, module: &[u8], limits: CompileLimits) -> Result<Compiled, Refusal> {
-    let io = |what: &str, error: io::Error| Refusal::Compile(format!("{what}: {error}"));
+pub(crate) fn in_child(program: &Path, module: &[u8], limits: CompileLimits) -> Result<Compiled, Failure> {
+    let io = Failure::System;
+    let refused = |why: String| Err(Failure::Refused(Refusal::Compile(why)));
     let input =
         memory_file("module", module).map_err(|error| io("hand the module to the compiler", error))?;
     let output = memory_file("code", &[]).map_err(|error| io("make room for the code", error))?;
@@ -143,16 +153,19 @@ pub(crate) fn in_child(program: &Path, module: &[u8], limits: CompileLimits) -> 
     let status = child.wait().map_err(|error| io("wait for the compiler", error))?;
     let cpu_limit = rustix::process::Signal::XCPU.as_raw();
     match (in_time, status.signal()) {
-        (false, _) => Err(Refusal::Compile(format!("it took longer than {} s", limits.seconds))),
+        (false, _) => refused(format!("it took longer than {} s", limits.seconds)),
         (true, Some(signal)) if signal == cpu_limit => {
-            Err(Refusal::Compile(format!("it took more than {} s of CPU time", limits.seconds)))
+            refused(format!("it took more than {} s of CPU time", limits.seconds))
         }
-        (true, Some(_)) => Err(Refusal::Compile(format!(
+        (true, Some(_)) => refused(format!(
             "the compiler died, most likely because it needed more than {} MB of memory",
             limits.memory / mesh_protocol::limits::MB
-        ))),
-        (true, None) if !status.success() => Err(Refusal::Compile("the compiler failed".into())),
-        (true, None) => read_result(output).map_err(|error| io("read the compiler's answer", error))?,
+        )),
+        (true, None) if !status.success() => refused("the compiler failed".into()),
+        (true, None) => {
+            let answer = read_result(output).map_err(|error| io("read the compiler's answer", error))?;
+            answer.map_err(Failure::Refused)
+        }
     }
 }
 

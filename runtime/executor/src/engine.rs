@@ -33,12 +33,6 @@ pub(crate) const STEP_FUEL: u64 = 100;
 /// A checkpoint is taken across processes; the price keeps a task from spending its time on nothing else.
 pub(crate) const CHECKPOINT_FUEL: u64 = 5_000_000;
 
-/// The engines of one process: core modules and components need different features.
-pub(crate) struct Engines {
-    pub(crate) core: Engine,
-    pub(crate) component: Engine,
-}
-
 fn config() -> Config {
     let mut config = Config::new();
     let mut cost = OperatorCost::new();
@@ -65,17 +59,15 @@ fn config() -> Config {
     config
 }
 
-impl Engines {
-    /// Makes both engines. Without fuel and canonical NaNs when `plain`, for measuring what they cost.
-    pub(crate) fn new() -> wasmtime::Result<Self> {
-        let mut core = config();
-        core.wasm_multi_memory(false);
-        // An ordinary composed component needs multi-memory inside its adapters, and makes this wasmtime panic
-        // without it; admission counts the memories of inner modules instead.
-        let mut component = config();
-        component.wasm_multi_memory(true).wasm_component_model(true);
-        Ok(Self { core: Engine::new(&core)?, component: Engine::new(&component)? })
-    }
+/// The engine of core modules.
+pub(crate) fn core() -> wasmtime::Result<Engine> {
+    Engine::new(config().wasm_multi_memory(false))
+}
+
+/// The engine of components. An ordinary composed component needs several memories inside its adapters, and makes this
+/// wasmtime panic without them; admission counts the memories of inner modules instead.
+pub(crate) fn component() -> wasmtime::Result<Engine> {
+    Engine::new(config().wasm_multi_memory(true).wasm_component_model(true))
 }
 
 /// Names everything here that could change a task's output or fuel.

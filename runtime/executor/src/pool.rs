@@ -22,7 +22,7 @@ pub(crate) struct Worker {
     pub(crate) walls: Option<Vec<String>>,
     /// Whose module it ran last, and may run again without loading it.
     pub(crate) last: Option<ReuseKey>,
-    /// CPU time that earlier tasks used, in microseconds.
+    /// Tasks it was given so far.
     pub(crate) tasks: u32,
 }
 

@@ -111,8 +111,6 @@ pub struct Task {
     pub attempt: u32,
     /// Arguments after the program's name.
     pub args: Vec<String>,
-    /// What the program is told its own name is.
-    pub program_name: String,
     /// Environment.
     pub env: BTreeMap<String, String>,
     /// Standard input.
@@ -149,7 +147,6 @@ impl Task {
             nonce: [0; 32],
             attempt: 1,
             args: Vec::new(),
-            program_name: "task.wasm".into(),
             env: BTreeMap::new(),
             stdin: Stdin::Empty,
             inputs: Vec::new(),
@@ -301,7 +298,7 @@ impl Executor {
                 }
                 Ok(compiled)
             }
-            Err(refusal) => {
+            Err(compile::Failure::Refused(refusal)) => {
                 let mut failed = failed();
                 if failed.len() >= MAX_FAILED {
                     failed.pop_first();
@@ -309,6 +306,7 @@ impl Executor {
                 failed.insert(*hash, refusal.clone());
                 Err(refusal.into())
             }
+            Err(compile::Failure::System(what, source)) => Err(StartError::System { what, source }),
         }
     }
 
@@ -351,6 +349,7 @@ impl Executor {
             TaskId::new(&task.submitter, &module.hash, &input_hash, &task.args, &env, &task.nonce)
         });
 
+        let mut stream = stream;
         if let Some(checkpoint) = &task.resume {
             let expected = Expected {
                 task: &id,
@@ -361,6 +360,7 @@ impl Executor {
             };
             checkpoint.check(&expected).map_err(|error| Refusal::Checkpoint(error.to_string()))?;
             restage(&mut staged, checkpoint);
+            stream = stream.map(|stream| same_beginning(stream, checkpoint)).transpose()?;
         }
         for (number, share) in (0..).zip(&task.shares) {
             staged.share(number, share).map_err(StartError::Stage)?;
@@ -404,7 +404,8 @@ impl Executor {
         } else {
             None
         };
-        let mut args = vec![task.program_name];
+        // Not the file's name, which could make the same task say something else elsewhere.
+        let mut args = vec![format!("{}.wasm", module.manifest.name)];
         args.extend(task.args.iter().cloned());
         let same_module = key.is_some() && worker.last == key;
         // A program that knows nothing of tasks and is given no files sees none, as with any runner of WASI programs.
@@ -577,7 +578,7 @@ fn check(task: &Task) -> Result<(), Refusal> {
             limit: limits.memory_bytes,
         });
     }
-    let texts = task.args.iter().chain(task.env.keys()).chain(task.env.values()).chain([&task.program_name]);
+    let texts = task.args.iter().chain(task.env.keys()).chain(task.env.values());
     let (mut count, mut bytes) = (0, 0);
     for text in texts {
         count += 1;
@@ -655,6 +656,27 @@ fn absolute(dirs: Vec<HostDir>) -> Result<Vec<HostDir>, StartError> {
         Ok(dir)
     };
     dirs.into_iter().map(one).collect()
+}
+
+/// What was streamed to the task before it saved must be what is streamed to it now, which its hash cannot tell.
+// spec: SDK-6
+fn same_beginning(
+    mut stream: Box<dyn Read + Send>,
+    checkpoint: &Checkpoint,
+) -> Result<Box<dyn Read + Send>, StartError> {
+    let header = &checkpoint.header;
+    if header.stdin_read > mesh_protocol::limits::MAX_CHECKPOINT {
+        return Err(Refusal::Checkpoint(
+            "more was streamed to it than can be compared; give the input as a file".into(),
+        )
+        .into());
+    }
+    let mut beginning = Vec::new();
+    stream.by_ref().take(header.stdin_read).read_to_end(&mut beginning).map_err(system("read the input"))?;
+    if beginning.len() as u64 != header.stdin_read || digest::bytes(&beginning) != header.stdin {
+        return Err(Refusal::Checkpoint("it belongs to another input".into()).into());
+    }
+    Ok(Box::new(io::Cursor::new(beginning).chain(stream)))
 }
 
 /// Hands a checkpoint's `/out` in again.

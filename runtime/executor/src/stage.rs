@@ -76,7 +76,7 @@ pub struct Share {
 pub(crate) struct Staged {
     pub(crate) files: Vec<Arc<File>>,
     pub(crate) entries: Vec<InEntry>,
-    /// What each origin number of a share stood for, to put changes in place.
+    /// Files that are read while the task runs, to tell whether they were changed meanwhile.
     pub(crate) watched: Vec<(Arc<File>, Stamp)>,
     packed: Vec<u8>,
     pub(crate) bytes: u64,

@@ -21,6 +21,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -67,7 +68,7 @@ pub struct Report {
     pub detail: String,
 }
 
-/// Events waiting for their reader: with 64 KiB at most in each, 2 MiB a task.
+/// Events waiting for their reader: with 64 KiB at most in each, 2 MiB a task, and one checkpoint beside.
 // spec: ARC-7
 const MAX_EVENTS: usize = 32;
 
@@ -86,6 +87,7 @@ struct Mailbox {
     /// None once nobody reads them any more.
     commands: Mutex<Option<VecDeque<Command>>>,
     bell: OwnedFd,
+    checkpoint_unread: AtomicBool,
 }
 
 impl Mailbox {
@@ -122,7 +124,8 @@ impl Control {
         self.0.put(Command::Cancel);
     }
 
-    /// Hold it where it is: no CPU, and its deadline stands still. Returns when it stands, or has ended.
+    /// Hold it where it is: no CPU, and its deadline stands still. Returns when its worker was told to stand,
+    /// or the task has ended.
     pub fn pause(&self) {
         let (done, wait) = sync_channel(1);
         self.0.put(Command::Pause(done));
@@ -170,6 +173,9 @@ impl Running {
     #[expect(clippy::should_implement_trait, reason = "waits, which an iterator's reader would not expect")]
     pub fn next(&mut self) -> Option<Event> {
         let event = self.events.recv().ok();
+        if let Some(Event::Checkpoint(_)) = event {
+            self.control.0.checkpoint_unread.store(false, Ordering::Release);
+        }
         // A supervisor that waits for room hears of it.
         self.control.0.ring();
         event
@@ -212,7 +218,11 @@ pub(crate) struct Setup {
 
 pub(crate) fn start(setup: Setup) -> io::Result<Running> {
     let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-    let mailbox = Arc::new(Mailbox { commands: Mutex::new(Some(VecDeque::new())), bell });
+    let mailbox = Arc::new(Mailbox {
+        commands: Mutex::new(Some(VecDeque::new())),
+        bell,
+        checkpoint_unread: AtomicBool::new(false),
+    });
     let (sender, events) = sync_channel(MAX_EVENTS);
     let worker = setup.worker.child.id();
     let for_supervisor = mailbox.clone();
@@ -274,11 +284,12 @@ struct Supervisor {
     /// When to kill the worker, and with which outcome the task then ends.
     ending: Option<(Instant, Outcome)>,
     streams: [Hashed; 2],
-    stdin: Option<blake3::Hasher>,
+    stdin: Option<(blake3::Hasher, u64)>,
     stdin_asked: bool,
     stdin_ended: bool,
     ask: Option<SyncSender<()>>,
     incoming: Option<Incoming>,
+    owes_checkpoint: bool,
     trees: Vec<Vec<(String, OutNode)>>,
     tree_entries: usize,
     seq: u32,
@@ -323,11 +334,12 @@ impl Supervisor {
             paused_since: None,
             ending: None,
             streams,
-            stdin: setup.stream.is_some().then(blake3::Hasher::new),
+            stdin: setup.stream.is_some().then(Default::default),
             stdin_asked: false,
             stdin_ended: false,
             ask: None,
             incoming: None,
+            owes_checkpoint: false,
             trees,
             tree_entries: 0,
             seq,
@@ -353,9 +365,13 @@ impl Supervisor {
             }
             self.keep_time();
             self.hand_on();
+            self.answer_checkpoint();
             while self.waiting.is_empty() && self.finished.is_none() {
                 match wire::receive::<FromWorker>(&self.setup.worker.socket, &mut buffer, false) {
-                    Ok(Some((message, _))) => self.hear(message),
+                    Ok(Some((message, _))) => {
+                        self.hear(message);
+                        self.answer_checkpoint();
+                    }
                     Ok(None) => break,
                     Err(error) => {
                         self.broken = Some(error.to_string());
@@ -437,8 +453,9 @@ impl Supervisor {
             Command::Resume => self.go_on(),
             Command::Stop => self.tell(&ToWorker::Stop),
             Command::Stdin(Ok(bytes)) => {
-                if let Some(hasher) = &mut self.stdin {
+                if let Some((hasher, count)) = &mut self.stdin {
                     hasher.update(&bytes);
+                    *count += bytes.len() as u64;
                 }
                 self.stdin_ended |= bytes.is_empty();
                 self.insist(&ToWorker::Stdin(bytes));
@@ -555,6 +572,14 @@ impl Supervisor {
         }
     }
 
+    fn share_tree(&self, entries: Vec<(String, OutNode)>) -> Result<OutTree, &'static str> {
+        let limits = &self.setup.receipt.limits;
+        let (blocks, staged) = (self.setup.blocks.clone(), self.setup.staged.clone());
+        // What was handed in may be there still, beside what the task may make.
+        let files = limits.out_files as usize + staged.entries.len();
+        OutTree::check(entries, blocks, staged, limits.out_bytes, files)
+    }
+
     fn out_tree(&self, entries: Vec<(String, OutNode)>) -> Result<OutTree, &'static str> {
         let limits = &self.setup.receipt.limits;
         let (blocks, staged) = (self.setup.blocks.clone(), self.setup.staged.clone());
@@ -569,13 +594,17 @@ impl Supervisor {
         if incoming.state.len() as u64 != incoming.state_len || incoming.fuel_used < self.fuel {
             return self.distrust("a checkpoint that does not add up");
         }
-        let out = match self.out_tree(incoming.out).map(|tree| tree.contents()) {
-            Ok(Ok(out)) => out,
-            Ok(Err(error)) => {
+        let tree = match self.out_tree(incoming.out) {
+            Ok(tree) if tree.bytes().saturating_add(incoming.state_len) <= MAX_CHECKPOINT => tree,
+            Ok(_) => return self.distrust("a checkpoint larger than any may be"),
+            Err(what) => return self.distrust(what),
+        };
+        let out = match tree.contents() {
+            Ok(out) => out,
+            Err(error) => {
                 self.broken = Some(format!("read the task's files: {error}"));
                 return;
             }
-            Err(what) => return self.distrust(what),
         };
         self.fuel = incoming.fuel_used;
         let [stdout, stderr] = &self.streams;
@@ -592,6 +621,11 @@ impl Supervisor {
                 fuel_used: incoming.fuel_used,
                 clock_ns: incoming.clock_ns,
                 random_pos: incoming.random_pos,
+                stdin_read: self.stdin.as_ref().map_or(0, |(_, count)| *count),
+                stdin: self
+                    .stdin
+                    .as_ref()
+                    .map_or_else(|| digest::bytes(b""), |(hasher, _)| Digest(*hasher.finalize().as_bytes())),
                 stdout: stdout.digest(),
                 stderr: stderr.digest(),
                 out: checkpoint::out_digest(&out),
@@ -600,9 +634,18 @@ impl Supervisor {
             self.parent = header.hash();
             let (stdout, stderr) = (kept_out.clone(), kept_err.clone());
             let whole = Checkpoint { header, state: incoming.state, stdout, stderr, out };
+            self.mailbox.checkpoint_unread.store(true, Ordering::Release);
             self.waiting.push_back(Event::Checkpoint(Box::new(whole)));
         }
-        self.insist(&ToWorker::CheckpointTaken);
+        self.owes_checkpoint = true;
+    }
+
+    /// Lets a guest go on that saved, once its checkpoint was read: so there is never more than one in memory.
+    fn answer_checkpoint(&mut self) {
+        if self.owes_checkpoint && !self.mailbox.checkpoint_unread.load(Ordering::Acquire) {
+            self.owes_checkpoint = false;
+            self.insist(&ToWorker::CheckpointTaken);
+        }
     }
 
     fn killed(&mut self, outcome: Outcome) {
@@ -646,8 +689,8 @@ impl Supervisor {
         self.go_on();
         let peak_resident = peak_resident(self.setup.worker.child.id());
         let mut trees: Vec<Option<OutTree>> = Vec::new();
-        for entries in std::mem::take(&mut self.trees) {
-            match self.out_tree(entries) {
+        for (number, entries) in std::mem::take(&mut self.trees).into_iter().enumerate() {
+            match if number == 0 { self.out_tree(entries) } else { self.share_tree(entries) } {
                 Ok(tree) => trees.push(Some(tree)),
                 Err(what) => {
                     finished.outcome =
@@ -682,7 +725,7 @@ impl Supervisor {
                 }
             }
         }
-        if let (Some(hasher), true) = (&self.stdin, self.stdin_ended) {
+        if let (Some((hasher, _)), true) = (&self.stdin, self.stdin_ended) {
             receipt.input.stdin = Some(Digest(*hasher.finalize().as_bytes()));
         }
         let mut mark = |yes: bool, why| {

@@ -15,27 +15,35 @@ pub(crate) enum Who<'a> {
     Compiler { address_space: u64, cpu_seconds: u64 },
 }
 
+/// Most bytes of machine code: many times what the largest module admitted gives.
+const MAX_CODE: u64 = 1 << 30;
+
 /// Every wall there is, by name.
 pub const ALL: [&str; 6] =
     ["landlock", "no-inherited-descriptors", "no-new-privileges", "process", "rlimits", "seccomp"];
 
 #[cfg(target_os = "linux")]
 pub(crate) fn enter(who: Who<'_>) -> Result<Vec<String>, String> {
-    use rustix::process::{Resource, Rlimit, setrlimit};
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let limit = |resource, value: u64| {
+        // Never more than we were given ourselves.
+        let value = getrlimit(resource).maximum.map_or(value, |most| value.min(most));
         let limit = Rlimit { current: Some(value), maximum: Some(value) };
         setrlimit(resource, limit).map_err(|error| format!("set a resource limit: {error}"))
     };
     let mut walls = vec!["process".to_owned(), "no-inherited-descriptors".to_owned()];
-    // A core file would hold a stranger's data, and 512 descriptors are far more than the guest's table may hold.
+    // A core file would hold a stranger's data. Inputs and shares may take 2,000 descriptors, the guest's own files and
+    // folders of this machine 1,024 more.
     limit(Resource::Core, 0)?;
-    limit(Resource::Nofile, 16_384)?;
+    limit(Resource::Nofile, 4_096)?;
     limit(Resource::Memlock, 0)?;
     limit(Resource::Msgqueue, 0)?;
     if let Who::Compiler { address_space, cpu_seconds } = who {
         limit(Resource::As, address_space)?;
         limit(Resource::Cpu, cpu_seconds)?;
+        // The code is written to a file in memory, which nothing else bounds.
+        limit(Resource::Fsize, MAX_CODE)?;
     }
     walls.push("rlimits".into());
     rustix::thread::set_no_new_privs(true).map_err(|error| format!("give up privileges: {error}"))?;

@@ -1,6 +1,6 @@
 //! The worker process: within its walls, one task after another, each in a store of its own.
 
-use crate::engine::{COMPONENT_COUNTS, CORE_COUNTS, Engines, YIELD_FUEL};
+use crate::engine::{self, COMPONENT_COUNTS, CORE_COUNTS, YIELD_FUEL};
 use crate::guest::blocks::Blocks;
 use crate::guest::clock::{Clock, EPOCH_NS};
 use crate::guest::conn::Conn;
@@ -15,6 +15,7 @@ use crate::wire::{
 };
 use mesh_protocol::outcome::{Outcome, Refusal};
 use mesh_protocol::permissions::Access;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::future::Future;
@@ -26,7 +27,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 use wasmtime::component::{self, Component};
-use wasmtime::{InstancePre, Linker, Module, Store};
+use wasmtime::{Engine, InstancePre, Linker, Module, Store};
 use wasmtime_wasi::FsPerms;
 use wasmtime_wasi::p2::bindings::CommandPre;
 
@@ -63,23 +64,34 @@ pub(crate) fn main() -> i32 {
     }
 }
 
+/// What tasks are linked with. Few tasks are components, so theirs is made when the first one comes.
 struct Linked {
-    engines: Engines,
-    core: Linker<Host>,
-    component: component::Linker<Host>,
+    core: (Engine, Linker<Host>),
+    component: OnceCell<(Engine, component::Linker<Host>)>,
+    host_dirs: bool,
+}
+
+impl Linked {
+    fn component(&self) -> wasmtime::Result<&(Engine, component::Linker<Host>)> {
+        if let Some(linked) = self.component.get() {
+            return Ok(linked);
+        }
+        let engine = engine::component()?;
+        let mut linker = component::Linker::new(&engine);
+        guest::p2::link(&mut linker, self.host_dirs)?;
+        Ok(self.component.get_or_init(|| (engine, linker)))
+    }
 }
 
 type Prepared = (tokio::runtime::Runtime, Linked, Vec<String>);
 
 fn prepare(dirs: &[HostDir]) -> Result<Prepared, String> {
     let say = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
-    let engines = Engines::new().map_err(|e| say("set up the engine", &e))?;
-    let mut core = Linker::new(&engines.core);
+    let engine = engine::core().map_err(|e| say("set up the engine", &e))?;
+    let mut core = Linker::new(&engine);
     guest::p1::link(&mut core)
         .and_then(|()| guest::abi::link(&mut core))
         .map_err(|e| say("link WASI", &e))?;
-    let mut component = component::Linker::new(&engines.component);
-    guest::p2::link(&mut component, !dirs.is_empty()).map_err(|e| say("link WASI", &e))?;
     // Two threads wait for the disk at the most: only folders of this machine need them, and each is one task's.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -88,7 +100,8 @@ fn prepare(dirs: &[HostDir]) -> Result<Prepared, String> {
         .build()
         .map_err(|e| say("start the runtime", &e))?;
     let walls = walls::enter(Who::Worker(dirs))?;
-    Ok((runtime, Linked { engines, core, component }, walls))
+    let linked = Linked { core: (engine, core), component: OnceCell::new(), host_dirs: !dirs.is_empty() };
+    Ok((runtime, linked, walls))
 }
 
 /// The compiled module of the last task.
@@ -167,15 +180,15 @@ impl Task<'_> {
         };
         let (output, stdin, spent) = (host.output.clone(), host.stdin.clone(), host.spent.clone());
         let engine = match &module {
-            Kept::Core(_) => &self.linked.engines.core,
-            Kept::Component(_) => &self.linked.engines.component,
+            Kept::Core(pre) => pre.module().engine().clone(),
+            Kept::Component(pre) => pre.engine().clone(),
         };
-        let mut store = Store::new(engine, host);
+        let mut store = Store::new(&engine, host);
         store.limiter(|host| &mut host.limiter);
         let set = store
             .set_fuel(fuel.saturating_sub(fuel_before))
             .and_then(|()| store.fuel_async_yield_interval(Some(YIELD_FUEL)));
-        store.set_hostcall_fuel(crate::engine::HOSTCALL_BYTES);
+        store.set_hostcall_fuel(engine::HOSTCALL_BYTES);
 
         let ended = {
             let guest = pin!(async {
@@ -234,20 +247,21 @@ impl Task<'_> {
     )]
     fn load(&self, file: File) -> Result<Kept, String> {
         let say = |error: wasmtime::Error| format!("{error:#}");
-        let Linked { engines, core, component } = self.linked;
         match self.start.kind {
             ModuleKind::Core => {
+                let (engine, linker) = &self.linked.core;
                 // SAFETY: the file is a sealed memory file that the executor filled with code compiled by its own
                 // child for this engine and checked against a secret; nobody can change it any more.
-                let module = unsafe { Module::deserialize_open_file(&engines.core, file) }.map_err(say)?;
-                core.instantiate_pre(&module).map(Kept::Core).map_err(say)
+                let module = unsafe { Module::deserialize_open_file(engine, file) }.map_err(say)?;
+                linker.instantiate_pre(&module).map(Kept::Core).map_err(say)
             }
             ModuleKind::Component => {
                 let mut code = Vec::new();
                 io::Read::read_to_end(&mut &file, &mut code).map_err(|error| error.to_string())?;
+                let (engine, linker) = self.linked.component().map_err(say)?;
                 // SAFETY: as above.
-                let module = unsafe { Component::deserialize(&engines.component, code) }.map_err(say)?;
-                let pre = component.instantiate_pre(&module).map_err(say)?;
+                let module = unsafe { Component::deserialize(engine, code) }.map_err(say)?;
+                let pre = linker.instantiate_pre(&module).map_err(say)?;
                 CommandPre::new(pre).map(|pre| Kept::Component(Box::new(pre))).map_err(say)
             }
         }

@@ -154,6 +154,8 @@ fn checkpoint() -> Checkpoint {
             fuel_used: 300,
             clock_ns: 7,
             random_pos: 8,
+            stdin_read: 0,
+            stdin: digest::bytes(b""),
             stdout: digest::bytes(b"out"),
             stderr: digest::bytes(b""),
             out: out_digest(&out),

@@ -4,7 +4,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueHint};
 use mesh_executor::{HostDir, NamedInput, Share};
 use mesh_protocol::manifest::{is_env_key, is_file_name, is_task_name, parse_duration_ms, parse_size};
 use mesh_protocol::permissions::Access;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Run small jobs on whatever device has clean energy right now
 #[derive(Debug, Parser)]
@@ -177,12 +177,33 @@ pub(crate) struct Run {
     /// Show no progress
     #[arg(long, short)]
     pub(crate) quiet: bool,
-    /// The module
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub(crate) module: PathBuf,
-    /// Arguments of the task
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) args: Vec<String>,
+    /// The module, and after it the arguments of the task
+    #[arg(
+        value_name = "MODULE [ARGS]",
+        value_hint = ValueHint::FilePath,
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) command: Vec<String>,
+}
+
+impl Run {
+    /// The module's path and the task's arguments. What follows the module is the task's own, whatever it looks like;
+    /// what looks like a flag and stands where the module should is none of ours.
+    pub(crate) fn split(&self) -> Result<(&Path, &[String]), clap::Error> {
+        use clap::CommandFactory as _;
+        match self.command.split_first() {
+            Some((module, args)) if !module.starts_with('-') => Ok((Path::new(module), args)),
+            first => {
+                let flag = first.map_or("", |(flag, _)| flag.as_str());
+                let what = format!(
+                    "unexpected argument '{flag}' found\n\n  tip: `mesh run --help` lists the flags; they stand before the module"
+                );
+                Err(Args::command().error(clap::error::ErrorKind::UnknownArgument, what))
+            }
+        }
+    }
 }
 
 #[derive(Debug, ClapArgs)]
@@ -317,7 +338,8 @@ mod tests {
         let args = Args::try_parse_from(["mesh", "run", "--dir", "a::b", "x.wasm", "--env", "-v", "--", "y"])
             .unwrap();
         let Command::Run(run) = args.command else { panic!("not run") };
-        assert_eq!(run.args, ["--env", "-v", "--", "y"]);
+        let (module, args) = run.split().unwrap();
+        assert_eq!((module, args), (Path::new("x.wasm"), &["--env", "-v", "--", "y"].map(String::from)[..]));
         assert_eq!(run.dirs[0], HostDir { host: "a".into(), guest: "b".into(), writable: true });
     }
 
@@ -331,5 +353,8 @@ mod tests {
         assert!(error(&["--in", "x", "x"]).contains("NAME=PATH"));
         assert!(error(&["--env", "1=2", "x"]).contains("variable"));
         assert!(error(&["--fuel", "0", "x"]).contains("above 0"));
+        let args = Args::try_parse_from(["mesh", "run", "--fule", "3", "x.wasm"]).unwrap();
+        let Command::Run(run) = args.command else { panic!("not run") };
+        assert!(run.split().unwrap_err().to_string().contains("--fule"));
     }
 }

@@ -8,6 +8,7 @@ use crate::wire::{FromWorker, MAX_CHUNK, parts};
 use mesh_protocol::abi::{
     DENIED, INVALID, MAX_LOG, MAX_META_KEY, MAX_NOTE, MODULE, NONE, OK, TOO_LARGE, TOO_OFTEN,
 };
+use mesh_protocol::limits::MAX_CHECKPOINT;
 use std::os::unix::fs::FileExt;
 use wasmtime::{Caller, Extern, Linker};
 
@@ -73,6 +74,9 @@ async fn save(guest: &mut Guest<'_>, at: i32, len: i32) -> wasmtime::Result<i32>
             _ => 0,
         })
         .sum();
+    if len as u64 + out_bytes > MAX_CHECKPOINT {
+        return Ok(TOO_LARGE);
+    }
     charge(&mut *guest, len as u64 + out_bytes + tree.len() as u64 * FILE_FUEL)?;
     let state = bytes(guest, at, len)?;
     let fuel_used = fuel_used(guest);

@@ -69,7 +69,6 @@ pub(super) fn run(profile: Profile) -> Result<u8> {
         checkpoint_bytes: task.limits.checkpoint_bytes,
     };
     task.granted.shares = profile.shares.iter().map(|share| (share.name.clone(), share.access)).collect();
-    task.program_name = super::program_name(&profile.module);
     task.args.clone_from(&profile.args);
     task.stdin = super::open_input(&profile.given)?.unwrap_or(Stdin::Empty);
     task.inputs.clone_from(&profile.given.inputs);

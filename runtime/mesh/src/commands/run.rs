@@ -22,13 +22,14 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 pub(super) fn run(run: &Run) -> Result<u8> {
+    let (path, args) = run.split().unwrap_or_else(|error| error.exit());
     let executor = super::executor()?;
     if run.dirs.is_empty() {
         // The worker gets ready while the module is read and looked up.
         executor.warm_up().map_err(|error| super::start_failure(&error))?;
     }
-    let module = super::load(&executor, &run.module)?;
-    let task = task(run, module)?;
+    let module = super::load(&executor, path)?;
+    let task = task(run, args, module)?;
     // Before anything runs: a receipt that cannot be signed is no use afterwards.
     let key = run.receipt.is_some().then(home::device_key).transpose()?;
     check_folder(run.receipt.as_deref())?;
@@ -73,7 +74,7 @@ pub(super) fn run(run: &Run) -> Result<u8> {
     }
     screen.clear();
     let report = report.ok_or_else(|| Failure::new("run the task: its supervisor ended without a word"))?;
-    let code = finish(run, &report, key.as_ref())?;
+    let code = finish(run, path, &report, key.as_ref())?;
     match trouble {
         Some(trouble) => Err(trouble),
         // As any program whose reader went away.
@@ -94,7 +95,7 @@ fn check_folder(path: Option<&Path>) -> Result<()> {
         .hint(format!("mkdir -p {}", folder.display())))
 }
 
-fn task(run: &Run, module: LoadedModule) -> Result<Task> {
+fn task(run: &Run, args: &[String], module: LoadedModule) -> Result<Task> {
     let asked = module.manifest.clone();
     let mut limits = asked.limits.clone();
     let no_files = run.out.is_none() && run.given.inputs.is_empty() && run.shares.is_empty();
@@ -130,8 +131,7 @@ fn task(run: &Run, module: LoadedModule) -> Result<Task> {
     let mut task = Task::new(module);
     task.limits = limits;
     task.granted = granted;
-    task.program_name = super::program_name(&run.module);
-    task.args.clone_from(&run.args);
+    task.args = args.to_vec();
     task.env = run.env.iter().cloned().collect();
     task.stdin = match super::open_input(&run.given)? {
         Some(stdin) => stdin,
@@ -289,7 +289,12 @@ impl Screen {
 }
 
 /// Puts in place what the task left, and says how it ended.
-fn finish(run: &Run, report: &Report, key: Option<&mesh_protocol::key::SecretKey>) -> Result<u8> {
+fn finish(
+    run: &Run,
+    module: &Path,
+    report: &Report,
+    key: Option<&mesh_protocol::key::SecretKey>,
+) -> Result<u8> {
     if let (Some(path), Some(key)) = (&run.receipt, key) {
         receipt_file::write(path, &report.receipt.clone().sign(key))?;
     }
@@ -320,11 +325,11 @@ fn finish(run: &Run, report: &Report, key: Option<&mesh_protocol::key::SecretKey
             }
         }
     }
-    Ok(tell(run, report))
+    Ok(tell(run, module, report))
 }
 
 /// Says on stderr how it ended, if not well, and gives the exit code.
-fn tell(run: &Run, report: &Report) -> u8 {
+fn tell(run: &Run, module: &Path, report: &Report) -> u8 {
     let (usage, limits) = (&report.receipt.usage, &report.receipt.limits);
     let detail: String = report.detail.lines().map(|line| format!("\n  {line}")).collect();
     let (code, more, hint) = match &report.outcome {
@@ -369,7 +374,7 @@ fn tell(run: &Run, report: &Report) -> u8 {
     };
     eprintln!(
         "error: {}: {}{more}",
-        super::program_name(&run.module),
+        super::program_name(module),
         sanitise(&report.outcome.to_string(), false)
     );
     if !hint.is_empty() {

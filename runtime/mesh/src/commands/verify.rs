@@ -95,7 +95,6 @@ fn run_again(verify: &Verify, receipt: &Receipt, module: &[u8]) -> Result<Receip
     task.granted = receipt.granted.clone();
     task.args.clone_from(&receipt.args);
     task.env = receipt.env.iter().cloned().collect();
-    task.program_name = super::program_name(&verify.module);
     task.inputs = verify
         .given
         .inputs

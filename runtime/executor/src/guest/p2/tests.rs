@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::Engines;
+use crate::engine;
 use crate::guest::blocks::Blocks;
 use crate::guest::clock::EPOCH_NS;
 use crate::guest::conn::Conn;
@@ -10,7 +10,7 @@ use crate::wire::{self, StdinKind};
 use mesh_protocol::limits::Limits;
 use std::os::fd::OwnedFd;
 use wasmtime::component::Component;
-use wasmtime::{AsContextMut, Store};
+use wasmtime::{AsContextMut, Engine, Store};
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 use wasmtime_wasi::p2::bindings::io::poll::HostPollable;
 
@@ -21,7 +21,7 @@ fn host(stdin: StdinKind) -> (Host, OwnedFd) {
     let clock = Clock::Virtual { ahead: 0, fuel_before: 0 };
     let limits = Limits::default();
     let mut host = Host {
-        limiter: Limiter::new(limits.memory_bytes, crate::engine::COMPONENT_COUNTS),
+        limiter: Limiter::new(limits.memory_bytes, engine::COMPONENT_COUNTS),
         args: vec!["task".into()],
         env: Vec::new(),
         meta: Vec::new(),
@@ -46,11 +46,11 @@ fn host(stdin: StdinKind) -> (Host, OwnedFd) {
     (host, executor)
 }
 
-fn store(engines: &Engines, host: Host) -> Store<Host> {
+fn store(engine: &Engine, host: Host) -> Store<Host> {
     let fuel = host.limits.fuel;
-    let mut store = Store::new(&engines.component, host);
+    let mut store = Store::new(engine, host);
     store.set_fuel(fuel).unwrap();
-    store.fuel_async_yield_interval(Some(crate::engine::YIELD_FUEL)).unwrap();
+    store.fuel_async_yield_interval(Some(engine::YIELD_FUEL)).unwrap();
     store
 }
 
@@ -74,10 +74,10 @@ fn errors_have_their_names() {
 // spec: SBX-13
 #[test]
 fn waiting_jumps_to_the_earliest_time_only() {
-    let engines = Engines::new().unwrap();
+    let engine = engine::component().unwrap();
     runtime().block_on(async {
         let (host, _executor) = host(StdinKind::Streamed);
-        let mut store = store(&engines, host);
+        let mut store = store(&engine, host);
         let late = deadline(store.data_mut(), |now| now + 5 * NS).unwrap();
         let soon = deadline(store.data_mut(), |now| now + 2 * NS).unwrap();
         let both = || vec![Resource::new_borrow(late.rep()), Resource::new_borrow(soon.rep())];
@@ -127,14 +127,14 @@ const SLEEPER: &str = r#"
 // spec: SBX-1, SBX-13
 #[test]
 fn a_sleep_takes_no_real_time_and_the_same_virtual_time() {
-    let engines = Engines::new().unwrap();
-    let mut linker = Linker::new(&engines.component);
+    let engine = engine::component().unwrap();
+    let mut linker = Linker::new(&engine);
     link(&mut linker, false).unwrap();
-    let component = Component::new(&engines.component, wat::parse_str(SLEEPER).unwrap()).unwrap();
+    let component = Component::new(&engine, wat::parse_str(SLEEPER).unwrap()).unwrap();
     let run = || {
         runtime().block_on(async {
             let (host, _executor) = host(StdinKind::Empty);
-            let mut store = store(&engines, host);
+            let mut store = store(&engine, host);
             let instance = linker.instantiate_async(&mut store, &component).await.unwrap();
             let run = instance.get_typed_func::<(), (u64,)>(&mut store, "run").unwrap();
             let (slept,) = run.call_async(&mut store, ()).await.unwrap();
@@ -148,7 +148,7 @@ fn a_sleep_takes_no_real_time_and_the_same_virtual_time() {
 
 #[test]
 fn folders_of_this_machine_link_too() {
-    let engines = Engines::new().unwrap();
-    let mut linker = Linker::<Host>::new(&engines.component);
+    let engine = engine::component().unwrap();
+    let mut linker = Linker::<Host>::new(&engine);
     link(&mut linker, true).unwrap();
 }
