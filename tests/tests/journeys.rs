@@ -251,7 +251,10 @@ fn a_share_is_changed_only_when_all_went_well() {
     let run = |access: &str| {
         home.run().arg("--input").arg(&params).args(["--share", &share(access)]).arg(&module).go()
     };
-    run("").refused("share");
+    let read_only = run("");
+    read_only
+        .holds(read_only.code == Some(1), "what may only be read cannot be rotated")
+        .says_error("read-only");
     let refused = home.run().arg("--input").arg(&params).arg(&module).go();
     refused.refused("share").says_error("--share logs=FOLDER:rw");
     assert_eq!(fs::read(logs.join("app.log")).unwrap().len(), 1000 * line.len(), "nothing was touched");
@@ -296,7 +299,7 @@ fn errors_say_what_would_mend_them() {
     receipt.holds(receipt.code == Some(134), "no folder").says_error("mkdir -p");
     let share = mesh(&["run", "--share", "x=none", module]);
     share.holds(share.code == Some(126), "a share it did not ask for").says_error("shares = {");
-    let full = home.run().arg("--receipt").arg("/dev/full").arg(module).go();
+    let full = mesh(&["run", "--receipt", "/dev/full", module]);
     full.holds(full.code == Some(134), "a full disk").says_error("/dev/full");
 }
 
@@ -340,11 +343,11 @@ fn verbs_tell_people_and_programs() {
 #[test]
 fn a_new_crate_builds_tests_and_runs_as_generated() {
     let home = Home::new();
-    let made = home.mesh().args(["new", "my-task"]).go();
+    let made = home.mesh().args(["new", "my-task"]).start().finish_beside();
     made.holds(made.code == Some(0), "`mesh new` works").says("my-task");
-    let again = home.mesh().args(["new", "my-task"]).go();
+    let again = home.mesh().args(["new", "my-task"]).start().finish_beside();
     again.holds(again.code == Some(1), "nothing is overwritten").says_error("hint:");
-    home.mesh().args(["new", "../x"]).go().says_error("lower-case");
+    home.mesh().args(["new", "../x"]).start().finish_beside().says_error("lower-case");
     let folder = home.path("work/my-task");
     // Where cargo builds is shared by all runs of this test, so that only the first one compiles everything.
     let target = workspace().join("target/new-crate");
@@ -371,5 +374,5 @@ fn a_new_crate_builds_tests_and_runs_as_generated() {
     let sample = fs::read_to_string(folder.join("README.md")).unwrap();
     assert!(sample.contains("my-task"));
     let numbers = br#"{"numbers":[1,2.5]}"#.to_vec();
-    home.run().stdin(Feed::Bytes(numbers)).arg(&module).go().exits(0).says(r#""sum":3.5"#);
+    home.run().stdin(Feed::Bytes(numbers)).arg(&module).start().finish_beside().exits(0).says(r#""sum":3.5"#);
 }

@@ -9,11 +9,14 @@ mod time;
 
 use mesh_guest::{Context, Error, Level, Result};
 use serde::{Deserialize, Serialize};
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 use table::Cleaned;
 
 const SHARE: &str = "db";
+/// Made and taken away again, to see whether the share can be written to.
+const PROBE: &str = ".database-cleanup.probe";
 
 /// The input.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -27,14 +30,6 @@ pub(crate) struct Params {
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Report {
     tables: Vec<Cleaned>,
-    failed: Vec<Failed>,
-}
-
-/// A table that is as it was.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Failed {
-    table: String,
-    error: String,
 }
 
 #[mesh_guest::task]
@@ -42,24 +37,19 @@ fn main(ctx: &mut Context, input: Option<Params>) -> Result<Report> {
     let Params { before } = input.unwrap_or_default();
     let folder = ctx.share(SHARE);
     let names = tables(&folder)?;
+    check_writable(&folder)?;
     let mut report = Report::default();
     for (index, name) in names.iter().enumerate() {
         if ctx.should_stop() {
             return Err(Error::stopped(format!("stopped after {index} of {} tables", names.len())));
         }
         ctx.progress(index as f64 / names.len() as f64, name);
-        match table::clean(&folder, name, before) {
-            Ok(cleaned) => {
-                if cleaned.malformed > 0 {
-                    ctx.log(Level::Warn, &format!("{name}: {} lines are no records", cleaned.malformed));
-                }
-                report.tables.push(cleaned);
-            }
-            Err(error) => {
-                ctx.log(Level::Error, &format!("{name}: {error}"));
-                report.failed.push(Failed { table: name.clone(), error: error.message().to_owned() });
-            }
+        // The first failure ends it: the share is put in place whole or not at all, so the other tables would be in vain.
+        let cleaned = table::clean(&folder, name, before)?;
+        if cleaned.malformed > 0 {
+            ctx.log(Level::Warn, &format!("{name}: {} lines are no records", cleaned.malformed));
         }
+        report.tables.push(cleaned);
     }
     ctx.progress(1.0, "done");
     Ok(report)
@@ -68,9 +58,7 @@ fn main(ctx: &mut Context, input: Option<Params>) -> Result<Report> {
 /// The names of the tables, in order. Links and folders are left alone, whatever they are called.
 fn tables(folder: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(folder).map_err(|error| {
-        Error::failed(format!(
-            "cannot list the share {SHARE}: {error}; ask its donor to share a folder as {SHARE}=rw"
-        ))
+        Error::failed(format!("cannot list the share {SHARE}: {error}; run with --share {SHARE}=FOLDER:rw"))
     })?;
     let mut names = Vec::new();
     for entry in entries {
@@ -84,4 +72,18 @@ fn tables(folder: &Path) -> Result<Vec<String>> {
     }
     names.sort_unstable();
     Ok(names)
+}
+
+/// Fails before any work is done in vain, also when there is nothing to drop today.
+fn check_writable(folder: &Path) -> Result<()> {
+    let probe = folder.join(PROBE);
+    File::create(&probe).and_then(|_| fs::remove_file(&probe)).map_err(|error| not_writable(&error))
+}
+
+fn not_writable(error: &io::Error) -> Error {
+    if error.kind() == io::ErrorKind::ReadOnlyFilesystem {
+        Error::failed(format!("the share is read-only: run with --share {SHARE}=FOLDER:rw"))
+    } else {
+        Error::failed(format!("cannot write to the share {SHARE}: {error}"))
+    }
 }

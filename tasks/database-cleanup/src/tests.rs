@@ -2,10 +2,15 @@
 // spec: SDK-5
 
 use super::*;
+use mesh_guest::ErrorKind;
 use mesh_guest::testing::{Folder, TestRun};
 
 fn clean(folder: &Folder, before: Option<i64>) -> Report {
-    TestRun::new().share("db", folder.path()).run(|ctx| task(ctx, Some(Params { before }))).result.unwrap()
+    try_clean(folder, before).unwrap()
+}
+
+fn try_clean(folder: &Folder, before: Option<i64>) -> Result<Report> {
+    TestRun::new().share("db", folder.path()).run(|ctx| task(ctx, Some(Params { before }))).result
 }
 
 const TABLE: &str = r#"{"id":"a","updated":100,"v":1}
@@ -48,7 +53,7 @@ fn superseded_deleted_and_old_records_go() {
         bytes_before: TABLE.len() as u64,
         bytes_after: after.len() as u64,
     };
-    assert_eq!(report, Report { tables: vec![want], failed: vec![] });
+    assert_eq!(report, Report { tables: vec![want] });
 }
 
 #[test]
@@ -114,19 +119,48 @@ fn the_last_record_of_each_id_stays_in_its_place() {
 }
 
 #[test]
-fn a_table_that_cannot_be_replaced_is_told_and_the_others_are_cleaned() {
+fn a_table_that_cannot_be_replaced_fails_the_task() {
     let folder = Folder::new();
     folder.write("a.ndjson", TABLE);
     fs::create_dir(folder.path().join("a.ndjson.new")).unwrap();
     folder.write("b.ndjson", TABLE);
-    let report = clean(&folder, None);
-    assert_eq!(report.failed[0].table, "a.ndjson");
-    assert_eq!(report.tables[0].table, "b.ndjson");
+    let error = try_clean(&folder, None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Failed, "exit code 1");
+    assert!(error.message().starts_with("cannot clean a.ndjson: "), "{error}");
     assert_eq!(folder.files()["a.ndjson"], TABLE.as_bytes());
+    assert_eq!(folder.files()["b.ndjson"], TABLE.as_bytes());
+}
+
+/// What is written to `/dev/full` meets a full disk, also for root.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_fails_the_task_and_leaves_the_table() {
+    let folder = Folder::new();
+    folder.write("t.ndjson", TABLE);
+    std::os::unix::fs::symlink("/dev/full", folder.path().join("t.ndjson.new")).unwrap();
+    let error = try_clean(&folder, None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Failed, "exit code 1");
+    assert!(error.message().starts_with("cannot clean t.ndjson: "), "{error}");
+    assert!(error.message().contains("No space left"), "{error}");
+    assert_eq!(folder.files().len(), 1, "no half of a table");
+    assert_eq!(folder.files()["t.ndjson"], TABLE.as_bytes());
+}
+
+#[test]
+fn a_share_that_cannot_be_written_is_told_before_any_work() {
+    let error = not_writable(&io::ErrorKind::ReadOnlyFilesystem.into());
+    assert_eq!(error.kind(), ErrorKind::Failed, "exit code 1");
+    assert_eq!(error.message(), "the share is read-only: run with --share db=FOLDER:rw");
+    let folder = Folder::new();
+    folder.write("t.ndjson", TABLE);
+    fs::create_dir(folder.path().join(PROBE)).unwrap();
+    let error = try_clean(&folder, None).unwrap_err();
+    assert!(error.message().starts_with("cannot write to the share db: "), "{error}");
+    assert_eq!(folder.files()["t.ndjson"], TABLE.as_bytes());
 }
 
 #[test]
 fn a_missing_share_says_who_can_help() {
     let error = TestRun::new().run(|ctx| task(ctx, None)).result.unwrap_err();
-    assert!(error.message().contains("db=rw"), "{error}");
+    assert!(error.message().contains("--share db=FOLDER:rw"), "{error}");
 }

@@ -22,26 +22,35 @@ pub(crate) struct Compressed {
 /// Compresses a rotated log, if there is a plain one with that number.
 ///
 /// # Errors
-/// Failed, when a file cannot be read, written or renamed. The plain one is there then.
+/// Failed, when a file cannot be read, written or renamed. The plain one is there then, and no half of a compressed one.
 pub(crate) fn compress(log: &Log<'_>, number: u32) -> Result<Option<Compressed>> {
     let (plain, gz) = (log.plain(number), log.gz(number));
     if !plain.try_exists()? {
         return Ok(None);
     }
     let half = gz.with_extension("gz.tmp");
-    let fail =
-        |error: io::Error| Error::failed(format!("cannot compress {}: {error}", log.plain_name(number)));
-    let bytes = write(&plain, &half).map_err(fail)?;
-    if fs::metadata(&plain).map_err(fail)?.len() != bytes {
+    let replaced = replace(&plain, &half, &gz).map_err(|error| {
+        // What went wrong first matters more than a file left over, which the next run writes over.
+        let _ = fs::remove_file(&half);
+        Error::failed(format!("cannot compress {}: {error}", log.plain_name(number)))
+    })?;
+    let file = format!("{}.gz", log.plain_name(number));
+    Ok(replaced.map(|(bytes, compressed_bytes)| Compressed { file, bytes, compressed_bytes }))
+}
+
+/// Gives how many bytes were read and written; `None` when the plain one has to stay.
+fn replace(plain: &Path, half: &Path, gz: &Path) -> io::Result<Option<(u64, u64)>> {
+    let bytes = write(plain, half)?;
+    if fs::metadata(plain)?.len() != bytes {
         // Its writer still holds it open: what it writes from now on would be lost.
-        fs::remove_file(&half).map_err(fail)?;
+        fs::remove_file(half)?;
         return Ok(None);
     }
-    let compressed_bytes = fs::metadata(&half).map_err(fail)?.len();
+    let compressed_bytes = fs::metadata(half)?.len();
     // If a compressed one is there, an earlier run was interrupted before the next line: it is the same.
-    fs::rename(&half, &gz).map_err(fail)?;
-    fs::remove_file(&plain).map_err(fail)?;
-    Ok(Some(Compressed { file: format!("{}.gz", log.plain_name(number)), bytes, compressed_bytes }))
+    fs::rename(half, gz)?;
+    fs::remove_file(plain)?;
+    Ok(Some((bytes, compressed_bytes)))
 }
 
 /// Gives how many bytes were read. The same bytes make the same file: no name and no time in it.

@@ -7,13 +7,16 @@ mod rotate;
 mod tests;
 
 use compress::Compressed;
-use mesh_guest::{Context, Error, Level, Result};
+use mesh_guest::{Context, Error, Result};
 use rotate::Log;
 use serde::{Deserialize, Serialize};
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
 const SHARE: &str = "logs";
+/// Made and taken away again, to see whether the share can be written to.
+const PROBE: &str = ".log-rotation.probe";
 const MOST_KEPT: u32 = 1000;
 
 /// The input.
@@ -38,7 +41,6 @@ pub(crate) struct Report {
     rotated: Vec<Rotated>,
     compressed: Vec<Compressed>,
     deleted: Vec<String>,
-    failed: Vec<Failed>,
 }
 
 /// A log that begins anew.
@@ -46,13 +48,6 @@ pub(crate) struct Report {
 pub(crate) struct Rotated {
     log: String,
     bytes: u64,
-}
-
-/// A log that was left before all was done.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Failed {
-    log: String,
-    error: String,
 }
 
 #[mesh_guest::task]
@@ -63,16 +58,16 @@ fn main(ctx: &mut Context, input: Option<Params>) -> Result<Report> {
     }
     let folder = ctx.share(SHARE);
     let names = logs(&folder)?;
+    check_writable(&folder)?;
     let mut report = Report::default();
     for (index, name) in names.iter().enumerate() {
         if ctx.should_stop() {
             return Err(Error::stopped(format!("stopped after {index} of {} logs", names.len())));
         }
         ctx.progress(index as f64 / names.len() as f64, name);
-        if let Err(error) = work(&folder, name, &params, &mut report) {
-            ctx.log(Level::Error, &format!("{name}: {error}"));
-            report.failed.push(Failed { log: name.clone(), error: error.message().to_owned() });
-        }
+        // The first failure ends it: the share is put in place whole or not at all, so the other logs would be in vain.
+        work(&folder, name, &params, &mut report)
+            .map_err(|error| Error::failed(format!("{name}: {error}")))?;
     }
     ctx.progress(1.0, "done");
     Ok(report)
@@ -81,9 +76,7 @@ fn main(ctx: &mut Context, input: Option<Params>) -> Result<Report> {
 /// The names of the logs, in order. Links and folders are left alone, whatever they are called.
 fn logs(folder: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(folder).map_err(|error| {
-        Error::failed(format!(
-            "cannot list the share {SHARE}: {error}; ask its donor to share a folder as {SHARE}=rw"
-        ))
+        Error::failed(format!("cannot list the share {SHARE}: {error}; run with --share {SHARE}=FOLDER:rw"))
     })?;
     let mut names = Vec::new();
     for entry in entries {
@@ -98,6 +91,20 @@ fn logs(folder: &Path) -> Result<Vec<String>> {
     }
     names.sort_unstable();
     Ok(names)
+}
+
+/// Fails before any work is done in vain, also when no log is large enough today.
+fn check_writable(folder: &Path) -> Result<()> {
+    let probe = folder.join(PROBE);
+    File::create(&probe).and_then(|_| fs::remove_file(&probe)).map_err(|error| not_writable(&error))
+}
+
+fn not_writable(error: &io::Error) -> Error {
+    if error.kind() == io::ErrorKind::ReadOnlyFilesystem {
+        Error::failed(format!("the share is read-only: run with --share {SHARE}=FOLDER:rw"))
+    } else {
+        Error::failed(format!("cannot write to the share {SHARE}: {error}"))
+    }
 }
 
 fn work(folder: &Path, name: &str, params: &Params, report: &mut Report) -> Result<()> {

@@ -9,9 +9,13 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 fn rotate(folder: &Folder, max_bytes: u64, keep: u32) -> Report {
+    try_rotate(folder, max_bytes, keep).unwrap()
+}
+
+fn try_rotate(folder: &Folder, max_bytes: u64, keep: u32) -> Result<Report> {
     let run =
         TestRun::new().share("logs", folder.path()).run(|ctx| task(ctx, Some(Params { max_bytes, keep })));
-    run.result.unwrap()
+    run.result
 }
 
 /// The files of a folder, the compressed ones unpacked.
@@ -43,7 +47,7 @@ fn large_logs_are_rotated_and_others_left() {
     let report = rotate(&folder, 10, 3);
     assert_eq!(report.rotated, [Rotated { log: "a.log".into(), bytes: 13 }]);
     assert_eq!(report.compressed.len(), 1);
-    assert!(report.deleted.is_empty() && report.failed.is_empty());
+    assert!(report.deleted.is_empty());
     expect(
         &folder,
         &[
@@ -142,23 +146,51 @@ fn whatever_an_interrupted_run_left_nothing_is_lost() {
 }
 
 #[test]
-fn one_log_that_fails_does_not_stop_the_others() {
+fn one_log_that_fails_fails_the_task() {
     let folder = Folder::new();
     folder.write("a.log", "long enough");
     fs::create_dir(folder.path().join("a.log.1")).unwrap();
     folder.write("a.log.1/inside", "x");
     folder.write("b.log", "long enough");
-    let report = rotate(&folder, 1, 1);
-    assert_eq!(report.failed.len(), 1);
-    assert_eq!(report.failed[0].log, "a.log");
-    assert_eq!(report.rotated.len(), 1);
-    assert_eq!(texts(&folder)["a.log"], "long enough");
+    let error = try_rotate(&folder, 1, 1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Failed, "exit code 1");
+    assert!(error.message().starts_with("a.log: cannot delete a.log.1: "), "{error}");
+    expect(&folder, &[("a.log", "long enough"), ("a.log.1/inside", "x"), ("b.log", "long enough")]);
+}
+
+/// What is written to `/dev/full` meets a full disk, also for root.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_fails_the_task_and_leaves_no_half_file() {
+    let folder = Folder::new();
+    folder.write("a.log", "long enough");
+    std::os::unix::fs::symlink("/dev/full", folder.path().join("a.log.1.gz.tmp")).unwrap();
+    let error = try_rotate(&folder, 1, 1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Failed, "exit code 1");
+    assert!(error.message().starts_with("a.log: cannot compress a.log.1: "), "{error}");
+    assert!(error.message().contains("No space left"), "{error}");
+    expect(&folder, &[("a.log", ""), ("a.log.1", "long enough")]);
+}
+
+#[test]
+fn a_share_that_cannot_be_written_is_told_before_any_work() {
+    let error = not_writable(&io::ErrorKind::ReadOnlyFilesystem.into());
+    assert_eq!(error.kind(), ErrorKind::Failed, "exit code 1");
+    assert_eq!(error.message(), "the share is read-only: run with --share logs=FOLDER:rw");
+    let folder = Folder::new();
+    folder.write("a.log", "long enough");
+    fs::create_dir(folder.path().join(PROBE)).unwrap();
+    for max_bytes in [1, 1000] {
+        let error = try_rotate(&folder, max_bytes, 1).unwrap_err();
+        assert!(error.message().starts_with("cannot write to the share logs: "), "{error}");
+        expect(&folder, &[("a.log", "long enough")]);
+    }
 }
 
 #[test]
 fn a_missing_share_and_a_wrong_number_are_told() {
     let error = TestRun::new().run(|ctx| task(ctx, None)).result.unwrap_err();
-    assert!(error.message().contains("logs=rw"), "{error}");
+    assert!(error.message().contains("--share logs=FOLDER:rw"), "{error}");
     for keep in [0, 1001] {
         let run = TestRun::new().run(|ctx| task(ctx, Some(Params { max_bytes: 1, keep })));
         assert_eq!(run.result.unwrap_err().kind(), ErrorKind::InvalidInput);

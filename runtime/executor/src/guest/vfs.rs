@@ -282,6 +282,7 @@ impl Vfs {
             self.files += 1;
         }
         let id = self.insert(kind, dir, region, mtim);
+        self.node_mut(id).name_len = name.len();
         match &mut self.node_mut(dir).kind {
             Kind::Dir(entries) if !entries.contains_key(name) => entries.insert(name.into(), id),
             Kind::Dir(_) => return Err(Errno::Exist),

@@ -389,8 +389,10 @@ fn tell(run: &Run, module: &Path, report: &Report) -> u8 {
 /// Says which files it looked for in vain, with what would give them.
 // spec: SBX-10
 fn tell_missed(run: &Run, report: &Report) {
-    let given_nothing =
-        report.receipt.limits.out_bytes == 0 && run.given.inputs.is_empty() && run.dirs.is_empty();
+    let given_nothing = report.receipt.limits.out_bytes == 0
+        && run.given.inputs.is_empty()
+        && run.dirs.is_empty()
+        && run.shares.is_empty();
     if report.missed.is_empty() && given_nothing && report.wants_files {
         eprintln!("note: the task can open files and was given none");
         eprintln!(
