@@ -1,4 +1,4 @@
-;; Ten thousand links with long targets and long names, deep down: bytes that no quota of file contents counts. The worker must
+;; Ten thousand links with targets and paths as long as may be: bytes that no quota of file contents counts. The worker must
 ;; stay within its bound all the same. Exits with 7.
 (module
   (import "wasi_snapshot_preview1" "fd_prestat_get" (func $fd_prestat_get (param i32 i32) (result i32)))
@@ -49,13 +49,14 @@
     (local $dir i32) (local $n i32) (local $errno i32)
     (local.set $dir (call $place (i32.const 4096) (i32.const 4)))
     (memory.fill (i32.const 8192) (i32.const 100) (i32.const 255))
-    (memory.fill (i32.const 16384) (i32.const 120) (i32.const 4000))
+    (memory.fill (i32.const 16384) (i32.const 120) (i32.const 1024))
     (loop $down
       (local.set $errno (call $path_create_directory (local.get $dir) (i32.const 8192) (i32.const 255)))
       (if (i32.eqz (local.get $errno)) (then
         (call $expect (i32.const 0) (call $open (local.get $dir) (i32.const 8192) (i32.const 255) (i32.const 2) (i64.const 0)))
         (local.set $dir (i32.load (i32.const 40)))
         (br $down))))
+    (call $expect (i32.const 37) (local.get $errno))
     ;; One up, where there is room for links.
     (local.set $dir (i32.sub (local.get $dir) (i32.const 1)))
     (loop $again
@@ -63,9 +64,10 @@
       (i32.store8 (i32.const 8193) (i32.add (i32.const 97) (i32.and (i32.shr_u (local.get $n) (i32.const 4)) (i32.const 15))))
       (i32.store8 (i32.const 8194) (i32.add (i32.const 97) (i32.and (i32.shr_u (local.get $n) (i32.const 8)) (i32.const 15))))
       (i32.store8 (i32.const 8195) (i32.add (i32.const 97) (i32.and (i32.shr_u (local.get $n) (i32.const 12)) (i32.const 15))))
-      (local.set $errno (call $path_symlink (i32.const 16384) (i32.const 4000) (local.get $dir) (i32.const 8192) (i32.const 255)))
+      (local.set $errno (call $path_symlink (i32.const 16384) (i32.const 1024) (local.get $dir) (i32.const 8192) (i32.const 255)))
       (if (i32.eqz (local.get $errno)) (then
         (local.set $n (i32.add (local.get $n) (i32.const 1)))
         (br_if $again (i32.lt_u (local.get $n) (i32.const 65535))))))
     (call $expect (i32.const 51) (local.get $errno))
+    (call $expect (i32.const 1) (i32.gt_u (local.get $n) (i32.const 9900)))
     (call $proc_exit (i32.const 7))))

@@ -1,4 +1,5 @@
-;; Makes folders within folders for ever, by names as long as may be. Must be told where it ends; exits with 7.
+;; Makes folders within folders for ever, by names as long as may be and by names as short as may be. Must be told where it
+;; ends: 1024 bytes of path, or a count of folders; exits with 7.
 (module
   (import "wasi_snapshot_preview1" "fd_prestat_get" (func $fd_prestat_get (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
@@ -54,6 +55,19 @@
         (local.set $dir (i32.load (i32.const 40)))
         (local.set $n (i32.add (local.get $n) (i32.const 1)))
         (br_if $again (i32.lt_u (local.get $n) (i32.const 10000))))))
+    (call $expect (i32.const 37) (local.get $errno))
+    (call $expect (i32.const 1) (i32.gt_u (local.get $n) (i32.const 2)))
+    (call $expect (i32.const 1) (i32.lt_u (local.get $n) (i32.const 5)))
+    (local.set $dir (call $place (i32.const 4096) (i32.const 4)))
+    (local.set $n (i32.const 0))
+    (loop $short
+      (local.set $errno (call $path_create_directory (local.get $dir) (i32.const 8192) (i32.const 1)))
+      (if (i32.eqz (local.get $errno)) (then
+        (call $expect (i32.const 0) (call $open (local.get $dir) (i32.const 8192) (i32.const 1) (i32.const 2) (i64.const 0)))
+        (local.set $dir (i32.load (i32.const 40)))
+        (local.set $n (i32.add (local.get $n) (i32.const 1)))
+        (br_if $short (i32.lt_u (local.get $n) (i32.const 10000))))))
+    (call $expect (i32.const 37) (local.get $errno))
     (call $expect (i32.const 1) (i32.gt_u (local.get $n) (i32.const 10)))
     (call $expect (i32.const 1) (i32.lt_u (local.get $n) (i32.const 2000)))
     (call $proc_exit (i32.const 7))))

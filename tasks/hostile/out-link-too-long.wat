@@ -1,5 +1,5 @@
-;; Makes a link whose target is as long as a path may be here, but longer than systems take. What else it left must be
-;; collected all the same.
+;; Makes links whose targets are longer than may be, or than systems take: each must be refused. The longest that may be, and
+;; what else it left, must be collected.
 (module
   (import "wasi_snapshot_preview1" "fd_prestat_get" (func $fd_prestat_get (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
@@ -57,6 +57,8 @@
     (local $out i32)
     (local.set $out (call $place (i32.const 4096) (i32.const 4)))
     (memory.fill (i32.const 8192) (i32.const 120) (i32.const 4096))
-    (drop (call $path_symlink (i32.const 8192) (i32.const 4096) (local.get $out) (i32.const 4112) (i32.const 6)))
+    (call $expect (i32.const 37) (call $path_symlink (i32.const 8192) (i32.const 4096) (local.get $out) (i32.const 4112) (i32.const 6)))
+    (call $expect (i32.const 37) (call $path_symlink (i32.const 8192) (i32.const 1025) (local.get $out) (i32.const 4112) (i32.const 6)))
+    (call $expect (i32.const 0) (call $path_symlink (i32.const 8192) (i32.const 1024) (local.get $out) (i32.const 4112) (i32.const 6)))
     (call $expect (i32.const 0) (call $open (local.get $out) (i32.const 4128) (i32.const 4) (i32.const 1) (i64.const 66)))
     (call $expect (i32.const 0) (call $write (i32.load (i32.const 40)) (i32.const 4144) (i32.const 7)))))

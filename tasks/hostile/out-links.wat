@@ -1,9 +1,11 @@
-;; Makes hard links to one file until there may be no more: names are bounded, however little they hold. Exits with 7.
+;; Makes hard links to one file, which must all be refused and use nothing up, and then symbolic ones until there may be no
+;; more: names are bounded, however little they hold. Exits with 7.
 (module
   (import "wasi_snapshot_preview1" "fd_prestat_get" (func $fd_prestat_get (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "path_link" (func $path_link (param i32 i32 i32 i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "path_open" (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_symlink" (func $path_symlink (param i32 i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
   (memory (export "memory") 1)
   (data (i32.const 4096) "/out")
@@ -53,9 +55,18 @@
       (i32.store8 (i32.const 1025) (i32.add (i32.const 97) (i32.and (local.get $n) (i32.const 15))))
       (i32.store8 (i32.const 1026) (i32.add (i32.const 97) (i32.and (i32.shr_u (local.get $n) (i32.const 4)) (i32.const 15))))
       (i32.store8 (i32.const 1027) (i32.add (i32.const 97) (i32.and (i32.shr_u (local.get $n) (i32.const 8)) (i32.const 15))))
-      (local.set $errno (call $path_link (local.get $dir) (i32.const 0) (i32.const 4112) (i32.const 1) (local.get $dir) (i32.const 1024) (i32.const 4)))
+      (call $expect (i32.const 63) (call $path_link (local.get $dir) (i32.const 0) (i32.const 4112) (i32.const 1) (local.get $dir) (i32.const 1024) (i32.const 4)))
+      (local.set $n (i32.add (local.get $n) (i32.const 1)))
+      (br_if $again (i32.lt_u (local.get $n) (i32.const 1000))))
+    (local.set $n (i32.const 0))
+    (loop $more
+      (i32.store8 (i32.const 1025) (i32.add (i32.const 97) (i32.and (local.get $n) (i32.const 15))))
+      (i32.store8 (i32.const 1026) (i32.add (i32.const 97) (i32.and (i32.shr_u (local.get $n) (i32.const 4)) (i32.const 15))))
+      (i32.store8 (i32.const 1027) (i32.add (i32.const 97) (i32.and (i32.shr_u (local.get $n) (i32.const 8)) (i32.const 15))))
+      (local.set $errno (call $path_symlink (i32.const 4112) (i32.const 1) (local.get $dir) (i32.const 1024) (i32.const 4)))
       (if (i32.eqz (local.get $errno)) (then
         (local.set $n (i32.add (local.get $n) (i32.const 1)))
-        (br_if $again (i32.lt_u (local.get $n) (i32.const 65536))))))
+        (br_if $more (i32.lt_u (local.get $n) (i32.const 65536))))))
     (call $expect (i32.const 51) (local.get $errno))
+    (call $expect (i32.const 99) (local.get $n)) ;; and the file: a hundred names
     (call $proc_exit (i32.const 7))))

@@ -348,6 +348,8 @@ fn nothing_beyond_the_quota_reaches_the_disk() {
         .map(|meta| (std::os::unix::fs::MetadataExt::ino(&meta), meta.len()))
         .collect();
     assert!(distinct.values().sum::<u64>() <= 1_000_000, "links became copies: {distinct:?}");
+    assert_eq!(super::support::tree(&out), ["f"], "and a link that was refused leaves no name");
+    assert_eq!(sizes(), 900_004, "while the file is whole");
 }
 
 // spec: SBX-11

@@ -221,7 +221,33 @@ fn nothing_is_left_when_mesh_is_killed_during_a_long_host_call_or_while_it_compi
         .collect();
     let costly =
         home.wat("costly", &format!("(module {functions} (func (export \"_start\") (loop (br 0))))"));
-    for module in [hostile(&home, "links-in-links"), costly] {
+    // All but a moment of its time passes within calls that write eighty million bytes each.
+    let long = home.wat(
+        "long-call",
+        r#"(module
+          (import "wasi_snapshot_preview1" "path_open"
+            (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+          (import "wasi_snapshot_preview1" "fd_pwrite" (func $pwrite (param i32 i32 i32 i64 i32) (result i32)))
+          (memory (export "memory") 2)
+          (data (i32.const 64) "out/f")
+          (func (export "_start")
+            (local $at i32)
+            ;; Below the root, or in `/out` as a place of its own.
+            (if (call $open (i32.const 3) (i32.const 0) (i32.const 64) (i32.const 5)
+                  (i32.const 1) (i64.const 66) (i64.const 0) (i32.const 0) (i32.const 0)) (then
+              (if (call $open (i32.const 3) (i32.const 0) (i32.const 68) (i32.const 1)
+                (i32.const 1) (i64.const 66) (i64.const 0) (i32.const 0) (i32.const 0)) (then unreachable))))
+            (loop $buffers
+              (i32.store (i32.add (local.get $at) (i32.const 1024)) (i32.const 16384))
+              (i32.store (i32.add (local.get $at) (i32.const 1028)) (i32.const 80000))
+              (local.set $at (i32.add (local.get $at) (i32.const 8)))
+              (br_if $buffers (i32.lt_u (local.get $at) (i32.const 8192))))
+            (loop $again
+              (if (call $pwrite (i32.load (i32.const 0)) (i32.const 1024) (i32.const 1024) (i64.const 0) (i32.const 16))
+                (then unreachable))
+              (br $again))))"#,
+    );
+    for module in [long, hostile(&home, "links-in-links"), hostile(&home, "memory-fill"), costly] {
         let running = home.run().args(FOR_EVER).arg("--out").arg(&out).arg(module).start();
         until("a helper that works", BOUND, || {
             running.helpers().iter().any(|helper| helper.ticks >= 20).then_some(())

@@ -1,6 +1,6 @@
 //! Whole ways through the program, with the tasks and modules that `cargo xtask build-tasks` makes.
 
-use crate::support::{Feed, Home, Run, SOON, until};
+use crate::support::{Feed, Home, Run, SOON, beside, until};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
@@ -351,23 +351,24 @@ fn a_new_crate_builds_tests_and_runs_as_generated() {
     let folder = home.path("work/my-task");
     // Where cargo builds is shared by all runs of this test, so that only the first one compiles everything.
     let target = workspace().join("target/new-crate");
-    let cargo = Command::new(env!("CARGO"))
-        .args(["test", "--quiet"])
-        .current_dir(&folder)
-        .env("CARGO_TARGET_DIR", &target)
-        .output()
-        .unwrap();
-    assert!(cargo.status.success(), "{}", String::from_utf8_lossy(&cargo.stderr));
-    assert!(String::from_utf8_lossy(&cargo.stdout).contains("1 passed"));
+    let cargo = beside(
+        Command::new(env!("CARGO"))
+            .args(["test", "--quiet"])
+            .current_dir(&folder)
+            .env("CARGO_TARGET_DIR", &target),
+    );
+    let said = String::from_utf8_lossy(&cargo.stdout);
+    assert!(cargo.status.success(), "{said}\n{}", String::from_utf8_lossy(&cargo.stderr));
+    assert!(said.contains("1 passed"), "{said}");
     let module = home.path("files/my-task.wasm");
-    let build = Command::new(crate::support::program())
-        .arg("build")
-        .arg(&folder)
-        .arg("--output")
-        .arg(&module)
-        .env("CARGO_TARGET_DIR", target.join("wasm"))
-        .output()
-        .unwrap();
+    let build = beside(
+        Command::new(crate::support::program())
+            .arg("build")
+            .arg(&folder)
+            .arg("--output")
+            .arg(&module)
+            .env("CARGO_TARGET_DIR", target.join("wasm")),
+    );
     assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));
     let said = String::from_utf8_lossy(&build.stdout);
     assert!(said.contains("my-task") && said.contains("imports"), "{said}");

@@ -252,7 +252,7 @@ fn a_task_cannot_tell_one_run_from_another() {
 
 // spec: SBX-5
 #[test]
-fn a_quota_of_a_terabyte_does_not_let_the_worker_grow() {
+fn the_largest_quota_does_not_let_the_worker_grow_and_a_larger_one_is_refused() {
     let home = Home::new();
     let text = r#"(module
       (import "wasi_snapshot_preview1" "path_open"
@@ -266,9 +266,17 @@ fn a_quota_of_a_terabyte_does_not_let_the_worker_grow() {
               (i32.const 1) (i64.const 4194626) (i64.const 0) (i32.const 0) (i32.const 0)) (then
           (drop (call $open (i32.const 3) (i32.const 0) (i32.const 68) (i32.const 3)
             (i32.const 1) (i64.const 4194626) (i64.const 0) (i32.const 0) (i32.const 0)))))
-        (drop (call $size (i32.load (i32.const 0)) (i64.const 1000000000000)))))"#;
-    let run = home.run().args(["--out-limit", "1000GB"]).arg(home.wat("sparse", text)).go();
-    run.exits(0);
+        (if (call $size (i32.load (i32.const 0)) (i64.const 16000000000)) (then unreachable))
+        (if (i32.ne (i32.const 51) (call $size (i32.load (i32.const 0)) (i64.const 16000000001))) (then unreachable))
+        ;; What is collected is written out, holes too, and shall not fill the disk.
+        (if (call $size (i32.load (i32.const 0)) (i64.const 1000000)) (then unreachable))))"#;
+    let module = home.wat("sparse", text);
+    for limit in ["1000GB", "16000000001B"] {
+        home.run().args(["--out-limit", limit]).arg(&module).go().refused("16GB").says_error("`out`");
+    }
+    let out = home.path("files/out");
+    let run = home.run().args(["--out-limit", "16GB", "--out"]).arg(out).arg(module).go();
+    run.exits(0).holds(run.number("output.out_bytes") == 1_000_000, "the file should be there");
     let (limit, peak) = (run.number("limits.memory_bytes"), run.number("usage.peak_resident"));
     run.holds(
         peak <= limit + (64 << 20),

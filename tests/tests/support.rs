@@ -231,6 +231,21 @@ impl Stream {
 }
 
 /// Children that tests started and wait for themselves.
+/// Runs another program to its end, beside what the other tests do.
+pub(crate) fn beside(command: &mut Command) -> std::process::Output {
+    let child = {
+        let mut ours = lock(&OURS);
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        ours.insert(child.id());
+        child
+    };
+    let id = child.id();
+    let output = child.wait_with_output().unwrap();
+    lock(&OURS).remove(&id);
+    output
+}
+
 static OURS: Mutex<std::collections::BTreeSet<u32>> = Mutex::new(std::collections::BTreeSet::new());
 
 /// A `mesh` that runs.

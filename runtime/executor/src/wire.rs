@@ -6,6 +6,7 @@
 use mesh_protocol::limits::Limits;
 use mesh_protocol::outcome::{Outcome, Stream};
 use mesh_protocol::permissions::Access;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -251,7 +252,8 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
-/// Sends a message with files beside it. `Ok(false)` when the other side has to read first and `wait` is not set.
+/// Sends a message with files beside it. `Ok(false)` when the other side has to read first and `wait` is not set;
+/// with it, an error when it does not in good time.
 pub(crate) fn send<T: Serialize>(
     socket: impl AsFd,
     message: &T,
@@ -267,16 +269,25 @@ pub(crate) fn send<T: Serialize>(
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(io::Error::other("no room for file descriptors"));
     }
-    let flags = SendFlags::NOSIGNAL | if wait { SendFlags::empty() } else { SendFlags::DONTWAIT };
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     loop {
         match sendmsg(&socket, &[IoSlice::new(&bytes)], &mut control, flags) {
             Ok(_) => return Ok(true),
             Err(rustix::io::Errno::AGAIN) if !wait => return Ok(false),
+            Err(rustix::io::Errno::AGAIN) => {
+                let mut fds = [PollFd::new(&socket, PollFlags::OUT)];
+                if matches!(poll(&mut fds, Some(&PATIENCE)), Ok(0)) {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+            }
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
 }
+
+/// How long the other side may take to read, if it is waited for: far longer than an honest one ever does.
+const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 
 /// Receives the next message and the files beside it. `Ok(None)` when there is none yet (if not waiting); an end of
 /// the connection is an error of kind `UnexpectedEof`.

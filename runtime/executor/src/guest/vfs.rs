@@ -113,6 +113,8 @@ struct Node {
     parent: NodeId,
     /// Bytes of its name.
     name_len: usize,
+    /// Does its name count against the quota? What was handed in does not.
+    counted: bool,
     region: Region,
     nlink: u64,
     open: u32,
@@ -248,6 +250,7 @@ impl Vfs {
             kind,
             parent,
             name_len: 0,
+            counted: true,
             region,
             nlink: 1,
             open: 0,
@@ -283,6 +286,7 @@ impl Vfs {
         }
         let id = self.insert(kind, dir, region, mtim);
         self.node_mut(id).name_len = name.len();
+        self.node_mut(id).counted = region == Region::Out;
         match &mut self.node_mut(dir).kind {
             Kind::Dir(entries) if !entries.contains_key(name) => entries.insert(name.into(), id),
             Kind::Dir(_) => return Err(Errno::Exist),
@@ -524,9 +528,9 @@ impl Vfs {
         node.ctim = now;
         // What was above it may go before it does.
         node.parent = ROOT;
-        // Every name counts as a file, so a name that goes gives one back. What was furnished in a share was not
-        // counted when it came.
-        self.files = self.files.saturating_sub(1);
+        if std::mem::take(&mut node.counted) {
+            self.files -= 1;
+        }
         self.drop_if_unused(id);
     }
 

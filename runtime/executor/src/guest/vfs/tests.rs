@@ -179,8 +179,12 @@ fn a_share_is_copied_before_it_is_changed() {
     assert_eq!(w.text("share/logs/x.log"), "helloWORLD");
     assert_eq!(w.text("in/d/b"), "world", "the file it was copied from is as it was");
     w.vfs.rename(ROOT, "share/logs/x.log", ROOT, "share/logs/x.log.1").unwrap();
+    let used = w.vfs.used();
+    w.write("share/logs/new", b"").unwrap();
     let names: Vec<_> = w.vfs.list(w.vfs.parent(log), 0).unwrap().map(|(n, _)| n.to_owned()).collect();
-    assert_eq!(names, ["x.log.1"]);
+    assert_eq!(names, ["new", "x.log.1"]);
+    w.vfs.unlink(ROOT, "share/logs/x.log.1").unwrap();
+    assert_eq!(w.vfs.used().1, used.1 + 1, "what was handed in was not counted, and gives nothing back");
 }
 
 #[test]
