@@ -37,15 +37,15 @@ pub(super) fn run(run: &Run) -> Result<u8> {
     let mut running = executor.start(task).map_err(|error| super::start_failure(&error))?;
     listen(running.control())?;
     let mut screen = Screen::new(run.quiet);
-    let mut out = io::stdout().lock();
-    let mut err = io::stderr();
+    let mut out = Passed::new(io::stdout());
+    let mut err = Passed::new(io::stderr());
     let mut reader_gone = false;
     let mut trouble = None;
     let mut report = None;
     while let Some(event) = running.next() {
         match event {
             Event::Stdout(bytes) if !reader_gone => {
-                let written = screen.aside(|| out.write_all(&bytes).and_then(|()| out.flush()));
+                let written = screen.aside(|| out.write(&bytes));
                 if let Err(error) = written {
                     // Nobody reads on: nothing more is worth computing.
                     reader_gone = true;
@@ -56,7 +56,7 @@ pub(super) fn run(run: &Run) -> Result<u8> {
                 }
             }
             Event::Stderr(bytes) => {
-                let _nobody_reads = screen.aside(|| err.write_all(&bytes));
+                let _nobody_reads = screen.aside(|| err.write(&bytes));
             }
             Event::Progress(permille, note) => screen.progress(permille, &note),
             Event::Log(level, text) => screen.log(level, &text),
@@ -227,6 +227,46 @@ fn listen(control: Control) -> Result<()> {
         }
     });
     listener.map(|_| ()).map_err(|error| Failure::because("listen for Ctrl-C", &error))
+}
+
+/// One of our own streams, with a task's bytes passed on to it: as they are to a file or a program, made harmless to a
+/// person's terminal.
+// spec: SBX-11
+struct Passed<W> {
+    stream: W,
+    terminal: bool,
+    /// The beginning of a character whose rest has not come yet.
+    begun: Vec<u8>,
+}
+
+impl<W: Write + AsFd> Passed<W> {
+    fn new(stream: W) -> Self {
+        let terminal = rustix::termios::isatty(&stream);
+        Self { stream, terminal, begun: Vec::new() }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if !self.terminal {
+            self.stream.write_all(bytes)?;
+            return self.stream.flush();
+        }
+        self.begun.extend_from_slice(bytes);
+        let whole = whole_characters(&self.begun);
+        let text: Vec<u8> = self.begun.drain(..whole).collect();
+        let text = String::from_utf8_lossy(&text).replace("\r\n", "\n");
+        self.stream.write_all(sanitise(&text, true).as_bytes())?;
+        self.stream.flush()
+    }
+}
+
+/// How many bytes come before a character that is cut off at the end.
+fn whole_characters(bytes: &[u8]) -> usize {
+    let last = bytes.len().saturating_sub(3);
+    let start = (last..bytes.len()).rev().find(|&at| bytes[at] >= 0xc0);
+    match start {
+        Some(at) if std::str::from_utf8(&bytes[at..]).is_err_and(|error| error.error_len().is_none()) => at,
+        _ => bytes.len(),
+    }
 }
 
 /// What is shown while a task runs: a bar on a terminal, lines elsewhere.
@@ -410,5 +450,19 @@ fn tell_missed(run: &Run, report: &Report) {
                 "hint: add --in NAME=FILE and read /in/NAME, or --dir FOLDER::/ to show it a folder of yours"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: SBX-11
+    #[test]
+    fn a_character_that_is_cut_off_waits_for_its_rest() {
+        let sun = "x🌞".as_bytes();
+        assert_eq!([1, 2, 3, 4, 5].map(|len| whole_characters(&sun[..len])), [1, 1, 1, 1, 5]);
+        assert_eq!(whole_characters(b"\xff\xfe"), 2, "what is no character at all does not wait");
+        assert_eq!(whole_characters(b""), 0);
     }
 }
