@@ -45,8 +45,8 @@ pub const MAX_BYTES: u64 = 1 << 40;
 pub const MAX_OUT: u64 = 16_000 * MB;
 /// Largest checkpoint state: it is held in memory while it travels.
 pub const MAX_CHECKPOINT: u64 = 256 * MB;
-/// Most bytes of arguments and environment together, as on common systems.
-pub const MAX_ARGS_BYTES: usize = 128 * 1024;
+/// Most bytes of arguments and environment together: they travel in one message.
+pub const MAX_ARGS_BYTES: usize = 64 * 1024;
 /// Most arguments or environment variables.
 pub const MAX_ARGS: usize = 1024;
 

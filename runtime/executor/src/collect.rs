@@ -5,14 +5,14 @@ use crate::guest::blocks::{BLOCK, HOLE};
 use crate::stage::Staged;
 use crate::wire::{InEntry, InNode, OutContent, OutNode};
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, MetadataExt, OpenOptions, OpenOptionsExt};
+use cap_std::fs::{Dir, MetadataExt, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
 use mesh_protocol::checkpoint;
 use mesh_protocol::digest::{self, TreeEntry, TreeNode};
 use mesh_protocol::ids::Digest;
 use mesh_protocol::manifest::is_file_name;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -160,8 +160,8 @@ impl OutTree {
         self.staged.entries.get(number as usize)
     }
 
-    /// Hands a file's bytes on, in order.
-    fn read(&self, item: &Item, sink: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    /// Hands a file's bytes on, in order; the zeros of holes as [`Piece::Zeros`].
+    fn read(&self, item: &Item, sink: &mut dyn FnMut(Piece<'_>) -> io::Result<()>) -> io::Result<()> {
         let Item::File { len, source } = item else { return Ok(()) };
         let mut buffer = vec![0; CHUNK.min((*len).max(1) as usize)];
         let mut left = *len;
@@ -176,7 +176,7 @@ impl OutTree {
                 while left > 0 {
                     let count = left.min(buffer.len() as u64) as usize;
                     file.read_exact_at(&mut buffer[..count], at)?;
-                    sink(&buffer[..count])?;
+                    sink(Piece::Bytes(&buffer[..count]))?;
                     at += count as u64;
                     left -= count as u64;
                 }
@@ -185,16 +185,15 @@ impl OutTree {
                 for &(first, blocks) in runs {
                     let mut in_run = (u64::from(blocks) * BLOCK).min(left);
                     left -= in_run;
+                    if first == HOLE {
+                        sink(Piece::Zeros(in_run))?;
+                        continue;
+                    }
                     let mut at = u64::from(first) * BLOCK;
                     while in_run > 0 {
                         let count = in_run.min(buffer.len() as u64) as usize;
-                        let part = &mut buffer[..count];
-                        if first == HOLE {
-                            part.fill(0)
-                        } else {
-                            read_or_zero(self.blocks.as_deref(), part, at)?
-                        }
-                        sink(part)?;
+                        read_or_zero(self.blocks.as_deref(), &mut buffer[..count], at)?;
+                        sink(Piece::Bytes(&buffer[..count]))?;
                         at += count as u64;
                         in_run -= count as u64;
                     }
@@ -213,8 +212,10 @@ impl OutTree {
                 Item::Link(target) => TreeNode::Link(target.clone()),
                 Item::File { len, .. } => {
                     let mut hasher = blake3::Hasher::new();
-                    self.read(item, &mut |bytes| {
-                        hasher.update(bytes);
+                    self.read(item, &mut |piece| {
+                        piece.each(&mut |bytes| {
+                            hasher.update(bytes);
+                        });
                         Ok(())
                     })?;
                     TreeNode::File { len: *len, content: Digest(*hasher.finalize().as_bytes()) }
@@ -234,8 +235,8 @@ impl OutTree {
                 Item::Link(target) => checkpoint::OutNode::Link(target.clone()),
                 Item::File { len, .. } => {
                     let mut bytes = Vec::with_capacity(*len as usize);
-                    self.read(item, &mut |part| {
-                        bytes.extend_from_slice(part);
+                    self.read(item, &mut |piece| {
+                        piece.each(&mut |part| bytes.extend_from_slice(part));
                         Ok(())
                     })?;
                     checkpoint::OutNode::File(bytes)
@@ -265,7 +266,7 @@ impl OutTree {
                         }
                         Err(_) => dir.create_dir(name),
                     },
-                    Item::File { .. } => self.put_file(&dir, name, item, 0o644),
+                    Item::File { .. } => self.put_file(&dir, name, item, None),
                     Item::Link(target) if points_down(target) => {
                         let _absent = dir.remove_file(name);
                         if dir.symlink(target, name).is_err() {
@@ -285,7 +286,8 @@ impl OutTree {
     }
 
     /// Writes beside, then moves into place.
-    fn put_file(&self, dir: &Dir, name: &str, item: &Item, mode: u32) -> io::Result<()> {
+    fn put_file(&self, dir: &Dir, name: &str, item: &Item, mode: Option<u32>) -> io::Result<()> {
+        let (mode, keep_mode) = (mode.unwrap_or(0o666), mode.is_some());
         if dir.symlink_metadata(name).is_ok_and(|meta| meta.is_dir()) {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "a folder has this name"));
         }
@@ -296,7 +298,17 @@ impl OutTree {
         options.write(true).create_new(true).mode(mode);
         let written = (|| {
             let mut file = dir.open_with(&temporary, &options)?;
-            self.read(item, &mut |bytes| file.write_all(bytes))?;
+            if keep_mode {
+                // The umask is for what is new.
+                file.set_permissions(Permissions::from_mode(mode))?;
+            }
+            // Holes stay holes, so that a file takes no more room here than its task filled.
+            self.read(item, &mut |piece| match piece {
+                Piece::Bytes(bytes) => file.write_all(bytes),
+                Piece::Zeros(count) => file.seek_relative(i64::try_from(count).map_err(io::Error::other)?),
+            })?;
+            let end = file.stream_position()?;
+            file.set_len(end)?;
             file.sync_data()?;
             dir.rename(&temporary, dir, name)
         })();
@@ -335,9 +347,34 @@ impl OutTree {
         }
         let root = Dir::open_ambient_dir(folder, ambient_authority()).map_err(|e| failed(folder, e))?;
         let (mut written, mut removed) = (0, 0);
+        // Where a file becomes a folder or the other way round, the old one has to make room.
+        let in_the_way = |path: &Vec<String>, entry: &InEntry| {
+            let becomes_other = match (self.items.get(path), &entry.node) {
+                (None, _)
+                | (Some(Item::Dir), InNode::Dir)
+                | (Some(Item::File { .. }), InNode::File { .. }) => false,
+                (Some(_), _) => true,
+            };
+            let below_file =
+                (1..path.len()).any(|len| matches!(self.items.get(&path[..len]), Some(Item::File { .. })));
+            becomes_other || below_file
+        };
+        let mut gone = BTreeSet::new();
+        for (path, entry) in before.iter().rev() {
+            let children = || {
+                before
+                    .keys()
+                    .any(|below| below.len() > path.len() && below.starts_with(path) && !gone.contains(below))
+            };
+            if !in_the_way(path, entry) || children() {
+                continue;
+            }
+            remove(&root, path).map_err(|source| failed(&folder.join(path.join("/")), source))?;
+            gone.insert(path.clone());
+        }
         for (path, item) in &self.items {
             let shown = folder.join(path.join("/"));
-            let old = before.get(path).map(|entry| &entry.node);
+            let old = before.get(path).filter(|_| !gone.contains(path)).map(|entry| &entry.node);
             let done = open_parent(&root, path).and_then(|dir| {
                 let name = &path[path.len() - 1];
                 match (item, old) {
@@ -352,21 +389,17 @@ impl OutTree {
                         written += 1;
                         // As private as what it replaces; what is new, for its owner alone.
                         let mode = dir.symlink_metadata(name).map_or(0o600, |meta| meta.mode() & 0o777);
-                        self.put_file(&dir, name, item, mode)
+                        self.put_file(&dir, name, item, Some(mode))
                     }
                     (Item::Link(_), _) => Ok(()),
                 }
             });
             done.map_err(|source| failed(&shown, source))?;
         }
-        for path in before.keys().rev().filter(|path| !self.items.contains_key(*path)) {
-            let shown = folder.join(path.join("/"));
-            let name = &path[path.len() - 1];
-            let gone = open_parent(&root, path).and_then(|dir| match dir.symlink_metadata(name)?.is_dir() {
-                true => dir.remove_dir(name),
-                false => dir.remove_file(name),
-            });
-            gone.map_err(|source| failed(&shown, source))?;
+        for path in
+            before.keys().rev().filter(|path| !self.items.contains_key(*path) && !gone.contains(*path))
+        {
+            remove(&root, path).map_err(|source| failed(&folder.join(path.join("/")), source))?;
             removed += 1;
         }
         Ok((written, removed))
@@ -378,9 +411,39 @@ impl OutTree {
     }
 }
 
+/// A part of a file.
+enum Piece<'a> {
+    Bytes(&'a [u8]),
+    /// So many zeros that were never written.
+    Zeros(u64),
+}
+
+impl Piece<'_> {
+    /// Hands on its bytes, zeros too.
+    fn each(&self, sink: &mut dyn FnMut(&[u8])) {
+        match self {
+            Self::Bytes(bytes) => sink(bytes),
+            Self::Zeros(count) => {
+                let zeros = [0; 4096];
+                let mut left = *count;
+                while left > 0 {
+                    let part = left.min(zeros.len() as u64);
+                    sink(&zeros[..part as usize]);
+                    left -= part;
+                }
+            }
+        }
+    }
+}
+
 /// Does a link's target lie beside or below the link?
 fn points_down(target: &str) -> bool {
     !target.starts_with('/') && target.split('/').all(|part| part != "..")
+}
+
+fn remove(root: &Dir, path: &[String]) -> io::Result<()> {
+    let (dir, name) = (open_parent(root, path)?, &path[path.len() - 1]);
+    if dir.symlink_metadata(name)?.is_dir() { dir.remove_dir(name) } else { dir.remove_file(name) }
 }
 
 /// Opens the folder a path lies in, step by step, following no link.

@@ -14,7 +14,7 @@ use crate::engine::{HANDLES, STEP_FUEL, TABLE_ELEMENTS, YIELD_FUEL};
 use clock::Clock;
 use conn::Conn;
 use mesh_protocol::limits::Limits;
-use mesh_protocol::outcome::{Outcome, Stream, TrapKind};
+use mesh_protocol::outcome::{Outcome, Refusal, Stream, TrapKind};
 use random::Random;
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -153,6 +153,8 @@ pub(crate) enum End {
     OutputExceeded(Stream),
     #[error("{0}")]
     Misuse(String),
+    #[error("set the task up: {0}")]
+    Unmade(String),
     #[error("the machine has no memory left: {0}")]
     HostMemory(String),
     #[error("talk to the executor")]
@@ -266,7 +268,14 @@ pub(crate) fn outcome(result: wasmtime::Result<()>, memory_refused: bool) -> (Ou
         Some(&End::Exit(code)) => return exited(code),
         Some(&End::OutputExceeded(stream)) => return (Outcome::OutputExceeded(stream), String::new()),
         Some(End::Misuse(what)) => return (Outcome::Trapped(TrapKind::HostCall), what.clone()),
-        Some(end @ End::HostMemory(_)) => return (Outcome::SandboxCrashed(end.to_string()), String::new()),
+        // The limiter said no, which is the same everywhere; or the system did.
+        Some(End::Unmade(_)) if memory_refused => return (Outcome::MemoryExceeded, String::new()),
+        Some(End::Unmade(why)) if why.contains("resource limit exceeded") => {
+            return (Outcome::Refused(Refusal::Invalid(why.clone())), String::new());
+        }
+        Some(end @ (End::HostMemory(_) | End::Unmade(_))) => {
+            return (Outcome::SandboxCrashed(end.to_string()), String::new());
+        }
         Some(End::Disconnected(error)) => return (Outcome::SandboxCrashed(error.to_string()), String::new()),
         None => {}
     }

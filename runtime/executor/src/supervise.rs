@@ -13,7 +13,7 @@ use mesh_protocol::checkpoint::{self, Checkpoint};
 use mesh_protocol::digest;
 use mesh_protocol::ids::Digest;
 use mesh_protocol::limits::MAX_CHECKPOINT;
-use mesh_protocol::outcome::Outcome;
+use mesh_protocol::outcome::{Outcome, Refusal};
 use mesh_protocol::receipt::{NotComparable, Receipt};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::{Pid, Signal, kill_process};
@@ -458,6 +458,12 @@ impl Supervisor {
                     *count += bytes.len() as u64;
                 }
                 self.stdin_ended |= bytes.is_empty();
+                // spec: SBX-6
+                let actual = self.setup.staged.bytes + self.stdin.as_ref().map_or(0, |(_, count)| *count);
+                let limit = self.setup.receipt.limits.input_bytes;
+                if actual > limit {
+                    return self.begin_end(Outcome::Refused(Refusal::InputTooLarge { actual, limit }));
+                }
                 self.insist(&ToWorker::Stdin(bytes));
             }
             Command::Stdin(Err(error)) => {

@@ -467,13 +467,13 @@ fn core_fds(host: &mut Host, dirs: &[HostDir]) -> Result<(), Outcome> {
 async fn enter(module: &Kept, store: &mut Store<Host>, conn: &Conn) -> wasmtime::Result<()> {
     match module {
         Kept::Core(pre) => {
-            let instance = pre.instantiate_async(&mut *store).await?;
+            let instance = pre.instantiate_async(&mut *store).await.map_err(unmade)?;
             conn.tell(&FromWorker::Started).await?;
             let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
             start.call_async(&mut *store, ()).await
         }
         Kept::Component(pre) => {
-            let command = pre.instantiate_async(&mut *store).await?;
+            let command = pre.instantiate_async(&mut *store).await.map_err(unmade)?;
             conn.tell(&FromWorker::Started).await?;
             match command.wasi_cli_run().call_run(&mut *store).await? {
                 Ok(()) => Ok(()),
@@ -481,6 +481,15 @@ async fn enter(module: &Kept, store: &mut Store<Host>, conn: &Conn) -> wasmtime:
             }
         }
     }
+}
+
+/// What a guest did in its first instructions is its own; that there was no room for it is this machine's matter.
+// spec: SBX-13
+fn unmade(error: wasmtime::Error) -> wasmtime::Error {
+    if error.is::<wasmtime::Trap>() || error.is::<guest::End>() || error.is::<wasmtime_wasi::I32Exit>() {
+        return error;
+    }
+    guest::End::Unmade(format!("{error:#}")).into()
 }
 
 enum Told {

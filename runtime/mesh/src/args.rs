@@ -75,7 +75,7 @@ Examples:
   mesh run --resume state --out picture mandelbrot.wasm
 
 Exit codes: 0..125 the task's own, 126 refused, 127 trapped, 128 out of fuel, 129 timed out, 130 cancelled,
-131 out of memory, 132 too much output, 133 the sandbox crashed, 134 mesh itself failed, 2 wrong command line";
+131 out of memory, 132 too much output, 133 the sandbox crashed, 134 mesh itself failed, 141 nobody read its output, 2 wrong command line";
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct New {

@@ -24,5 +24,7 @@ pub(crate) const MEMORY_EXCEEDED: u8 = 131;
 pub(crate) const OUTPUT_EXCEEDED: u8 = 132;
 /// `mesh run`: the sandbox failed; this says nothing about the task.
 pub(crate) const SANDBOX_CRASHED: u8 = 133;
+/// `mesh run`: nobody read the task's output any more, so it was ended; as of a program ended by SIGPIPE.
+pub(crate) const READER_GONE: u8 = 141;
 /// `mesh run`: `mesh` itself failed: a file that cannot be read or written.
 pub(crate) const OWN_FAILURE: u8 = 134;

@@ -1,6 +1,15 @@
 //! `mesh`: the command line of Task Mesh.
 // spec: CLI-1
 
+/// Says something to the person at the terminal. That nobody listens is no reason to fail.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _nobody_listens = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+pub(crate) use say;
+
 mod args;
 mod commands;
 mod exit_codes;
@@ -28,7 +37,7 @@ fn main() -> ExitCode {
     match commands::run(args.command) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("{failure}");
+            crate::say!("{failure}");
             ExitCode::from(failure.exit_code())
         }
     }

@@ -25,7 +25,7 @@ pub(super) fn run(build: &Build) -> Result<u8> {
         })?;
     }
     let toolchain = toolchain::find()?;
-    eprintln!("compiling with {}", toolchain.describe());
+    crate::say!("compiling with {}", toolchain.describe());
     let mut cargo = toolchain.cargo_build();
     cargo.arg("--manifest-path").arg(&manifest);
     cargo.args(["--message-format", "json-render-diagnostics"]);
@@ -57,9 +57,9 @@ pub(super) fn run(build: &Build) -> Result<u8> {
     let refused = |refusal| super::load_failure(&target, &mesh_executor::StartError::Refused(refusal));
     let summary = mesh_executor::examine(&bytes).map_err(refused)?;
     let manifest = summary.manifest().map_err(refused)?;
-    super::receipt_file::write_whole(&target, &bytes)
+    super::receipt_file::write_whole(&target, &bytes, super::receipt_file::PUBLIC)
         .map_err(|error| Failure::file("write the module", &target, &error))?;
-    eprintln!("wrote {}", target.display());
+    crate::say!("wrote {}", target.display());
     super::inspect::show(ModuleHash::of(&bytes), &summary, &manifest, build.json)?;
     Ok(exit_codes::OK)
 }

@@ -78,7 +78,8 @@ pub(super) fn run(profile: Profile) -> Result<u8> {
     while let Some(event) = running.next() {
         match event {
             Event::Stderr(bytes) => {
-                eprint!("{}", mesh_protocol::text::sanitise(&String::from_utf8_lossy(&bytes), true));
+                let text = mesh_protocol::text::sanitise(&String::from_utf8_lossy(&bytes), true);
+                let _nobody_listens = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
             }
             Event::Ended(ended) => report = Some(ended),
             _ => {}

@@ -18,20 +18,22 @@ fn encode(signed: &SignedReceipt) -> Result<String> {
 
 /// Writes it whole or not at all.
 pub(super) fn write(path: &Path, signed: &SignedReceipt) -> Result<()> {
-    write_whole(path, encode(signed)?.as_bytes())
+    write_whole(path, encode(signed)?.as_bytes(), PUBLIC)
         .map_err(|error| Failure::file("write the receipt", path, &error))
 }
 
-/// Writes a file beside its place and moves it there, unless it is no file that could be replaced.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// Writes a file beside its place and moves it there, unless it is no file that could be replaced. What stands beside
+/// it is new and has a name that nobody could guess, so no link planted there is followed.
+pub(super) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
     if path.symlink_metadata().is_ok_and(|meta| !meta.is_file()) {
         return File::options().write(true).truncate(true).open(path)?.write_all(bytes);
     }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let temporary = path.with_file_name(name);
+    let mut number = [0; 8];
+    getrandom::fill(&mut number).map_err(std::io::Error::other)?;
+    let temporary = path.with_file_name(format!(".{}.part", mesh_protocol::ids::to_hex(&number)));
     let written = (|| {
-        let mut file = File::create(&temporary)?;
+        let mut file = File::options().write(true).create_new(true).mode(mode).open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_data()?;
         std::fs::rename(&temporary, path)
@@ -41,6 +43,11 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     }
     written
 }
+
+/// Mode of files that others may read, less the umask.
+pub(super) const PUBLIC: u32 = 0o666;
+/// Mode of files that hold what a task knows.
+pub(super) const PRIVATE: u32 = 0o600;
 
 /// Reads a receipt and checks its form and signature.
 pub(super) fn read(path: &Path) -> Result<SignedReceipt> {

@@ -20,6 +20,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+use std::time::Duration;
 
 pub(super) fn run(run: &Run) -> Result<u8> {
     let (path, args) = run.split().unwrap_or_else(|error| error.exit());
@@ -32,8 +33,11 @@ pub(super) fn run(run: &Run) -> Result<u8> {
     let task = task(run, args, module)?;
     // Before anything runs: a receipt that cannot be signed is no use afterwards.
     let key = run.receipt.is_some().then(home::device_key).transpose()?;
-    check_folder(run.receipt.as_deref())?;
-    check_folder(run.checkpoint.as_deref())?;
+    check_place(run.receipt.as_deref())?;
+    check_place(run.checkpoint.as_deref())?;
+    if let Some(folder) = &run.out {
+        std::fs::create_dir_all(folder).map_err(|error| Failure::file("make the folder", folder, &error))?;
+    }
     let mut running = executor.start(task).map_err(|error| super::start_failure(&error))?;
     listen(running.control())?;
     let mut screen = Screen::new(run.quiet);
@@ -62,7 +66,8 @@ pub(super) fn run(run: &Run) -> Result<u8> {
             Event::Log(level, text) => screen.log(level, &text),
             Event::Checkpoint(checkpoint) => {
                 if let Some(path) = &run.checkpoint
-                    && let Err(error) = receipt_file::write_whole(path, &checkpoint.encode())
+                    && let Err(error) =
+                        receipt_file::write_whole(path, &checkpoint.encode(), receipt_file::PRIVATE)
                 {
                     trouble.get_or_insert_with(|| Failure::file("write the checkpoint", path, &error));
                     running.control().cancel();
@@ -74,18 +79,25 @@ pub(super) fn run(run: &Run) -> Result<u8> {
     }
     screen.clear();
     let report = report.ok_or_else(|| Failure::new("run the task: its supervisor ended without a word"))?;
+    if reader_gone && trouble.is_none() && report.outcome == Outcome::Cancelled {
+        // Half a result is none: nothing is put in place.
+        return Ok(exit_codes::READER_GONE);
+    }
     let code = finish(run, path, &report, key.as_ref())?;
     match trouble {
         Some(trouble) => Err(trouble),
-        // As any program whose reader went away.
-        None if reader_gone && report.outcome == Outcome::Cancelled => Ok(exit_codes::OK),
         None => Ok(code),
     }
 }
 
 /// Fails early where the result could not be written later.
-fn check_folder(path: Option<&Path>) -> Result<()> {
+fn check_place(path: Option<&Path>) -> Result<()> {
     let Some(path) = path else { return Ok(()) };
+    if path.is_dir() {
+        return Err(
+            Failure::new(format!("write {}: it is a folder", path.display())).hint("name a file in it")
+        );
+    }
     let folder =
         path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     if folder.is_dir() {
@@ -135,7 +147,7 @@ fn task(run: &Run, args: &[String], module: LoadedModule) -> Result<Task> {
     task.env = run.env.iter().cloned().collect();
     task.stdin = match super::open_input(&run.given)? {
         Some(stdin) => stdin,
-        None => own_stdin(),
+        None => own_stdin(task.limits.input_bytes),
     };
     task.inputs.clone_from(&run.given.inputs);
     task.shares.clone_from(&run.shares);
@@ -163,12 +175,12 @@ fn override_limits(limits: &mut Limits, run: &Run) {
 }
 
 /// Our own standard input: a file is known whole before the start, anything else is read as the task asks for it.
-fn own_stdin() -> Stdin {
+fn own_stdin(limit: u64) -> Stdin {
     let stdin = io::stdin();
     let Ok(copy) = stdin.as_fd().try_clone_to_owned() else { return Stdin::Empty };
     let file = File::from(copy);
     match file.metadata() {
-        Ok(meta) if meta.is_file() => match rest_of(&file) {
+        Ok(meta) if meta.is_file() => match rest_of(&file, limit) {
             Ok(Some(bytes)) => Stdin::Bytes(bytes),
             _ => Stdin::File(file),
         },
@@ -185,13 +197,14 @@ fn is_null(meta: &std::fs::Metadata) -> bool {
 }
 
 /// What is left of a file that someone has begun to read already; none if it stands at its beginning.
-fn rest_of(file: &File) -> io::Result<Option<Vec<u8>>> {
+fn rest_of(file: &File, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let mut file = file;
     if io::Seek::stream_position(&mut file)? == 0 {
         return Ok(None);
     }
+    // One more than allowed is enough to be refused.
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
 }
 
@@ -207,12 +220,20 @@ fn read_checkpoint(path: &Path) -> Result<Checkpoint> {
     })
 }
 
-/// Ctrl-C ends the task, Ctrl-Z holds it.
+/// How long we may take to end after we were told to, should whoever reads our output not read on.
+const LAST: Duration = Duration::from_secs(2);
+
+/// Ctrl-C ends the task, and at the second time us too; Ctrl-Z holds it. What was ignored before we came, as by nohup,
+/// stays ignored.
 // spec: SBX-7
 fn listen(control: Control) -> Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT])
-        .map_err(|error| Failure::because("listen for Ctrl-C", &error))?;
+    let ignored = ignored_signals();
+    let wanted = [SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT]
+        .into_iter()
+        .filter(|signal| ignored & (1 << (signal - 1)) == 0);
+    let mut signals = Signals::new(wanted).map_err(|error| Failure::because("listen for Ctrl-C", &error))?;
     let listener = std::thread::Builder::new().name("signals".into()).spawn(move || {
+        let mut told = false;
         for signal in signals.forever() {
             match signal {
                 SIGTSTP => {
@@ -222,11 +243,27 @@ fn listen(control: Control) -> Result<()> {
                     let _stopped = rustix::process::kill_process(pid, rustix::process::Signal::STOP);
                 }
                 SIGCONT => control.resume(),
-                _ => control.cancel(),
+                // Workers end with us.
+                _ if told => std::process::exit(exit_codes::CANCELLED.into()),
+                _ => {
+                    told = true;
+                    control.cancel();
+                    std::thread::spawn(|| {
+                        std::thread::sleep(LAST);
+                        std::process::exit(exit_codes::CANCELLED.into());
+                    });
+                }
             }
         }
     });
     listener.map(|_| ()).map_err(|error| Failure::because("listen for Ctrl-C", &error))
+}
+
+/// Signals that whoever started us had ignored, as a set of bits.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// One of our own streams, with a task's bytes passed on to it: as they are to a file or a program, made harmless to a
@@ -299,7 +336,7 @@ impl Screen {
             None if self.last.is_some_and(|last| last / 50 == permille / 50) => {}
             None => {
                 self.last = Some(permille);
-                eprintln!("progress: {:>3} % {note}", permille / 10);
+                crate::say!("progress: {:>3} % {note}", permille / 10);
             }
         }
     }
@@ -308,7 +345,7 @@ impl Screen {
         let level = ["error", "warn", "info", "debug"][usize::from(level.min(3))];
         let _written = self.aside(|| {
             // Each line is marked, so that no task can put words into our mouth.
-            text.lines().for_each(|line| eprintln!("task {level}: {line}"));
+            text.lines().for_each(|line| crate::say!("task {level}: {line}"));
             Ok(())
         });
     }
@@ -328,44 +365,59 @@ impl Screen {
     }
 }
 
-/// Puts in place what the task left, and says how it ended.
+/// Puts in place what the task left, and says how it ended. One thing that cannot be put in place does not keep back
+/// the others.
 fn finish(
     run: &Run,
     module: &Path,
     report: &Report,
     key: Option<&mesh_protocol::key::SecretKey>,
 ) -> Result<u8> {
-    if let (Some(path), Some(key)) = (&run.receipt, key) {
-        receipt_file::write(path, &report.receipt.clone().sign(key))?;
-    }
-    if let (Some(folder), Some(out)) = (&run.out, &report.out) {
-        let left_out =
-            out.write_to(folder).map_err(|error| Failure::because("collect the task's files", &error))?;
-        for path in left_out {
-            eprintln!(
-                "warning: the link {:?} was left out: it points outside its folder",
-                sanitise(&path, false)
-            );
+    let mut failure = None;
+    let mut note = |result: Result<()>| {
+        if let Err(error) = result {
+            match failure {
+                None => failure = Some(error),
+                Some(_) => crate::say!("{error}"),
+            }
         }
-    } else if let Some(out) = &report.out
-        && run.out.is_none()
-        && !out.is_empty()
-    {
-        eprintln!("warning: the task left {} files in /out, which were dropped", out.len());
-        eprintln!("hint: add --out FOLDER to keep them");
+    };
+    if let (Some(path), Some(key)) = (&run.receipt, key) {
+        note(receipt_file::write(path, &report.receipt.clone().sign(key)));
+    }
+    match (&run.out, &report.out) {
+        (Some(folder), Some(out)) => note(collect(folder, out)),
+        (None, Some(out)) if !out.is_empty() => {
+            crate::say!("warning: the task left {} files in /out, which were dropped", out.len());
+            crate::say!("hint: add --out FOLDER to keep them");
+        }
+        _ => {}
     }
     if report.outcome == Outcome::Exited(0) {
         for (number, share) in (0..).zip(&run.shares) {
             if share.access == mesh_protocol::permissions::Access::Rw
                 && let Some(Some(tree)) = report.shares.get(usize::from(number))
             {
-                tree.release(number, &share.path).map_err(|error| {
+                note(tree.release(number, &share.path).map(|_| ()).map_err(|error| {
                     Failure::because(format!("put the share {:?} in place", share.name), &error)
-                })?;
+                }));
             }
         }
     }
-    Ok(tell(run, module, report))
+    let code = tell(run, module, report);
+    failure.map_or(Ok(code), Err)
+}
+
+fn collect(folder: &Path, out: &mesh_executor::OutTree) -> Result<()> {
+    let left_out =
+        out.write_to(folder).map_err(|error| Failure::because("collect the task's files", &error))?;
+    for path in left_out {
+        crate::say!(
+            "warning: the link {:?} was left out: it points outside its folder",
+            sanitise(&path, false)
+        );
+    }
+    Ok(())
 }
 
 /// Says on stderr how it ended, if not well, and gives the exit code.
@@ -405,20 +457,22 @@ fn tell(run: &Run, module: &Path, report: &Report) -> u8 {
             "raise --stdout-limit or --stderr-limit, or write files to /out",
         ),
         Outcome::Cancelled => (exit_codes::CANCELLED, String::new(), ""),
-        Outcome::Refused(_) => (exit_codes::REFUSED, String::new(), ""),
+        Outcome::Refused(_) => {
+            (exit_codes::REFUSED, String::new(), "raise --input-limit, or [limits] input in its task.toml")
+        }
         Outcome::SandboxCrashed(_) => (
             exit_codes::SANDBOX_CRASHED,
             String::new(),
             "this says nothing about the task; `mesh doctor` checks the sandbox",
         ),
     };
-    eprintln!(
+    crate::say!(
         "error: {}: {}{more}",
         super::program_name(module),
         sanitise(&report.outcome.to_string(), false)
     );
     if !hint.is_empty() {
-        eprintln!("hint: {hint}");
+        crate::say!("hint: {hint}");
     }
     if report.outcome != Outcome::Cancelled {
         tell_missed(run, report);
@@ -434,19 +488,19 @@ fn tell_missed(run: &Run, report: &Report) {
         && run.dirs.is_empty()
         && run.shares.is_empty();
     if report.missed.is_empty() && given_nothing && report.wants_files {
-        eprintln!("note: the task can open files and was given none");
-        eprintln!(
+        crate::say!("note: the task can open files and was given none");
+        crate::say!(
             "hint: add --in NAME=FILE (it reads /in/NAME), --out FOLDER (it writes to /out), or --dir FOLDER::/"
         );
     }
     for path in &report.missed {
-        eprintln!("note: the task looked for {path}, which it was not given");
+        crate::say!("note: the task looked for {path}, which it was not given");
         match (path.strip_prefix("/in/"), path.strip_prefix("/share/")) {
-            (Some(name), _) => eprintln!("hint: add --in {name}=FILE"),
-            (None, Some(name)) => eprintln!(
+            (Some(name), _) => crate::say!("hint: add --in {name}=FILE"),
+            (None, Some(name)) => crate::say!(
                 "hint: add --share {name}=FOLDER, and shares = {{ {name} = \"ro\" }} under [permissions] in its task.toml"
             ),
-            (None, None) => eprintln!(
+            (None, None) => crate::say!(
                 "hint: add --in NAME=FILE and read /in/NAME, or --dir FOLDER::/ to show it a folder of yours"
             ),
         }
