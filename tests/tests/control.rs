@@ -293,7 +293,7 @@ fn a_task_that_floods_does_not_grow_its_host() {
     run.holds(peak <= 10_000_000 + (64 << 20), &format!("the worker had {peak} bytes resident"));
 }
 
-// spec: SBX-8
+// spec: SBX-8, ARC-5
 #[test]
 fn a_good_task_beside_a_hostile_one_gives_its_right_result() {
     let home = Home::new();
