@@ -377,3 +377,32 @@ fn a_new_crate_builds_tests_and_runs_as_generated() {
     let numbers = br#"{"numbers":[1,2.5]}"#.to_vec();
     home.run().stdin(Feed::Bytes(numbers)).arg(&module).start().finish_beside().exits(0).says(r#""sum":3.5"#);
 }
+
+// spec: SBX-6
+#[test]
+fn streamed_input_is_bounded_like_any_other() {
+    let home = Home::new();
+    let run = |bytes: usize| {
+        let mesh = home.run().args(["--input-limit", "1MB"]).stdin(Feed::Bytes(vec![b'x'; bytes]));
+        mesh.arg(module("word-count")).go()
+    };
+    run(1_000_000).exits(0).says(r#""bytes":1000000"#);
+    let over = run(5_000_000);
+    over.holds(over.code == Some(126), "more than allowed is refused")
+        .says_error("input has")
+        .says_error("--input-limit");
+    assert_eq!(*over.field("not_comparable"), serde_json::json!(["open-input", "inconclusive"]));
+}
+
+// spec: SBX-3
+#[test]
+fn what_is_written_for_others_to_find_is_checked_before_anything_runs() {
+    let home = Home::new();
+    let folder = home.path("files");
+    let run = home.mesh().arg("run").arg("--receipt").arg(&folder).arg(module("word-count")).go();
+    run.holds(run.code == Some(134), "a folder is no receipt").says_error("it is a folder");
+    let file = home.file("file", "");
+    let run = home.mesh().arg("run").arg("--out").arg(file).arg(module("mandelbrot")).go();
+    run.holds(run.code == Some(134), "a file is no folder")
+        .holds(!run.stderr.contains("progress"), "nothing ran");
+}
