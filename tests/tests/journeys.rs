@@ -160,7 +160,7 @@ fn a_task_goes_on_from_its_checkpoint_in_another_place() {
         ("input", vec!["--resume", checkpoint.to_str().unwrap()]),
         ("module", vec!["--resume", checkpoint.to_str().unwrap()]),
     ] {
-        let other = if what == "module" { module_of("index-optimization") } else { module.clone() };
+        let other = if what == "module" { self::module("index-optimization") } else { module.clone() };
         let input = second.file("other.json", r#"{"width":64,"height":48}"#);
         let refused = second.run().arg("--input").arg(input).args(args).arg(other).go();
         refused.refused("checkpoint");
@@ -170,10 +170,6 @@ fn a_task_goes_on_from_its_checkpoint_in_another_place() {
     bytes[middle] ^= 1;
     fs::write(&checkpoint, bytes).unwrap();
     run(&second, &["--resume", checkpoint.to_str().unwrap()]).refused("damaged");
-}
-
-fn module_of(name: &str) -> PathBuf {
-    module(name)
 }
 
 // spec: SDK-6, SBX-7, SBX-8

@@ -1,7 +1,7 @@
 //! What a task left, taken out of a file that it wrote and believed nowhere.
 // spec: SBX-11
 
-use crate::guest::blocks::{BLOCK, HOLE};
+use crate::guest::blocks::{BLOCK, HOLE, read_or_zero};
 use crate::stage::Staged;
 use crate::wire::{InEntry, InNode, OutContent, OutNode};
 use cap_std::ambient_authority;
@@ -192,7 +192,8 @@ impl OutTree {
                     let mut at = u64::from(first) * BLOCK;
                     while in_run > 0 {
                         let count = in_run.min(buffer.len() as u64) as usize;
-                        read_or_zero(self.blocks.as_deref(), &mut buffer[..count], at)?;
+                        let blocks = self.blocks.as_deref().ok_or(io::ErrorKind::NotFound)?;
+                        read_or_zero(blocks, &mut buffer[..count], at)?;
                         sink(Piece::Bytes(&buffer[..count]))?;
                         at += count as u64;
                         in_run -= count as u64;
@@ -404,11 +405,6 @@ impl OutTree {
         }
         Ok((written, removed))
     }
-
-    /// Paths in the tree.
-    pub fn paths(&self) -> BTreeSet<String> {
-        self.items.keys().map(|path| path.join("/")).collect()
-    }
 }
 
 /// A part of a file.
@@ -456,21 +452,4 @@ fn open_parent(root: &Dir, path: &[String]) -> io::Result<Dir> {
         dir = dir.open_dir(part)?;
     }
     Ok(dir)
-}
-
-fn read_or_zero(file: Option<&File>, mut part: &mut [u8], mut at: u64) -> io::Result<()> {
-    let file = file.ok_or(io::ErrorKind::NotFound)?;
-    while !part.is_empty() {
-        match file.read_at(part, at)? {
-            0 => {
-                part.fill(0);
-                return Ok(());
-            }
-            count => {
-                part = &mut part[count..];
-                at += count as u64;
-            }
-        }
-    }
-    Ok(())
 }

@@ -578,18 +578,11 @@ impl Supervisor {
         }
     }
 
-    fn share_tree(&self, entries: Vec<(String, OutNode)>) -> Result<OutTree, &'static str> {
+    /// Checks a tree that the worker told of; `handed_in` of its files may be there beside what the task may make.
+    fn check_tree(&self, entries: Vec<(String, OutNode)>, handed_in: usize) -> Result<OutTree, &'static str> {
         let limits = &self.setup.receipt.limits;
         let (blocks, staged) = (self.setup.blocks.clone(), self.setup.staged.clone());
-        // What was handed in may be there still, beside what the task may make.
-        let files = limits.out_files as usize + staged.entries.len();
-        OutTree::check(entries, blocks, staged, limits.out_bytes, files)
-    }
-
-    fn out_tree(&self, entries: Vec<(String, OutNode)>) -> Result<OutTree, &'static str> {
-        let limits = &self.setup.receipt.limits;
-        let (blocks, staged) = (self.setup.blocks.clone(), self.setup.staged.clone());
-        OutTree::check(entries, blocks, staged, limits.out_bytes, limits.out_files as usize)
+        OutTree::check(entries, blocks, staged, limits.out_bytes, limits.out_files as usize + handed_in)
     }
 
     /// Makes a whole checkpoint of what came in, and lets the guest go on.
@@ -600,7 +593,7 @@ impl Supervisor {
         if incoming.state.len() as u64 != incoming.state_len || incoming.fuel_used < self.fuel {
             return self.distrust("a checkpoint that does not add up");
         }
-        let tree = match self.out_tree(incoming.out) {
+        let tree = match self.check_tree(incoming.out, 0) {
             Ok(tree) if tree.bytes().saturating_add(incoming.state_len) <= MAX_CHECKPOINT => tree,
             Ok(_) => return self.distrust("a checkpoint larger than any may be"),
             Err(what) => return self.distrust(what),
@@ -696,7 +689,9 @@ impl Supervisor {
         let peak_resident = peak_resident(self.setup.worker.child.id());
         let mut trees: Vec<Option<OutTree>> = Vec::new();
         for (number, entries) in std::mem::take(&mut self.trees).into_iter().enumerate() {
-            match if number == 0 { self.out_tree(entries) } else { self.share_tree(entries) } {
+            // The first is `/out`, where nothing was handed in; the others are shares.
+            let handed_in = if number == 0 { 0 } else { self.setup.staged.entries.len() };
+            match self.check_tree(entries, handed_in) {
                 Ok(tree) => trees.push(Some(tree)),
                 Err(what) => {
                     finished.outcome =

@@ -93,7 +93,7 @@ impl Blocks {
 }
 
 /// The last block may not have been written to its end; the rest of it is zeros.
-fn read_or_zero(file: &File, mut part: &mut [u8], mut at: u64) -> io::Result<()> {
+pub(crate) fn read_or_zero(file: &File, mut part: &mut [u8], mut at: u64) -> io::Result<()> {
     while !part.is_empty() {
         match file.read_at(part, at)? {
             0 => {
