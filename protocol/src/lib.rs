@@ -29,4 +29,6 @@ pub mod profile;
 #[cfg(feature = "full")]
 pub mod receipt;
 #[cfg(feature = "full")]
+pub mod record;
+#[cfg(feature = "full")]
 pub mod text;

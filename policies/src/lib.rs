@@ -1,0 +1,1 @@
+//! What Task Mesh decides, as pure functions with their reasons.

@@ -1,0 +1,1 @@
+//! How peers reach each other: mutually authenticated QUIC, blobs, discovery. Knows no tasks.

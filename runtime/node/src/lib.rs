@@ -1,0 +1,1 @@
+//! A whole peer of Task Mesh as a state machine without IO.
