@@ -125,12 +125,34 @@ hash_id! {
     ProfileId
     /// Hash of bytes or of a tree of files.
     Digest
+    /// Plain BLAKE3 of bytes that peers fetch from each other.
+    BlobHash
+    /// Hash of a ledger entry's signed header.
+    EntryId
+    /// Hash of the entry that founded a community.
+    CommunityId
+    /// Hash of something under a task's own salt: shows to whom knows both, and to nobody else, what it was.
+    Commitment
 }
 
 impl ModuleHash {
     /// Names a module by its bytes.
     pub fn of(module: &[u8]) -> Self {
         Self(*blake3::hash(module).as_bytes())
+    }
+}
+
+impl From<ModuleHash> for BlobHash {
+    fn from(module: ModuleHash) -> Self {
+        Self(module.0)
+    }
+}
+
+impl Commitment {
+    /// Commits to `bytes` under `salt`. Small inputs could be guessed from a plain hash.
+    // spec: LED-2
+    pub fn new(salt: &[u8; 32], bytes: &[u8]) -> Self {
+        Self(*blake3::keyed_hash(salt, bytes).as_bytes())
     }
 }
 

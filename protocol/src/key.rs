@@ -10,12 +10,33 @@ use std::fmt;
 pub enum Domain {
     /// A [`Receipt`](crate::receipt::Receipt).
     Receipt,
+    /// A [ledger entry](crate::ledger::Header).
+    Entry,
+    /// A [task](crate::task::TaskSpec).
+    Task,
+    /// A user's word for a [device](crate::invite::DeviceCert).
+    Device,
+    /// A [request to join](crate::invite::JoinRequest).
+    Invite,
+    /// An [ad](crate::ad::Ad).
+    Ad,
+    /// A receipt's [public part](crate::ledger::Statement).
+    Statement,
+    /// The replacement of a user's key.
+    Rotation,
 }
 
 impl Domain {
     fn prefix(self) -> &'static [u8] {
         match self {
             Self::Receipt => b"taskmesh/receipt/1\0",
+            Self::Entry => b"taskmesh/entry/1\0",
+            Self::Task => b"taskmesh/task/1\0",
+            Self::Device => b"taskmesh/device/1\0",
+            Self::Invite => b"taskmesh/invite/1\0",
+            Self::Ad => b"taskmesh/ad/1\0",
+            Self::Statement => b"taskmesh/statement/1\0",
+            Self::Rotation => b"taskmesh/rotation/1\0",
         }
     }
 }
@@ -32,6 +53,35 @@ impl fmt::Display for PublicKey {
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PublicKey({})", to_hex(&self.0[..5]))
+    }
+}
+
+impl PublicKey {
+    /// The first ten hex digits, for logs and tables.
+    pub fn short(&self) -> String {
+        to_hex(&self.0[..5])
+    }
+}
+
+impl std::str::FromStr for PublicKey {
+    type Err = crate::ids::IdError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        crate::ids::from_hex(text).map(Self)
+    }
+}
+
+/// A person's public key. Not a device's, so that neither is taken for the other.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct UserKey(pub PublicKey);
+
+impl fmt::Display for UserKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+impl fmt::Debug for UserKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UserKey({})", self.0.short())
     }
 }
 

@@ -1,0 +1,312 @@
+//! What peers say to each other, by the kind of stream it travels on. Bytes of modules, inputs and outputs travel as
+//! blobs and are not here.
+// spec: NET-3, ARC-6
+
+use crate::ad::SignedAd;
+use crate::canonical::{self, DecodeError};
+use crate::ids::{CommunityId, Digest, EntryId, TaskId};
+use crate::invite::{DeviceCert, DeviceRequest, JoinRequest};
+use crate::key::{PublicKey, Signature};
+use crate::ledger::{Statement, Tip};
+use crate::reason::Reason;
+use crate::receipt::SignedReceipt;
+use crate::task::{Blob, SignedTask};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// Version of all frames; said first of all in [`HelloFrame::Hello`].
+pub const VERSION: u8 = 1;
+/// Most bytes of any frame.
+pub const MAX_FRAME: usize = 128 * 1024;
+/// Most addresses of one peer that are told.
+pub const MAX_ADDRS: usize = 8;
+/// Most peers told at once.
+pub const MAX_PEERS: usize = 64;
+/// Most tips in one frame: they fill it.
+pub const MAX_TIPS: usize = 1000;
+
+/// An attempt at a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AttemptId {
+    /// Which task.
+    pub task: TaskId,
+    /// Which try, from 1.
+    pub attempt: u32,
+}
+
+/// Where a peer was reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerAddrs {
+    /// Which peer.
+    pub peer: PublicKey,
+    /// Where.
+    pub addrs: Vec<SocketAddr>,
+}
+
+/// On the stream on which peers meet. A stranger may say nothing but the first four.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HelloFrame {
+    /// Said first by both sides.
+    Hello {
+        /// [`VERSION`].
+        version: u8,
+        /// Which community; all zeros if none yet.
+        community: CommunityId,
+        /// Where this peer thinks it can be dialled.
+        addrs: Vec<SocketAddr>,
+    },
+    /// A ticket's holder asks to become a member.
+    Join(Box<JoinRequest>),
+    /// A ticket's holder asks to become a member's device.
+    JoinDevice(Box<DeviceRequest>),
+    /// What became of the request to join.
+    JoinAnswer(JoinAnswer),
+    /// What the sender has and offers now.
+    Ad(Box<SignedAd>),
+    /// Where other peers were reached.
+    Peers(Vec<PeerAddrs>),
+    /// How long is my log, as far as you know? Asked after an unclean start.
+    TipQuery,
+    /// The end of your log as I know it; none if I know nothing of it.
+    TipAnswer(Option<Tip>),
+}
+
+/// What became of a request to join.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JoinAnswer {
+    /// You are in, by this entry.
+    Admitted(EntryId),
+    /// A member vouched for you; one more must.
+    Pending,
+    /// Your device is certified.
+    Device(Box<DeviceCert>),
+    /// No.
+    Refused(JoinRefusal),
+}
+
+/// Why somebody is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum JoinRefusal {
+    /// The ticket is not one of this peer's.
+    #[error("the ticket is not known here; ask for a new one")]
+    UnknownTicket,
+    /// The ticket was used.
+    #[error("the ticket was used before; ask for a new one")]
+    Used,
+    /// The ticket is too old.
+    #[error("the ticket has expired; ask for a new one")]
+    Expired,
+    /// The request does not hold.
+    #[error("the request's signatures do not hold")]
+    Invalid,
+    /// The peer has not yet the right to vouch.
+    #[error("the member who made the ticket may not vouch for others")]
+    NotEntitled,
+}
+
+/// On the stream on which logs are compared.
+// spec: LED-4
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SyncFrame {
+    /// The sender's logs whose authors' keys begin with `prefix`, as one hash. Answered with the same for sixteen
+    /// longer prefixes, or with the tips, or with [`SyncFrame::Same`].
+    Digest {
+        /// Half-bytes that the keys begin with.
+        prefix: Vec<u8>,
+        /// How many logs.
+        logs: u64,
+        /// Hash of their tips.
+        digest: Digest,
+    },
+    /// Nothing differs within `prefix`.
+    Same {
+        /// Half-bytes that the keys begin with.
+        prefix: Vec<u8>,
+    },
+    /// All tips of the sender's logs within `prefix`. The receiver sends what the sender lacks, and asks for what it
+    /// lacks itself.
+    Tips {
+        /// Half-bytes that the keys begin with.
+        prefix: Vec<u8>,
+        /// The tips.
+        tips: Vec<Tip>,
+        /// Is the sender to be told the receiver's tips too?
+        answer: bool,
+    },
+    /// Send me entries from these on.
+    Want(Vec<(PublicKey, u64)>),
+    /// Entries of one log in order.
+    Entries(Vec<Vec<u8>>),
+}
+
+/// On the stream of one attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaskFrame {
+    /// The owner offers an attempt.
+    Offer(Box<Offer>),
+    /// The executing peer takes it, and will stop by itself when the lease ends.
+    Accepted,
+    /// The executing peer does not take it.
+    Refused(Reason),
+    /// The owner is there and renews the lease.
+    Renew {
+        /// Milliseconds from receipt.
+        lease_ms: u64,
+    },
+    /// The executing peer is there; how far the attempt is.
+    Beat(Beat),
+    /// The task saved its state.
+    Checkpoint {
+        /// Counted from 1.
+        number: u32,
+        /// The state.
+        blob: Blob,
+    },
+    /// The attempt ended with a result.
+    Ended(Box<Ended>),
+    /// The attempt ended without one.
+    Lost(Reason),
+    /// The owner ends the attempt.
+    Stop(Reason),
+    /// The owner has recorded the result, one way or the other; the executing peer may forget it.
+    Settled,
+    /// What has become of the attempt? Asked after a restart or a lost connection.
+    Status,
+}
+
+/// How an attempt is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// What it does.
+    pub phase: Phase,
+    /// How far it is, from 0 to 1000.
+    pub permille: u16,
+    /// The task's own words for it.
+    pub note: String,
+}
+
+/// What an attempt does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Its module and inputs are fetched.
+    Preparing,
+    /// It computes.
+    Running,
+    /// It is held.
+    Paused,
+}
+
+/// An offer of an attempt.
+// spec: DEL-2
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// The task.
+    pub task: SignedTask,
+    /// Which try.
+    pub attempt: u32,
+    /// The grant it rests on; none on the owner's own device.
+    pub grant: Option<EntryId>,
+    /// Milliseconds from receipt until the executing peer stops by itself.
+    pub lease_ms: u64,
+    /// The end of the submitter's log: the entry that delegates this attempt.
+    pub tip: Tip,
+    /// A checkpoint to go on from.
+    pub resume: Option<Blob>,
+}
+
+/// An attempt's result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// What ran, what it used, what came out.
+    pub receipt: SignedReceipt,
+    /// The part that goes into the ledger.
+    pub statement: Statement,
+    /// The executing peer's signature of that part.
+    pub signature: Signature,
+    /// Stdout, stderr and `/out`.
+    pub output: Blob,
+}
+
+/// A frame that is not one. Nothing of it was taken.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// Longer than any frame.
+    #[error("read a frame: it has {0} bytes, at most {MAX_FRAME} are allowed")]
+    TooLong(usize),
+    /// Not a frame's bytes.
+    #[error("read a frame")]
+    Decode(#[source] DecodeError),
+    /// A bound inside it is broken.
+    #[error("read a frame: {0}")]
+    Bounds(&'static str),
+}
+
+/// What travels on a stream.
+pub trait Frame: Serialize + DeserializeOwned {
+    /// Are its inner bounds kept?
+    fn check(&self) -> Result<(), &'static str>;
+
+    /// Reads a frame.
+    fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
+        if bytes.len() > MAX_FRAME {
+            return Err(FrameError::TooLong(bytes.len()));
+        }
+        let frame: Self = canonical::decode(bytes).map_err(FrameError::Decode)?;
+        frame.check().map_err(FrameError::Bounds)?;
+        Ok(frame)
+    }
+
+    /// Writes a frame.
+    fn encode(&self) -> Vec<u8> {
+        canonical::encode(self)
+    }
+}
+
+fn few<T>(list: &[T], most: usize) -> Result<(), &'static str> {
+    if list.len() <= most { Ok(()) } else { Err("a list in it is too long") }
+}
+
+fn prefix(prefix: &[u8]) -> Result<(), &'static str> {
+    if prefix.len() <= 16 && prefix.iter().all(|half| *half < 16) { Ok(()) } else { Err("a prefix in it is wrong") }
+}
+
+impl Frame for HelloFrame {
+    fn check(&self) -> Result<(), &'static str> {
+        match self {
+            Self::Hello { addrs, .. } => few(addrs, MAX_ADDRS),
+            Self::Peers(peers) => {
+                few(peers, MAX_PEERS)?;
+                peers.iter().try_for_each(|peer| few(&peer.addrs, MAX_ADDRS))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Frame for SyncFrame {
+    fn check(&self) -> Result<(), &'static str> {
+        match self {
+            Self::Digest { prefix: p, .. } | Self::Same { prefix: p } => prefix(p),
+            Self::Tips { prefix: p, tips, .. } => {
+                prefix(p)?;
+                few(tips, MAX_TIPS)
+            }
+            Self::Want(wants) => few(wants, MAX_TIPS),
+            Self::Entries(entries) => few(entries, MAX_TIPS),
+        }
+    }
+}
+
+impl Frame for TaskFrame {
+    fn check(&self) -> Result<(), &'static str> {
+        match self {
+            Self::Beat(beat) if beat.permille > 1000 || beat.note.len() > 256 => {
+                Err("its progress is out of range")
+            }
+            Self::Offer(offer) if offer.attempt == 0 => Err("attempts count from 1"),
+            _ => Ok(()),
+        }
+    }
+}

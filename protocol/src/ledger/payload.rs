@@ -1,0 +1,541 @@
+//! What entries say.
+// spec: LED-2
+
+use super::{ForkProof, Tip};
+use crate::ids::{Commitment, Digest, EntryId, ModuleHash, ProfileId, TaskId};
+use crate::invite::{DeviceCert, JoinRequest};
+use crate::key::{Domain, PublicKey, SecretKey, Signature, UserKey};
+use crate::outcome::Outcome;
+use crate::permissions::Permissions;
+use crate::reason::Reason;
+use crate::rules::Rules;
+use crate::task::{Importance, Sla};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Most bytes of a person's, device's, task's or community's name.
+pub const MAX_NAME: usize = 64;
+/// Most bytes of a sentence that a person adds.
+pub const MAX_TEXT: usize = 280;
+/// Most tips in one entry that names many: they fill a payload.
+pub const MAX_TIPS: usize = 50;
+
+/// What an entry says. The order of kinds is part of the format: new ones come last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Payload {
+    /// A community begins; its author's user is the founder.
+    Founded(Box<Founded>),
+    /// A member vouches for somebody who asks to join.
+    Admitted(Box<JoinRequest>),
+    /// A member is a member no longer.
+    Expelled {
+        /// Who.
+        user: UserKey,
+        /// For each of their logs, the last entry that counts. Logs not named do not count at all.
+        tips: Vec<Tip>,
+        /// Why.
+        why: String,
+    },
+    /// A member has one more device, or shares the daily quota out anew.
+    DeviceAdded(DeviceCert),
+    /// What the author's device is and accepts.
+    PeerRegistered(Box<PeerRegistered>),
+    /// The device is there.
+    PeerOnline,
+    /// The device goes away.
+    PeerOffline,
+    /// A device's owner lets a user's tasks run there.
+    Granted(Box<Grant>),
+    /// A grant ends.
+    Revoked {
+        /// Which: the entry that gave it.
+        grant: EntryId,
+    },
+    /// A task is to be run.
+    TaskSubmitted(Box<TaskSubmitted>),
+    /// How important a task is to the author's user.
+    Voted {
+        /// Which task.
+        task: TaskId,
+        /// How important.
+        importance: Importance,
+        /// Why, if they say so.
+        comment: String,
+    },
+    /// A ballot's result as its task's submitter counts it.
+    Consensus {
+        /// Which task.
+        task: TaskId,
+        /// The level that won, if one did.
+        importance: Option<Importance>,
+        /// The votes counted.
+        votes: Vec<EntryId>,
+    },
+    /// An attempt is offered to a device.
+    Delegated {
+        /// Which task.
+        task: TaskId,
+        /// Which try.
+        attempt: u32,
+        /// To whom.
+        device: PublicKey,
+        /// Under which grant; none on the owner's own device.
+        grant: Option<EntryId>,
+    },
+    /// The author's device takes an attempt.
+    Accepted {
+        /// Which task.
+        task: TaskId,
+        /// Which try.
+        attempt: u32,
+    },
+    /// The author's device refuses an attempt.
+    Refused {
+        /// Which task.
+        task: TaskId,
+        /// Which try.
+        attempt: u32,
+        /// Why.
+        reason: Reason,
+    },
+    /// A person ended an attempt: the task's owner or the device's.
+    Vetoed {
+        /// Which task.
+        task: TaskId,
+        /// Which try.
+        attempt: u32,
+        /// Why, if they say so.
+        why: String,
+    },
+    /// An attempt's result arrived.
+    Completed(Box<Completed>),
+    /// A task ended without a result.
+    Failed {
+        /// Which task.
+        task: TaskId,
+        /// How many tries were made.
+        attempts: u32,
+        /// Why the last one failed.
+        reason: Reason,
+    },
+    /// Its owner took a task back.
+    Cancelled {
+        /// Which task.
+        task: TaskId,
+    },
+    /// A treasurer records what a member contributed.
+    Contribution {
+        /// Who.
+        user: UserKey,
+        /// Of what: `money` in cents, `hours` in minutes.
+        unit: String,
+        /// How much.
+        amount: u64,
+        /// For which month, as 202611.
+        month: u32,
+    },
+    /// Other rules are proposed.
+    RulesProposed {
+        /// The rules as a whole.
+        rules: Box<Rules>,
+        /// Why.
+        why: String,
+    },
+    /// For or against proposed rules.
+    RulesVoted {
+        /// The entry that proposes them.
+        proposal: EntryId,
+        /// For them?
+        yes: bool,
+    },
+    /// A task is no matter of public health.
+    HealthDisputed {
+        /// Which task.
+        task: TaskId,
+        /// Why.
+        why: String,
+    },
+    /// How far the author had seen others' logs, so that nobody can date entries back.
+    Witnessed {
+        /// For each log the last entry seen; only what is new since the author's last such entry.
+        tips: Vec<Tip>,
+    },
+    /// A user's key is replaced; signed with the recovery key.
+    KeyRotated {
+        /// The old key.
+        user: UserKey,
+        /// The new key.
+        new: UserKey,
+        /// By the recovery key over both.
+        signature: Signature,
+    },
+    /// A device's key is not to be trusted any more.
+    KeyRevoked {
+        /// Whose.
+        device: PublicKey,
+        /// The last entry of it that counts; none if nothing does.
+        tip: Option<Tip>,
+    },
+    /// A log has two entries at one place.
+    Forked(Box<ForkProof>),
+}
+
+/// Names of the kinds, by number.
+pub const KINDS: [&str; 27] = [
+    "community founded",
+    "member admitted",
+    "expelled",
+    "device added",
+    "peer registered",
+    "peer online",
+    "peer offline",
+    "grant",
+    "revoke",
+    "task submitted",
+    "vote",
+    "consensus",
+    "delegated",
+    "accepted",
+    "refused",
+    "vetoed",
+    "completed",
+    "failed",
+    "cancelled",
+    "contribution",
+    "rules proposed",
+    "rules vote",
+    "health disputed",
+    "witnessed",
+    "key rotated",
+    "key revoked",
+    "fork proof",
+];
+
+impl Payload {
+    /// Its number, which is also its first byte.
+    pub fn kind(&self) -> u8 {
+        match self {
+            Self::Founded(_) => 0,
+            Self::Admitted(_) => 1,
+            Self::Expelled { .. } => 2,
+            Self::DeviceAdded(_) => 3,
+            Self::PeerRegistered(_) => 4,
+            Self::PeerOnline => 5,
+            Self::PeerOffline => 6,
+            Self::Granted(_) => 7,
+            Self::Revoked { .. } => 8,
+            Self::TaskSubmitted(_) => 9,
+            Self::Voted { .. } => 10,
+            Self::Consensus { .. } => 11,
+            Self::Delegated { .. } => 12,
+            Self::Accepted { .. } => 13,
+            Self::Refused { .. } => 14,
+            Self::Vetoed { .. } => 15,
+            Self::Completed(_) => 16,
+            Self::Failed { .. } => 17,
+            Self::Cancelled { .. } => 18,
+            Self::Contribution { .. } => 19,
+            Self::RulesProposed { .. } => 20,
+            Self::RulesVoted { .. } => 21,
+            Self::HealthDisputed { .. } => 22,
+            Self::Witnessed { .. } => 23,
+            Self::KeyRotated { .. } => 24,
+            Self::KeyRevoked { .. } => 25,
+            Self::Forked(_) => 26,
+        }
+    }
+
+    /// The kind in words.
+    pub fn kind_name(&self) -> &'static str {
+        KINDS[usize::from(self.kind())]
+    }
+
+    /// Does it decide who belongs to the community, or by which rules?
+    pub fn governs(&self) -> bool {
+        matches!(
+            self,
+            Self::Founded(_)
+                | Self::Admitted(_)
+                | Self::Expelled { .. }
+                | Self::DeviceAdded(_)
+                | Self::RulesProposed { .. }
+                | Self::RulesVoted { .. }
+                | Self::KeyRotated { .. }
+                | Self::KeyRevoked { .. }
+                | Self::Forked(_)
+        )
+    }
+
+    /// Are its inner bounds kept?
+    // spec: ARC-7
+    pub fn check(&self) -> Result<(), &'static str> {
+        let name = |text: &str| match is_name(text) {
+            true => Ok(()),
+            false => Err("a name in it is empty, too long or not plain text"),
+        };
+        let text = |text: &str| match text.len() <= MAX_TEXT && !text.chars().any(char::is_control) {
+            true => Ok(()),
+            false => Err("a text in it is too long or not plain"),
+        };
+        match self {
+            Self::Founded(founded) => {
+                name(&founded.name)?;
+                name(&founded.user_name)?;
+                name(&founded.device_name)?;
+                founded.rules.check().map_err(|_| "a rule in it is out of its range")
+            }
+            Self::Admitted(request) => {
+                name(&request.user_name)?;
+                name(&request.device_name)
+            }
+            Self::PeerRegistered(peer) => {
+                let (lat, lon) = peer.place.unwrap_or_default();
+                match (-90..=90).contains(&lat) && (-180..=180).contains(&lon) {
+                    true => name(&peer.name),
+                    false => Err("a place in it is not on Earth"),
+                }
+            }
+            Self::TaskSubmitted(task) => name(&task.name),
+            Self::Expelled { why, tips, .. } => {
+                bounded(tips)?;
+                text(why)
+            }
+            Self::Witnessed { tips } => bounded(tips),
+            Self::Vetoed { why, .. } | Self::HealthDisputed { why, .. } => text(why),
+            Self::RulesProposed { rules, why } => {
+                text(why)?;
+                rules.check().map_err(|_| "a rule in it is out of its range")
+            }
+            Self::Voted { comment, .. } => text(comment),
+            Self::Granted(grant) => grant.pattern.check(),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn bounded(tips: &[Tip]) -> Result<(), &'static str> {
+    if tips.len() <= MAX_TIPS { Ok(()) } else { Err("it names more tips than one entry may") }
+}
+
+/// Is this a name that a person, device or community may have?
+pub fn is_name(text: &str) -> bool {
+    (1..=MAX_NAME).contains(&text.len())
+        && text.trim() == text
+        && !text.chars().any(|c| c.is_control() || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+}
+
+/// How a community begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Founded {
+    /// Its name.
+    pub name: String,
+    /// Its first rules.
+    pub rules: Rules,
+    /// The founder.
+    pub user: UserKey,
+    /// What the founder is called.
+    pub user_name: String,
+    /// The only key that can replace the founder's.
+    pub recovery: PublicKey,
+    /// What the founder's first device is called.
+    pub device_name: String,
+    /// The founder's word for the device that writes this entry.
+    pub cert: DeviceCert,
+}
+
+/// What a device tells about itself for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerRegistered {
+    /// What it is called.
+    pub name: String,
+    /// Latitude and longitude in whole degrees, if it tells.
+    pub place: Option<(i16, i16)>,
+    /// Its engine, so that it is known whose results can be compared.
+    pub profile: ProfileId,
+    /// Walls around its tasks, by name, sorted.
+    pub walls: Vec<String>,
+    /// Tasks it runs at once.
+    pub slots: u16,
+}
+
+/// Which task names a grant is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// `*`, a name, or the beginning of one followed by `*`.
+    pub fn new(text: &str) -> Result<Self, &'static str> {
+        let pattern = Self(text.to_owned());
+        pattern.check().map(|()| pattern)
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        let stem = self.0.strip_suffix('*').unwrap_or(&self.0);
+        let fits =
+            stem.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') && stem.len() <= MAX_NAME;
+        if fits && !self.0.is_empty() {
+            Ok(())
+        } else {
+            Err("a task pattern is `*`, a task's name, or the beginning of names followed by `*`")
+        }
+    }
+
+    /// Is it for tasks of this name?
+    pub fn matches(&self, name: &str) -> bool {
+        match self.0.strip_suffix('*') {
+            Some(stem) => name.starts_with(stem),
+            None => name == self.0,
+        }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A device owner's permission for a user's tasks to run there.
+// spec: PERM-1
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Where.
+    pub device: PublicKey,
+    /// Whose tasks.
+    pub user: UserKey,
+    /// Which tasks, by their names.
+    pub pattern: Pattern,
+    /// Only this code.
+    pub module: Option<ModuleHash>,
+    /// Until when, in milliseconds since 1970; for good if none.
+    pub until_ms: Option<u64>,
+    /// What such tasks may touch there at most.
+    pub permissions: Permissions,
+}
+
+/// What everybody may know of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskSubmitted {
+    /// Its id, which its submitter's log alone may use from here on.
+    pub task: TaskId,
+    /// Its name.
+    pub name: String,
+    /// Its code.
+    pub module: ModuleHash,
+    /// Its input, hidden by the task's own salt.
+    pub input: Commitment,
+    /// Longest duration in milliseconds.
+    pub duration_ms: u64,
+    /// Most memory in bytes.
+    pub memory_bytes: u64,
+    /// The submitter's patience.
+    pub sla: Sla,
+    /// What the submitter says of its importance.
+    pub importance: Option<Importance>,
+    /// Peers that shall run it.
+    pub replicas: u8,
+}
+
+/// What became of a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Effect {
+    /// It is the task's result.
+    Done,
+    /// A later attempt had been made, or the task had ended: it counts as spent, nothing else.
+    Superseded,
+}
+
+/// An executing peer's statement for everybody, with the effect that it had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Completed {
+    /// What the executing peer states.
+    pub statement: Statement,
+    /// Its signature.
+    pub signature: Signature,
+    /// What became of it.
+    pub effect: Effect,
+}
+
+/// What the ledger holds of a receipt: nothing of the input, arguments or output can be guessed from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement {
+    /// Which task.
+    pub task: TaskId,
+    /// Which try.
+    pub attempt: u32,
+    /// Who ran it.
+    pub executor: PublicKey,
+    /// Which code.
+    pub module: ModuleHash,
+    /// Under which engine.
+    pub profile: ProfileId,
+    /// How it ended: [`outcome_number`].
+    pub outcome: u8,
+    /// Units of fuel, those before a checkpoint included.
+    pub fuel: u64,
+    /// Fuel of those before the checkpoint it went on from.
+    pub fuel_before: u64,
+    /// Microseconds of CPU time, of this attempt.
+    pub cpu_us: u64,
+    /// Milliseconds from start to end, of this attempt.
+    pub wall_ms: u64,
+    /// Most bytes of memory.
+    pub peak_memory: u64,
+    /// Energy in millijoule, where it was metered.
+    pub energy_mj: u64,
+    /// Is the use an estimate, since the worker could not report it?
+    pub estimated: bool,
+    /// What came out, hidden by the task's own salt.
+    pub output: Commitment,
+    /// The whole receipt, hidden alike.
+    pub receipt: Commitment,
+}
+
+/// An outcome as one byte.
+pub fn outcome_number(outcome: &Outcome) -> u8 {
+    crate::canonical::encode(outcome).first().copied().unwrap_or(u8::MAX)
+}
+
+impl Statement {
+    /// What `receipt` says in public.
+    pub fn of(receipt: &crate::receipt::SignedReceipt, salt: &[u8; 32], energy_mj: u64) -> Self {
+        let body = &receipt.receipt;
+        Self {
+            task: body.task,
+            attempt: body.attempt,
+            executor: body.executor,
+            module: body.module,
+            profile: body.profile.id(),
+            outcome: outcome_number(&body.outcome),
+            fuel: body.usage.fuel,
+            fuel_before: body.usage.fuel_before,
+            cpu_us: body.usage.cpu_us,
+            wall_ms: body.usage.wall_ms,
+            peak_memory: body.usage.peak_memory,
+            energy_mj,
+            estimated: body.usage.estimated,
+            output: Commitment::new(salt, &crate::canonical::encode(&body.output)),
+            receipt: Commitment::new(salt, &crate::canonical::encode(receipt)),
+        }
+    }
+
+    /// The executing peer's signature.
+    pub fn sign(&self, key: &SecretKey) -> Signature {
+        key.sign(Domain::Statement, &crate::canonical::encode(self))
+    }
+
+    /// Did the executor named in it sign it?
+    pub fn verify(&self, signature: &Signature) -> bool {
+        self.executor.verify(Domain::Statement, &crate::canonical::encode(self), signature).is_ok()
+    }
+}
+
+/// What a rotation's recovery key signs.
+pub fn rotation_message(user: &UserKey, new: &UserKey) -> Vec<u8> {
+    [user.0.0, new.0.0].concat()
+}
+
+/// The hash of a payload's bytes, as a header holds it.
+pub fn payload_hash(bytes: &[u8]) -> Digest {
+    Digest(*blake3::hash(bytes).as_bytes())
+}

@@ -1,0 +1,113 @@
+//! Why a task waits, was refused, paused or stopped: one closed list, the same words everywhere.
+
+use serde::{Deserialize, Serialize};
+
+/// A reason, with what a person needs to understand it.
+// spec: DEL-2, DEL-9
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// The peer belongs to another community.
+    #[error("it is for another community")]
+    OtherCommunity,
+    /// A signature is wrong.
+    #[error("its signature does not belong to its submitter")]
+    BadSignature,
+    /// The submitter is no member, or one no longer.
+    #[error("its submitter is not a member")]
+    NotAMember,
+    /// There is no grant for it.
+    #[error("no grant lets it run there")]
+    NoGrant,
+    /// There was a grant.
+    #[error("the grant for it has expired")]
+    GrantExpired,
+    /// There was a grant.
+    #[error("the grant for it was revoked")]
+    GrantRevoked,
+    /// The device does not take tasks of this name.
+    #[error("the device takes no tasks of that name")]
+    NameNotAccepted,
+    /// It wants to touch what the device or the grant does not give.
+    #[error("it asks for {0}, which is not granted")]
+    NotGranted(String),
+    /// The donor's record of the submitter's log ends too early to count.
+    #[error("the donor has not seen the submitter's log up to the offer")]
+    LogBehind,
+    /// The submitter has had their share of the day.
+    #[error("the day's quota is used up")]
+    OverQuota,
+    /// Its votes do not say so.
+    #[error("its importance is not what the votes say")]
+    ImportanceDisputed,
+    /// The energy there is not what its service level wants.
+    #[error("the energy there is not clean enough for it")]
+    EnergyNotClean,
+    /// It wants more than the device gives.
+    #[error("it asks for {what} of {wanted}, the device gives {given}")]
+    TooLarge {
+        /// Of what.
+        what: String,
+        /// What it asks for.
+        wanted: u64,
+        /// What there is.
+        given: u64,
+    },
+    /// The device is busy.
+    #[error("the device has no free slot")]
+    NoCapacity,
+    /// The device's owner does not share it now.
+    #[error("the device is paused by its owner")]
+    DonorPaused,
+    /// The device ends what it runs and takes no more.
+    #[error("the device is finishing and takes no more tasks")]
+    DonorFinishing,
+    /// An attempt of a higher number is known.
+    #[error("a later attempt has been made")]
+    Fenced,
+    /// The lease ended before it was renewed.
+    #[error("its lease ended")]
+    LeaseEnded,
+    /// The peer is not heard of.
+    #[error("the peer was not heard of for too long")]
+    PeerSilent,
+    /// The connection is gone.
+    #[error("the peer is not connected")]
+    NotConnected,
+    /// What it needs did not arrive.
+    #[error("its module or inputs could not be fetched: {0}")]
+    NotFetched(String),
+    /// It cannot run at all.
+    #[error("the sandbox refused it: {0}")]
+    Inadmissible(String),
+    /// The sandbox, not the task, failed.
+    #[error("the sandbox failed: {0}")]
+    SandboxFailed(String),
+    /// Its result does not hold.
+    #[error("its result does not hold: {0}")]
+    BadResult(String),
+    /// A person ended it.
+    #[error("its owner ended the delegation")]
+    VetoedByOwner,
+    /// A person ended it.
+    #[error("the device's owner ended it")]
+    VetoedByDonor,
+    /// Its owner took it back.
+    #[error("its owner cancelled it")]
+    Cancelled,
+    /// Nobody could take it.
+    #[error("no peer that may run it is there")]
+    NoPeer,
+    /// It was tried as often as allowed.
+    #[error("it was tried {0} times")]
+    TooManyAttempts(u32),
+    /// The peer does not know of it.
+    #[error("the peer has no record of it")]
+    Unknown,
+    /// The disk is full or broken.
+    #[error("the peer cannot store anything: {0}")]
+    StorageFailed(String),
+    /// Its submitter trusts other members only.
+    #[error("its submitter does not trust that member")]
+    NotTrusted,
+}

@@ -1,0 +1,182 @@
+//! A task as it travels: what its submitter asks for, signed.
+
+use crate::canonical;
+use crate::ids::{BlobHash, CommunityId, InputHash, ModuleHash, TaskId};
+use crate::key::{Domain, PublicKey, SecretKey, Signature, UserKey};
+use crate::limits::{Limits, MAX_ARGS, MAX_ARGS_BYTES};
+use crate::manifest::{is_env_key, is_file_name, is_task_name};
+use crate::permissions::Permissions;
+use serde::{Deserialize, Serialize};
+
+/// Version of [`TaskSpec`]'s shape.
+pub const VERSION: u8 = 1;
+/// Most files given to one task: the list travels in one frame.
+pub const MAX_INPUT_FILES: usize = 256;
+/// Most bytes of a task as it travels: it must fit into a frame of the offer with room to spare.
+pub const MAX_TASK: usize = 96 * 1024;
+/// Most replicas.
+pub const MAX_REPLICAS: u8 = 16;
+
+/// How important the community, or the submitter, says a task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Importance {
+    /// Only on energy that would be wasted otherwise.
+    NonCritical,
+    /// When energy is clean.
+    Low,
+    /// As its service level says.
+    Normal,
+    /// Soon.
+    High,
+    /// Now.
+    Critical,
+}
+
+/// How patient the submitter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Sla {
+    /// At once, anywhere.
+    Urgent,
+    /// Soon.
+    High,
+    /// Within the day.
+    #[default]
+    Normal,
+    /// When energy is clean.
+    Eco,
+    /// Only on the own device's sun.
+    SolarOnly,
+    /// Only on the own device's wind.
+    WindOnly,
+}
+
+/// Bytes that somebody holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Blob {
+    /// BLAKE3 of the bytes.
+    pub hash: BlobHash,
+    /// How many.
+    pub len: u64,
+}
+
+/// A file that a task is given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputFile {
+    /// Where it lies under `/in`: names joined by `/`.
+    pub path: String,
+    /// Its bytes.
+    pub blob: Blob,
+}
+
+/// What a submitter asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskSpec {
+    /// [`VERSION`].
+    pub version: u8,
+    /// In which community.
+    pub community: CommunityId,
+    /// The device that submits it and owns it until it ends.
+    pub submitter: PublicKey,
+    /// That device's owner.
+    pub user: UserKey,
+    /// Tells it apart from the same task asked for before; the salt of what the ledger hides.
+    pub nonce: [u8; 32],
+    /// A label.
+    pub name: String,
+    /// What to run.
+    pub module: ModuleHash,
+    /// Bytes of the module.
+    pub module_len: u64,
+    /// Arguments.
+    pub args: Vec<String>,
+    /// Environment, sorted by key.
+    pub env: Vec<(String, String)>,
+    /// Standard input.
+    pub stdin: Option<Blob>,
+    /// Files, sorted by path.
+    pub inputs: Vec<InputFile>,
+    /// Hash of stdin and files together.
+    pub input: InputHash,
+    /// Bounds: the manifest's, narrowed.
+    pub limits: Limits,
+    /// What it wants to touch: the manifest's wish, narrowed.
+    pub permissions: Permissions,
+    /// The submitter's patience.
+    pub sla: Sla,
+    /// What the submitter says of its importance; to be voted if none.
+    pub importance: Option<Importance>,
+    /// Does the submitter stay to follow it, so that its lease is short?
+    pub followed: bool,
+    /// When it was submitted, in milliseconds since 1970.
+    pub created_ms: u64,
+}
+
+impl TaskSpec {
+    /// Its name for good.
+    // spec: DEL-1
+    pub fn id(&self) -> TaskId {
+        TaskId::new(&self.submitter, &self.module, &self.input, &self.args, &self.env, &self.nonce)
+    }
+
+    /// Signs as the submitting device.
+    pub fn sign(self, key: &SecretKey) -> SignedTask {
+        let signature = key.sign(Domain::Task, &canonical::encode(&self));
+        SignedTask { spec: self, signature }
+    }
+
+    /// Is every bound kept?
+    pub fn check(&self) -> Result<(), String> {
+        let texts = self.args.iter().chain(self.env.iter().flat_map(|(key, value)| [key, value]));
+        let bytes: usize = texts.map(String::len).sum();
+        if self.version != VERSION {
+            return Err(format!("it has version {}, this program knows {VERSION}", self.version));
+        }
+        if !is_task_name(&self.name) {
+            return Err("its name must be 1 to 64 lower-case letters, digits and inner hyphens".into());
+        }
+        if self.args.len() > MAX_ARGS || self.env.len() > MAX_ARGS || bytes > MAX_ARGS_BYTES {
+            return Err(format!(
+                "arguments and environment are more than {MAX_ARGS} or longer than {MAX_ARGS_BYTES} bytes"
+            ));
+        }
+        if let Some((key, _)) = self.env.iter().find(|(key, _)| !is_env_key(key)) {
+            return Err(format!("{key:?} is no name for an environment variable"));
+        }
+        if self.inputs.len() > MAX_INPUT_FILES {
+            return Err(format!("it has {} input files, at most {MAX_INPUT_FILES} are allowed", self.inputs.len()));
+        }
+        if let Some(file) = self.inputs.iter().find(|file| !file.path.split('/').all(is_file_name)) {
+            return Err(format!("{:?} is no name for an input", file.path));
+        }
+        let sorted = |ordered: bool| if ordered { Ok(()) } else { Err("its lists are not sorted".to_owned()) };
+        sorted(self.inputs.is_sorted_by(|a, b| a.path < b.path))?;
+        sorted(self.env.is_sorted_by(|a, b| a.0 < b.0))?;
+        let total = self.inputs.iter().map(|file| file.blob).chain(self.stdin);
+        let total = total.fold(0u64, |sum, blob| sum.saturating_add(blob.len));
+        if total > self.limits.input_bytes {
+            return Err(format!("its inputs have {total} bytes, at most {} are allowed", self.limits.input_bytes));
+        }
+        match self.limits.out_of_range() {
+            Some((name, range)) => Err(format!("its {name} must be {range}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A task with its submitter's signature.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedTask {
+    /// What is asked for.
+    pub spec: TaskSpec,
+    /// By the submitting device.
+    pub signature: Signature,
+}
+
+impl SignedTask {
+    /// Did the device named in it sign it?
+    pub fn verify(&self) -> bool {
+        self.spec.submitter.verify(Domain::Task, &canonical::encode(&self.spec), &self.signature).is_ok()
+    }
+}

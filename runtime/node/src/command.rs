@@ -1,0 +1,500 @@
+//! What a person or program on this machine can ask of the node, and what it answers.
+// spec: API-1, API-2
+
+use crate::io::Progress;
+use mesh_protocol::ad::EnergyClaim;
+use mesh_protocol::frame::AttemptId;
+use mesh_protocol::ids::{BlobHash, CommunityId, EntryId, InputHash, ModuleHash, TaskId};
+use mesh_protocol::invite::TicketKind;
+use mesh_protocol::key::{PublicKey, UserKey};
+use mesh_protocol::limits::Limits;
+use mesh_protocol::permissions::Permissions;
+use mesh_protocol::receipt::SignedReceipt;
+use mesh_protocol::rules::Rules;
+use mesh_protocol::task::{Blob, Importance, InputFile, Sla};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+/// What is asked. Texts that name a task, user, device or grant may be its name or the beginning of its id, as long
+/// as that is unique.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Begin a community.
+    Found {
+        /// Its name.
+        name: String,
+        /// Its rules.
+        rules: Box<Rules>,
+    },
+    /// Make a ticket.
+    Invite {
+        /// For what.
+        kind: TicketKind,
+        /// For how long, in milliseconds.
+        valid_ms: u64,
+        /// Where this peer can be dialled.
+        addrs: Vec<SocketAddr>,
+    },
+    /// Ask to join with a ticket.
+    Join {
+        /// The ticket's text.
+        ticket: String,
+    },
+    /// Vouch, too, for somebody who waits for a second sponsor.
+    Sponsor {
+        /// Who.
+        user: String,
+    },
+    /// End a membership.
+    Expel {
+        /// Whose.
+        user: String,
+        /// Why.
+        why: String,
+    },
+    /// The community: its name, rules and members.
+    Community,
+    /// Let a user's tasks run here.
+    Grant(GrantRequest),
+    /// End a grant.
+    Revoke {
+        /// Which: the beginning of its id.
+        grant: String,
+    },
+    /// All grants.
+    Permissions,
+    /// Which members' devices this device's tasks may go to; all if none are named.
+    Trust {
+        /// Their names; none changes nothing, an empty list means all.
+        users: Option<Vec<String>>,
+    },
+    /// Submit a task. What it needs is kept here already.
+    Submit(Box<Draft>),
+    /// This device's tasks, newest first.
+    Tasks,
+    /// One task.
+    Task {
+        /// Which.
+        task: String,
+    },
+    /// Take a task back.
+    Cancel {
+        /// Which.
+        task: String,
+    },
+    /// End a delegation: by the task's owner, it comes back here; by the device's owner, it goes elsewhere.
+    Veto {
+        /// Which.
+        task: String,
+        /// Why.
+        why: String,
+    },
+    /// Submit the same once more.
+    Rerun {
+        /// Which.
+        task: String,
+    },
+    /// Hold all tasks here and take no more.
+    Pause {
+        /// For how long, in milliseconds; until told otherwise if none.
+        for_ms: Option<u64>,
+    },
+    /// Go on after [`Command::Pause`] or [`Command::Finish`].
+    Resume,
+    /// End what runs here and take no more.
+    Finish,
+    /// How this peer is.
+    Status,
+    /// All peers.
+    Peers,
+    /// The process is about to end: say so to the others.
+    GoOffline,
+}
+
+/// A grant as it is asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantRequest {
+    /// Whose tasks: a name or the beginning of a key.
+    pub user: String,
+    /// On which of the asking user's devices; this one if none is named.
+    #[serde(default)]
+    pub device: Option<String>,
+    /// Which task names: `*`, a name, or a beginning followed by `*`.
+    #[serde(default = "any_task")]
+    pub task: String,
+    /// Only this code.
+    #[serde(default)]
+    pub module: Option<ModuleHash>,
+    /// Until when, in milliseconds since 1970.
+    #[serde(default)]
+    pub until_ms: Option<u64>,
+    /// What such tasks may touch beyond inputs, environment and `/out`; needs `module`.
+    #[serde(default)]
+    pub permissions: Option<Permissions>,
+}
+
+fn any_task() -> String {
+    "*".into()
+}
+
+/// A task to submit: everything of a [`TaskSpec`](mesh_protocol::task::TaskSpec) that the node does not know itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Draft {
+    /// A label.
+    pub name: String,
+    /// What to run; its bytes are kept here.
+    pub module: ModuleHash,
+    /// Bytes of the module.
+    pub module_len: u64,
+    /// Arguments.
+    pub args: Vec<String>,
+    /// Environment, sorted by key.
+    pub env: Vec<(String, String)>,
+    /// Standard input, kept here.
+    pub stdin: Option<Blob>,
+    /// Files, sorted by path, kept here.
+    pub inputs: Vec<InputFile>,
+    /// Hash of stdin and files together.
+    pub input: InputHash,
+    /// Bounds: the manifest's, narrowed.
+    pub limits: Limits,
+    /// What it wants to touch: the manifest's wish, narrowed.
+    pub permissions: Permissions,
+    /// The submitter's patience.
+    pub sla: Sla,
+    /// What the submitter says of its importance.
+    pub importance: Option<Importance>,
+    /// Does the submitter stay to follow it?
+    pub followed: bool,
+    /// Tells submissions apart: 32 random bytes, or a hash of the submitter's own key for it.
+    pub nonce: [u8; 32],
+    /// Only on this device: its name or the beginning of its key.
+    pub on: Option<String>,
+    /// Only say what would happen.
+    pub dry_run: bool,
+}
+
+/// Why a command was not carried out. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{message}")]
+pub struct CommandError {
+    /// What kind of error.
+    pub kind: ErrorKind,
+    /// What went wrong.
+    pub message: String,
+    /// What would mend it.
+    pub hint: Option<String>,
+}
+
+/// Kinds of [`CommandError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorKind {
+    /// What was asked for is malformed.
+    Invalid,
+    /// There is no such thing.
+    NotFound,
+    /// More than one thing is meant.
+    Ambiguous,
+    /// It is not possible as things stand.
+    Conflict,
+    /// The asking user may not do it.
+    Forbidden,
+    /// Not now.
+    Unavailable,
+}
+
+/// What is answered.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// It is done.
+    Done,
+    /// It is done, by this entry.
+    Entry(EntryId),
+    /// A community begins.
+    Founded(CommunityId),
+    /// A ticket's text.
+    Ticket(String),
+    /// In, by this community's name; or waiting for one more sponsor.
+    Joined {
+        /// The community's name.
+        community: String,
+        /// Must somebody else vouch first?
+        pending: bool,
+    },
+    /// The community.
+    Community(CommunityView),
+    /// All grants.
+    Permissions(Vec<GrantView>),
+    /// Whom this device's tasks may go to; none for everybody.
+    Trust(Option<BTreeSet<String>>),
+    /// It is submitted, or was before under the same nonce.
+    Submitted {
+        /// Its id.
+        task: TaskId,
+        /// Was it submitted before?
+        again: bool,
+    },
+    /// What would happen.
+    Plan(PlanView),
+    /// Tasks.
+    Tasks(Vec<TaskView>),
+    /// A task.
+    Task(Box<TaskView>),
+    /// This peer.
+    Status(Box<StatusView>),
+    /// All peers.
+    Peers(Vec<PeerView>),
+}
+
+/// The community as this peer knows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct CommunityView {
+    /// Its id.
+    pub id: CommunityId,
+    /// Its name.
+    pub name: String,
+    /// Its rules.
+    pub rules: Rules,
+    /// Its members.
+    pub members: Vec<MemberView>,
+}
+
+/// A member.
+#[derive(Debug, Clone, Serialize)]
+pub struct MemberView {
+    /// Their key.
+    pub user: UserKey,
+    /// Their name.
+    pub name: String,
+    /// This peer's owner?
+    pub me: bool,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// Who vouched for them.
+    pub sponsors: Vec<String>,
+    /// Must somebody else vouch before they are in?
+    pub pending: bool,
+    /// Are they a member no longer?
+    pub expelled: bool,
+    /// Their devices.
+    pub devices: Vec<DeviceView>,
+}
+
+/// A member's device.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeviceView {
+    /// Its key.
+    pub device: PublicKey,
+    /// Its name.
+    pub name: String,
+    /// Thousandths of the daily quota.
+    pub share: u16,
+    /// Does its log count no further than this?
+    pub counts_until: Option<u64>,
+}
+
+/// A grant.
+#[derive(Debug, Clone, Serialize)]
+pub struct GrantView {
+    /// The entry that gave it.
+    pub grant: EntryId,
+    /// On which device.
+    pub device: String,
+    /// Whose tasks.
+    pub user: String,
+    /// Which tasks.
+    pub task: String,
+    /// Only this code.
+    pub module: Option<ModuleHash>,
+    /// Until when, in milliseconds since 1970.
+    pub until_ms: Option<u64>,
+    /// Is it in force?
+    pub valid: bool,
+    /// Why not.
+    pub why_not: Option<String>,
+}
+
+/// Who could take a task, and who could not and why.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlanView {
+    /// Where it would go.
+    pub choice: Option<String>,
+    /// Every peer with what speaks for or against it.
+    pub peers: Vec<(String, String)>,
+}
+
+/// A task of this device.
+#[derive(Debug, Clone, Serialize)]
+pub struct TaskView {
+    /// Its id.
+    pub task: TaskId,
+    /// Its name.
+    pub name: String,
+    /// Its code.
+    pub module: ModuleHash,
+    /// Where it is in its life: one of the states of `docs/task-states.md`.
+    pub state: String,
+    /// What it waits for, what would change that, when it is expected to run.
+    pub why: String,
+    /// When it was submitted, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// The attempt that counts, and where it is.
+    pub attempt: Option<(u32, String)>,
+    /// How far it is.
+    pub progress: Option<Progress>,
+    /// Every attempt and what became of it.
+    pub history: Vec<AttemptView>,
+    /// Its result.
+    pub result: Option<ResultView>,
+}
+
+/// An attempt and what became of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct AttemptView {
+    /// Which.
+    pub attempt: u32,
+    /// Where.
+    pub device: String,
+    /// What became of it, in words.
+    pub fate: String,
+}
+
+/// A task's result.
+#[derive(Debug, Clone, Serialize)]
+pub struct ResultView {
+    /// By which attempt.
+    pub attempt: u32,
+    /// The signed receipt.
+    pub receipt: SignedReceipt,
+    /// Stdout, stderr and `/out`, kept here.
+    pub output: Blob,
+}
+
+/// This peer.
+#[derive(Debug, Clone, Serialize)]
+pub struct StatusView {
+    /// Its key.
+    pub device: PublicKey,
+    /// Its name.
+    pub name: String,
+    /// Its owner.
+    pub user: Option<String>,
+    /// Its community's name.
+    pub community: Option<String>,
+    /// What keeps it from taking part, if anything does.
+    pub trouble: Vec<String>,
+    /// Peers connected.
+    pub connected: usize,
+    /// Its energy.
+    pub energy: Option<EnergyClaim>,
+    /// Is it paused, finishing, or does it take tasks?
+    pub donor: String,
+    /// Attempts that run here.
+    pub running: Vec<RunningView>,
+    /// Tasks of this device by state.
+    pub tasks: Vec<(String, usize)>,
+    /// Entries in the ledger.
+    pub entries: u64,
+}
+
+/// An attempt that runs here.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunningView {
+    /// Which.
+    pub task: TaskId,
+    /// Which try.
+    pub attempt: u32,
+    /// Its name.
+    pub name: String,
+    /// Whose.
+    pub user: String,
+    /// How far it is.
+    pub progress: Progress,
+}
+
+/// A peer.
+#[derive(Debug, Clone, Serialize)]
+pub struct PeerView {
+    /// Its key.
+    pub device: PublicKey,
+    /// Its name.
+    pub name: String,
+    /// Its owner.
+    pub user: String,
+    /// Is it this one?
+    pub me: bool,
+    /// Is it connected?
+    pub connected: bool,
+    /// Its energy, if its ad is fresh.
+    pub energy: Option<EnergyClaim>,
+    /// Slots free by its ad.
+    pub free_slots: Option<u16>,
+    /// Milliseconds since it was heard of.
+    pub heard_ms: Option<u64>,
+}
+
+/// What a watcher on this machine is told.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum Happening {
+    /// A task of this device changed.
+    Task {
+        /// Which.
+        task: TaskId,
+        /// Its state now.
+        state: String,
+        /// Its sentence now.
+        why: String,
+        /// Has it ended?
+        ended: bool,
+    },
+    /// An attempt's output can be followed at this device.
+    Follow {
+        /// Which attempt.
+        #[serde(skip)]
+        attempt: AttemptId,
+        /// Where it runs.
+        device: PublicKey,
+    },
+    /// How far a task is.
+    Progress {
+        /// Which.
+        task: TaskId,
+        /// How far.
+        progress: Progress,
+    },
+    /// An entry is new in the ledger.
+    Entry {
+        /// Which.
+        entry: EntryId,
+        /// Its kind.
+        kind: &'static str,
+    },
+    /// A peer came or went.
+    Peer {
+        /// Which.
+        device: PublicKey,
+        /// Is it there?
+        connected: bool,
+    },
+    /// Something a person should see.
+    Warning {
+        /// What.
+        text: String,
+    },
+    /// What became of a request to join.
+    Joined {
+        /// The community's name.
+        community: String,
+        /// Was it refused, and why?
+        refused: Option<String>,
+    },
+    /// A blob kept for nothing any more.
+    #[serde(skip)]
+    Unneeded(BlobHash),
+}

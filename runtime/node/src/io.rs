@@ -1,0 +1,198 @@
+//! What goes into a node and what comes out: closed lists, so that everything that can happen is seen in one place.
+// spec: ARC-2
+
+use crate::command::{Answer, Command, CommandError, Happening};
+use mesh_protocol::ad::EnergyClaim;
+use mesh_protocol::frame::{AttemptId, HelloFrame, Phase, SyncFrame, TaskFrame};
+use mesh_protocol::ids::{BlobHash, CommunityId};
+use mesh_protocol::key::PublicKey;
+use mesh_protocol::ledger::Entry;
+use mesh_protocol::reason::Reason;
+use mesh_protocol::receipt::Receipt;
+use mesh_protocol::record::Record;
+use mesh_protocol::task::{Blob, TaskSpec};
+use std::net::SocketAddr;
+
+/// A moment, as both clocks show it. Whoever drives a node moves time; it never goes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Now {
+    /// Milliseconds since the machine started, those asleep counted in: leases and timers.
+    pub boot_ms: u64,
+    /// Milliseconds since 1970: dates for people and for the ledger.
+    pub wall_ms: u64,
+}
+
+/// Tells answers apart; whoever asks chooses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CommandId(pub u64);
+
+/// What happens to a node.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A peer, whose key the handshake has proven, can be sent to.
+    Connected {
+        /// Which.
+        peer: PublicKey,
+        /// Where it was reached.
+        addr: SocketAddr,
+    },
+    /// It cannot be sent to any more.
+    Disconnected {
+        /// Which.
+        peer: PublicKey,
+    },
+    /// Peers meet.
+    Hello(PublicKey, HelloFrame),
+    /// An entry was spread.
+    Gossip(PublicKey, Box<Entry>),
+    /// Logs are compared.
+    Sync(PublicKey, SyncReceived),
+    /// About an attempt.
+    Task(PublicKey, AttemptId, TaskFrame),
+    /// A person or program on this machine wants something.
+    Command(CommandId, Box<Command>),
+    /// The executor tells.
+    Run(AttemptId, RunEvent),
+    /// A blob that was asked for is here, or will not come.
+    Fetched(AttemptId, BlobHash, Result<(), String>),
+    /// What the device's energy is now.
+    Energy(Option<EnergyClaim>),
+    /// What this machine can give to tasks.
+    Capacity(Capacity),
+    /// Time has passed.
+    Wake,
+}
+
+/// A sync frame with its entries verified: the driver does that, on as many cores as there are.
+#[derive(Debug, Clone)]
+pub enum SyncReceived {
+    /// Anything but entries.
+    Frame(SyncFrame),
+    /// Entries, in the order they came.
+    Entries(Vec<Entry>),
+}
+
+/// What this machine can give to tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// Tasks at once.
+    pub slots: u16,
+    /// Memory for all of them together, in bytes.
+    pub memory: u64,
+    /// Longest task, in milliseconds.
+    pub longest_ms: u64,
+}
+
+/// What the executor says of an attempt.
+#[derive(Debug, Clone)]
+pub enum RunEvent {
+    /// Its first instruction is next.
+    Started,
+    /// How far it is, from 0 to 1000, and a note.
+    Progress(u16, String),
+    /// It saved its state, which is kept under this hash.
+    Checkpoint(u32, Blob),
+    /// It was held, as told.
+    Paused,
+    /// It goes on, as told.
+    Resumed,
+    /// It ended; its output is kept under this hash.
+    Ended(Box<Receipt>, Blob),
+    /// It came to no end: what it needs could not be had, the sandbox refused it or failed.
+    Lost(Reason),
+}
+
+/// What a node wants done.
+///
+/// Everything drained after one [`Input`] belongs together: first all [`Output::Persist`] are made durable, as one,
+/// and only then anything else leaves the process.
+// spec: ARC-3
+#[derive(Debug, Clone)]
+#[must_use]
+pub enum Output {
+    /// Keep this.
+    Persist(Record),
+    /// Say this to a peer.
+    Send(PublicKey, Message),
+    /// Tell everyone of this entry.
+    Spread(Box<Entry>),
+    /// Send a peer the entries of a log from here up to and without there, which the store has.
+    SendEntries {
+        /// To whom.
+        to: PublicKey,
+        /// Whose log.
+        author: PublicKey,
+        /// The first.
+        from: u64,
+        /// The first not to be sent.
+        until: u64,
+    },
+    /// Run an attempt: fetch what it needs from its owner, then run it.
+    Run(Box<Run>),
+    /// Hold it.
+    Pause(AttemptId),
+    /// Let it go on.
+    Resume(AttemptId),
+    /// End it at once. Nothing more is said of it.
+    Stop(AttemptId),
+    /// Fetch a blob from a peer and keep it.
+    Fetch {
+        /// For which attempt.
+        attempt: AttemptId,
+        /// Which blob.
+        blob: Blob,
+        /// From whom.
+        from: PublicKey,
+        /// Open it as this task's output and check it against the receipt, as the owner must; else just keep it.
+        check: Option<Box<Receipt>>,
+    },
+    /// What was kept for an attempt can go: its blobs, its logs.
+    Forget(AttemptId),
+    /// Be connected to this peer.
+    Dial(PublicKey, Vec<SocketAddr>),
+    /// This peer is a member, or is none any more.
+    Standing(PublicKey, bool),
+    /// Close the connection to this peer.
+    Close(PublicKey, String),
+    /// The community this peer belongs to is settled.
+    Belongs(CommunityId),
+    /// Answer a command.
+    Answer(CommandId, Result<Answer, CommandError>),
+    /// Tell whoever listens on this machine.
+    Tell(Happening),
+}
+
+/// What is said to a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// On the stream on which peers meet.
+    Hello(HelloFrame),
+    /// On the stream on which logs are compared.
+    Sync(SyncFrame),
+    /// On an attempt's stream.
+    Task(AttemptId, TaskFrame),
+}
+
+/// An attempt to run.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Which.
+    pub attempt: AttemptId,
+    /// What to run, checked; its permissions and limits narrowed to what is granted here.
+    pub spec: TaskSpec,
+    /// Who has its module and inputs.
+    pub owner: PublicKey,
+    /// A checkpoint to go on from.
+    pub resume: Option<Blob>,
+}
+
+/// What of an attempt is known to the executing side, for those who watch it here.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Progress {
+    /// What it does.
+    pub phase: Phase,
+    /// How far it is, from 0 to 1000.
+    pub permille: u16,
+    /// The task's own words for it.
+    pub note: String,
+}
