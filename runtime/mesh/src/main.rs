@@ -15,6 +15,7 @@ mod commands;
 mod exit_codes;
 mod failure;
 mod home;
+mod up;
 
 use clap::Parser as _;
 use std::process::ExitCode;
