@@ -23,6 +23,8 @@ pub const MAX_FRAME: usize = 128 * 1024;
 pub const MAX_ADDRS: usize = 8;
 /// Most peers told at once.
 pub const MAX_PEERS: usize = 64;
+/// Most entries that come with an offer: the submission, the delegation and a few more.
+pub const MAX_OFFER_ENTRIES: usize = 8;
 /// Most tips in one frame: they fill it.
 pub const MAX_TIPS: usize = 1000;
 
@@ -131,8 +133,6 @@ pub enum SyncFrame {
         prefix: Vec<u8>,
         /// The tips.
         tips: Vec<Tip>,
-        /// Is the sender to be told the receiver's tips too?
-        answer: bool,
     },
     /// Send me entries from these on.
     Want(Vec<(PublicKey, u64)>),
@@ -212,6 +212,8 @@ pub struct Offer {
     pub lease_ms: u64,
     /// The end of the submitter's log: the entry that delegates this attempt.
     pub tip: Tip,
+    /// The last entries up to there, since an offer may be faster than gossip.
+    pub entries: Vec<Vec<u8>>,
     /// A checkpoint to go on from.
     pub resume: Option<Blob>,
 }
@@ -269,7 +271,11 @@ fn few<T>(list: &[T], most: usize) -> Result<(), &'static str> {
 }
 
 fn prefix(prefix: &[u8]) -> Result<(), &'static str> {
-    if prefix.len() <= 16 && prefix.iter().all(|half| *half < 16) { Ok(()) } else { Err("a prefix in it is wrong") }
+    if prefix.len() <= 16 && prefix.iter().all(|half| *half < 16) {
+        Ok(())
+    } else {
+        Err("a prefix in it is wrong")
+    }
 }
 
 impl Frame for HelloFrame {
@@ -306,6 +312,7 @@ impl Frame for TaskFrame {
                 Err("its progress is out of range")
             }
             Self::Offer(offer) if offer.attempt == 0 => Err("attempts count from 1"),
+            Self::Offer(offer) => few(&offer.entries, MAX_OFFER_ENTRIES),
             _ => Ok(()),
         }
     }

@@ -26,7 +26,13 @@ pub struct DeviceCert {
 }
 
 impl DeviceCert {
-    fn message(community: &CommunityId, user: &UserKey, device: &PublicKey, share: u16, serial: u32) -> Vec<u8> {
+    fn message(
+        community: &CommunityId,
+        user: &UserKey,
+        device: &PublicKey,
+        share: u16,
+        serial: u32,
+    ) -> Vec<u8> {
         canonical::encode(&(community, user, device, share, serial))
     }
 

@@ -107,6 +107,12 @@ pub enum Reason {
     /// The disk is full or broken.
     #[error("the peer cannot store anything: {0}")]
     StorageFailed(String),
+    /// The device cannot add to its log yet.
+    #[error("the device is settling its log after an unclean start, or wrote too much in this hour")]
+    LogNotReady,
+    /// The process that ran it ended.
+    #[error("the device was restarted")]
+    Restarted,
     /// Its submitter trusts other members only.
     #[error("its submitter does not trust that member")]
     NotTrusted,

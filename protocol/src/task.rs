@@ -145,18 +145,25 @@ impl TaskSpec {
             return Err(format!("{key:?} is no name for an environment variable"));
         }
         if self.inputs.len() > MAX_INPUT_FILES {
-            return Err(format!("it has {} input files, at most {MAX_INPUT_FILES} are allowed", self.inputs.len()));
+            return Err(format!(
+                "it has {} input files, at most {MAX_INPUT_FILES} are allowed",
+                self.inputs.len()
+            ));
         }
         if let Some(file) = self.inputs.iter().find(|file| !file.path.split('/').all(is_file_name)) {
             return Err(format!("{:?} is no name for an input", file.path));
         }
-        let sorted = |ordered: bool| if ordered { Ok(()) } else { Err("its lists are not sorted".to_owned()) };
+        let sorted =
+            |ordered: bool| if ordered { Ok(()) } else { Err("its lists are not sorted".to_owned()) };
         sorted(self.inputs.is_sorted_by(|a, b| a.path < b.path))?;
         sorted(self.env.is_sorted_by(|a, b| a.0 < b.0))?;
         let total = self.inputs.iter().map(|file| file.blob).chain(self.stdin);
         let total = total.fold(0u64, |sum, blob| sum.saturating_add(blob.len));
         if total > self.limits.input_bytes {
-            return Err(format!("its inputs have {total} bytes, at most {} are allowed", self.limits.input_bytes));
+            return Err(format!(
+                "its inputs have {total} bytes, at most {} are allowed",
+                self.limits.input_bytes
+            ));
         }
         match self.limits.out_of_range() {
             Some((name, range)) => Err(format!("its {name} must be {range}")),

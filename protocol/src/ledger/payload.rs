@@ -321,7 +321,10 @@ fn bounded(tips: &[Tip]) -> Result<(), &'static str> {
 pub fn is_name(text: &str) -> bool {
     (1..=MAX_NAME).contains(&text.len())
         && text.trim() == text
-        && !text.chars().any(|c| c.is_control() || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+        && !text.chars().any(|c| {
+            c.is_control()
+                || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        })
 }
 
 /// How a community begins.
@@ -371,8 +374,8 @@ impl Pattern {
 
     fn check(&self) -> Result<(), &'static str> {
         let stem = self.0.strip_suffix('*').unwrap_or(&self.0);
-        let fits =
-            stem.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') && stem.len() <= MAX_NAME;
+        let fits = stem.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && stem.len() <= MAX_NAME;
         if fits && !self.0.is_empty() {
             Ok(())
         } else {

@@ -1,9 +1,8 @@
 //! What a person or program on this machine can ask of the node, and what it answers.
 // spec: API-1, API-2
 
-use crate::io::Progress;
 use mesh_protocol::ad::EnergyClaim;
-use mesh_protocol::frame::AttemptId;
+use mesh_protocol::frame::Phase;
 use mesh_protocol::ids::{BlobHash, CommunityId, EntryId, InputHash, ModuleHash, TaskId};
 use mesh_protocol::invite::TicketKind;
 use mesh_protocol::key::{PublicKey, UserKey};
@@ -400,6 +399,8 @@ pub struct StatusView {
     pub tasks: Vec<(String, usize)>,
     /// Entries in the ledger.
     pub entries: u64,
+    /// What was refused or dropped.
+    pub counters: crate::node::Counters,
 }
 
 /// An attempt that runs here.
@@ -438,6 +439,17 @@ pub struct PeerView {
     pub heard_ms: Option<u64>,
 }
 
+/// How far an attempt is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// What it does.
+    pub phase: Phase,
+    /// How far it is, from 0 to 1000.
+    pub permille: u16,
+    /// The task's own words for it.
+    pub note: String,
+}
+
 /// What a watcher on this machine is told.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
@@ -453,13 +465,14 @@ pub enum Happening {
         /// Has it ended?
         ended: bool,
     },
-    /// An attempt's output can be followed at this device.
-    Follow {
-        /// Which attempt.
-        #[serde(skip)]
-        attempt: AttemptId,
-        /// Where it runs.
-        device: PublicKey,
+    /// An attempt that runs here changed.
+    Attempt {
+        /// Which task.
+        task: TaskId,
+        /// Which try.
+        attempt: u32,
+        /// Its state now.
+        state: &'static str,
     },
     /// How far a task is.
     Progress {

@@ -3,7 +3,7 @@
 
 use crate::command::{Answer, Command, CommandError, Happening};
 use mesh_protocol::ad::EnergyClaim;
-use mesh_protocol::frame::{AttemptId, HelloFrame, Phase, SyncFrame, TaskFrame};
+use mesh_protocol::frame::{AttemptId, HelloFrame, SyncFrame, TaskFrame};
 use mesh_protocol::ids::{BlobHash, CommunityId};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::ledger::Entry;
@@ -55,6 +55,8 @@ pub enum Input {
     Run(AttemptId, RunEvent),
     /// A blob that was asked for is here, or will not come.
     Fetched(AttemptId, BlobHash, Result<(), String>),
+    /// A stored entry that was asked for.
+    Stored(Box<Entry>),
     /// What the device's energy is now.
     Energy(Option<EnergyClaim>),
     /// What this machine can give to tasks.
@@ -127,6 +129,13 @@ pub enum Output {
         /// The first not to be sent.
         until: u64,
     },
+    /// Read an entry from the store: its log forked, and this is the other branch.
+    Read {
+        /// Whose log.
+        author: PublicKey,
+        /// Which entry.
+        seq: u64,
+    },
     /// Run an attempt: fetch what it needs from its owner, then run it.
     Run(Box<Run>),
     /// Hold it.
@@ -184,15 +193,4 @@ pub struct Run {
     pub owner: PublicKey,
     /// A checkpoint to go on from.
     pub resume: Option<Blob>,
-}
-
-/// What of an attempt is known to the executing side, for those who watch it here.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Progress {
-    /// What it does.
-    pub phase: Phase,
-    /// How far it is, from 0 to 1000.
-    pub permille: u16,
-    /// The task's own words for it.
-    pub note: String,
 }

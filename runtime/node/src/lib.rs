@@ -4,8 +4,20 @@
 //! See [`Node`] for the contract between it and whoever drives it.
 // spec: ARC-1, ARC-2
 
+mod attempts;
 mod command;
+mod commands;
+mod compare;
 mod io;
+pub mod ledger;
+mod meet;
+mod node;
+mod owner;
+mod random;
+mod views;
 
+pub use attempts::{AttemptEvent, AttemptState};
 pub use command::*;
 pub use io::*;
+pub use node::{Config, Counters, Node};
+pub use owner::{TaskEvent, TaskState};

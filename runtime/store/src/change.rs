@@ -120,7 +120,8 @@ pub(crate) fn plan<K: Kept>(records: &[Record], kept: &K) -> Result<Change, K::E
                     None => kept.get(&key)?,
                 };
                 // An own entry that comes back from a peer stays one's own.
-                let same = before.is_some_and(|before| before.first() == Some(&OWN) && before[1..] == **bytes);
+                let same =
+                    before.is_some_and(|before| before.first() == Some(&OWN) && before[1..] == **bytes);
                 let flag = if *own || same { OWN } else { PEERS };
                 writes.insert(key, Some([&[flag], bytes.as_slice()].concat()));
             }

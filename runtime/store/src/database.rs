@@ -5,6 +5,8 @@
 //!   to rest: [`Database::flush`] adds the `fdatasync`.
 //! * Items above 128 KiB become files of their own, which it never syncs, nor the folders it makes.
 //! * After one failed write a `Db` refuses everything for good: it is dropped and opened anew.
+//! * Cut off in writing a snapshot, it leaves half a file that it takes for the newest one at the next start, and then
+//!   calls the whole database corrupt: [`remove_half_snapshots`].
 //! * It panics where it finds what it did not expect: each call that meets file content is wrapped by [`guarded`].
 // spec: LED-8
 
@@ -112,6 +114,7 @@ impl Database {
 
     fn start(path: &Path, files: Arc<dyn Files>) -> Result<Self, Fault> {
         wait_until_released(&path.join("db"))?;
+        remove_half_snapshots(path)?;
         let config = sled::Config::new().path(path).cache_capacity(CACHE);
         let db = guarded(|| Ok(config.open()?))?;
         let data = File::open(path.join("db"))?;
@@ -267,23 +270,23 @@ impl Database {
 
     /// As [`Database::check`], where the journal has lost its last records: no own entry that it still knows may be
     /// missing.
-    pub(crate) fn check_ahead(&mut self, index: &Index) -> Result<(), Fault> {
+    pub(crate) fn checked_ahead(mut self, index: &Index) -> Result<Self, Fault> {
         let mut entries = index.iter().filter(|(key, _)| is_entry(key)).peekable();
-        let lost = || Err(Fault::Damaged("it contradicts the journal: an entry is missing".to_owned()));
+        let lost = || Fault::Damaged("it contradicts the journal: an entry is missing".to_owned());
         let mut live = 0;
         self.each(|key, value| {
             live += weigh(key, value) as u64;
             match entries.next_if(|(own, _)| own.as_slice() <= key) {
-                Some((own, place)) if own.as_slice() < key || !place.holds(value) => lost(),
-                _ if loaded(key, value).is_none() => lost(),
+                Some((own, place)) if own.as_slice() < key || !place.holds(value) => Err(lost()),
+                _ if loaded(key, value).is_none() => Err(lost()),
                 _ => Ok(()),
             }
         })?;
         if entries.next().is_some() {
-            return lost();
+            return Err(lost());
         }
         self.live = live;
-        Ok(())
+        Ok(self)
     }
 
     /// Copies everything from another database.
@@ -330,7 +333,10 @@ impl Kept for Database {
 pub(crate) fn size_of(path: &Path) -> u64 {
     let files = |path: &Path| {
         let files = fs::read_dir(path).into_iter().flatten().flatten();
-        files.filter_map(|file| file.metadata().ok().filter(fs::Metadata::is_file)).map(|meta| meta.len()).sum::<u64>()
+        files
+            .filter_map(|file| file.metadata().ok().filter(fs::Metadata::is_file))
+            .map(|meta| meta.len())
+            .sum::<u64>()
     };
     files(path) + files(&path.join("blobs"))
 }
@@ -340,6 +346,25 @@ pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+/// A snapshot counts from when it has its final name, and the one before it is there until then.
+fn remove_half_snapshots(path: &Path) -> io::Result<()> {
+    let files = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for file in files {
+        let file = file?;
+        if file
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with("snap.") && name.ends_with(".generating"))
+        {
+            fs::remove_file(file.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// The store's own lock keeps other processes away, so whoever still holds sled's lock is about to let go.

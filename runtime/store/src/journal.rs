@@ -21,6 +21,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"meshjrn\x01";
+/// Where a journal is written before it takes its place.
+const BESIDE: &str = "journal.new";
+
 const FILE_HEADER: usize = 28;
 const FRAME_HEADER: usize = 16;
 
@@ -109,8 +112,25 @@ impl Journal {
         base: u64,
         fill: impl FnOnce(&mut Draft<'_>) -> Result<(), E>,
     ) -> Result<Self, E> {
-        let (path, beside) = (Self::path_in(folder), folder.join("journal.new"));
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&beside)?;
+        let beside = folder.join(BESIDE);
+        let made = Self::write_anew(folder, &beside, files, compact_above, base, fill);
+        if made.is_err() {
+            // On a full disk the room is needed; the next attempt would overwrite it anyway.
+            let _left = fs::remove_file(&beside);
+        }
+        made
+    }
+
+    fn write_anew<E: From<io::Error>>(
+        folder: &Path,
+        beside: &Path,
+        files: Arc<dyn Files>,
+        compact_above: u64,
+        base: u64,
+        fill: impl FnOnce(&mut Draft<'_>) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let path = Self::path_in(folder);
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(beside)?;
         // Whoever can choose what stands in a value could else make a piece of it look like a frame.
         let salt = RandomState::new().hash_one(&path);
         let mut head = [MAGIC.as_slice(), &salt.to_le_bytes(), &base.to_le_bytes()].concat();
@@ -129,8 +149,8 @@ impl Journal {
         fill(&mut draft)?;
         draft.write()?;
         let (len, live) = (draft.len, draft.live);
-        files.sync(&beside, &file)?;
-        fs::rename(&beside, &path)?;
+        files.sync(beside, &file)?;
+        fs::rename(beside, &path)?;
         files.sync_folder(folder)?;
         Ok(Self {
             path,
@@ -194,6 +214,14 @@ impl Journal {
         Ok(Some(Found { journal, index, base, torn: size - len }))
     }
 
+    /// Removes what a crash in the midst of [`Journal::create`] left.
+    pub(crate) fn tidy(folder: &Path) -> io::Result<()> {
+        match fs::remove_file(folder.join(BESIDE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
@@ -232,7 +260,7 @@ impl Journal {
     }
 
     /// Removes what a failed append left. Were it kept, a later start might take it for a commit.
-    fn take_back(&mut self) -> io::Result<()> {
+    pub(crate) fn take_back(&mut self) -> io::Result<()> {
         if self.spoiled {
             self.file.set_len(self.len)?;
             self.files.sync(&self.path, &self.file)?;
@@ -385,7 +413,10 @@ fn frame(salt: u64, number: u64, writes: &[Write<'_>]) -> io::Result<Vec<u8>> {
     let mut frame = postcard::to_extend(writes, vec![0; FRAME_HEADER]).map_err(io::Error::other)?;
     let len = frame.len() - FRAME_HEADER;
     if len > MAX_FRAME {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a commit deletes more than one frame holds"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a commit deletes more than one frame holds",
+        ));
     }
     let crc = checksum(salt, number, &frame[FRAME_HEADER..]);
     frame[..4].copy_from_slice(&(len as u32).to_le_bytes());

@@ -1,0 +1,434 @@
+//! Bytes by their hash, in a folder: modules, inputs, checkpoints, outputs.
+//!
+//! A blob lies under `own/` if this device's owner needs it, until the node says that nobody does; under `lent/` if an
+//! attempt needs it that runs here for somebody, until that attempt is forgotten. One that is needed for both lies in
+//! both. So removing is deciding nothing: each side takes away what it put there.
+// spec: DEL-5, ARC-7
+
+use mesh_protocol::frame::AttemptId;
+use mesh_protocol::ids::{BlobHash, from_hex, to_hex};
+use mesh_protocol::task::Blob;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// What is lent and belongs to no attempt that is known (its list was lost in a crash) goes after this long. The
+/// longest task takes four weeks, and its result may wait a week.
+const LOST_AFTER: Duration = Duration::from_secs(35 * 24 * 3600);
+
+/// Most attempts for which blobs are held: as many as a node remembers at all, and more than a device finishes
+/// between two visits of their owners.
+const MAX_HOLDERS: usize = 100_000;
+
+/// For whom a blob is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeper {
+    /// This device's owner.
+    Own,
+    /// An attempt that runs here for somebody.
+    Attempt(AttemptId),
+}
+
+#[derive(Default)]
+struct Held {
+    by_attempt: BTreeMap<AttemptId, BTreeSet<BlobHash>>,
+    attempts: BTreeMap<BlobHash, usize>,
+}
+
+/// The folder.
+pub(crate) struct Blobs {
+    root: PathBuf,
+    most: u64,
+    used: AtomicU64,
+    names: AtomicU64,
+    held: Mutex<Held>,
+}
+
+impl std::fmt::Debug for Blobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Blobs").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+impl Blobs {
+    /// Opens the folder, making it if need be, and clears away what an earlier run left half done. At most `most` bytes
+    /// are kept in it.
+    pub(crate) fn open(root: &Path, most: u64) -> io::Result<Self> {
+        let folder = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
+        for area in ["own", "lent"] {
+            let area = root.join(area);
+            folder(&area)?;
+            // All at once, so that a blob's own folder never has to be made durable.
+            for byte in 0..=u8::MAX {
+                folder(&area.join(to_hex(&[byte])))?;
+            }
+            sync_folder(&area)?;
+        }
+        let partial = root.join("partial");
+        if partial.is_dir() {
+            fs::remove_dir_all(&partial)?;
+        }
+        folder(&partial)?;
+        folder(&root.join("held"))?;
+        sync_folder(root)?;
+        let held = read_held(&root.join("held"))?;
+        let this = Self {
+            root: root.to_owned(),
+            most,
+            used: AtomicU64::new(0),
+            names: AtomicU64::new(0),
+            held: Mutex::new(held),
+        };
+        this.count()?;
+        Ok(this)
+    }
+
+    /// Adds up what is there, and takes away what is lent to nobody.
+    fn count(&self) -> io::Result<()> {
+        let mut used = 0;
+        for area in ["own", "lent"] {
+            for folder in fs::read_dir(self.root.join(area))? {
+                for file in fs::read_dir(folder?.path())? {
+                    let file = file?;
+                    let meta = file.metadata()?;
+                    let hash = file.file_name().to_str().and_then(|name| from_hex(name).ok()).map(BlobHash);
+                    let known = hash.is_some_and(|hash| self.held().attempts.contains_key(&hash));
+                    let old = || meta.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age > LOST_AFTER));
+                    if hash.is_none() || (area == "lent" && !known && old()) {
+                        tracing::debug!(path = %file.path().display(), "took away a blob that is lent to nobody");
+                        fs::remove_file(file.path())?;
+                    } else {
+                        used += meta.len();
+                    }
+                }
+            }
+        }
+        self.used.store(used, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn place(&self, area: &str, hash: &BlobHash) -> PathBuf {
+        let name = hash.to_string();
+        self.root.join(area).join(&name[..2]).join(name)
+    }
+
+    fn place_for(&self, keeper: Keeper, hash: &BlobHash) -> PathBuf {
+        self.place(if keeper == Keeper::Own { "own" } else { "lent" }, hash)
+    }
+
+    /// Where a blob lies, if it is here.
+    pub(crate) fn path(&self, hash: &BlobHash) -> Option<PathBuf> {
+        ["own", "lent"].into_iter().map(|area| self.place(area, hash)).find(|path| path.is_file())
+    }
+
+    /// Bytes in the folder.
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that an attempt needs these, before any of them is looked for.
+    pub(crate) fn hold(&self, attempt: AttemptId, hashes: &[BlobHash]) -> io::Result<()> {
+        let mut held = self.held();
+        if !held.by_attempt.contains_key(&attempt) && held.by_attempt.len() >= MAX_HOLDERS {
+            return Err(io::Error::other("blobs are held for as many attempts as may be"));
+        }
+        let mut lines = String::new();
+        for hash in hashes {
+            if held.by_attempt.entry(attempt).or_default().insert(*hash) {
+                *held.attempts.entry(*hash).or_default() += 1;
+                lines.push_str(&format!("{hash}\n"));
+            }
+        }
+        if lines.is_empty() {
+            return Ok(());
+        }
+        // Not made durable: if it is lost, its blobs only stay for too long.
+        File::options()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(self.list(&attempt))?
+            .write_all(lines.as_bytes())
+    }
+
+    fn list(&self, attempt: &AttemptId) -> PathBuf {
+        self.root.join("held").join(format!("{}-{}", attempt.task, attempt.attempt))
+    }
+
+    /// An attempt is over and forgotten: what was lent for it alone goes.
+    pub(crate) fn forget(&self, attempt: AttemptId) {
+        let mut held = self.held();
+        for hash in held.by_attempt.remove(&attempt).unwrap_or_default() {
+            self.let_go(&mut held, &hash);
+        }
+        let _none = fs::remove_file(self.list(&attempt));
+    }
+
+    /// An attempt needs one of its blobs no more.
+    pub(crate) fn release(&self, attempt: AttemptId, hash: &BlobHash) {
+        let mut held = self.held();
+        if held.by_attempt.get_mut(&attempt).is_some_and(|hashes| hashes.remove(hash)) {
+            self.let_go(&mut held, hash);
+        }
+    }
+
+    fn let_go(&self, held: &mut Held, hash: &BlobHash) {
+        if let Some(count) = held.attempts.get_mut(hash) {
+            *count -= 1;
+            if *count > 0 {
+                return;
+            }
+            held.attempts.remove(hash);
+        }
+        self.remove(&self.place("lent", hash));
+    }
+
+    /// This device's owner needs it no more.
+    pub(crate) fn unneeded(&self, hash: &BlobHash) {
+        self.remove(&self.place("own", hash));
+    }
+
+    fn remove(&self, path: &Path) {
+        let len = fs::metadata(path).map_or(0, |meta| meta.len());
+        match fs::remove_file(path) {
+            Ok(()) => drop(self.used.fetch_sub(len, Ordering::Relaxed)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!(path = %path.display(), %error, "a blob could not be taken away"),
+        }
+    }
+
+    /// A name for a file that becomes a blob once it is whole.
+    pub(crate) fn partial(&self) -> PathBuf {
+        self.root.join("partial").join(self.names.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+
+    /// Begins to write a blob.
+    pub(crate) fn writer(&self, keeper: Keeper) -> io::Result<Writer<'_>> {
+        let path = self.partial();
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+        let partial = Partial(path);
+        Ok(Writer { blobs: self, keeper, partial, file, hasher: blake3::Hasher::new(), len: 0 })
+    }
+
+    /// Keeps bytes.
+    pub(crate) fn put(&self, keeper: Keeper, bytes: &[u8]) -> io::Result<Blob> {
+        let mut writer = self.writer(keeper)?;
+        writer.write_all(bytes)?;
+        writer.finish()
+    }
+
+    /// Takes in a whole file made under [`Blobs::partial`], whose hash is known. Durable when this returns.
+    pub(crate) fn adopt(&self, keeper: Keeper, partial: &Path, hash: BlobHash) -> io::Result<Blob> {
+        let file = File::open(partial)?;
+        let len = file.metadata()?.len();
+        if let Keeper::Attempt(attempt) = keeper {
+            self.hold(attempt, &[hash])?;
+        }
+        let place = self.place_for(keeper, &hash);
+        if place.is_file() {
+            fs::remove_file(partial)?;
+        } else {
+            self.room(len)?;
+            file.sync_data()?;
+            fs::rename(partial, &place)?;
+            self.used.fetch_add(len, Ordering::Relaxed);
+            if let Some(folder) = place.parent() {
+                sync_folder(folder)?;
+            }
+        }
+        Ok(Blob { hash, len })
+    }
+
+    /// Keeps, for another too, a blob that is here. False if it is not.
+    pub(crate) fn share(&self, keeper: Keeper, hash: &BlobHash) -> io::Result<bool> {
+        if let Keeper::Attempt(attempt) = keeper {
+            self.hold(attempt, &[*hash])?;
+        }
+        let place = self.place_for(keeper, hash);
+        if place.is_file() {
+            return Ok(true);
+        }
+        let Some(other) = self.path(hash) else { return Ok(false) };
+        let linked = fs::hard_link(&other, &place);
+        match linked {
+            Ok(()) => {
+                self.used.fetch_add(fs::metadata(&place)?.len(), Ordering::Relaxed);
+                if let Some(folder) = place.parent() {
+                    sync_folder(folder)?;
+                }
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(true),
+            // The other side took it away at this moment.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn room(&self, more: u64) -> io::Result<()> {
+        if self.used().saturating_add(more) > self.most {
+            let text = format!("{} bytes are kept for tasks here, which is all the room given to them", self.used());
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, text));
+        }
+        Ok(())
+    }
+}
+
+fn read_held(folder: &Path) -> io::Result<Held> {
+    let mut held = Held::default();
+    for file in fs::read_dir(folder)? {
+        let file = file?;
+        let name = file.file_name();
+        let attempt = name.to_str().and_then(|name| {
+            let (task, attempt) = name.split_once('-')?;
+            Some(AttemptId { task: task.parse().ok()?, attempt: attempt.parse().ok()? })
+        });
+        let Some(attempt) = attempt else { continue };
+        let hashes: BTreeSet<BlobHash> =
+            fs::read_to_string(file.path())?.lines().filter_map(|line| line.parse().ok()).collect();
+        for hash in &hashes {
+            *held.attempts.entry(*hash).or_default() += 1;
+        }
+        held.by_attempt.insert(attempt, hashes);
+    }
+    Ok(held)
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// A file that goes unless it was taken in.
+struct Partial(PathBuf);
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        let _taken_in = fs::remove_file(&self.0);
+    }
+}
+
+/// A blob that is being written. Dropped, it leaves nothing.
+pub(crate) struct Writer<'a> {
+    blobs: &'a Blobs,
+    keeper: Keeper,
+    partial: Partial,
+    file: File,
+    hasher: blake3::Hasher,
+    len: u64,
+}
+
+impl Write for Writer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.blobs.room(self.len.saturating_add(bytes.len() as u64))?;
+        let count = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.len += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Writer<'_> {
+    /// The blob is whole, and durable when this returns.
+    pub(crate) fn finish(self) -> io::Result<Blob> {
+        let hash = BlobHash(*self.hasher.finalize().as_bytes());
+        self.blobs.adopt(self.keeper, &self.partial.0, hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mesh_protocol::ids::TaskId;
+
+    fn attempt(number: u32) -> AttemptId {
+        AttemptId { task: TaskId([7; 32]), attempt: number }
+    }
+
+    fn open(dir: &tempfile::TempDir) -> Blobs {
+        Blobs::open(dir.path(), 1000).unwrap()
+    }
+
+    #[test]
+    fn what_is_put_is_there_under_its_hash_also_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let blob = open(&dir).put(Keeper::Own, b"sun").unwrap();
+        assert_eq!(blob, Blob { hash: BlobHash(*blake3::hash(b"sun").as_bytes()), len: 3 });
+        let blobs = open(&dir);
+        assert_eq!(fs::read(blobs.path(&blob.hash).unwrap()).unwrap(), b"sun");
+        assert_eq!(blobs.used(), 3);
+        assert_eq!(blobs.put(Keeper::Own, b"sun").unwrap(), blob);
+        assert_eq!(blobs.used(), 3, "the same bytes take no room twice");
+    }
+
+    #[test]
+    fn half_a_blob_is_gone_when_dropped_and_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let partials = || fs::read_dir(dir.path().join("partial")).unwrap().count();
+        let blobs = open(&dir);
+        let mut writer = blobs.writer(Keeper::Own).unwrap();
+        writer.write_all(b"half").unwrap();
+        assert_eq!(partials(), 1);
+        drop(writer);
+        assert_eq!(partials(), 0);
+        std::mem::forget(blobs.writer(Keeper::Own).unwrap());
+        assert_eq!(partials(), 1, "as after a crash");
+        drop(open(&dir));
+        assert_eq!(partials(), 0);
+    }
+
+    // spec: DEL-5
+    #[test]
+    fn a_lent_blob_goes_with_the_last_attempt_that_needs_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = open(&dir);
+        let blob = blobs.put(Keeper::Attempt(attempt(1)), b"wind").unwrap();
+        assert!(blobs.share(Keeper::Attempt(attempt(2)), &blob.hash).unwrap());
+        blobs.forget(attempt(1));
+        assert!(blobs.path(&blob.hash).is_some());
+        drop(blobs);
+        let blobs = open(&dir);
+        blobs.unneeded(&blob.hash);
+        assert!(blobs.path(&blob.hash).is_some(), "the owner has no say in what is lent");
+        blobs.forget(attempt(2));
+        assert_eq!((blobs.path(&blob.hash), blobs.used()), (None, 0));
+        assert_eq!(fs::read_dir(dir.path().join("held")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_the_owner_needs_stays_when_an_attempt_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = open(&dir);
+        let blob = blobs.put(Keeper::Own, b"water").unwrap();
+        assert!(blobs.share(Keeper::Attempt(attempt(1)), &blob.hash).unwrap());
+        blobs.forget(attempt(1));
+        assert!(blobs.path(&blob.hash).is_some());
+        blobs.unneeded(&blob.hash);
+        assert_eq!(blobs.path(&blob.hash), None);
+        assert!(!blobs.share(Keeper::Own, &blob.hash).unwrap());
+    }
+
+    // spec: ARC-7
+    #[test]
+    fn there_is_a_bound_on_all_together() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = open(&dir);
+        let first = blobs.put(Keeper::Own, &[1; 900]).unwrap();
+        let error = blobs.put(Keeper::Own, &[2; 101]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+        blobs.unneeded(&first.hash);
+        blobs.put(Keeper::Own, &[2; 101]).unwrap();
+    }
+}

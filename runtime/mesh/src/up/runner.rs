@@ -1,0 +1,470 @@
+//! Runs attempts: gathers what each needs, hands it to the sandbox, and tells the node what becomes of it. A thread an
+//! attempt, off the network's threads.
+// spec: ARC-5, DEL-5
+
+use super::blobs::{Blobs, Keeper};
+use super::fetch::Fetcher;
+use super::output;
+use super::runs::{Live, Runs, Stream, Wish, clear};
+use super::{causes, cut};
+use mesh_executor::{Event, Executor, LoadedModule, NamedInput, Report, StartError, Stdin, Task};
+use mesh_node::{Input, Run, RunEvent};
+use mesh_protocol::checkpoint::Checkpoint;
+use mesh_protocol::digest::{self, TreeEntry, TreeNode};
+use mesh_protocol::frame::AttemptId;
+use mesh_protocol::ids::{BlobHash, Digest, InputHash, ModuleHash};
+use mesh_protocol::key::PublicKey;
+use mesh_protocol::limits::MAX_CHECKPOINT;
+use mesh_protocol::reason::Reason;
+use mesh_protocol::task::{Blob, InputFile, TaskSpec};
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// Modules kept ready to start. Each is machine code in memory, a megabyte or so; what falls out is in the executor's
+/// cache on disk, a few milliseconds away.
+const MAX_MODULES: usize = 16;
+/// Standard input up to this size is handed over as bytes, which saves the executor reading it twice.
+const SMALL_STDIN: u64 = 256 * 1024;
+/// How often progress is told.
+const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+/// Longest text of the sandbox in a reason: it travels in a frame and stands in the ledger.
+const MAX_TEXT: usize = 300;
+
+/// Runs attempts.
+pub(crate) struct Runner {
+    pub(crate) me: PublicKey,
+    pub(crate) executor: Executor,
+    pub(crate) blobs: Arc<Blobs>,
+    pub(crate) runs: Arc<Runs>,
+    pub(crate) fetcher: Arc<Fetcher>,
+    pub(crate) inputs: mpsc::Sender<Input>,
+    pub(crate) runtime: tokio::runtime::Handle,
+    /// Holds what lies between; cleared at start.
+    pub(crate) scratch: PathBuf,
+    pub(crate) modules: Modules,
+}
+
+/// Why there is no more to be said of an attempt.
+enum Over {
+    /// It was told to stop.
+    Stopped,
+    /// It came to no end.
+    Lost(Reason),
+}
+
+impl From<Reason> for Over {
+    fn from(reason: Reason) -> Self {
+        Self::Lost(reason)
+    }
+}
+
+fn storage(what: &'static str) -> impl Fn(io::Error) -> Over {
+    move |error| Over::Lost(Reason::StorageFailed(cut(&format!("{what}: {}", causes(&error)), MAX_TEXT)))
+}
+
+fn inadmissible(text: &str) -> Over {
+    Over::Lost(Reason::Inadmissible(cut(text, MAX_TEXT)))
+}
+
+impl Runner {
+    /// Begins an attempt. Returns at once.
+    pub(crate) fn run(self: &Arc<Self>, run: Box<Run>) {
+        let (this, attempt) = (self.clone(), run.attempt);
+        let Some(live) = self.runs.begin(attempt) else {
+            return self.tell_later(attempt, RunEvent::Lost(Reason::NoCapacity));
+        };
+        let thread = std::thread::Builder::new().name("attempt".into()).spawn({
+            let live = live.clone();
+            move || this.whole(*run, &live)
+        });
+        if let Err(error) = thread {
+            live.ended();
+            self.tell_later(attempt, RunEvent::Lost(Reason::SandboxFailed(causes(&error))));
+        }
+    }
+
+    /// Wants something else of an attempt. Returns at once; the node hears when it is so.
+    pub(crate) fn want(self: &Arc<Self>, attempt: AttemptId, wish: Wish) {
+        let Some(live) = self.runs.get(attempt) else { return };
+        live.want(wish);
+        let this = self.clone();
+        self.runtime.spawn_blocking(move || this.apply(attempt, &live));
+    }
+
+    fn apply(&self, attempt: AttemptId, live: &Live) {
+        match live.apply() {
+            Some(Wish::Run) => self.tell(attempt, RunEvent::Resumed),
+            Some(Wish::Hold) => self.tell(attempt, RunEvent::Paused),
+            Some(Wish::Stop) | None => {}
+        }
+    }
+
+    /// Ends everything that runs.
+    pub(crate) fn stop_all(&self) {
+        for live in self.runs.all() {
+            live.want(Wish::Stop);
+            live.apply();
+        }
+    }
+
+    fn tell(&self, attempt: AttemptId, event: RunEvent) {
+        // Fails only when the node is gone, and then nobody asks.
+        let _node_gone = self.inputs.blocking_send(Input::Run(attempt, event));
+    }
+
+    /// From a thread that must not wait for the node.
+    fn tell_later(&self, attempt: AttemptId, event: RunEvent) {
+        let inputs = self.inputs.clone();
+        self.runtime.spawn(async move {
+            let _node_gone = inputs.send(Input::Run(attempt, event)).await;
+        });
+    }
+
+    /// An attempt from its beginning to its end.
+    fn whole(&self, run: Run, live: &Arc<Live>) {
+        let attempt = run.attempt;
+        let result = self.attempt(&run, live);
+        live.ended();
+        match result {
+            Ok(event) if !live.stopped() => self.tell(attempt, event),
+            Err(Over::Lost(reason)) if !live.stopped() => {
+                tracing::debug!(task = %attempt.task.short(), attempt = attempt.attempt, %reason, "an attempt was lost");
+                self.tell(attempt, RunEvent::Lost(reason));
+            }
+            _ => {}
+        }
+        if self.runs.is_forgotten(attempt) {
+            // It was forgotten while it ran, and may have kept something since.
+            clear(&live.folder);
+            self.blobs.forget(attempt);
+        }
+    }
+
+    fn attempt(&self, run: &Run, live: &Arc<Live>) -> Result<RunEvent, Over> {
+        let spec = &run.spec;
+        if input_hash(spec).is_none_or(|hash| hash != spec.input) {
+            return Err(inadmissible("its inputs are not the ones that its id was made with"));
+        }
+        let module = self.module(run, live)?;
+        let scratch = Scratch(self.scratch.join(format!("{}-{}", run.attempt.task, run.attempt.attempt)));
+        let task = self.task(run, live, module, &scratch.0)?;
+        let mut files = live.files().map_err(storage("keep the output"))?;
+        if live.stopped() {
+            return Err(Over::Stopped);
+        }
+        let mut running = self.executor.start(task).map_err(refused)?;
+        live.controlled_by(running.control());
+        let mut last_progress: Option<Instant> = None;
+        let mut checkpoints = VecDeque::new();
+        let mut trouble = None;
+        let mut report = None;
+        while let Some(event) = running.next() {
+            let done = match event {
+                Event::Started => {
+                    self.tell(run.attempt, RunEvent::Started);
+                    // What was wanted while it was not there to be told.
+                    self.apply(run.attempt, live);
+                    Ok(())
+                }
+                Event::Stdout(bytes) => live.write(&mut files, Stream::Stdout, &bytes),
+                Event::Stderr(bytes) => live.write(&mut files, Stream::Stderr, &bytes),
+                Event::Progress(permille, note) => {
+                    if last_progress.is_none_or(|at| at.elapsed() >= PROGRESS_EVERY) {
+                        last_progress = Some(Instant::now());
+                        self.tell(run.attempt, RunEvent::Progress(permille, note));
+                    }
+                    Ok(())
+                }
+                Event::Checkpoint(checkpoint) => self.checkpoint(run, &checkpoint, &mut checkpoints),
+                Event::Ended(ended) => {
+                    report = Some(ended);
+                    Ok(())
+                }
+                _ => Ok(()),
+            };
+            if let Err(error) = done {
+                // Half an output is none.
+                running.control().cancel();
+                trouble.get_or_insert(error);
+            }
+        }
+        drop(running);
+        if let Some(error) = trouble {
+            return Err(storage("keep the output")(error));
+        }
+        let report = report.ok_or_else(|| Reason::SandboxFailed("its supervisor ended without a word".into()))?;
+        if live.stopped() {
+            return Err(Over::Stopped);
+        }
+        self.ended(run, live, *report, &scratch.0)
+    }
+
+    fn ended(&self, run: &Run, live: &Live, report: Report, scratch: &Path) -> Result<RunEvent, Over> {
+        if report.receipt.input.hash != run.spec.input {
+            return Err(inadmissible("its inputs are not the ones that its id was made with"));
+        }
+        let keep = storage("keep the output");
+        let writer = self.blobs.writer(self.keeper(run)).map_err(&keep)?;
+        let mut writer = BufWriter::with_capacity(64 * 1024, writer);
+        let [stdout, stderr] = [Stream::Stdout, Stream::Stderr].map(|stream| live.file(stream));
+        output::pack(&mut writer, &stdout, &stderr, report.out.as_ref(), scratch).map_err(&keep)?;
+        let blob = writer.into_inner().map_err(|error| error.into_error()).and_then(|w| w.finish());
+        Ok(RunEvent::Ended(Box::new(report.receipt), blob.map_err(&keep)?))
+    }
+
+    /// For whom this attempt's blobs are kept: for ourselves if the task is our own.
+    fn keeper(&self, run: &Run) -> Keeper {
+        if run.owner == self.me { Keeper::Own } else { Keeper::Attempt(run.attempt) }
+    }
+
+    fn checkpoint(
+        &self,
+        run: &Run,
+        checkpoint: &Checkpoint,
+        before: &mut VecDeque<BlobHash>,
+    ) -> io::Result<()> {
+        let keeper = self.keeper(run);
+        let blob = self.blobs.put(keeper, &checkpoint.encode())?;
+        self.tell(run.attempt, RunEvent::Checkpoint(checkpoint.header.seq, blob));
+        before.push_back(blob.hash);
+        // The one before it may be on its way to the owner.
+        if before.len() > 2
+            && let (Keeper::Attempt(attempt), Some(old)) = (keeper, before.pop_front())
+            && !before.contains(&old)
+        {
+            self.blobs.release(attempt, &old);
+        }
+        Ok(())
+    }
+
+    // ---- gathering ----
+
+    /// The path of a blob that the attempt needs, fetched if it is not here.
+    fn need(&self, run: &Run, live: &Live, blob: Blob, what: &str) -> Result<PathBuf, Over> {
+        let not_fetched = |why: String| Over::Lost(Reason::NotFetched(cut(&format!("{what}: {why}"), MAX_TEXT)));
+        if run.owner == self.me {
+            let path = self.blobs.path(&blob.hash);
+            return path.ok_or_else(|| not_fetched("it is not kept here any more".into()));
+        }
+        let keeper = Keeper::Attempt(run.attempt);
+        if !self.blobs.share(keeper, &blob.hash).map_err(storage("keep an input"))? {
+            let mut wish = live.wish();
+            let fetched = self.runtime.block_on(async {
+                tokio::select! {
+                    fetched = self.fetcher.fetch(keeper, blob, run.owner, None) => Some(fetched),
+                    _ = wish.wait_for(|wish| *wish == Wish::Stop) => None,
+                }
+            });
+            fetched.ok_or(Over::Stopped)?.map_err(not_fetched)?;
+        }
+        self.blobs.path(&blob.hash).ok_or_else(|| not_fetched("it was taken away meanwhile".into()))
+    }
+
+    fn module(&self, run: &Run, live: &Live) -> Result<LoadedModule, Over> {
+        let hash = run.spec.module;
+        if let Some(module) = self.modules.get(&hash) {
+            return Ok(module);
+        }
+        let blob = Blob { hash: hash.into(), len: run.spec.module_len };
+        if blob.len > mesh_executor::MAX_MODULE as u64 {
+            return Err(inadmissible("its module is larger than any may be"));
+        }
+        let path = self.need(run, live, blob, "its module")?;
+        let bytes = fs::read(path).map_err(storage("read the module"))?;
+        let module = self.executor.load(&bytes).map_err(refused)?;
+        if module.hash != hash {
+            return Err(Over::Lost(Reason::NotFetched("its module: the bytes kept here are damaged".into())));
+        }
+        self.modules.put(module.clone());
+        Ok(module)
+    }
+
+    fn task(&self, run: &Run, live: &Live, module: LoadedModule, scratch: &Path) -> Result<Task, Over> {
+        let spec = &run.spec;
+        let stdin = match spec.stdin {
+            None => Stdin::Empty,
+            Some(blob) => {
+                let path = self.need(run, live, blob, "its standard input")?;
+                let file = File::open(path).map_err(storage("read the input"))?;
+                if blob.len <= SMALL_STDIN {
+                    let mut bytes = Vec::new();
+                    file.take(SMALL_STDIN + 1).read_to_end(&mut bytes).map_err(storage("read the input"))?;
+                    Stdin::Bytes(bytes)
+                } else {
+                    Stdin::File(file)
+                }
+            }
+        };
+        let inputs = self.inputs(run, live, scratch)?;
+        let resume = run.resume.map(|blob| self.resume(run, live, blob)).transpose()?;
+        let mut task = Task::new(module);
+        task.id = Some(spec.id());
+        task.submitter = spec.submitter;
+        task.nonce = spec.nonce;
+        task.attempt = run.attempt.attempt;
+        task.args.clone_from(&spec.args);
+        task.env = spec.env.iter().cloned().collect();
+        task.stdin = stdin;
+        task.inputs = inputs;
+        task.limits = spec.limits.clone();
+        task.granted = spec.permissions.clone();
+        task.checkpoints = spec.limits.checkpoint_bytes > 0;
+        task.resume = resume;
+        Ok(task)
+    }
+
+    fn resume(&self, run: &Run, live: &Live, blob: Blob) -> Result<Checkpoint, Over> {
+        // State, streams and files may each have that much.
+        if blob.len > 4 * MAX_CHECKPOINT {
+            return Err(inadmissible("its checkpoint is larger than any may be"));
+        }
+        let path = self.need(run, live, blob, "its checkpoint")?;
+        let bytes = fs::read(path).map_err(storage("read the checkpoint"))?;
+        Checkpoint::decode(&bytes).map_err(|error| inadmissible(&format!("its checkpoint: {}", causes(&error))))
+    }
+
+    /// Lays the input files out as they are named. A plain file is taken from where it lies; only what lies in folders
+    /// needs folders to lie in.
+    fn inputs(&self, run: &Run, live: &Live, scratch: &Path) -> Result<Vec<NamedInput>, Over> {
+        let lay = storage("lay out the inputs");
+        let mut named: BTreeMap<&str, PathBuf> = BTreeMap::new();
+        for InputFile { path, blob } in &run.spec.inputs {
+            let from = self.need(run, live, *blob, &format!("its input {path:?}"))?;
+            let Some((name, _)) = path.split_once('/') else {
+                named.insert(path, from);
+                continue;
+            };
+            // Checked with the specification: names joined by `/`, none of them `..`.
+            let to = scratch.join("in").join(path);
+            if let Some(folder) = to.parent() {
+                DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(&lay)?;
+            }
+            // Another file system than the blobs' knows no such links.
+            fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(|_| ())).map_err(&lay)?;
+            named.entry(name).or_insert_with(|| scratch.join("in").join(name));
+        }
+        Ok(named.into_iter().map(|(name, path)| NamedInput { name: name.to_owned(), path }).collect())
+    }
+}
+
+/// The hash of all that a task may read, as its specification names it; none if two inputs stand in each other's way.
+pub(crate) fn input_hash(spec: &TaskSpec) -> Option<InputHash> {
+    let mut nodes: BTreeMap<Vec<&str>, TreeNode> = BTreeMap::new();
+    for file in &spec.inputs {
+        let parts: Vec<&str> = file.path.split('/').collect();
+        for depth in 1..parts.len() {
+            let folder = nodes.entry(parts[..depth].to_vec()).or_insert(TreeNode::Dir);
+            if *folder != TreeNode::Dir {
+                return None;
+            }
+        }
+        let node = TreeNode::File { len: file.blob.len, content: Digest(file.blob.hash.0) };
+        if nodes.insert(parts, node).is_some() {
+            return None;
+        }
+    }
+    let entries: Vec<TreeEntry> =
+        nodes.into_iter().map(|(parts, node)| TreeEntry { path: parts.join("/"), node }).collect();
+    let stdin = spec.stdin.map_or_else(|| digest::bytes(b""), |blob| Digest(blob.hash.0));
+    Some(digest::input(Some(stdin), digest::tree(&entries)))
+}
+
+fn refused(error: StartError) -> Over {
+    let text = cut(&causes(&error), MAX_TEXT);
+    Over::Lost(match error {
+        StartError::Refused(_) => Reason::Inadmissible(text),
+        StartError::Stage(_) => Reason::NotFetched(text),
+        StartError::Busy { .. } => Reason::NoCapacity,
+        StartError::System { .. } => Reason::SandboxFailed(text),
+    })
+}
+
+/// A folder that goes with what is in it.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        clear(&self.0);
+    }
+}
+
+/// The modules used last, ready to start.
+#[derive(Default)]
+pub(crate) struct Modules(Mutex<VecDeque<LoadedModule>>);
+
+impl Modules {
+    fn list(&self) -> MutexGuard<'_, VecDeque<LoadedModule>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, hash: &ModuleHash) -> Option<LoadedModule> {
+        let mut list = self.list();
+        let at = list.iter().position(|module| module.hash == *hash)?;
+        let module = list.remove(at)?;
+        list.push_front(module.clone());
+        Some(module)
+    }
+
+    fn put(&self, module: LoadedModule) {
+        let mut list = self.list();
+        list.retain(|known| known.hash != module.hash);
+        list.push_front(module);
+        list.truncate(MAX_MODULES);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mesh_protocol::ids::CommunityId;
+    use mesh_protocol::key::UserKey;
+    use mesh_protocol::limits::Limits;
+    use mesh_protocol::permissions::Permissions;
+    use mesh_protocol::task::Sla;
+
+    fn spec(inputs: &[(&str, &[u8])]) -> TaskSpec {
+        let blob = |bytes: &[u8]| Blob { hash: BlobHash(digest::bytes(bytes).0), len: bytes.len() as u64 };
+        let inputs = inputs.iter().map(|(path, bytes)| InputFile { path: (*path).into(), blob: blob(bytes) });
+        TaskSpec {
+            version: mesh_protocol::task::VERSION,
+            community: CommunityId::ZERO,
+            submitter: PublicKey([1; 32]),
+            user: UserKey(PublicKey([2; 32])),
+            nonce: [0; 32],
+            name: "x".into(),
+            module: ModuleHash::ZERO,
+            module_len: 0,
+            args: vec![],
+            env: vec![],
+            stdin: Some(blob(b"stdin")),
+            inputs: inputs.collect(),
+            input: InputHash::ZERO,
+            limits: Limits::default(),
+            permissions: Permissions::default(),
+            sla: Sla::Normal,
+            importance: None,
+            followed: false,
+            created_ms: 0,
+        }
+    }
+
+    /// What the executor hashes are files and folders; here there are only names and hashes.
+    #[test]
+    fn the_input_hash_of_a_specification_is_that_of_its_files() {
+        let files: &[(&str, &[u8])] = &[("a-b/x", b"1"), ("a/x", b"2"), ("a/y/z", b"3"), ("b", b"4")];
+        let dir = tempfile::tempdir().unwrap();
+        for (path, bytes) in files {
+            fs::create_dir_all(dir.path().join(path).parent().unwrap()).unwrap();
+            fs::write(dir.path().join(path), bytes).unwrap();
+        }
+        let tree = mesh_executor::folder_digest(dir.path()).unwrap();
+        assert_eq!(input_hash(&spec(files)), Some(digest::input(Some(digest::bytes(b"stdin")), tree)));
+        assert_eq!(input_hash(&spec(&[("a", b"1"), ("a/b", b"2")])), None, "a file cannot be a folder too");
+    }
+}

@@ -1,0 +1,96 @@
+//! What others may take up here, and why that much.
+
+use std::time::Duration;
+
+/// Every bound a remote runs into. The defaults suit a home machine on a home line.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// Connections in all. 256: a community's active peers several times over, at under 0.5 MB each when quiet.
+    pub connections_total: usize,
+    /// Connections of one key. 2: both sides dialled at once, which is settled within seconds; a third is no use.
+    pub connections_per_peer: usize,
+    /// Connections from one /24 or /48. 8: a household or an office; one landlord of addresses cannot fill the
+    /// table. Does not bind what this peer dialled itself.
+    pub connections_per_prefix: usize,
+    /// Leave 127.0.0.0/8 and ::1 out of the two bounds per prefix. True: whoever is there is on this machine.
+    pub loopback_exempt: bool,
+    /// Unfinished handshakes after which an address must first prove itself (Retry), before any signature work.
+    /// 8: more at once is rare for honest peers, and Retry costs those one round trip.
+    pub half_open_before_retry: usize,
+    /// Unfinished handshakes after which even proven addresses are turned away. 64: at 10 s each, about 6 a second.
+    pub half_open_total: usize,
+    /// Handshakes per second from one prefix, after which Retry and then refusal. 20: a house that comes back after
+    /// a power cut, and about 1 % of a core in signatures.
+    pub handshakes_per_prefix: u32,
+    /// How long a handshake with its preface may take. 10 s: a satellite line with losses.
+    pub handshake_time: Duration,
+    /// Strangers connected at once. 32: joining is rare; the rest of the table stays for members.
+    pub strangers_total: usize,
+    /// How long a peer that dialled us may stay a stranger. 20 s: a hello and its answer, even with a slow disk.
+    pub stranger_stay: Duration,
+    /// Frames per second from a stranger, the same number at once. 16: a hello takes two or three.
+    pub stranger_frames: u32,
+    /// Bytes a stranger may have in flight. 128 KiB: two frames.
+    pub stranger_window: u32,
+    /// Streams of either kind that a member may have open. 32: three channels, and more attempts than a device
+    /// runs; each costs a task and a buffer.
+    pub streams: u32,
+    /// Bytes of one frame. 64 KiB: the largest entry (4 KiB) many times; bigger things are blobs.
+    pub frame: usize,
+    /// Bytes a member may have in flight on all its streams, received but not yet taken. 8 MiB: a full line of
+    /// 1 Gbit/s at 60 ms, and 2 GB if all 256 were members gone bad at once.
+    pub window: u32,
+    /// The same for one stream. 1 MiB: one blocked stream leaves seven eighths to the others.
+    pub stream_window: u32,
+    /// Bytes queued to send on one channel. 1 MiB: sixteen largest frames.
+    pub queue_per_channel: usize,
+    /// Bytes queued to send on all task channels of one peer. 4 MiB. Hello, gossip and sync have their own
+    /// [`queue_per_channel`](Self::queue_per_channel) each, so that tasks cannot starve them.
+    pub queue_per_peer: usize,
+    /// Task channels to one peer that have something to send. 128: four times what the peer lets be open at once.
+    pub channels_per_peer: usize,
+    /// Events waiting for the caller. 256 of the largest frames are 16 MiB; a full queue slows the senders down.
+    pub events: usize,
+    /// Blobs and follows served at once, to all. 16: a disk reads no faster for more.
+    pub served_at_once: usize,
+    /// Blobs and follows served at once to one peer, the rest of its requests wait. 4: nobody takes all 16.
+    pub served_per_peer: usize,
+    /// How long a blob's or follow's other side may not move before it is given up. 30 s: the idle timeout.
+    pub stall: Duration,
+    /// Connections forwarded between others at once. 32: each holds two streams and up to 2 MiB.
+    pub circuits: usize,
+    /// Connections forwarded at the wish of one peer. 4.
+    pub circuits_per_peer: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections_total: 256,
+            connections_per_peer: 2,
+            connections_per_prefix: 8,
+            loopback_exempt: true,
+            half_open_before_retry: 8,
+            half_open_total: 64,
+            handshakes_per_prefix: 20,
+            handshake_time: Duration::from_secs(10),
+            strangers_total: 32,
+            stranger_stay: Duration::from_secs(20),
+            stranger_frames: 16,
+            stranger_window: 128 << 10,
+            streams: 32,
+            frame: 64 << 10,
+            window: 8 << 20,
+            stream_window: 1 << 20,
+            queue_per_channel: 1 << 20,
+            queue_per_peer: 4 << 20,
+            channels_per_peer: 128,
+            events: 256,
+            served_at_once: 16,
+            served_per_peer: 4,
+            stall: Duration::from_secs(30),
+            circuits: 32,
+            circuits_per_peer: 4,
+        }
+    }
+}

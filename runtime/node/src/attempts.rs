@@ -1,0 +1,780 @@
+//! Attempts that this device runs, for its own tasks and others'.
+
+use crate::command::{ErrorKind, Happening, Progress};
+use crate::io::{Output, Run, RunEvent};
+use crate::node::{Donor, META_DONOR, Node, Timer, error};
+use mesh_policies::permission::{self, Standing, Wish};
+use mesh_policies::{Check, energy, first_failure};
+use mesh_protocol::canonical;
+use mesh_protocol::frame::{AttemptId, Beat, Ended, Offer, Phase, TaskFrame};
+use mesh_protocol::ids::{BlobHash, EntryId};
+use mesh_protocol::key::{PublicKey, UserKey};
+use mesh_protocol::ledger::{Entry, Payload, Statement, Tip};
+use mesh_protocol::outcome::Outcome;
+use mesh_protocol::permissions::Permissions;
+use mesh_protocol::reason::Reason;
+use mesh_protocol::record::Table;
+use mesh_protocol::task::{Blob, TaskSpec};
+use serde::{Deserialize, Serialize};
+
+/// How long an offer may wait for the entries it names.
+const HOLD_OFFER_MS: u64 = 3_000;
+/// Offers that wait so, and attempts kept, results not yet fetched included. Each is a few kilobytes.
+const MAX_ATTEMPTS: usize = 10_000;
+
+/// Where an attempt is in its life.
+// spec: DEL-9
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum AttemptState {
+    /// The entries that its offer names have not come yet.
+    Held,
+    /// Taken; its module and inputs are fetched.
+    Preparing,
+    /// It computes.
+    Running,
+    /// It is held by the donor, or since this device slept.
+    Paused,
+    /// It has a result that its owner has not recorded yet.
+    Ended,
+    /// It is over; its record is gone.
+    Gone,
+}
+
+/// What happens to an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AttemptEvent {
+    /// What its offer names has come, and every check passed.
+    Accept,
+    /// A check failed, or what its offer names did not come in time.
+    Refuse,
+    /// Its first instruction is next.
+    Start,
+    /// The donor holds it, or this device slept.
+    Pause,
+    /// It may go on.
+    Resume,
+    /// It came to an end.
+    End,
+    /// It came to no end: the sandbox failed, or what it needs could not be had.
+    Lose,
+    /// Its owner or the donor ends it, a later attempt is known, or its lease ended.
+    Stop,
+    /// Its owner has recorded the result, or nobody asked for it in time.
+    Settle,
+}
+
+impl AttemptState {
+    /// Every state.
+    pub const ALL: [Self; 6] =
+        [Self::Held, Self::Preparing, Self::Running, Self::Paused, Self::Ended, Self::Gone];
+
+    /// The state after an event; none where it changes nothing.
+    // spec: DEL-9
+    pub fn on(self, event: AttemptEvent) -> Option<Self> {
+        use AttemptEvent as E;
+        Some(match (self, event) {
+            (Self::Held, E::Accept) => Self::Preparing,
+            (Self::Preparing, E::Start) => Self::Running,
+            (Self::Preparing | Self::Running, E::Pause) => Self::Paused,
+            (Self::Paused, E::Resume) => Self::Running,
+            (Self::Preparing | Self::Running | Self::Paused, E::End) => Self::Ended,
+            (Self::Held, E::Refuse)
+            | (Self::Preparing | Self::Running | Self::Paused, E::Lose)
+            | (Self::Held | Self::Preparing | Self::Running | Self::Paused, E::Stop)
+            | (Self::Ended, E::Settle | E::Stop) => Self::Gone,
+            _ => return None,
+        })
+    }
+
+    /// Does it take a slot?
+    pub fn is_live(self) -> bool {
+        matches!(self, Self::Preparing | Self::Running | Self::Paused)
+    }
+}
+
+impl AttemptEvent {
+    /// Every event.
+    pub const ALL: [Self; 9] = [
+        Self::Accept,
+        Self::Refuse,
+        Self::Start,
+        Self::Pause,
+        Self::Resume,
+        Self::End,
+        Self::Lose,
+        Self::Stop,
+        Self::Settle,
+    ];
+}
+
+/// What is kept of an attempt over a restart.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Kept {
+    offer: Offer,
+    state: AttemptState,
+    ended: Option<Ended>,
+    /// When the result goes, fetched or not, in milliseconds since 1970.
+    until_ms: u64,
+}
+
+/// An attempt.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempt {
+    kept: Kept,
+    owner: PublicKey,
+    lease_until: u64,
+    beat_at: u64,
+    pub(crate) progress: Progress,
+    checkpoint: Option<Blob>,
+    /// Held since this device slept, until the lease is renewed.
+    slept: bool,
+    /// Held by the donor.
+    held: bool,
+}
+
+impl Attempt {
+    pub(crate) fn state(&self) -> AttemptState {
+        self.kept.state
+    }
+
+    pub(crate) fn spec(&self) -> &TaskSpec {
+        &self.kept.offer.task.spec
+    }
+}
+
+fn key(id: AttemptId) -> Vec<u8> {
+    [&id.task.0[..], &id.attempt.to_be_bytes()].concat()
+}
+
+impl Node {
+    pub(crate) fn restore_attempt(&mut self, value: &[u8]) -> Option<()> {
+        let kept: Kept = canonical::decode(value).ok()?;
+        let id = AttemptId { task: kept.offer.task.spec.id(), attempt: kept.offer.attempt };
+        let owner = kept.offer.task.spec.submitter;
+        self.attempts.insert(id, Attempt::new(kept, owner));
+        Some(())
+    }
+
+    /// What ran when the last run of this program ended is lost; results wait for their owners.
+    pub(crate) fn start_attempts(&mut self) {
+        let ids: Vec<AttemptId> = self.attempts.keys().copied().collect();
+        for id in ids {
+            let Some(attempt) = self.attempts.get(&id) else { continue };
+            if attempt.state() == AttemptState::Ended {
+                let at = self.boot_of(attempt.kept.until_ms);
+                self.arm(Timer::Attempt(id), at);
+            } else {
+                // Its owner learns it when the connection is back, or sees the silence.
+                self.lose(id, Reason::Restarted, false);
+            }
+        }
+    }
+
+    /// Slots and memory that are free.
+    pub(crate) fn room(&self) -> (u16, u64) {
+        let live = || self.attempts.values().filter(|attempt| attempt.state().is_live());
+        let memory: u64 = live().map(|attempt| attempt.spec().limits.memory_bytes).sum();
+        let slots = u16::try_from(live().count()).unwrap_or(u16::MAX);
+        (self.config.capacity.slots.saturating_sub(slots), self.config.capacity.memory.saturating_sub(memory))
+    }
+
+    /// Moves an attempt along its table.
+    fn step(&mut self, id: AttemptId, event: AttemptEvent) -> bool {
+        let Some(attempt) = self.attempts.get_mut(&id) else { return false };
+        let Some(next) = attempt.kept.state.on(event) else { return false };
+        attempt.kept.state = next;
+        if next == AttemptState::Gone {
+            self.attempts.remove(&id);
+            self.disarm(Timer::Attempt(id));
+            self.drop_kept(Table::Attempts, key(id));
+            self.place_soon();
+        }
+        true
+    }
+
+    fn keep_attempt(&mut self, id: AttemptId) {
+        if let Some(kept) = self.attempts.get(&id).map(|attempt| attempt.kept.clone()) {
+            self.keep(Table::Attempts, key(id), &kept);
+        }
+    }
+
+    // ---- from the owner ----
+
+    pub(crate) fn executor_heard(&mut self, peer: PublicKey, id: AttemptId, frame: TaskFrame) {
+        match frame {
+            TaskFrame::Offer(offer) => self.offered(peer, id, *offer),
+            TaskFrame::Renew { lease_ms } => self.renewed(peer, id, lease_ms),
+            TaskFrame::Stop(reason) => {
+                if self.owns(peer, id) {
+                    self.stop_attempt(id);
+                    self.output(Output::Forget(id));
+                }
+                self.send_task(peer, id, TaskFrame::Lost(reason));
+            }
+            TaskFrame::Settled => {
+                if self.owns(peer, id) && self.step(id, AttemptEvent::Settle) {
+                    self.output(Output::Forget(id));
+                }
+            }
+            TaskFrame::Status => self.tell_status(peer, id),
+            _ => {}
+        }
+    }
+
+    fn owns(&self, peer: PublicKey, id: AttemptId) -> bool {
+        self.attempts.get(&id).is_some_and(|attempt| attempt.owner == peer)
+    }
+
+    fn tell_status(&mut self, peer: PublicKey, id: AttemptId) {
+        let frame = match self.attempts.get(&id).filter(|attempt| attempt.owner == peer) {
+            None => TaskFrame::Lost(Reason::Unknown),
+            Some(attempt) => match (attempt.state(), &attempt.kept.ended) {
+                (AttemptState::Held, _) => return,
+                (AttemptState::Ended, Some(ended)) => TaskFrame::Ended(Box::new(ended.clone())),
+                _ => TaskFrame::Accepted,
+            },
+        };
+        self.send_task(peer, id, frame);
+    }
+
+    // spec: DEL-2
+    fn offered(&mut self, peer: PublicKey, id: AttemptId, offer: Offer) {
+        if offer.task.spec.id() != id.task || offer.attempt != id.attempt || offer.task.spec.submitter != peer
+        {
+            self.counters.offers_refused += 1;
+            return self.send_task(peer, id, TaskFrame::Refused(Reason::BadSignature));
+        }
+        if self.attempts.contains_key(&id) {
+            // Said again because the answer was lost.
+            return self.tell_status(peer, id);
+        }
+        if self.attempts.len() >= MAX_ATTEMPTS {
+            self.counters.offers_refused += 1;
+            return self.send_task(peer, id, TaskFrame::Refused(Reason::NoCapacity));
+        }
+        for bytes in &offer.entries {
+            if let Ok(entry) = Entry::verify(bytes) {
+                self.take(entry, Some(peer));
+            }
+        }
+        let there = peer == self.me || self.ledger.has(&offer.tip);
+        let kept = Kept { offer, state: AttemptState::Held, ended: None, until_ms: 0 };
+        let tip = kept.offer.tip;
+        self.attempts.insert(id, Attempt::new(kept, peer));
+        if there {
+            self.decide(id);
+        } else {
+            self.want(peer, tip.author, self.ledger.len(&tip.author));
+            self.arm_in(Timer::Attempt(id), HOLD_OFFER_MS);
+        }
+    }
+
+    /// A log has grown: what was held for it is decided.
+    pub(crate) fn log_grew(&mut self, tip: &Tip) {
+        let ready: Vec<AttemptId> = self
+            .attempts
+            .iter()
+            .filter(|(_, attempt)| attempt.state() == AttemptState::Held && attempt.owner == tip.author)
+            .filter(|(_, attempt)| self.ledger.has(&attempt.kept.offer.tip))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ready {
+            self.decide(id);
+        }
+    }
+
+    fn refuse(&mut self, id: AttemptId, reason: Reason) {
+        let Some(attempt) = self.attempts.get(&id) else { return };
+        let owner = attempt.owner;
+        // What strangers and members without a grant want is no matter for the ledger.
+        let granted = !matches!(
+            reason,
+            Reason::OtherCommunity
+                | Reason::BadSignature
+                | Reason::NotAMember
+                | Reason::NoGrant
+                | Reason::LogBehind
+                | Reason::LogNotReady
+                | Reason::NoCapacity
+        );
+        self.counters.offers_refused += 1;
+        self.step(id, AttemptEvent::Refuse);
+        if granted && owner != self.me && self.can_say() {
+            self.write(Payload::Refused { task: id.task, attempt: id.attempt, reason: reason.clone() }, &[]);
+        }
+        self.send_task(owner, id, TaskFrame::Refused(reason));
+    }
+
+    fn decide(&mut self, id: AttemptId) {
+        let Some(attempt) = self.attempts.get(&id) else { return };
+        let (owner, offer) = (attempt.owner, attempt.kept.offer.clone());
+        if let Err(reason) = self.check_offer(owner, id, &offer) {
+            return self.refuse(id, reason);
+        }
+        self.step(id, AttemptEvent::Accept);
+        let lease = offer.lease_ms;
+        let now = self.now.boot_ms;
+        if let Some(attempt) = self.attempts.get_mut(&id) {
+            attempt.lease_until = now.saturating_add(lease);
+            attempt.beat_at = now;
+        }
+        self.keep_attempt(id);
+        if owner != self.me {
+            self.write(Payload::Accepted { task: id.task, attempt: id.attempt }, &[offer.tip]);
+        }
+        self.arm_attempt(id);
+        self.send_task(owner, id, TaskFrame::Accepted);
+        let run = Run { attempt: id, spec: offer.task.spec, owner, resume: offer.resume };
+        self.output(Output::Run(Box::new(run)));
+        self.tell(Happening::Attempt { task: id.task, attempt: id.attempt, state: "preparing" });
+    }
+
+    /// Every check that a device makes before it runs anything, in the order of [`Check`].
+    // spec: DEL-2, DEL-12, PERM-2
+    fn check_offer(&self, owner: PublicKey, id: AttemptId, offer: &Offer) -> Result<(), Reason> {
+        let spec = &offer.task.spec;
+        let own = owner == self.me;
+        let user = self.ledger.governance().owner(&owner);
+        let given = if own { None } else { self.grant_for(offer.grant, spec) };
+        first_failure(|check| match check {
+            Check::Community if Some(spec.community) != self.community() => Err(Reason::OtherCommunity),
+            Check::Signature if !offer.task.verify() || spec.check().is_err() => Err(Reason::BadSignature),
+            Check::Member if user.is_none() || user != Some(spec.user) => Err(Reason::NotAMember),
+            Check::TaskType if !own && !self.config.accepts.iter().any(|names| names.matches(&spec.name)) => {
+                Err(Reason::NameNotAccepted)
+            }
+            Check::Grant => match &given {
+                Some(Err(reason)) => Err(reason.clone()),
+                _ => self.not_fenced(owner, id),
+            },
+            Check::Capabilities => match &given {
+                Some(Ok(given)) => permission::excess(&spec.permissions, given)
+                    .map_or(Ok(()), |what| Err(Reason::NotGranted(what))),
+                _ => Ok(()),
+            },
+            Check::Energy => {
+                energy::allows(spec.sla, self.config.energy.as_ref(), own, self.ledger.governance().rules())
+            }
+            Check::Capacity => self.has_room(spec),
+            Check::Donor => match self.donor {
+                _ if !self.can_say() => Err(Reason::LogNotReady),
+                Donor::Taking => Ok(()),
+                Donor::Paused(_) => Err(Reason::DonorPaused),
+                Donor::Finishing => Err(Reason::DonorFinishing),
+            },
+            _ => Ok(()),
+        })
+    }
+
+    pub(crate) fn has_room(&self, spec: &TaskSpec) -> Result<(), Reason> {
+        let (slots, memory) = self.room();
+        let limits = &spec.limits;
+        let too_large =
+            |what: &str, wanted: u64, given: u64| Reason::TooLarge { what: what.into(), wanted, given };
+        if limits.duration_ms > self.config.capacity.longest_ms {
+            return Err(too_large("milliseconds", limits.duration_ms, self.config.capacity.longest_ms));
+        }
+        if limits.memory_bytes > self.config.capacity.memory {
+            return Err(too_large("bytes of memory", limits.memory_bytes, self.config.capacity.memory));
+        }
+        if slots == 0 || limits.memory_bytes > memory { Err(Reason::NoCapacity) } else { Ok(()) }
+    }
+
+    /// Was this attempt, or a later one, or the task's end heard of before?
+    // spec: DEL-11
+    fn not_fenced(&self, owner: PublicKey, id: AttemptId) -> Result<(), Reason> {
+        let later = self.attempts.range(id..).any(|(other, attempt)| {
+            other.task == id.task && (other.attempt > id.attempt) && attempt.owner == owner
+        });
+        let facts = self.ledger.facts();
+        let known = facts.tasks().get(&(owner, id.task));
+        let told = known.is_some_and(|task| {
+            task.ended.is_some()
+                || task.completed.contains_key(&id.attempt)
+                || task.completed.values().any(|(_, effect)| *effect == mesh_protocol::ledger::Effect::Done)
+                || task.delegated.keys().next_back().is_some_and(|last| *last > id.attempt)
+        });
+        let mine = facts.has_said(&id.task, id.attempt, &self.me);
+        // On the submitter's own device the submitter's own record says so.
+        let fenced = later || (owner != self.me && (told || mine));
+        if fenced { Err(Reason::Fenced) } else { Ok(()) }
+    }
+
+    /// What the grant that an offer names gives to its task here, now.
+    // spec: PERM-1, PERM-4
+    fn grant_for(&self, grant: Option<EntryId>, spec: &TaskSpec) -> Option<Result<Permissions, Reason>> {
+        let judged = match grant {
+            None => Err(Reason::NoGrant),
+            Some(grant) => self.judge_grant(&grant, self.me, spec),
+        };
+        Some(judged)
+    }
+
+    /// May this task run on that device under this grant? What it may touch, if so.
+    pub(crate) fn judge_grant(
+        &self,
+        grant: &EntryId,
+        device: PublicKey,
+        spec: &TaskSpec,
+    ) -> Result<Permissions, Reason> {
+        let fact = self.ledger.facts().grants().get(grant).ok_or(Reason::NoGrant)?;
+        let governance = self.ledger.governance();
+        let owner = governance.owner(&device);
+        let by_owner = owner.is_some() && governance.device(&fact.author).map(|it| it.user) == owner;
+        let revoked = self
+            .ledger
+            .facts()
+            .revoked_by(grant)
+            .any(|by| governance.device(by).is_some_and(|device| Some(device.user) == owner));
+        let current =
+            mesh_protocol::ledger::Grant { user: governance.current(fact.grant.user), ..fact.grant.clone() };
+        let standing = Standing { grant: &current, by_owner, revoked };
+        let wish = Wish {
+            user: spec.user,
+            device,
+            name: &spec.name,
+            module: spec.module,
+            permissions: &spec.permissions,
+            wall_ms: self.now.wall_ms,
+        };
+        permission::allows(&standing, &wish).map(|()| permission::given(&current))
+    }
+
+    /// Does any grant let this user's tasks run here?
+    pub(crate) fn grants_something(&self, user: &UserKey) -> bool {
+        let governance = self.ledger.governance();
+        let mine = self.my_user();
+        if mine == Some(*user) {
+            return true;
+        }
+        self.ledger.facts().grants().iter().any(|(id, fact)| {
+            fact.grant.device == self.me
+                && governance.current(fact.grant.user) == *user
+                && fact.grant.until_ms.is_none_or(|until| until > self.now.wall_ms)
+                && governance.device(&fact.author).is_some_and(|device| Some(device.user) == mine)
+                && !self
+                    .ledger
+                    .facts()
+                    .revoked_by(id)
+                    .any(|by| governance.device(by).is_some_and(|device| Some(device.user) == mine))
+        })
+    }
+
+    /// Grants or members have changed: what may not run any more ends.
+    pub(crate) fn permissions_changed(&mut self) {
+        let live: Vec<AttemptId> = self
+            .attempts
+            .iter()
+            .filter(|(_, attempt)| attempt.state().is_live())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in live {
+            self.still_permitted(id);
+        }
+        self.unblock_tasks();
+        self.advertise_soon();
+        self.place_soon();
+    }
+
+    fn still_permitted(&mut self, id: AttemptId) -> bool {
+        let Some(attempt) = self.attempts.get(&id) else { return false };
+        if attempt.owner == self.me {
+            return true;
+        }
+        let spec = attempt.spec();
+        let judged = match (self.ledger.governance().owner(&attempt.owner), attempt.kept.offer.grant) {
+            (Some(user), Some(grant)) if user == spec.user => {
+                self.judge_grant(&grant, self.me, spec).map(|_| ())
+            }
+            (Some(_), _) => Err(Reason::NoGrant),
+            (None, _) => Err(Reason::NotAMember),
+        };
+        match judged {
+            Ok(()) => true,
+            Err(reason) => {
+                self.lose(id, reason, true);
+                false
+            }
+        }
+    }
+
+    // spec: DEL-3
+    fn renewed(&mut self, peer: PublicKey, id: AttemptId, lease_ms: u64) {
+        let now = self.now.boot_ms;
+        let Some(attempt) = self.attempts.get_mut(&id).filter(|attempt| attempt.owner == peer) else {
+            return self.send_task(peer, id, TaskFrame::Lost(Reason::Unknown));
+        };
+        if !attempt.state().is_live() {
+            return self.tell_status(peer, id);
+        }
+        attempt.lease_until = now.saturating_add(lease_ms);
+        let slept = std::mem::take(&mut attempt.slept);
+        let held = attempt.held;
+        if self.still_permitted(id) {
+            if slept && !held {
+                self.output(Output::Resume(id));
+            }
+            self.arm_attempt(id);
+        }
+    }
+
+    fn arm_attempt(&mut self, id: AttemptId) {
+        let Some(attempt) = self.attempts.get(&id) else { return };
+        let at = attempt.lease_until.min(attempt.beat_at + self.beat_every());
+        self.arm(Timer::Attempt(id), at);
+    }
+
+    /// How often owner and executing peer hear of each other: thrice before either would worry.
+    pub(crate) fn beat_every(&self) -> u64 {
+        self.ledger.governance().rules().suspect_after_ms / 3
+    }
+
+    pub(crate) fn attempt_due(&mut self, id: AttemptId) {
+        let now = self.now.boot_ms;
+        let Some(attempt) = self.attempts.get(&id) else { return };
+        match attempt.state() {
+            AttemptState::Held => self.refuse(id, Reason::LogBehind),
+            AttemptState::Ended => {
+                if self.step(id, AttemptEvent::Settle) {
+                    self.output(Output::Forget(id));
+                }
+            }
+            _ if attempt.lease_until <= now => self.lose(id, Reason::LeaseEnded, true),
+            _ => {
+                self.beat(id);
+                self.arm_attempt(id);
+            }
+        }
+    }
+
+    fn beat(&mut self, id: AttemptId) {
+        let now = self.now.boot_ms;
+        let Some(attempt) = self.attempts.get_mut(&id) else { return };
+        attempt.beat_at = now;
+        let Progress { phase, permille, note } = attempt.progress.clone();
+        let owner = attempt.owner;
+        self.send_task(owner, id, TaskFrame::Beat(Beat { phase, permille, note }));
+    }
+
+    /// This device slept: a guest whose lease may have been given up stands still until it is renewed.
+    // spec: DEL-3
+    pub(crate) fn woke(&mut self, slept_ms: u64) {
+        let now = self.now.boot_ms;
+        let mut hold = Vec::new();
+        for (id, attempt) in &mut self.attempts {
+            let third = attempt.kept.offer.lease_ms / 3;
+            if attempt.state().is_live() && !attempt.slept && slept_ms > third && attempt.lease_until > now {
+                attempt.slept = true;
+                hold.push(*id);
+            }
+        }
+        for id in hold {
+            self.output(Output::Pause(id));
+            self.beat(id);
+        }
+    }
+
+    /// Ends an attempt here and tells its owner why.
+    fn lose(&mut self, id: AttemptId, reason: Reason, runs: bool) {
+        let Some(attempt) = self.attempts.get(&id) else { return };
+        let owner = attempt.owner;
+        if self.step(id, AttemptEvent::Lose) || self.step(id, AttemptEvent::Stop) {
+            if runs {
+                self.output(Output::Stop(id));
+            }
+            self.output(Output::Forget(id));
+            self.send_task(owner, id, TaskFrame::Lost(reason));
+        }
+    }
+
+    fn stop_attempt(&mut self, id: AttemptId) {
+        let live = self.attempts.get(&id).is_some_and(|attempt| attempt.state().is_live());
+        if self.step(id, AttemptEvent::Stop) && live {
+            self.output(Output::Stop(id));
+        }
+    }
+
+    /// An owner is back: it learns what became of its attempts here.
+    pub(crate) fn attempts_reconnected(&mut self, peer: PublicKey) {
+        let ended: Vec<AttemptId> = self
+            .attempts
+            .iter()
+            .filter(|(_, attempt)| attempt.owner == peer && attempt.state() != AttemptState::Held)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ended {
+            match self.attempts.get(&id).map(Attempt::state) {
+                Some(AttemptState::Ended) => self.tell_status(peer, id),
+                Some(_) => self.beat(id),
+                None => {}
+            }
+        }
+    }
+
+    // ---- from the executor ----
+
+    pub(crate) fn ran(&mut self, id: AttemptId, event: RunEvent) {
+        let Some(attempt) = self.attempts.get_mut(&id) else { return };
+        match event {
+            RunEvent::Started => {
+                if attempt.progress.phase == Phase::Preparing {
+                    attempt.progress.phase = Phase::Running;
+                }
+                let hold = attempt.held || attempt.slept;
+                self.step(id, AttemptEvent::Start);
+                if hold {
+                    self.output(Output::Pause(id));
+                }
+                self.beat(id);
+                self.tell(Happening::Attempt { task: id.task, attempt: id.attempt, state: "running" });
+            }
+            RunEvent::Progress(permille, note) => {
+                attempt.progress.permille = permille.min(1000);
+                attempt.progress.note = note;
+                while attempt.progress.note.len() > 256 {
+                    attempt.progress.note.pop();
+                }
+                self.beat(id);
+            }
+            RunEvent::Checkpoint(number, blob) => {
+                attempt.checkpoint = Some(blob);
+                let owner = attempt.owner;
+                self.send_task(owner, id, TaskFrame::Checkpoint { number, blob });
+            }
+            RunEvent::Paused => {
+                attempt.progress.phase = Phase::Paused;
+                self.step(id, AttemptEvent::Pause);
+                self.beat(id);
+                self.tell(Happening::Attempt { task: id.task, attempt: id.attempt, state: "paused" });
+            }
+            RunEvent::Resumed => {
+                attempt.progress.phase = Phase::Running;
+                self.step(id, AttemptEvent::Resume);
+                self.beat(id);
+                self.tell(Happening::Attempt { task: id.task, attempt: id.attempt, state: "running" });
+            }
+            RunEvent::Ended(receipt, output) => match &receipt.outcome {
+                Outcome::SandboxCrashed(why) => {
+                    let reason = Reason::SandboxFailed(why.clone());
+                    self.lose(id, reason, false);
+                }
+                Outcome::Cancelled => self.lose(id, Reason::SandboxFailed("it was cancelled".into()), false),
+                _ => self.ended(id, *receipt, output),
+            },
+            RunEvent::Lost(reason) => self.lose(id, reason, false),
+        }
+    }
+
+    fn ended(&mut self, id: AttemptId, receipt: mesh_protocol::receipt::Receipt, output: Blob) {
+        let retain = self.ledger.governance().rules().retain_result_ms;
+        let until_ms = self.now.wall_ms.saturating_add(retain);
+        let Some(attempt) = self.attempts.get_mut(&id) else { return };
+        let (owner, nonce) = (attempt.owner, attempt.spec().nonce);
+        let receipt = receipt.sign(&self.config.device);
+        // Energy is metered with the energy issue; until then it is not claimed.
+        let statement = Statement::of(&receipt, &nonce, 0);
+        let signature = statement.sign(&self.config.device);
+        let ended = Ended { receipt, statement, signature, output };
+        attempt.kept.ended = Some(ended.clone());
+        attempt.kept.until_ms = until_ms;
+        self.step(id, AttemptEvent::End);
+        self.keep_attempt(id);
+        self.arm(Timer::Attempt(id), self.now.boot_ms.saturating_add(retain));
+        self.send_task(owner, id, TaskFrame::Ended(Box::new(ended)));
+        self.tell(Happening::Attempt { task: id.task, attempt: id.attempt, state: "ended" });
+        self.place_soon();
+    }
+
+    // ---- the donor's word ----
+
+    fn live(&self) -> Vec<AttemptId> {
+        self.attempts.iter().filter(|(_, attempt)| attempt.state().is_live()).map(|(id, _)| *id).collect()
+    }
+
+    // spec: PERM-5
+    pub(crate) fn pause_donor(&mut self, for_ms: Option<u64>) {
+        let until = for_ms.map(|ms| self.now.wall_ms.saturating_add(ms));
+        self.set_donor(Donor::Paused(until));
+        match for_ms {
+            Some(ms) => self.arm_in(Timer::Donor, ms),
+            None => self.disarm(Timer::Donor),
+        }
+        for id in self.live() {
+            if let Some(attempt) = self.attempts.get_mut(&id) {
+                attempt.held = true;
+            }
+            self.output(Output::Pause(id));
+        }
+    }
+
+    pub(crate) fn resume_donor(&mut self) {
+        self.disarm(Timer::Donor);
+        self.set_donor(Donor::Taking);
+        for id in self.live() {
+            let Some(attempt) = self.attempts.get_mut(&id) else { continue };
+            if std::mem::take(&mut attempt.held) && !attempt.slept {
+                self.output(Output::Resume(id));
+            }
+        }
+        self.place_soon();
+    }
+
+    pub(crate) fn finish_donor(&mut self) {
+        self.resume_donor();
+        self.set_donor(Donor::Finishing);
+    }
+
+    fn set_donor(&mut self, donor: Donor) {
+        self.donor = donor;
+        self.keep(Table::Meta, META_DONOR.to_vec(), &donor);
+        self.advertise();
+    }
+
+    /// The device's owner ends an attempt of somebody else's task.
+    // spec: DEL-6
+    pub(crate) fn veto_here(
+        &mut self,
+        id: AttemptId,
+        why: String,
+    ) -> Result<(), crate::command::CommandError> {
+        if !self.attempts.get(&id).is_some_and(|attempt| attempt.state().is_live()) {
+            return Err(error(ErrorKind::Conflict, "veto the task: it does not run here any more", None));
+        }
+        let about = self.attempts.get(&id).map(|attempt| attempt.kept.offer.tip);
+        self.say(Payload::Vetoed { task: id.task, attempt: id.attempt, why }, about.as_slice());
+        self.lose(id, Reason::VetoedByDonor, true);
+        Ok(())
+    }
+
+    // ---- questions ----
+
+    pub(crate) fn may_fetch_from_attempts(&self, peer: &PublicKey, blob: &BlobHash) -> bool {
+        self.attempts.values().any(|attempt| {
+            let output = attempt.kept.ended.as_ref().map(|ended| ended.output);
+            attempt.owner == *peer
+                && output.into_iter().chain(attempt.checkpoint).any(|held| held.hash == *blob)
+        })
+    }
+
+    /// May this peer follow what an attempt here says? Its owner may.
+    // spec: DEL-5
+    pub fn may_follow(&self, peer: &PublicKey, attempt: AttemptId) -> bool {
+        self.owns(*peer, attempt)
+    }
+}
+
+impl Attempt {
+    fn new(kept: Kept, owner: PublicKey) -> Self {
+        let progress = Progress { phase: Phase::Preparing, permille: 0, note: String::new() };
+        Self {
+            kept,
+            owner,
+            lease_until: 0,
+            beat_at: 0,
+            progress,
+            checkpoint: None,
+            slept: false,
+            held: false,
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! What is done with what a person asks.
+// spec: API-2
+
+use crate::command::{Answer, Command, CommandError, ErrorKind, GrantRequest};
+use crate::io::{CommandId, Output};
+use crate::node::{META_TRUST, Node, error};
+use mesh_policies::permission::excess;
+use mesh_protocol::frame::AttemptId;
+use mesh_protocol::ids::TaskId;
+use mesh_protocol::key::PublicKey;
+use mesh_protocol::ledger::{Grant, Pattern, Payload, Tip};
+use mesh_protocol::permissions::Permissions;
+
+impl Node {
+    pub(crate) fn command(&mut self, id: CommandId, command: Command) {
+        let answer = match command {
+            Command::Join { ticket } => match self.join(id, &ticket) {
+                Ok(None) => return,
+                Ok(Some(answer)) => Ok(answer),
+                Err(error) => Err(error),
+            },
+            command => self.answer(command),
+        };
+        self.output(Output::Answer(id, answer));
+    }
+
+    fn answer(&mut self, command: Command) -> Result<Answer, CommandError> {
+        match command {
+            Command::Found { name, rules } => self.found(name, *rules),
+            Command::Invite { kind, valid_ms, addrs } => self.invite(kind, valid_ms, addrs),
+            Command::Join { .. } => Err(error(ErrorKind::Conflict, "join", None)),
+            Command::Sponsor { user } => self.sponsor(&user),
+            Command::Expel { user, why } => self.expel(&user, why),
+            Command::Community => self.community_view().map(Answer::Community),
+            Command::Grant(request) => self.grant(request),
+            Command::Revoke { grant } => self.revoke(&grant),
+            Command::Permissions => Ok(Answer::Permissions(self.grant_views())),
+            Command::Trust { users } => self.set_trust(users),
+            Command::Submit(draft) => self.submit(*draft),
+            Command::Tasks => Ok(Answer::Tasks(self.task_views())),
+            Command::Task { task } => {
+                let id = self.find_task(&task)?;
+                self.task_view(id).map(|view| Answer::Task(Box::new(view))).ok_or_else(crate::views::no_task)
+            }
+            Command::Cancel { task } => {
+                let id = self.find_task(&task)?;
+                self.cancel(id).map(|()| Answer::Done)
+            }
+            Command::Veto { task, why } => self.veto(&task, why),
+            Command::Rerun { task } => self.rerun(&task),
+            Command::Pause { for_ms } => {
+                self.pause_donor(for_ms);
+                Ok(Answer::Done)
+            }
+            Command::Resume => {
+                self.resume_donor();
+                Ok(Answer::Done)
+            }
+            Command::Finish => {
+                self.finish_donor();
+                Ok(Answer::Done)
+            }
+            Command::Status => Ok(Answer::Status(Box::new(self.status()))),
+            Command::Peers => Ok(Answer::Peers(self.peer_views())),
+            Command::GoOffline => {
+                self.go_offline();
+                Ok(Answer::Done)
+            }
+        }
+    }
+
+    /// What wants an entry at once says so while none can be numbered.
+    fn ready_to_say(&self) -> Result<(), CommandError> {
+        if self.my_user().is_none() {
+            return Err(error(
+                ErrorKind::Conflict,
+                "do that: this device belongs to no community",
+                Some("begin one with `mesh community new NAME`, or join one with `mesh join TICKET`"),
+            ));
+        }
+        if self.can_say() {
+            return Ok(());
+        }
+        Err(error(
+            ErrorKind::Unavailable,
+            "write to the ledger: this device is asking other peers where its log ends, or has written as much as the rules allow in an hour",
+            Some("`mesh status` says which; try again in a moment"),
+        ))
+    }
+
+    fn sponsor(&mut self, user: &str) -> Result<Answer, CommandError> {
+        self.ready_to_say()?;
+        let waiting = self.ledger.governance().request_of(|member, key| {
+            !member.is_in() && !member.expelled && (member.name == user || key.to_string().starts_with(user))
+        });
+        let Some(request) = waiting else {
+            return Err(error(
+                ErrorKind::NotFound,
+                format!("vouch for {user:?}: nobody of that name waits for a sponsor"),
+                Some("`mesh members` lists who waits"),
+            ));
+        };
+        let user = request.user;
+        let me = self.my_user();
+        if self
+            .ledger
+            .governance()
+            .members()
+            .get(&user)
+            .is_some_and(|member| member.sponsors.iter().any(|it| Some(*it) == me))
+        {
+            return Err(error(ErrorKind::Conflict, "vouch: you did so before; another member must", None));
+        }
+        Ok(Answer::Entry(self.write(Payload::Admitted(Box::new(request)), &[]).id))
+    }
+
+    // spec: NET-2
+    fn expel(&mut self, user: &str, why: String) -> Result<Answer, CommandError> {
+        self.ready_to_say()?;
+        let user = self.find_user(user)?;
+        if self.ledger.governance().founder() != self.my_user() {
+            return Err(error(ErrorKind::Forbidden, "expel a member: only the founder may", None));
+        }
+        if Some(user) == self.my_user() {
+            return Err(error(
+                ErrorKind::Invalid,
+                "expel a member: the founder cannot expel themselves",
+                None,
+            ));
+        }
+        let tips: Vec<Tip> = self
+            .ledger
+            .governance()
+            .devices()
+            .iter()
+            .filter(|(_, device)| device.user == user)
+            .filter_map(|(device, _)| self.ledger.tip(device))
+            .collect();
+        let payload = Payload::Expelled { user, tips: tips.clone(), why };
+        payload.check().map_err(|why| error(ErrorKind::Invalid, format!("expel a member: {why}"), None))?;
+        Ok(Answer::Entry(self.write(payload, &tips).id))
+    }
+
+    // spec: PERM-1
+    fn grant(&mut self, request: GrantRequest) -> Result<Answer, CommandError> {
+        self.ready_to_say()?;
+        let user = self.find_user(&request.user)?;
+        let device = match &request.device {
+            None => self.me,
+            Some(device) => self.find_device(device)?,
+        };
+        let owner = self.ledger.governance().owner(&device);
+        if owner != self.my_user() {
+            return Err(error(
+                ErrorKind::Forbidden,
+                "grant: that device is somebody else's",
+                Some("only a device's owner lets tasks run there"),
+            ));
+        }
+        let pattern = Pattern::new(&request.task)
+            .map_err(|why| error(ErrorKind::Invalid, format!("grant {:?}: {why}", request.task), None))?;
+        if request.until_ms.is_some_and(|until| until <= self.now.wall_ms) {
+            return Err(error(ErrorKind::Invalid, "grant: the end of the grant lies in the past", None));
+        }
+        let permissions = request.permissions.unwrap_or_default();
+        if request.module.is_none()
+            && let Some(what) = excess(&permissions, &Permissions::default())
+        {
+            return Err(error(
+                ErrorKind::Invalid,
+                format!("grant {what}: a task's name is only a label that its submitter chose"),
+                Some("pin the code with --module"),
+            ));
+        }
+        let grant =
+            Grant { device, user, pattern, module: request.module, until_ms: request.until_ms, permissions };
+        let tip = self.write(Payload::Granted(Box::new(grant)), &[]);
+        self.permissions_changed();
+        Ok(Answer::Entry(tip.id))
+    }
+
+    fn revoke(&mut self, text: &str) -> Result<Answer, CommandError> {
+        self.ready_to_say()?;
+        let governance = self.ledger.governance();
+        let mine = self.my_user();
+        let found: Vec<_> = self
+            .ledger
+            .facts()
+            .grants()
+            .iter()
+            .filter(|(id, _)| !text.is_empty() && id.to_string().starts_with(text))
+            .map(|(id, fact)| (*id, governance.owner(&fact.grant.device)))
+            .collect();
+        let grant = match found.as_slice() {
+            [] => {
+                return Err(error(
+                    ErrorKind::NotFound,
+                    format!("revoke {text:?}: there is no such grant"),
+                    Some("`mesh permissions` lists them"),
+                ));
+            }
+            [(grant, owner)] if *owner == mine => *grant,
+            [_] => {
+                return Err(error(
+                    ErrorKind::Forbidden,
+                    "revoke: the grant is for somebody else's device",
+                    None,
+                ));
+            }
+            _ => {
+                return Err(error(
+                    ErrorKind::Ambiguous,
+                    format!("revoke {text:?}: that begins more than one grant"),
+                    Some("give more of its id"),
+                ));
+            }
+        };
+        let tip = self.write(Payload::Revoked { grant }, &[]);
+        self.permissions_changed();
+        Ok(Answer::Entry(tip.id))
+    }
+
+    // spec: PERM-3
+    fn set_trust(&mut self, users: Option<Vec<String>>) -> Result<Answer, CommandError> {
+        if let Some(users) = users {
+            let keys: Result<_, _> = users.iter().map(|user| self.find_user(user)).collect();
+            self.trust = if users.is_empty() { None } else { Some(keys?) };
+            let trust = self.trust.clone();
+            self.keep(mesh_protocol::record::Table::Meta, META_TRUST.to_vec(), &trust);
+            self.place_soon();
+        }
+        let names = self.trust.as_ref().map(|trust| trust.iter().map(|user| self.user_name(user)).collect());
+        Ok(Answer::Trust(names))
+    }
+
+    // spec: DEL-6
+    fn veto(&mut self, text: &str, why: String) -> Result<Answer, CommandError> {
+        Payload::Vetoed { task: TaskId::ZERO, attempt: 1, why: why.clone() }
+            .check()
+            .map_err(|what| error(ErrorKind::Invalid, format!("veto: {what}"), None))?;
+        if let Ok(id) = self.find_task(text) {
+            return self.veto_own(id, why).map(|()| Answer::Done);
+        }
+        let here: Vec<AttemptId> = self
+            .attempts
+            .iter()
+            .filter(|(id, attempt)| {
+                attempt.state().is_live()
+                    && (id.task.to_string().starts_with(text) || attempt.spec().name == text)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        match here.as_slice() {
+            [] => Err(error(
+                ErrorKind::NotFound,
+                format!("veto {text:?}: it is neither a task of this device nor does it run here"),
+                Some("`mesh task ls` and `mesh status` list them"),
+            )),
+            [id] => self.veto_here(*id, why).map(|()| Answer::Done),
+            _ => Err(error(
+                ErrorKind::Ambiguous,
+                format!("veto {text:?}: that means more than one task"),
+                Some("give more of its id"),
+            )),
+        }
+    }
+
+    fn rerun(&mut self, text: &str) -> Result<Answer, CommandError> {
+        let id = self.find_task(text)?;
+        let Some(task) = self.tasks.get(&id) else { return Err(crate::views::no_task()) };
+        let (mut spec, on) = (task.spec().clone(), task.kept.on);
+        spec.nonce = self.random.bytes();
+        spec.created_ms = self.now.wall_ms;
+        let task = spec.id();
+        self.accept_task(spec, on);
+        Ok(Answer::Submitted { task, again: false })
+    }
+
+    pub(crate) fn find_device(&self, text: &str) -> Result<PublicKey, CommandError> {
+        let governance = self.ledger.governance();
+        let devices: Vec<PublicKey> = governance
+            .devices()
+            .keys()
+            .filter(|device| governance.owner(device).is_some())
+            .copied()
+            .collect();
+        let named: Vec<PublicKey> =
+            devices.iter().filter(|device| self.device_name(device) == text).copied().collect();
+        let begun = || {
+            devices.iter().filter(|device| text.len() >= 2 && device.to_string().starts_with(text)).copied()
+        };
+        let found = if named.is_empty() { begun().collect() } else { named };
+        one(&found, "device", text, "`mesh peers` lists them")
+    }
+
+    pub(crate) fn find_user(&self, text: &str) -> Result<mesh_protocol::key::UserKey, CommandError> {
+        let governance = self.ledger.governance();
+        let members = || governance.members().iter().filter(|(_, member)| member.is_in());
+        let named: Vec<_> =
+            members().filter(|(_, member)| member.name == text).map(|(user, _)| *user).collect();
+        let begun = || {
+            members()
+                .map(|(user, _)| *user)
+                .filter(|user| text.len() >= 2 && user.to_string().starts_with(text))
+        };
+        let found = if named.is_empty() { begun().collect() } else { named };
+        one(&found, "member", text, "`mesh members` lists them")
+    }
+
+    pub(crate) fn find_task(&self, text: &str) -> Result<TaskId, CommandError> {
+        if let Ok(id) = text.parse::<TaskId>()
+            && self.tasks.contains_key(&id)
+        {
+            return Ok(id);
+        }
+        let found: Vec<TaskId> = self
+            .tasks
+            .iter()
+            .filter(|(id, task)| {
+                (text.len() >= 2 && id.to_string().starts_with(text)) || task.spec().name == text
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        one(&found, "task", text, "`mesh task ls` lists this device's tasks")
+    }
+}
+
+fn one<T: Copy>(found: &[T], what: &str, text: &str, hint: &str) -> Result<T, CommandError> {
+    match found {
+        [] => Err(error(
+            ErrorKind::NotFound,
+            format!("find the {what} {text:?}: there is none of that name or id"),
+            Some(hint),
+        )),
+        [one] => Ok(*one),
+        _ => Err(error(
+            ErrorKind::Ambiguous,
+            format!("find the {what} {text:?}: {} are meant by that", found.len()),
+            Some("give more of its id"),
+        )),
+    }
+}

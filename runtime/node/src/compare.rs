@@ -1,0 +1,188 @@
+//! How logs become equal: gossip pushes, and now and then somebody's ends of logs are compared with one's own.
+// spec: LED-4
+
+use crate::io::Output;
+use crate::ledger::FEW_LOGS;
+use crate::node::{Node, Timer};
+use mesh_protocol::frame::{MAX_TIPS, SyncFrame};
+use mesh_protocol::key::PublicKey;
+use mesh_protocol::ledger::{Entry, Payload, Tip};
+use std::collections::BTreeSet;
+
+/// How often somebody's logs are compared with one's own. Gossip brings almost everything; this heals what it lost.
+const COMPARE_EVERY_MS: u64 = 5_000;
+/// How soon after a gap was seen, at most once for each peer in this time.
+const COMPARE_SOON_MS: u64 = 50;
+/// How often what was seen is witnessed.
+pub(crate) const WITNESS_EVERY_MS: u64 = 60_000;
+/// Half-bytes of a key after which tips are told, however many there are: beyond, keys were made to collide.
+const MAX_PREFIX: usize = 8;
+
+impl Node {
+    /// Compares with somebody at random, so that nobody can choose whom one hears from.
+    pub(crate) fn compare_with_somebody(&mut self) {
+        let members: Vec<PublicKey> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.connected && peer.member)
+            .map(|(key, _)| *key)
+            .collect();
+        let at = self.random.below(members.len() as u64);
+        if let Some(peer) = usize::try_from(at).ok().and_then(|at| members.get(at)) {
+            self.compare_with(*peer);
+        }
+        let jitter = self.random.below(COMPARE_EVERY_MS / 4);
+        self.arm_in(Timer::Compare, COMPARE_EVERY_MS + jitter);
+    }
+
+    pub(crate) fn compare_with(&mut self, peer: PublicKey) {
+        let now = self.now.boot_ms;
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.compared_at = Some(now);
+        }
+        let (logs, digest) = self.ledger.digest(&[]);
+        self.sync(peer, SyncFrame::Digest { prefix: Vec::new(), logs, digest });
+    }
+
+    /// Compares with a peer that seems to know more, but not for each of its entries anew.
+    pub(crate) fn compare_soon(&mut self, peer: PublicKey) {
+        let now = self.now.boot_ms;
+        let just = self.peers.get(&peer).and_then(|peer| peer.compared_at);
+        if just.is_none_or(|at| now.saturating_sub(at) >= COMPARE_SOON_MS) {
+            self.compare_with(peer);
+        }
+    }
+
+    pub(crate) fn heard_compare(&mut self, peer: PublicKey, frame: SyncFrame) {
+        match frame {
+            SyncFrame::Digest { prefix, logs, digest } => {
+                let (mine, my_digest) = self.ledger.digest(&prefix);
+                if my_digest == digest {
+                    return self.sync(peer, SyncFrame::Same { prefix });
+                }
+                if mine.max(logs) <= FEW_LOGS || prefix.len() >= MAX_PREFIX {
+                    return self.tell_tips(peer, &prefix);
+                }
+                for half in 0..16 {
+                    let mut longer = prefix.clone();
+                    longer.push(half);
+                    let (logs, digest) = self.ledger.digest(&longer);
+                    self.sync(peer, SyncFrame::Digest { prefix: longer, logs, digest });
+                }
+            }
+            SyncFrame::Same { .. } => {}
+            SyncFrame::Tips { prefix, tips } => self.heard_tips(peer, &prefix, &tips),
+            SyncFrame::Want(wants) => {
+                for (author, from) in wants {
+                    let until = self.ledger.len(&author);
+                    if from < until {
+                        self.output(Output::SendEntries { to: peer, author, from, until });
+                    }
+                }
+            }
+            // The driver hands entries over verified.
+            SyncFrame::Entries(_) => {}
+        }
+    }
+
+    fn tell_tips(&mut self, peer: PublicKey, prefix: &[u8]) {
+        let tips: Vec<Tip> = self.ledger.tips_within(prefix).take(MAX_TIPS).collect();
+        self.sync(peer, SyncFrame::Tips { prefix: prefix.to_vec(), tips });
+    }
+
+    fn heard_tips(&mut self, peer: PublicKey, prefix: &[u8], tips: &[Tip]) {
+        let mut wants = Vec::new();
+        let theirs: BTreeSet<PublicKey> = tips.iter().map(|tip| tip.author).collect();
+        for tip in tips {
+            let mine = self.ledger.tip(&tip.author);
+            let len = self.ledger.len(&tip.author);
+            match mine {
+                Some(mine) if mine == *tip => {}
+                // Same length, another end: a fork. Each sends the other its own branch.
+                Some(mine) if mine.seq == tip.seq => {
+                    self.output(Output::SendEntries {
+                        to: peer,
+                        author: tip.author,
+                        from: mine.seq,
+                        until: len,
+                    });
+                    wants.push((tip.author, mine.seq));
+                }
+                Some(mine) if mine.seq > tip.seq => {
+                    let from = if self.ledger.has(tip) { tip.seq + 1 } else { tip.seq };
+                    self.output(Output::SendEntries { to: peer, author: tip.author, from, until: len });
+                    if from == tip.seq {
+                        wants.push((tip.author, tip.seq));
+                    }
+                }
+                _ => {
+                    let cap = self.ledger.governance().cap(&tip.author);
+                    if cap.is_none_or(|cap| len < cap) {
+                        wants.push((tip.author, len));
+                    }
+                }
+            }
+        }
+        let lacking: Vec<PublicKey> = self
+            .ledger
+            .tips_within(prefix)
+            .map(|tip| tip.author)
+            .filter(|author| !theirs.contains(author))
+            .collect();
+        // Whoever told as many as fit may have more.
+        if tips.len() < MAX_TIPS {
+            for author in lacking {
+                let until = self.ledger.len(&author);
+                self.output(Output::SendEntries { to: peer, author, from: 0, until });
+            }
+        }
+        if !wants.is_empty() {
+            self.sync(peer, SyncFrame::Want(wants));
+        }
+    }
+
+    pub(crate) fn want(&mut self, peer: PublicKey, author: PublicKey, from: u64) {
+        self.sync(peer, SyncFrame::Want(vec![(author, from)]));
+    }
+
+    pub(crate) fn heard_entries(&mut self, peer: PublicKey, entries: Vec<Entry>) {
+        let mut new = false;
+        let mut behind = None;
+        for entry in entries {
+            let (author, seq, prev) = (entry.header().author, entry.header().seq, entry.header().prev);
+            let len = self.ledger.len(&author);
+            if seq == len && seq > 0 && self.ledger.tip(&author).is_some_and(|tip| tip.id != prev) {
+                behind = Some((author, seq));
+            }
+            new |= self.take(entry, Some(peer));
+        }
+        // The branch that follows another entry than ours parts somewhere before: step back until it is found.
+        if let Some((author, seq)) = behind
+            && self.ledger.governance().cap(&author).is_none()
+        {
+            self.want(peer, author, seq.saturating_sub(64));
+        }
+        if new {
+            // There may be more, of authors that were unknown until now.
+            self.compare_soon(peer);
+        }
+    }
+
+    /// Says which entries of others were seen, so that their dates can be believed.
+    // spec: LED-10
+    pub(crate) fn witness(&mut self) {
+        if self.can_say() {
+            let mut tips = Vec::new();
+            while tips.len() < mesh_protocol::ledger::MAX_TIPS
+                && let Some((_, tip)) = self.unwitnessed.pop_first()
+            {
+                tips.push(tip);
+            }
+            if !tips.is_empty() {
+                self.write(Payload::Witnessed { tips: tips.clone() }, &tips);
+            }
+        }
+        let every = if self.unwitnessed.is_empty() { WITNESS_EVERY_MS } else { 1000 };
+        self.arm_in(Timer::Witness, every);
+    }
+}

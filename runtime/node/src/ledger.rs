@@ -1,0 +1,426 @@
+//! All logs as this peer knows them, and what follows from them.
+//!
+//! The answer does not depend on the order in which entries came. Who belongs to the community is folded anew, in the
+//! order of (clock, id), whenever an entry about it arrives late; there are few of those. Everything else is a set of
+//! facts that can be added in any order.
+// spec: LED-1, LED-3
+
+mod facts;
+mod governance;
+
+pub use facts::{Facts, GrantFact, Said, TaskFacts};
+pub use governance::{Device, Governance, Member};
+
+use mesh_protocol::canonical;
+use mesh_protocol::frame::{self, MAX_OFFER_ENTRIES};
+use mesh_protocol::ids::{CommunityId, Digest, EntryId};
+use mesh_protocol::key::{PublicKey, SecretKey};
+use mesh_protocol::ledger::{Entry, ForkProof, Hlc, MAX_REFS, Payload, Place, SignedHeader, Tip};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Entries that wait for others. They come again with the next comparison of logs, so dropping some only costs time.
+const MAX_WAITING: usize = 4096;
+/// Own entries kept at hand for offers that go out just after they were written.
+const RECENT: usize = 256;
+/// Forks whose other branch is being looked up.
+const MAX_SUSPECTS: usize = 64;
+
+/// One device's log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Log {
+    ids: Vec<EntryId>,
+    hlcs: Vec<Hlc>,
+}
+
+/// Why an entry waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Cause {
+    /// Nobody has admitted its author yet.
+    Author(PublicKey),
+    /// An entry before it or named by it is missing.
+    Entry(PublicKey, u64),
+}
+
+/// What became of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// It is new, and so are those that had waited for it, in this order.
+    New(Vec<Entry>),
+    /// It was there.
+    Known,
+    /// It waits for others.
+    Waits,
+    /// It does not count, and is not kept.
+    Ignored(&'static str),
+    /// Its log has another entry at its place; this peer knows it by its id alone and must look it up.
+    Fork(PublicKey, u64),
+}
+
+/// The ledger.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    community: Option<CommunityId>,
+    logs: BTreeMap<PublicKey, Log>,
+    governance: Governance,
+    facts: Facts,
+    clock: Hlc,
+    unnamed: BTreeMap<PublicKey, Tip>,
+    waiting: BTreeMap<(PublicKey, u64), (Cause, Entry)>,
+    blocked: BTreeMap<Cause, Vec<(PublicKey, u64)>>,
+    suspects: BTreeMap<(PublicKey, u64), SignedHeader>,
+    count: u64,
+    recent: VecDeque<(u64, Vec<u8>)>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            community: None,
+            logs: BTreeMap::new(),
+            governance: Governance::default(),
+            facts: Facts::default(),
+            clock: Hlc::default(),
+            unnamed: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            blocked: BTreeMap::new(),
+            suspects: BTreeMap::new(),
+            count: 0,
+            recent: VecDeque::new(),
+        }
+    }
+}
+
+impl Ledger {
+    /// The community, once it is settled.
+    pub fn community(&self) -> Option<CommunityId> {
+        self.community
+    }
+
+    /// Entries of this community, and of no other, are taken from here on.
+    pub fn expect(&mut self, community: CommunityId) {
+        self.community = Some(community);
+    }
+
+    /// Who belongs to the community, and by which rules.
+    pub fn governance(&self) -> &Governance {
+        &self.governance
+    }
+
+    /// What else the entries say.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// How many entries there are.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// How many entries of `author` there are.
+    pub fn len(&self, author: &PublicKey) -> u64 {
+        self.logs.get(author).map_or(0, |log| log.ids.len() as u64)
+    }
+
+    /// The end of `author`'s log.
+    pub fn tip(&self, author: &PublicKey) -> Option<Tip> {
+        let log = self.logs.get(author)?;
+        let id = *log.ids.last()?;
+        Some(Tip { author: *author, seq: log.ids.len() as u64 - 1, id })
+    }
+
+    /// An entry of `author`, as others name it.
+    pub fn tip_at(&self, author: &PublicKey, seq: u64) -> Option<Tip> {
+        Some(Tip { author: *author, seq, id: self.id_at(author, seq)? })
+    }
+
+    /// The last entries that this device wrote up to `seq`, as far as they are still at hand.
+    pub fn recent(&self, upto: u64) -> Vec<Vec<u8>> {
+        let fit = self.recent.iter().filter(|(seq, _)| *seq <= upto && seq + MAX_OFFER_ENTRIES as u64 > upto);
+        fit.map(|(_, bytes)| bytes.clone()).collect()
+    }
+
+    /// Is this entry here?
+    pub fn has(&self, tip: &Tip) -> bool {
+        self.id_at(&tip.author, tip.seq) == Some(tip.id)
+    }
+
+    fn id_at(&self, author: &PublicKey, seq: u64) -> Option<EntryId> {
+        let log = self.logs.get(author)?;
+        log.ids.get(usize::try_from(seq).ok()?).copied()
+    }
+
+    fn hlc_at(&self, author: &PublicKey, seq: u64) -> Option<Hlc> {
+        let log = self.logs.get(author)?;
+        log.hlcs.get(usize::try_from(seq).ok()?).copied()
+    }
+
+    /// How many more entries `author` may date within the hour that ends at `wall_ms`.
+    // spec: NET-4
+    pub fn room_in_hour(&self, author: &PublicKey, wall_ms: u64, limit: u64) -> u64 {
+        let Some(log) = self.logs.get(author) else { return limit };
+        let since = Hlc::at(wall_ms.saturating_sub(3_600_000));
+        let before = log.hlcs.partition_point(|hlc| *hlc < since);
+        limit.saturating_sub((log.hlcs.len() - before) as u64)
+    }
+
+    /// The ends of all logs that count, by author.
+    pub fn tips(&self) -> impl Iterator<Item = Tip> + '_ {
+        self.logs.keys().filter_map(|author| self.tip(author))
+    }
+
+    /// The ends of all logs whose authors' keys begin with these half-bytes.
+    pub fn tips_within(&self, prefix: &[u8]) -> impl Iterator<Item = Tip> {
+        self.tips().filter(move |tip| starts_with(&tip.author, prefix))
+    }
+
+    /// The hash of what [`Self::tips_within`] gives, and how many there are.
+    // spec: LED-4
+    pub fn digest(&self, prefix: &[u8]) -> (u64, Digest) {
+        let mut hasher = blake3::Hasher::new_derive_key("taskmesh frontier v1");
+        let mut count = 0;
+        for tip in self.tips_within(prefix) {
+            hasher.update(&canonical::encode(&tip));
+            count += 1;
+        }
+        (count, Digest(*hasher.finalize().as_bytes()))
+    }
+
+    /// The hash of everything that follows from the entries: equal on peers with equal entries.
+    // spec: LED-3, DEL-14
+    pub fn state_digest(&self) -> Digest {
+        let text = format!("{:?}{:?}", self.governance.state(), self.facts);
+        Digest(*blake3::hash(text.as_bytes()).as_bytes())
+    }
+
+    /// Writes the next entry of the key's own log, which is the caller's to make durable before it leaves.
+    ///
+    /// Entries that `about` names are named by the new one, so that whoever has it has those first.
+    pub fn write(&mut self, key: &SecretKey, wall_ms: u64, payload: Payload, about: &[Tip]) -> Entry {
+        let author = key.public();
+        let founding = matches!(payload, Payload::Founded(_));
+        let mut refs: Vec<Tip> = about.iter().filter(|tip| tip.author != author).copied().collect();
+        refs.truncate(MAX_REFS);
+        for tip in &refs {
+            if self.unnamed.get(&tip.author).is_some_and(|unnamed| unnamed.seq <= tip.seq) {
+                self.unnamed.remove(&tip.author);
+            }
+        }
+        while refs.len() < MAX_REFS
+            && let Some((_, tip)) = self.unnamed.pop_first()
+        {
+            refs.push(tip);
+        }
+        let seq = self.len(&author);
+        let place = Place {
+            community: match self.community {
+                Some(community) if !founding => community,
+                _ => CommunityId::ZERO,
+            },
+            seq,
+            prev: self.tip(&author).map_or(EntryId::ZERO, |tip| tip.id),
+            refs,
+            hlc: self.clock.next(wall_ms),
+        };
+        let entry = Entry::write(key, place, payload);
+        if founding {
+            self.community = Some(entry.header().belongs_to());
+        }
+        self.apply(&entry, false);
+        self.unnamed.remove(&author);
+        if self.recent.len() >= RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((seq, entry.bytes().to_vec()));
+        entry
+    }
+
+    /// Takes an entry from the store, where everything was checked before.
+    pub fn restore(&mut self, entry: &Entry) {
+        if self.community.is_none() {
+            self.community = Some(entry.header().belongs_to());
+        }
+        self.apply(entry, true);
+    }
+
+    /// Brings what depends on the order of restoring into order; to be called when all is restored.
+    pub fn restored(&mut self, me: &PublicKey) {
+        self.governance.refold();
+        self.cut();
+        self.unnamed = self.tips().filter(|tip| tip.author != *me).map(|tip| (tip.author, tip)).collect();
+    }
+
+    /// Takes an entry from somebody.
+    pub fn take(&mut self, entry: Entry) -> Taken {
+        match self.fits(&entry) {
+            Ok(()) => {}
+            Err(Unfit::Known) => return Taken::Known,
+            Err(Unfit::Ignored(why)) => return Taken::Ignored(why),
+            Err(Unfit::Fork) => {
+                let (author, seq) = (entry.header().author, entry.header().seq);
+                if self.suspects.len() < MAX_SUSPECTS {
+                    self.suspects.insert((author, seq), entry.signed().clone());
+                }
+                return Taken::Fork(author, seq);
+            }
+            Err(Unfit::Waits(cause)) => {
+                self.hold(cause, entry);
+                return Taken::Waits;
+            }
+        }
+        let mut new = Vec::new();
+        let mut ready = VecDeque::from([entry]);
+        while let Some(entry) = ready.pop_front() {
+            match self.fits(&entry) {
+                Ok(()) => {}
+                Err(Unfit::Waits(cause)) => {
+                    self.hold(cause, entry);
+                    continue;
+                }
+                Err(_) => continue,
+            }
+            let admitted = self.apply(&entry, false);
+            let here = Cause::Entry(entry.header().author, entry.header().seq);
+            for cause in admitted.into_iter().map(Cause::Author).chain([here]) {
+                for key in self.blocked.remove(&cause).unwrap_or_default() {
+                    if let Some((_, entry)) = self.waiting.remove(&key) {
+                        ready.push_back(entry);
+                    }
+                }
+            }
+            new.push(entry);
+        }
+        Taken::New(new)
+    }
+
+    fn hold(&mut self, cause: Cause, entry: Entry) {
+        let key = (entry.header().author, entry.header().seq);
+        if self.waiting.len() >= MAX_WAITING || self.waiting.contains_key(&key) {
+            return;
+        }
+        self.blocked.entry(cause).or_default().push(key);
+        self.waiting.insert(key, (cause, entry));
+    }
+
+    fn fits(&self, entry: &Entry) -> Result<(), Unfit> {
+        let header = entry.header();
+        if self.community != Some(header.belongs_to()) {
+            return Err(Unfit::Ignored("it belongs to another community"));
+        }
+        let author = header.author;
+        let founding = matches!(entry.payload(), Payload::Founded(_));
+        if !founding && self.governance.device(&author).is_none() {
+            return match self.governance.cap(&author) {
+                Some(_) => Err(Unfit::Ignored("its author's log does not count any more")),
+                None => Err(Unfit::Waits(Cause::Author(author))),
+            };
+        }
+        if self.governance.cap(&author).is_some_and(|cap| header.seq >= cap) {
+            return Err(Unfit::Ignored("its author's log does not count this far"));
+        }
+        if let Some(id) = self.id_at(&author, header.seq) {
+            return Err(if id == entry.id() { Unfit::Known } else { Unfit::Fork });
+        }
+        if header.seq > self.len(&author) {
+            return Err(Unfit::Waits(Cause::Entry(author, header.seq - 1)));
+        }
+        if let Some(last) = self.tip(&author)
+            && last.id != header.prev
+        {
+            // The author signed an entry that follows another one than we have: somewhere before, the log forked.
+            return Err(Unfit::Waits(Cause::Entry(author, u64::MAX)));
+        }
+        let mut latest = match header.seq {
+            0 => Hlc::default(),
+            seq => self.hlc_at(&author, seq - 1).unwrap_or_default(),
+        };
+        for tip in &header.refs {
+            match (self.id_at(&tip.author, tip.seq), self.governance.cap(&tip.author)) {
+                (Some(id), _) if id == tip.id => {
+                    latest = latest.max(self.hlc_at(&tip.author, tip.seq).unwrap_or_default());
+                }
+                // What does not count need not be there: a fork's other branch, an expelled member's last words.
+                (_, Some(cap)) if tip.seq >= cap => {}
+                (Some(_), _) => return Err(Unfit::Waits(Cause::Entry(tip.author, u64::MAX))),
+                (None, _) => return Err(Unfit::Waits(Cause::Entry(tip.author, tip.seq))),
+            }
+        }
+        if header.hlc <= latest {
+            return Err(Unfit::Ignored("its clock is not later than what it follows"));
+        }
+        Ok(())
+    }
+
+    /// Adds an entry that fits, and gives the devices that belong to the community since.
+    fn apply(&mut self, entry: &Entry, restoring: bool) -> Vec<PublicKey> {
+        let header = entry.header();
+        let log = self.logs.entry(header.author).or_default();
+        log.ids.push(entry.id());
+        log.hlcs.push(header.hlc);
+        self.count += 1;
+        self.clock = self.clock.max(header.hlc);
+        self.unnamed.insert(header.author, entry.tip());
+        self.facts.add(entry);
+        if !entry.payload().governs() {
+            return Vec::new();
+        }
+        if restoring {
+            self.governance.add_later(entry);
+            return Vec::new();
+        }
+        let new = self.governance.add(entry);
+        self.cut();
+        new
+    }
+
+    /// Cuts logs off where they do not count any more.
+    fn cut(&mut self) {
+        for (author, cap) in self.governance.caps() {
+            let Some(log) = self.logs.get_mut(&author) else { continue };
+            let len = usize::try_from(cap).unwrap_or(usize::MAX);
+            if log.ids.len() > len {
+                self.count -= (log.ids.len() - len) as u64;
+                log.ids.truncate(len);
+                log.hlcs.truncate(len);
+                self.facts.cut(&author, cap);
+                self.unnamed.remove(&author);
+            }
+            if log.ids.is_empty() {
+                self.logs.remove(&author);
+            }
+        }
+    }
+
+    /// The proof that a log forked, from the entry that was looked up.
+    // spec: LED-5
+    pub fn prove_fork(&mut self, stored: &Entry) -> Option<ForkProof> {
+        let key = (stored.header().author, stored.header().seq);
+        let other = self.suspects.remove(&key)?;
+        ForkProof::of(stored.signed(), &other)
+    }
+
+    /// The latest clock reading seen.
+    pub fn clock(&self) -> Hlc {
+        self.clock
+    }
+}
+
+enum Unfit {
+    Known,
+    Fork,
+    Ignored(&'static str),
+    Waits(Cause),
+}
+
+/// Does a key begin with these half-bytes?
+pub fn starts_with(key: &PublicKey, prefix: &[u8]) -> bool {
+    prefix.iter().enumerate().all(|(at, &half)| {
+        let byte = key.0.get(at / 2).copied().unwrap_or_default();
+        half == if at % 2 == 0 { byte >> 4 } else { byte & 15 }
+    })
+}
+
+/// Logs up to which all tips are told at once; above, ranges are compared. They fit into one frame.
+pub const FEW_LOGS: u64 = frame::MAX_TIPS as u64;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! What entries say beside who belongs: facts that can be added in any order and taken away again where a log turns out
+//! not to count.
+// spec: LED-3
+
+use mesh_protocol::ids::{EntryId, TaskId};
+use mesh_protocol::key::PublicKey;
+use mesh_protocol::ledger::{Effect, Entry, Grant, Hlc, Payload, PeerRegistered};
+use std::collections::BTreeMap;
+
+/// A grant, as given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantFact {
+    /// By which device of its owner.
+    pub author: PublicKey,
+    /// Where in that device's log.
+    pub seq: u64,
+    /// What was granted.
+    pub grant: Grant,
+}
+
+/// A task's life as its submitter's log tells it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaskFacts {
+    /// Where in the log it was submitted, and when.
+    pub submitted: Option<(u64, Hlc)>,
+    /// Its attempts: where in the log, and to whom.
+    pub delegated: BTreeMap<u32, (u64, PublicKey)>,
+    /// The results that arrived: where in the log, and with which effect.
+    pub completed: BTreeMap<u32, (u64, Effect)>,
+    /// Where in the log it failed or was cancelled.
+    pub ended: Option<u64>,
+}
+
+/// What a device said of an attempt it was offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Said {
+    /// It takes it.
+    Accepted,
+    /// It does not.
+    Refused,
+    /// A person ended it.
+    Vetoed,
+}
+
+/// All facts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    tasks: BTreeMap<(PublicKey, TaskId), TaskFacts>,
+    said: BTreeMap<(TaskId, u32, PublicKey, Said), u64>,
+    grants: BTreeMap<EntryId, GrantFact>,
+    revoked: BTreeMap<(EntryId, PublicKey), u64>,
+    registered: BTreeMap<PublicKey, Vec<(u64, PeerRegistered)>>,
+    online: BTreeMap<PublicKey, Vec<(u64, bool)>>,
+    witnessed: BTreeMap<PublicKey, BTreeMap<(PublicKey, u64), (u64, Hlc)>>,
+}
+
+impl Facts {
+    /// Tasks by submitting device and id.
+    pub fn tasks(&self) -> &BTreeMap<(PublicKey, TaskId), TaskFacts> {
+        &self.tasks
+    }
+
+    /// All grants ever given.
+    pub fn grants(&self) -> &BTreeMap<EntryId, GrantFact> {
+        &self.grants
+    }
+
+    /// The devices that revoked a grant; whether they may is the reader's to judge.
+    pub fn revoked_by(&self, grant: &EntryId) -> impl Iterator<Item = &PublicKey> {
+        let range = (*grant, PublicKey([0; 32]))..=(*grant, PublicKey([0xff; 32]));
+        self.revoked.range(range).map(|((_, author), _)| author)
+    }
+
+    /// What a device last told about itself.
+    pub fn registered(&self, device: &PublicKey) -> Option<&PeerRegistered> {
+        self.registered.get(device)?.last().map(|(_, registered)| registered)
+    }
+
+    /// Did a device last say that it is there?
+    pub fn online(&self, device: &PublicKey) -> bool {
+        self.online.get(device).and_then(|said| said.last()).is_some_and(|(_, online)| *online)
+    }
+
+    /// When others had seen an entry: each witness with the earliest such date.
+    // spec: LED-10
+    pub fn witnesses(&self, author: &PublicKey, seq: u64) -> BTreeMap<PublicKey, Hlc> {
+        let mut seen: BTreeMap<PublicKey, Hlc> = BTreeMap::new();
+        for ((witness, _), (upto, at)) in self.witnessed.get(author).into_iter().flatten() {
+            if *upto >= seq && witness != author {
+                seen.entry(*witness).and_modify(|first| *first = (*first).min(*at)).or_insert(*at);
+            }
+        }
+        seen
+    }
+
+    /// The date as of which an entry counts: its own, if enough others saw it in time, else that of the last of them
+    /// needed; none while too few have seen it.
+    // spec: LED-10
+    pub fn date(
+        &self,
+        author: &PublicKey,
+        seq: u64,
+        own: Hlc,
+        members: usize,
+        max_skew_ms: u64,
+    ) -> Option<Hlc> {
+        let needed = members.saturating_sub(1).min(2);
+        let mut seen: Vec<Hlc> = self.witnesses(author, seq).into_values().collect();
+        seen.sort_unstable();
+        match needed.checked_sub(1) {
+            None => Some(own),
+            Some(last) => {
+                let last = *seen.get(last)?;
+                let in_time = last.wall_ms() <= own.wall_ms().saturating_add(max_skew_ms);
+                Some(if in_time { own } else { last })
+            }
+        }
+    }
+
+    /// Did a device say anything of an attempt?
+    pub fn has_said(&self, task: &TaskId, attempt: u32, device: &PublicKey) -> bool {
+        let key = |said| (*task, attempt, *device, said);
+        self.said.range(key(Said::Accepted)..=key(Said::Vetoed)).next().is_some()
+    }
+
+    fn task(&mut self, author: PublicKey, task: TaskId) -> &mut TaskFacts {
+        self.tasks.entry((author, task)).or_default()
+    }
+
+    pub(super) fn add(&mut self, entry: &Entry) {
+        let header = entry.header();
+        let (author, seq) = (header.author, header.seq);
+        match entry.payload() {
+            Payload::PeerRegistered(peer) => {
+                self.registered.entry(author).or_default().push((seq, (**peer).clone()));
+            }
+            Payload::PeerOnline => self.online.entry(author).or_default().push((seq, true)),
+            Payload::PeerOffline => self.online.entry(author).or_default().push((seq, false)),
+            Payload::Granted(grant) => {
+                self.grants.insert(entry.id(), GrantFact { author, seq, grant: (**grant).clone() });
+            }
+            Payload::Revoked { grant } => {
+                self.revoked.entry((*grant, author)).or_insert(seq);
+            }
+            Payload::TaskSubmitted(task) => {
+                self.task(author, task.task).submitted.get_or_insert((seq, header.hlc));
+            }
+            Payload::Delegated { task, attempt, device, .. } => {
+                self.task(author, *task).delegated.entry(*attempt).or_insert((seq, *device));
+            }
+            Payload::Completed(completed) => {
+                let statement = &completed.statement;
+                self.task(author, statement.task)
+                    .completed
+                    .entry(statement.attempt)
+                    .or_insert((seq, completed.effect));
+            }
+            Payload::Failed { task, .. } | Payload::Cancelled { task } => {
+                self.task(author, *task).ended.get_or_insert(seq);
+            }
+            Payload::Accepted { task, attempt } => {
+                self.said.entry((*task, *attempt, author, Said::Accepted)).or_insert(seq);
+            }
+            Payload::Refused { task, attempt, .. } => {
+                self.said.entry((*task, *attempt, author, Said::Refused)).or_insert(seq);
+            }
+            Payload::Vetoed { task, attempt, .. } => {
+                self.said.entry((*task, *attempt, author, Said::Vetoed)).or_insert(seq);
+            }
+            Payload::Witnessed { tips } => {
+                for tip in tips {
+                    let seen = self.witnessed.entry(tip.author).or_default();
+                    seen.insert((author, seq), (tip.seq, header.hlc));
+                }
+            }
+            // Who belongs is folded apart; votes, rules and contributions are counted where ballots are.
+            _ => {}
+        }
+    }
+
+    /// Takes back what `author` said from `cap` on.
+    pub(super) fn cut(&mut self, author: &PublicKey, cap: u64) {
+        self.said.retain(|(_, _, by, _), seq| by != author || *seq < cap);
+        self.grants.retain(|_, grant| grant.author != *author || grant.seq < cap);
+        self.revoked.retain(|(_, by), seq| by != author || *seq < cap);
+        if let Some(registered) = self.registered.get_mut(author) {
+            registered.retain(|(seq, _)| *seq < cap);
+        }
+        if let Some(online) = self.online.get_mut(author) {
+            online.retain(|(seq, _)| *seq < cap);
+        }
+        for seen in self.witnessed.values_mut() {
+            seen.retain(|(by, seq), _| by != author || *seq < cap);
+        }
+        self.witnessed.retain(|_, seen| !seen.is_empty());
+        self.registered.retain(|_, registered| !registered.is_empty());
+        self.online.retain(|_, online| !online.is_empty());
+        self.tasks.retain(|(by, _), task| {
+            if by != author {
+                return true;
+            }
+            task.delegated.retain(|_, (seq, _)| *seq < cap);
+            task.completed.retain(|_, (seq, _)| *seq < cap);
+            task.ended = task.ended.filter(|seq| *seq < cap);
+            task.submitted.is_some_and(|(seq, _)| seq < cap)
+        });
+    }
+}

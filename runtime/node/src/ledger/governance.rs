@@ -1,0 +1,384 @@
+//! Who belongs to the community, with which devices, and by which rules.
+// spec: NET-1, NET-2, LED-3
+
+use mesh_protocol::ids::EntryId;
+use mesh_protocol::invite::{DeviceCert, JoinRequest};
+use mesh_protocol::key::{Domain, PublicKey, UserKey};
+use mesh_protocol::ledger::{Entry, Hlc, Payload, rotation_message};
+use mesh_protocol::rules::Rules;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Members below which one sponsor is enough.
+const FEW_MEMBERS: usize = 3;
+
+/// A member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Their name.
+    pub name: String,
+    /// The only key that can replace theirs.
+    pub recovery: PublicKey,
+    /// When they were admitted.
+    pub since: Hlc,
+    /// Who vouched for them.
+    pub sponsors: BTreeSet<UserKey>,
+    /// How many must.
+    pub needed: usize,
+    /// Are they a member no longer?
+    pub expelled: bool,
+    first: (DeviceCert, String),
+}
+
+impl Member {
+    /// Do they belong now?
+    pub fn is_in(&self) -> bool {
+        !self.expelled && self.sponsors.len() >= self.needed
+    }
+}
+
+/// A member's device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Whose.
+    pub user: UserKey,
+    /// What it was called when it was admitted.
+    pub name: String,
+    /// Thousandths of the daily quota.
+    pub share: u16,
+    serial: u32,
+}
+
+/// What follows from the entries.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    /// The community's name.
+    pub name: String,
+    /// Its rules.
+    pub rules: Rules,
+    founder: Option<UserKey>,
+    members: BTreeMap<UserKey, Member>,
+    devices: BTreeMap<PublicKey, Device>,
+    caps: BTreeMap<PublicKey, u64>,
+    invites: BTreeMap<PublicKey, UserKey>,
+    replaced: BTreeMap<UserKey, UserKey>,
+}
+
+#[derive(Debug, Clone)]
+struct Said {
+    author: PublicKey,
+    seq: u64,
+    payload: Payload,
+    /// Do the signatures inside it hold? Checked once.
+    holds: bool,
+}
+
+/// Folds the entries that govern, in the order of clock and id.
+#[derive(Debug, Clone, Default)]
+pub struct Governance {
+    said: BTreeMap<(Hlc, EntryId), Said>,
+    state: State,
+}
+
+impl Governance {
+    /// What follows from the entries.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> &Rules {
+        &self.state.rules
+    }
+
+    /// All members, those waiting for a sponsor and those expelled included.
+    pub fn members(&self) -> &BTreeMap<UserKey, Member> {
+        &self.state.members
+    }
+
+    /// A member who belongs now.
+    pub fn member(&self, user: &UserKey) -> Option<&Member> {
+        self.state.members.get(user).filter(|member| member.is_in())
+    }
+
+    /// A device of a member who belongs, or belonged: its log is kept.
+    pub fn device(&self, device: &PublicKey) -> Option<&Device> {
+        self.state.devices.get(device)
+    }
+
+    /// All devices whose logs are kept.
+    pub fn devices(&self) -> &BTreeMap<PublicKey, Device> {
+        &self.state.devices
+    }
+
+    /// The owner of a device, if both belong now.
+    pub fn owner(&self, device: &PublicKey) -> Option<UserKey> {
+        let user = self.state.devices.get(device)?.user;
+        let trusted = !self.state.caps.contains_key(device);
+        (trusted && self.member(&user).is_some()).then_some(user)
+    }
+
+    /// The first entry of a log that does not count, if one does not.
+    pub fn cap(&self, device: &PublicKey) -> Option<u64> {
+        self.state.caps.get(device).copied()
+    }
+
+    /// All such.
+    pub fn caps(&self) -> Vec<(PublicKey, u64)> {
+        self.state.caps.iter().map(|(device, cap)| (*device, *cap)).collect()
+    }
+
+    /// The founder.
+    pub fn founder(&self) -> Option<UserKey> {
+        self.state.founder
+    }
+
+    /// What somebody who waits for a sponsor asked, if one fits.
+    pub fn request_of(&self, fits: impl Fn(&Member, &UserKey) -> bool) -> Option<JoinRequest> {
+        let (user, _) = self.state.members.iter().find(|(user, member)| fits(member, user))?;
+        self.said.values().find_map(|said| match &said.payload {
+            Payload::Admitted(request) if request.user == *user && said.holds => Some((**request).clone()),
+            _ => None,
+        })
+    }
+
+    /// The key that stands for a user now: another, if theirs was replaced.
+    pub fn current(&self, user: UserKey) -> UserKey {
+        self.state.current(user)
+    }
+
+    /// Adds an entry without folding, until [`Self::refold`].
+    pub(super) fn add_later(&mut self, entry: &Entry) {
+        let header = entry.header();
+        let payload = entry.payload().clone();
+        let holds = holds(&payload, entry);
+        let said = Said { author: header.author, seq: header.seq, payload, holds };
+        self.said.insert((header.hlc, entry.id()), said);
+    }
+
+    /// Adds an entry, and gives the devices whose logs are kept since.
+    pub(super) fn add(&mut self, entry: &Entry) -> Vec<PublicKey> {
+        let before: BTreeSet<PublicKey> = self.state.devices.keys().copied().collect();
+        self.add_later(entry);
+        self.refold();
+        self.state.devices.keys().filter(|device| !before.contains(device)).copied().collect()
+    }
+
+    pub(super) fn refold(&mut self) {
+        // An expulsion beats what is concurrent with it, also what stands before it here: such entries are void, and
+        // the fold starts again without them. Each round makes at least one more void, so it ends.
+        let mut void = BTreeSet::new();
+        'again: loop {
+            let mut state = State::default();
+            let mut counted: Vec<(&(Hlc, EntryId), &Said)> = Vec::new();
+            for (at, said) in &self.said {
+                if void.contains(at) || !state.step(at.0, said) {
+                    continue;
+                }
+                counted.push((at, said));
+                if said.payload.caps() {
+                    let beaten = counted.iter().filter(|(_, said)| {
+                        // A fork's proof and a founding stand for themselves.
+                        !matches!(said.payload, Payload::Forked(_) | Payload::Founded(_))
+                            && state.caps.get(&said.author).is_some_and(|cap| said.seq >= *cap)
+                    });
+                    let beaten: Vec<_> = beaten.map(|(at, _)| **at).collect();
+                    if !beaten.is_empty() {
+                        void.extend(beaten);
+                        continue 'again;
+                    }
+                }
+            }
+            self.state = state;
+            return;
+        }
+    }
+}
+
+trait Caps {
+    fn caps(&self) -> bool;
+}
+
+impl Caps for Payload {
+    fn caps(&self) -> bool {
+        matches!(self, Self::Expelled { .. } | Self::KeyRevoked { .. } | Self::Forked(_))
+    }
+}
+
+fn holds(payload: &Payload, entry: &Entry) -> bool {
+    let header = entry.header();
+    match payload {
+        Payload::Founded(founded) => {
+            founded.cert.verify()
+                && founded.cert.user == founded.user
+                && founded.cert.device == header.author
+                && header.seq == 0
+        }
+        Payload::Admitted(request) => request.verify(&header.community),
+        Payload::DeviceAdded(cert) => cert.verify() && cert.community == header.community,
+        Payload::Forked(proof) => {
+            proof.verify().is_some_and(|_| proof.a.header.belongs_to() == header.community)
+        }
+        _ => true,
+    }
+}
+
+impl State {
+    fn current(&self, mut user: UserKey) -> UserKey {
+        // Each replacement's key is new, so there are no circles; the bound is for the reader.
+        for _ in 0..self.replaced.len() {
+            match self.replaced.get(&user) {
+                Some(new) => user = *new,
+                None => break,
+            }
+        }
+        user
+    }
+
+    /// The user who speaks, if their word counts at this place of the order.
+    fn speaker(&self, said: &Said) -> Option<UserKey> {
+        let device = self.devices.get(&said.author)?;
+        let counts = self.caps.get(&said.author).is_none_or(|cap| said.seq < *cap);
+        (counts && self.members.get(&device.user)?.is_in()).then_some(device.user)
+    }
+
+    fn cap(&mut self, device: PublicKey, cap: u64) {
+        let entry = self.caps.entry(device).or_insert(cap);
+        *entry = cap.min(*entry);
+    }
+
+    fn certify(&mut self, cert: &DeviceCert, name: &str) {
+        let known = self.devices.get(&cert.device);
+        if known.is_some_and(|known| known.user != cert.user || known.serial >= cert.serial) {
+            return;
+        }
+        let name = known.map_or_else(|| name.to_owned(), |known| known.name.clone());
+        let device = Device { user: cert.user, name, share: cert.share, serial: cert.serial };
+        self.devices.insert(cert.device, device);
+    }
+
+    /// Takes one entry; says whether it counted.
+    fn step(&mut self, at: Hlc, said: &Said) -> bool {
+        if !said.holds {
+            return false;
+        }
+        match &said.payload {
+            Payload::Founded(founded) => {
+                if self.founder.is_some() {
+                    return false;
+                }
+                self.name.clone_from(&founded.name);
+                self.rules = founded.rules.clone();
+                self.founder = Some(founded.user);
+                let member = Member {
+                    name: founded.user_name.clone(),
+                    recovery: founded.recovery,
+                    since: at,
+                    sponsors: BTreeSet::new(),
+                    needed: 0,
+                    expelled: false,
+                    first: (founded.cert.clone(), founded.device_name.clone()),
+                };
+                self.members.insert(founded.user, member);
+                self.certify(&founded.cert, &founded.device_name);
+                true
+            }
+            Payload::Forked(proof) => {
+                self.cap(proof.a.header.author, proof.a.header.seq);
+                true
+            }
+            payload => match self.speaker(said) {
+                Some(speaker) => self.spoken(at, said, speaker, payload),
+                None => false,
+            },
+        }
+    }
+
+    fn spoken(&mut self, at: Hlc, said: &Said, speaker: UserKey, payload: &Payload) -> bool {
+        match payload {
+            Payload::Admitted(request) => {
+                let belong = self.members.values().filter(|member| member.is_in()).count();
+                let used = self.invites.get(&request.invite).is_some_and(|user| *user != request.user);
+                let taken = self.devices.get(&request.cert.device).is_some_and(|it| it.user != request.user);
+                if used || taken || speaker == request.user {
+                    return false;
+                }
+                self.invites.insert(request.invite, request.user);
+                let member = self.members.entry(request.user).or_insert_with(|| Member {
+                    name: request.user_name.clone(),
+                    recovery: request.recovery,
+                    since: at,
+                    sponsors: BTreeSet::new(),
+                    needed: if belong < FEW_MEMBERS { 1 } else { 2 },
+                    expelled: false,
+                    first: (request.cert.clone(), request.device_name.clone()),
+                });
+                if member.is_in() || member.expelled {
+                    return false;
+                }
+                member.sponsors.insert(speaker);
+                if member.is_in() {
+                    member.since = at;
+                    let (cert, name) = member.first.clone();
+                    self.certify(&cert, &name);
+                }
+                true
+            }
+            Payload::DeviceAdded(cert) => {
+                if cert.user != speaker {
+                    return false;
+                }
+                self.certify(cert, &format!("device {}", cert.device.short()));
+                true
+            }
+            Payload::Expelled { user, tips, .. } => {
+                if self.founder != Some(speaker) || *user == speaker {
+                    return false;
+                }
+                let Some(member) = self.members.get_mut(user) else { return false };
+                member.expelled = true;
+                let devices: Vec<PublicKey> = self
+                    .devices
+                    .iter()
+                    .filter(|(_, device)| device.user == *user)
+                    .map(|(key, _)| *key)
+                    .collect();
+                for device in devices {
+                    let last = tips.iter().find(|tip| tip.author == device);
+                    self.cap(device, last.map_or(0, |tip| tip.seq.saturating_add(1)));
+                }
+                true
+            }
+            Payload::KeyRevoked { device, tip } => {
+                if self.devices.get(device).is_none_or(|it| it.user != speaker) || *device == said.author {
+                    return false;
+                }
+                let last = tip.as_ref().filter(|tip| tip.author == *device);
+                self.cap(*device, last.map_or(0, |tip| tip.seq.saturating_add(1)));
+                true
+            }
+            Payload::KeyRotated { user, new, signature } => {
+                let Some(member) = self.members.get(user).filter(|member| member.is_in()) else {
+                    return false;
+                };
+                let signed =
+                    member.recovery.verify(Domain::Rotation, &rotation_message(user, new), signature).is_ok();
+                if !signed || self.members.contains_key(new) || self.replaced.contains_key(new) {
+                    return false;
+                }
+                if let Some(member) = self.members.remove(user) {
+                    self.members.insert(*new, member);
+                }
+                self.replaced.insert(*user, *new);
+                for device in self.devices.values_mut().filter(|device| device.user == *user) {
+                    device.user = *new;
+                }
+                if self.founder == Some(*user) {
+                    self.founder = Some(*new);
+                }
+                true
+            }
+            // Votes on rules are counted where ballots are.
+            _ => true,
+        }
+    }
+}

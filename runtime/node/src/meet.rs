@@ -1,0 +1,758 @@
+//! Who is there: peers that come and go, how somebody gets in, and what each device offers now.
+
+use crate::command::{Answer, ErrorKind, Happening};
+use crate::io::{CommandId, Output};
+use crate::node::{Donor, META_COMMUNITY, Node, Numbering, Timer, error};
+use mesh_protocol::ad::{Ad, SignedAd};
+use mesh_protocol::canonical;
+use mesh_protocol::frame::{HelloFrame, JoinAnswer, JoinRefusal, MAX_ADDRS, MAX_PEERS, PeerAddrs, VERSION};
+use mesh_protocol::ids::{CommunityId, EntryId};
+use mesh_protocol::invite::{DeviceCert, DeviceRequest, JoinRequest, Ticket, TicketKind};
+use mesh_protocol::key::{PublicKey, SecretKey, Signature, UserKey};
+use mesh_protocol::ledger::{Payload, PeerRegistered, Tip};
+use mesh_protocol::record::Table;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// How long an ad holds.
+const AD_HOLDS_MS: u32 = 60_000;
+/// How often an ad is told anew: twice while it holds.
+const ADVERTISE_EVERY_MS: u64 = 20_000;
+/// How long after a change an ad is told, so that several changes make one.
+const ADVERTISE_SOON_MS: u64 = 200;
+/// Peers dialled at start and as others tell of them. Gossip keeps about five links; a few more survive some losses.
+const MAX_DIALLED: usize = 12;
+/// Peers whose addresses are remembered.
+const MAX_REMEMBERED: usize = 1024;
+/// Invites open at once.
+const MAX_INVITES: usize = 256;
+/// How long others have to say how long this device's log is.
+const NUMBERING_MS: u64 = 2_000;
+/// Peers that must have said it, or all that are known, if fewer.
+const NUMBERING_PEERS: usize = 2;
+
+/// What is known of a peer beyond the ledger.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Peer {
+    pub(crate) connected: bool,
+    pub(crate) member: bool,
+    pub(crate) addrs: Vec<SocketAddr>,
+    pub(crate) ad: Option<Heard>,
+    /// Slots that this device thinks are free there.
+    pub(crate) free_slots: u16,
+    pub(crate) heard_at: Option<u64>,
+    ads_since: u64,
+    ads: u16,
+    pub(crate) compared_at: Option<u64>,
+}
+
+/// An ad and when it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Heard {
+    pub(crate) ad: Ad,
+    pub(crate) at: u64,
+}
+
+/// A ticket that was given out.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Invite {
+    pub(crate) key: PublicKey,
+    kind: TicketKind,
+    until_ms: u64,
+    used_by: Option<PublicKey>,
+}
+
+/// A wish to get in.
+#[derive(Debug, Clone)]
+pub(crate) struct Joining {
+    ticket: Ticket,
+    command: Option<CommandId>,
+    admitted: bool,
+}
+
+impl Node {
+    pub(crate) fn restore_invite(&mut self, value: &[u8]) -> Option<()> {
+        let invite: Invite = canonical::decode(value).ok()?;
+        self.invites.insert(invite.key, invite);
+        Some(())
+    }
+
+    pub(crate) fn restore_peer(&mut self, value: &[u8]) -> Option<()> {
+        let known: PeerAddrs = canonical::decode(value).ok()?;
+        self.peers.entry(known.peer).or_default().addrs = known.addrs;
+        Some(())
+    }
+
+    // ---- starting ----
+
+    pub(crate) fn start_meeting(&mut self) {
+        let known: Vec<PublicKey> = self.peers.keys().copied().collect();
+        for peer in known {
+            let member = self.is_member(&peer);
+            let Some(entry) = self.peers.get_mut(&peer) else { continue };
+            entry.member = member;
+        }
+        self.dial_some();
+        self.come_online();
+    }
+
+    pub(crate) fn come_online(&mut self) {
+        if self.my_user().is_none() {
+            return;
+        }
+        let mut name = self.config.device_name.clone();
+        name.truncate(mesh_protocol::ledger::MAX_NAME);
+        let registered = PeerRegistered {
+            name,
+            place: self.config.place,
+            profile: self.config.profile,
+            walls: self.config.walls.clone(),
+            slots: self.config.capacity.slots,
+        };
+        if self.ledger.facts().registered(&self.me) != Some(&registered) {
+            self.say(Payload::PeerRegistered(Box::new(registered)), &[]);
+        }
+        self.say(Payload::PeerOnline, &[]);
+        self.arm_in(Timer::Advertise, ADVERTISE_SOON_MS);
+    }
+
+    fn dial_some(&mut self) {
+        let up = self.peers.values().filter(|peer| peer.connected).count();
+        let dial: Vec<(PublicKey, Vec<SocketAddr>)> = self
+            .peers
+            .iter()
+            .filter(|(key, peer)| {
+                !peer.connected && peer.member && !peer.addrs.is_empty() && **key != self.me
+            })
+            .map(|(key, peer)| (*key, peer.addrs.clone()))
+            .take(MAX_DIALLED.saturating_sub(up))
+            .collect();
+        for (peer, addrs) in dial {
+            self.output(Output::Dial(peer, addrs));
+        }
+    }
+
+    // ---- coming and going ----
+
+    pub(crate) fn connected(&mut self, peer: PublicKey, addr: SocketAddr) {
+        let member = self.is_member(&peer);
+        let now = self.now.boot_ms;
+        let entry = self.peers.entry(peer).or_default();
+        entry.connected = true;
+        entry.member = member;
+        entry.heard_at = Some(now);
+        entry.compared_at = None;
+        let sponsor =
+            self.joining.as_ref().filter(|joining| joining.ticket.sponsor == peer && !joining.admitted);
+        if let Some(request) = sponsor.map(|joining| joining.ticket.clone()) {
+            self.ask_to_join(peer, &request);
+        }
+        if member {
+            self.remember(peer, vec![addr], false);
+            self.greet(peer);
+        }
+    }
+
+    /// What a member is told first.
+    fn greet(&mut self, peer: PublicKey) {
+        self.output(Output::Standing(peer, true));
+        let community = self.community().unwrap_or(CommunityId::ZERO);
+        let addrs = self.config.addrs.iter().take(MAX_ADDRS).copied().collect();
+        self.hello(peer, HelloFrame::Hello { version: VERSION, community, addrs });
+        if matches!(self.numbering, Numbering::Asking(_)) {
+            self.hello(peer, HelloFrame::TipQuery);
+        }
+        let others: Vec<PeerAddrs> = self
+            .peers
+            .iter()
+            .filter(|(key, other)| **key != peer && other.member && !other.addrs.is_empty())
+            .map(|(key, other)| PeerAddrs { peer: *key, addrs: other.addrs.clone() })
+            .take(MAX_PEERS)
+            .collect();
+        if !others.is_empty() {
+            self.hello(peer, HelloFrame::Peers(others));
+        }
+        self.compare_with(peer);
+        self.advertise_to(peer);
+        self.tell(Happening::Peer { device: peer, connected: true });
+        self.attempts_reconnected(peer);
+        self.tasks_reconnected(peer);
+    }
+
+    pub(crate) fn disconnected(&mut self, peer: PublicKey) {
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        entry.connected = false;
+        // What it offered, it offered over this connection.
+        entry.ad = None;
+        if entry.member {
+            self.tell(Happening::Peer { device: peer, connected: false });
+        }
+        if !self.is_member(&peer) {
+            self.peers.remove(&peer);
+        }
+        self.tasks_disconnected(peer);
+        if let Numbering::Asking(_) = self.numbering {
+            self.arm_within(Timer::Numbering, NUMBERING_MS);
+        }
+    }
+
+    /// Who belongs may have changed: strangers become members and members strangers.
+    pub(crate) fn standings_changed(&mut self) {
+        self.finish_joining();
+        let connected: Vec<(PublicKey, bool)> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.connected)
+            .map(|(key, peer)| (*key, peer.member))
+            .collect();
+        for (key, was) in connected {
+            let is = self.is_member(&key);
+            if was == is {
+                continue;
+            }
+            if let Some(peer) = self.peers.get_mut(&key) {
+                peer.member = is;
+            }
+            if is {
+                self.greet(key);
+            } else {
+                self.output(Output::Standing(key, false));
+                self.output(Output::Close(key, "not a member any more".into()));
+            }
+        }
+        for (key, peer) in &mut self.peers {
+            peer.member = self.ledger.governance().owner(key).is_some();
+        }
+    }
+
+    pub(crate) fn heard_hello(&mut self, peer: PublicKey, frame: HelloFrame) {
+        let member = self.is_member(&peer);
+        let now = self.now.boot_ms;
+        if let Some(entry) = self.peers.get_mut(&peer) {
+            entry.heard_at = Some(now);
+        }
+        match frame {
+            HelloFrame::Hello { version, community, addrs } => {
+                if !member {
+                    return;
+                }
+                if version != VERSION {
+                    tracing::warn!(peer = %peer.short(), version, "a peer runs another version of the protocol");
+                }
+                if Some(community) == self.community() {
+                    self.remember(peer, addrs, true);
+                }
+            }
+            HelloFrame::Join(request) => self.asked_to_admit(peer, *request),
+            HelloFrame::JoinDevice(request) => self.asked_to_certify(peer, &request),
+            HelloFrame::JoinAnswer(answer) => self.join_answered(peer, answer),
+            _ if !member => self.counters.strangers += 1,
+            HelloFrame::Ad(ad) => self.heard_ad(peer, *ad),
+            HelloFrame::Peers(peers) => {
+                for told in peers {
+                    if told.peer != self.me && self.is_member(&told.peer) {
+                        self.remember(told.peer, told.addrs, false);
+                    }
+                }
+                self.dial_some();
+            }
+            HelloFrame::TipQuery => {
+                let tip = self.ledger.tip(&peer);
+                self.hello(peer, HelloFrame::TipAnswer(tip));
+            }
+            HelloFrame::TipAnswer(tip) => self.heard_own_tip(peer, tip),
+        }
+    }
+
+    /// Remembers where a peer was reached, over restarts too. `all`: these are all it has.
+    // spec: NET-5
+    fn remember(&mut self, peer: PublicKey, addrs: Vec<SocketAddr>, all: bool) {
+        if self.peers.len() >= MAX_REMEMBERED && !self.peers.contains_key(&peer) {
+            return;
+        }
+        let entry = self.peers.entry(peer).or_default();
+        entry.member = true;
+        let mut merged: Vec<SocketAddr> = Vec::new();
+        let before = if all { &[][..] } else { &entry.addrs[..] };
+        for addr in addrs.iter().chain(before) {
+            // Where nobody listens nobody can be reached.
+            if addr.port() != 0
+                && !addr.ip().is_unspecified()
+                && !merged.contains(addr)
+                && merged.len() < MAX_ADDRS
+            {
+                merged.push(*addr);
+            }
+        }
+        if merged.is_empty() || merged == entry.addrs {
+            return;
+        }
+        entry.addrs.clone_from(&merged);
+        self.keep(Table::Peers, peer.0.to_vec(), &PeerAddrs { peer, addrs: merged });
+    }
+
+    // ---- numbering the own log ----
+
+    pub(crate) fn start_numbering(&mut self, unclean: bool) {
+        let others = self.ledger.governance().devices().keys().any(|device| *device != self.me);
+        if unclean && others && self.ledger.len(&self.me) > 0 {
+            self.numbering = Numbering::Asking(std::collections::BTreeSet::new());
+            self.arm_in(Timer::Numbering, NUMBERING_MS);
+        }
+    }
+
+    /// Asks everybody connected how long this device's log is.
+    pub(crate) fn ask_for_numbering(&mut self) {
+        let Numbering::Asking(answered) = &self.numbering else { return };
+        let ask: Vec<PublicKey> = self
+            .peers
+            .iter()
+            .filter(|(key, peer)| peer.connected && peer.member && !answered.contains(key))
+            .map(|(key, _)| *key)
+            .collect();
+        for peer in ask {
+            self.hello(peer, HelloFrame::TipQuery);
+        }
+        self.arm_in(Timer::Numbering, NUMBERING_MS);
+    }
+
+    // spec: LED-5
+    fn heard_own_tip(&mut self, peer: PublicKey, tip: Option<Tip>) {
+        let mine = self.ledger.tip(&self.me);
+        if let Some(tip) = tip
+            && tip.author == self.me
+            && mine.is_none_or(|mine| mine.seq < tip.seq)
+        {
+            // It knows more of this log than this device: its end was lost, and comes back from there.
+            let from = mine.map_or(0, |mine| mine.seq + 1);
+            self.want(peer, self.me, from);
+            self.arm_within(Timer::Numbering, NUMBERING_MS);
+            return;
+        }
+        let others = self
+            .ledger
+            .governance()
+            .devices()
+            .keys()
+            .filter(|device| **device != self.me && self.is_member(device))
+            .count();
+        let Numbering::Asking(answered) = &mut self.numbering else { return };
+        answered.insert(peer);
+        if answered.len() >= NUMBERING_PEERS.min(others) {
+            self.numbering = Numbering::Settled;
+            self.disarm(Timer::Numbering);
+            self.say_drafts();
+            self.place_soon();
+        }
+    }
+
+    // ---- getting in ----
+
+    pub(crate) fn found(
+        &mut self,
+        name: String,
+        rules: mesh_protocol::rules::Rules,
+    ) -> Result<Answer, crate::command::CommandError> {
+        if self.community().is_some() {
+            return Err(error(
+                ErrorKind::Conflict,
+                "found a community: this device belongs to one already",
+                Some("use another --home for another community"),
+            ));
+        }
+        let Some(user) = &self.config.user else {
+            return Err(error(
+                ErrorKind::Forbidden,
+                "found a community: this device has no user key",
+                Some("run `mesh init` first"),
+            ));
+        };
+        let cert = DeviceCert::sign(user, CommunityId::ZERO, self.me, 1000, 0);
+        let founded = mesh_protocol::ledger::Founded {
+            name,
+            rules,
+            user: UserKey(user.public()),
+            user_name: self.config.user_name.clone(),
+            recovery: self.config.recovery,
+            device_name: self.config.device_name.clone(),
+            cert,
+        };
+        let payload = Payload::Founded(Box::new(founded));
+        payload
+            .check()
+            .map_err(|why| error(ErrorKind::Invalid, format!("found a community: {why}"), None))?;
+        self.write(payload, &[]);
+        let Some(community) = self.community() else {
+            return Err(error(ErrorKind::Invalid, "found a community", None));
+        };
+        self.keep(Table::Meta, META_COMMUNITY.to_vec(), &community);
+        self.output(Output::Belongs(community));
+        self.come_online();
+        Ok(Answer::Founded(community))
+    }
+
+    pub(crate) fn invite(
+        &mut self,
+        kind: TicketKind,
+        valid_ms: u64,
+        addrs: Vec<SocketAddr>,
+    ) -> Result<Answer, crate::command::CommandError> {
+        let Some(community) = self.community().filter(|_| self.my_user().is_some()) else {
+            return Err(error(
+                ErrorKind::Conflict,
+                "make a ticket: this device belongs to no community",
+                Some("begin one with `mesh community new NAME`, or join one with `mesh join TICKET`"),
+            ));
+        };
+        if kind == TicketKind::Device && self.config.user.is_none() {
+            return Err(error(
+                ErrorKind::Forbidden,
+                "make a ticket for a device: the user key is not on this device",
+                Some("run it on the device on which `mesh init` made the user key"),
+            ));
+        }
+        let now = self.now.wall_ms;
+        let old: Vec<PublicKey> =
+            self.invites.values().filter(|invite| invite.until_ms <= now).map(|invite| invite.key).collect();
+        for key in old {
+            self.invites.remove(&key);
+            self.drop_kept(Table::Invites, key.0.to_vec());
+        }
+        if self.invites.len() >= MAX_INVITES {
+            return Err(error(
+                ErrorKind::Unavailable,
+                format!("make a ticket: {MAX_INVITES} are open"),
+                Some("wait until some have expired"),
+            ));
+        }
+        let secret = self.random.bytes();
+        let key = SecretKey::from_seed(&secret).public();
+        let invite = Invite { key, kind, until_ms: now.saturating_add(valid_ms), used_by: None };
+        self.keep(Table::Invites, key.0.to_vec(), &invite);
+        self.invites.insert(key, invite);
+        let name = self.ledger.governance().state().name.clone();
+        let addrs = addrs.into_iter().take(MAX_ADDRS).collect();
+        let until_ms = now.saturating_add(valid_ms);
+        let ticket = Ticket { kind, community, name, secret, sponsor: self.me, addrs, until_ms };
+        Ok(Answer::Ticket(ticket.to_string()))
+    }
+
+    pub(crate) fn join(
+        &mut self,
+        id: CommandId,
+        text: &str,
+    ) -> Result<Option<Answer>, crate::command::CommandError> {
+        let ticket: Ticket = text.parse().map_err(|reason: mesh_protocol::invite::TicketError| {
+            error(ErrorKind::Invalid, reason.to_string(), Some("ask the member who made it for a new one"))
+        })?;
+        if let Some(community) = self.community()
+            && (community != ticket.community || self.my_user().is_some())
+        {
+            return Err(error(
+                ErrorKind::Conflict,
+                "join: this device belongs to a community already",
+                Some("use another --home for another community"),
+            ));
+        }
+        if ticket.until_ms <= self.now.wall_ms {
+            return Err(error(ErrorKind::Invalid, "join: the ticket has expired", Some("ask for a new one")));
+        }
+        if ticket.addrs.is_empty() {
+            return Err(error(
+                ErrorKind::Invalid,
+                "join: the ticket says nowhere to dial",
+                Some("ask for a new one from a peer that can be reached"),
+            ));
+        }
+        if ticket.kind == TicketKind::Member && self.config.user.is_none() {
+            return Err(error(
+                ErrorKind::Forbidden,
+                "join: this device has no user key",
+                Some("run `mesh init` first"),
+            ));
+        }
+        let sponsor = ticket.sponsor;
+        let addrs = ticket.addrs.clone();
+        if let Some(Joining { command: Some(before), .. }) = self.joining.take() {
+            let gone = error(ErrorKind::Conflict, "join: another ticket was given meanwhile", None);
+            self.output(Output::Answer(before, Err(gone)));
+        }
+        self.joining = Some(Joining { ticket: ticket.clone(), command: Some(id), admitted: false });
+        if self.is_connected(&sponsor) {
+            self.ask_to_join(sponsor, &ticket);
+        } else {
+            self.output(Output::Dial(sponsor, addrs));
+        }
+        Ok(None)
+    }
+
+    fn ask_to_join(&mut self, sponsor: PublicKey, ticket: &Ticket) {
+        let key = SecretKey::from_seed(&ticket.secret);
+        let device_name = self.config.device_name.clone();
+        let frame = match (&self.config.user, ticket.kind) {
+            (Some(user), TicketKind::Member) => {
+                let request = JoinRequest {
+                    user: UserKey(user.public()),
+                    user_name: self.config.user_name.clone(),
+                    recovery: self.config.recovery,
+                    device_name,
+                    cert: DeviceCert::sign(user, ticket.community, self.me, 1000, 0),
+                    invite: key.public(),
+                    signature: Signature([0; 64]),
+                };
+                HelloFrame::Join(Box::new(request.sign(&key)))
+            }
+            _ => HelloFrame::JoinDevice(Box::new(DeviceRequest::sign(device_name, self.me, &key))),
+        };
+        self.hello(sponsor, frame);
+    }
+
+    /// Is this the sponsor from whom the first entries come?
+    pub(crate) fn awaits_entries_of(&self, peer: &PublicKey) -> bool {
+        self.joining.as_ref().is_some_and(|joining| joining.admitted && joining.ticket.sponsor == *peer)
+    }
+
+    fn join_answered(&mut self, peer: PublicKey, answer: JoinAnswer) {
+        let Some(joining) = &mut self.joining else { return };
+        if joining.ticket.sponsor != peer || joining.admitted {
+            return;
+        }
+        match answer {
+            JoinAnswer::Admitted(_) | JoinAnswer::Device(_) => {
+                joining.admitted = true;
+                let community = joining.ticket.community;
+                self.ledger.expect(community);
+                self.output(Output::Standing(peer, true));
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.member = true;
+                }
+                self.compare_with(peer);
+            }
+            JoinAnswer::Pending => {
+                let community = joining.ticket.name.clone();
+                if let Some(command) = joining.command.take() {
+                    self.output(Output::Answer(command, Ok(Answer::Joined { community, pending: true })));
+                }
+            }
+            JoinAnswer::Refused(refusal) => {
+                let (command, community) = (joining.command.take(), joining.ticket.name.clone());
+                self.joining = None;
+                if let Some(command) = command {
+                    let refused = error(ErrorKind::Forbidden, format!("join: {refusal}"), None);
+                    self.output(Output::Answer(command, Err(refused)));
+                }
+                self.tell(Happening::Joined { community, refused: Some(refusal.to_string()) });
+                self.output(Output::Close(peer, "not admitted".into()));
+            }
+        }
+    }
+
+    /// Ends the wish to get in once this device's owner is a member here.
+    fn finish_joining(&mut self) {
+        if self.my_user().is_none() {
+            return;
+        }
+        let Some(joining) = self.joining.take() else { return };
+        let community = joining.ticket.name.clone();
+        self.keep(Table::Meta, META_COMMUNITY.to_vec(), &joining.ticket.community);
+        self.output(Output::Belongs(joining.ticket.community));
+        if let Some(command) = joining.command {
+            let joined = Answer::Joined { community: community.clone(), pending: false };
+            self.output(Output::Answer(command, Ok(joined)));
+        }
+        self.tell(Happening::Joined { community, refused: None });
+        let sponsor = joining.ticket.sponsor;
+        if let Some(peer) = self.peers.get_mut(&sponsor) {
+            // Greeted as a member below.
+            peer.member = false;
+        }
+        self.remember_later(sponsor, joining.ticket.addrs);
+        self.come_online();
+    }
+
+    fn remember_later(&mut self, peer: PublicKey, addrs: Vec<SocketAddr>) {
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.addrs.clone_from(&addrs);
+        }
+        self.keep(Table::Peers, peer.0.to_vec(), &PeerAddrs { peer, addrs });
+    }
+
+    fn check_ticket(
+        &mut self,
+        invite: &PublicKey,
+        kind: TicketKind,
+        device: PublicKey,
+    ) -> Result<(), JoinRefusal> {
+        let now = self.now.wall_ms;
+        if self.my_user().is_none() {
+            return Err(JoinRefusal::NotEntitled);
+        }
+        let known = self.invites.get(invite).filter(|invite| invite.kind == kind);
+        let known = known.ok_or(JoinRefusal::UnknownTicket)?;
+        match known.used_by {
+            Some(used) if used != device => Err(JoinRefusal::Used),
+            None if known.until_ms <= now => Err(JoinRefusal::Expired),
+            _ => Ok(()),
+        }
+    }
+
+    fn use_ticket(&mut self, invite: PublicKey, device: PublicKey) {
+        if let Some(known) = self.invites.get_mut(&invite) {
+            known.used_by = Some(device);
+            let known = known.clone();
+            self.keep(Table::Invites, invite.0.to_vec(), &known);
+        }
+    }
+
+    // spec: NET-2
+    fn asked_to_admit(&mut self, peer: PublicKey, request: JoinRequest) {
+        let answer = self.admit(peer, request).unwrap_or_else(|refusal| {
+            self.counters.joins_refused += 1;
+            JoinAnswer::Refused(refusal)
+        });
+        self.hello(peer, HelloFrame::JoinAnswer(answer));
+    }
+
+    fn admit(&mut self, peer: PublicKey, request: JoinRequest) -> Result<JoinAnswer, JoinRefusal> {
+        let community = self.community().ok_or(JoinRefusal::UnknownTicket)?;
+        if request.cert.device != peer || !request.verify(&community) {
+            return Err(JoinRefusal::Invalid);
+        }
+        self.check_ticket(&request.invite, TicketKind::Member, peer)?;
+        if Payload::Admitted(Box::new(request.clone())).check().is_err() {
+            return Err(JoinRefusal::Invalid);
+        }
+        let user = request.user;
+        let known = self.ledger.governance().members().get(&user);
+        if known.is_some_and(|member| member.expelled) {
+            return Err(JoinRefusal::Invalid);
+        }
+        let vouched =
+            known.is_some_and(|member| self.my_user().is_some_and(|me| member.sponsors.contains(&me)));
+        let mut entry = EntryId::ZERO;
+        if !vouched && self.ledger.governance().member(&user).is_none() {
+            if !self.can_say() {
+                return Ok(JoinAnswer::Pending);
+            }
+            self.use_ticket(request.invite, peer);
+            entry = self.write(Payload::Admitted(Box::new(request)), &[]).id;
+        }
+        match self.ledger.governance().member(&user) {
+            Some(_) => Ok(JoinAnswer::Admitted(entry)),
+            None => Ok(JoinAnswer::Pending),
+        }
+    }
+
+    fn asked_to_certify(&mut self, peer: PublicKey, request: &DeviceRequest) {
+        let answer = self.certify(peer, request).unwrap_or_else(|refusal| {
+            self.counters.joins_refused += 1;
+            JoinAnswer::Refused(refusal)
+        });
+        self.hello(peer, HelloFrame::JoinAnswer(answer));
+    }
+
+    // spec: NET-1
+    fn certify(&mut self, peer: PublicKey, request: &DeviceRequest) -> Result<JoinAnswer, JoinRefusal> {
+        let community = self.community().ok_or(JoinRefusal::UnknownTicket)?;
+        if request.device != peer || !request.verify() {
+            return Err(JoinRefusal::Invalid);
+        }
+        self.check_ticket(&request.invite, TicketKind::Device, peer)?;
+        if self.ledger.governance().device(&peer).is_some_and(|device| Some(device.user) != self.my_user()) {
+            return Err(JoinRefusal::Invalid);
+        }
+        let Some(user) = &self.config.user else { return Err(JoinRefusal::NotEntitled) };
+        // By default the first device has the whole quota; a further one has none of its own.
+        let cert = DeviceCert::sign(user, community, peer, 0, 0);
+        if !self.can_say() {
+            return Ok(JoinAnswer::Pending);
+        }
+        if self.ledger.governance().device(&peer).is_none() {
+            self.use_ticket(request.invite, peer);
+            self.write(Payload::DeviceAdded(cert.clone()), &[]);
+        }
+        Ok(JoinAnswer::Device(Box::new(cert)))
+    }
+
+    // ---- ads ----
+
+    pub(crate) fn advertise_soon(&mut self) {
+        self.arm_within(Timer::Advertise, ADVERTISE_SOON_MS);
+    }
+
+    pub(crate) fn advertise(&mut self) {
+        let members: Vec<PublicKey> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.connected && peer.member)
+            .map(|(key, _)| *key)
+            .collect();
+        for peer in members {
+            self.advertise_to(peer);
+        }
+        self.arm_in(Timer::Advertise, ADVERTISE_EVERY_MS);
+    }
+
+    /// Tells a peer what this device offers, if its owner's tasks may run here.
+    // spec: NET-8
+    fn advertise_to(&mut self, peer: PublicKey) {
+        let Some(user) = self.ledger.governance().owner(&peer) else { return };
+        if !self.grants_something(&user) {
+            return;
+        }
+        let ad = self.ad();
+        self.hello(peer, HelloFrame::Ad(Box::new(ad.sign(&self.config.device))));
+    }
+
+    fn ad(&mut self) -> Ad {
+        self.ad_serial += 1;
+        let (free_slots, free_memory) = self.room();
+        Ad {
+            community: self.community().unwrap_or(CommunityId::ZERO),
+            device: self.me,
+            serial: self.ad_serial,
+            holds_ms: AD_HOLDS_MS,
+            energy: self.config.energy,
+            free_slots: if self.donor == Donor::Taking { free_slots } else { 0 },
+            free_memory,
+            longest_ms: self.config.capacity.longest_ms,
+            profile: self.config.profile,
+        }
+    }
+
+    // spec: NET-4
+    fn heard_ad(&mut self, peer: PublicKey, signed: SignedAd) {
+        let most = self.ledger.governance().rules().ads_per_minute;
+        let (now, community) = (self.now.boot_ms, self.community());
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        if now.saturating_sub(entry.ads_since) >= 60_000 {
+            entry.ads_since = now;
+            entry.ads = 0;
+        }
+        entry.ads = entry.ads.saturating_add(1);
+        let old = entry.ad.as_ref().is_some_and(|heard| heard.ad.serial >= signed.ad.serial);
+        // A few more than the rule, for those that greet and grants that come at once.
+        let many = entry.ads > most.saturating_add(8);
+        let ad = &signed.ad;
+        if old || many || ad.device != peer || Some(ad.community) != community || !signed.verify() {
+            self.counters.ads_dropped += 1;
+            return;
+        }
+        entry.free_slots = ad.free_slots;
+        entry.ad = Some(Heard { ad: signed.ad, at: now });
+        self.place_soon();
+    }
+
+    /// A peer's ad, while it holds.
+    pub(crate) fn ad_of(&self, peer: &PublicKey) -> Option<&Ad> {
+        let heard = self.peers.get(peer)?.ad.as_ref()?;
+        (self.now.boot_ms <= heard.at + u64::from(heard.ad.holds_ms)).then_some(&heard.ad)
+    }
+
+    /// Says goodbye.
+    pub(crate) fn go_offline(&mut self) {
+        if self.can_say() {
+            self.write(Payload::PeerOffline, &[]);
+        }
+    }
+}

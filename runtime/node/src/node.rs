@@ -1,0 +1,581 @@
+//! The node itself: its parts, its clock, and which part answers what.
+
+use crate::attempts::Attempt;
+use crate::command::{ErrorKind, Happening};
+use crate::io::{Capacity, Input, Message, Now, Output, SyncReceived};
+use crate::ledger::{Ledger, Taken};
+use crate::meet::{Invite, Joining, Peer};
+use crate::owner::Task;
+use crate::random::Random;
+use mesh_protocol::ad::EnergyClaim;
+use mesh_protocol::canonical;
+use mesh_protocol::frame::{AttemptId, HelloFrame, SyncFrame, TaskFrame};
+use mesh_protocol::ids::{CommunityId, ProfileId, TaskId};
+use mesh_protocol::key::{PublicKey, SecretKey, UserKey};
+use mesh_protocol::ledger::{Entry, Pattern, Payload, Tip};
+use mesh_protocol::record::{Record, Table};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+
+/// What a node is told once.
+#[derive(Debug)]
+pub struct Config {
+    /// Signs everything this peer says.
+    pub device: SecretKey,
+    /// Signs the admission of devices; only on the devices that have it.
+    pub user: Option<SecretKey>,
+    /// What the owner is called.
+    pub user_name: String,
+    /// The only key that can replace the owner's.
+    pub recovery: PublicKey,
+    /// What the device is called.
+    pub device_name: String,
+    /// Its engine.
+    pub profile: ProfileId,
+    /// Walls around its tasks, by name.
+    pub walls: Vec<String>,
+    /// Latitude and longitude in whole degrees, if it tells.
+    pub place: Option<(i16, i16)>,
+    /// What it can give to tasks.
+    pub capacity: Capacity,
+    /// Names of others' tasks that it takes at all.
+    pub accepts: Vec<Pattern>,
+    /// Its energy.
+    pub energy: Option<EnergyClaim>,
+    /// Where it can be dialled.
+    pub addrs: Vec<SocketAddr>,
+    /// Where its randomness comes from.
+    pub seed: [u8; 32],
+}
+
+/// What was refused or dropped, so that it can be seen.
+// spec: NET-4
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Frames of strangers that only members may send.
+    pub strangers: u64,
+    /// Entries that do not count.
+    pub entries_ignored: u64,
+    /// Ads that were wrong, old or too many.
+    pub ads_dropped: u64,
+    /// Offers refused.
+    pub offers_refused: u64,
+    /// Results that did not hold.
+    pub bad_results: u64,
+    /// Frames about attempts that are not the one that counts.
+    pub stale_frames: u64,
+    /// Requests to join that were refused.
+    pub joins_refused: u64,
+    /// Forks seen.
+    pub forks: u64,
+}
+
+/// When something is due. One moment each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// Logs are compared with somebody.
+    Compare,
+    /// This device's ad is told.
+    Advertise,
+    /// What was seen is witnessed.
+    Witness,
+    /// A donor's pause ends.
+    Donor,
+    /// Whoever was asked for this log's length had time to answer.
+    Numbering,
+    /// Tasks that wait are tried again.
+    Place,
+    /// Something about a task of this device.
+    Task(TaskId),
+    /// Something about an attempt that runs here.
+    Attempt(AttemptId),
+}
+
+/// Does this device share itself?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) enum Donor {
+    /// It takes tasks.
+    Taking,
+    /// It holds all tasks until then (milliseconds since 1970), or until told otherwise.
+    Paused(Option<u64>),
+    /// It ends what runs.
+    Finishing,
+}
+
+/// May this device number new entries of its log?
+// spec: LED-5
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Numbering {
+    /// Yes.
+    Settled,
+    /// After an unclean start others are asked how long the log is; these have answered.
+    Asking(BTreeSet<PublicKey>),
+}
+
+/// What wants to be said while entries cannot be numbered. More would be lost work, not lost promises.
+const MAX_DRAFTS: usize = 10_000;
+
+/// A whole peer as a state machine. It does no IO, reads no clock and draws no randomness but from its seed.
+///
+/// The contract:
+/// 1. [`Node::new`], then [`Node::restore_value`] for every kept value, then [`Node::restore_entry`] for every kept
+///    entry in the order of each log, then [`Node::start`].
+/// 2. From then on [`Node::handle`] whenever something happens, at least once before [`Node::deadline`] passes
+///    (with [`Input::Wake`] if nothing else does). `now` never goes back.
+/// 3. After each of `start` and `handle`, drain [`Node::poll`] until it gives none. Several inputs may be handled
+///    before their outputs are carried out together. Of what was drained, first make every [`Output::Persist`]
+///    durable, as one; then carry out the rest in order. If that fails, nothing else may leave: try again, or end.
+/// 4. A peer is sent to only between its `Connected` and `Disconnected`; what is said to one that just went is lost
+///    and the node copes.
+// spec: ARC-2, ARC-3
+pub struct Node {
+    pub(crate) config: Config,
+    pub(crate) me: PublicKey,
+    pub(crate) now: Now,
+    pub(crate) ledger: Ledger,
+    pub(crate) peers: BTreeMap<PublicKey, Peer>,
+    pub(crate) tasks: BTreeMap<TaskId, Task>,
+    pub(crate) waiting: BTreeSet<TaskId>,
+    pub(crate) attempts: BTreeMap<AttemptId, Attempt>,
+    pub(crate) invites: BTreeMap<PublicKey, Invite>,
+    pub(crate) joining: Option<Joining>,
+    pub(crate) trust: Option<BTreeSet<UserKey>>,
+    pub(crate) donor: Donor,
+    pub(crate) numbering: Numbering,
+    pub(crate) drafts: VecDeque<(Payload, Vec<Tip>)>,
+    pub(crate) unwitnessed: BTreeMap<PublicKey, Tip>,
+    pub(crate) ad_serial: u64,
+    pub(crate) random: Random,
+    pub(crate) counters: Counters,
+    timers: BTreeMap<Timer, u64>,
+    due: BTreeSet<(u64, Timer)>,
+    out: VecDeque<Output>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("me", &self.me).field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+pub(crate) const META_COMMUNITY: &[u8] = b"community";
+pub(crate) const META_TRUST: &[u8] = b"trust";
+pub(crate) const META_DONOR: &[u8] = b"donor";
+
+impl Node {
+    /// A node that knows nothing yet.
+    pub fn new(config: Config, now: Now) -> Self {
+        Self {
+            me: config.device.public(),
+            now,
+            ledger: Ledger::default(),
+            peers: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            attempts: BTreeMap::new(),
+            invites: BTreeMap::new(),
+            joining: None,
+            trust: None,
+            donor: Donor::Taking,
+            numbering: Numbering::Settled,
+            drafts: VecDeque::new(),
+            unwitnessed: BTreeMap::new(),
+            // Ads are compared by serial across restarts.
+            ad_serial: now.wall_ms,
+            random: Random::new(&config.seed),
+            counters: Counters::default(),
+            timers: BTreeMap::new(),
+            due: BTreeSet::new(),
+            out: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// Takes a kept value. What cannot be read is left out with a warning: a later version may have written it.
+    pub fn restore_value(&mut self, table: Table, key: &[u8], value: &[u8]) {
+        let known = match table {
+            Table::Meta => self.restore_meta(key, value),
+            Table::Tasks => self.restore_task(value),
+            Table::Attempts => self.restore_attempt(value),
+            Table::Invites => self.restore_invite(value),
+            Table::Peers => self.restore_peer(value),
+        };
+        if known.is_none() {
+            tracing::warn!(?table, "a kept value could not be read and was left out");
+        }
+    }
+
+    fn restore_meta(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+        match key {
+            META_COMMUNITY => self.ledger.expect(canonical::decode(value).ok()?),
+            META_TRUST => self.trust = canonical::decode(value).ok()?,
+            META_DONOR => self.donor = canonical::decode(value).ok()?,
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// Takes a kept entry. Its signature was verified before it was kept.
+    pub fn restore_entry(&mut self, bytes: &[u8]) {
+        match Entry::trusted(bytes) {
+            Ok(entry) => self.ledger.restore(&entry),
+            Err(error) => tracing::warn!(%error, "a kept entry could not be read and was left out"),
+        }
+    }
+
+    /// Begins, once all is restored. `unclean`: the last run did not end in order, so the end of this device's log may
+    /// be lost.
+    pub fn start(&mut self, now: Now, unclean: bool) {
+        self.now = now;
+        self.ledger.restored(&self.me);
+        if let Some(community) = self.ledger.community() {
+            self.out.push_back(Output::Belongs(community));
+        }
+        self.start_numbering(unclean);
+        self.start_meeting();
+        self.start_attempts();
+        self.start_tasks();
+        if let Donor::Paused(Some(until)) = self.donor {
+            self.arm(Timer::Donor, self.boot_of(until));
+        }
+        let first = self.random.below(1000);
+        self.arm_in(Timer::Compare, first);
+        self.arm_in(Timer::Witness, crate::compare::WITNESS_EVERY_MS);
+    }
+
+    /// Something happens.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        let slept = now.boot_ms.saturating_sub(self.now.boot_ms);
+        self.now = Now { boot_ms: now.boot_ms.max(self.now.boot_ms), wall_ms: now.wall_ms };
+        self.woke(slept);
+        match input {
+            Input::Connected { peer, addr } => self.connected(peer, addr),
+            Input::Disconnected { peer } => self.disconnected(peer),
+            Input::Hello(peer, frame) => self.heard_hello(peer, frame),
+            Input::Gossip(peer, entry) => {
+                if self.is_member(&peer) {
+                    self.take(*entry, Some(peer));
+                } else {
+                    self.counters.strangers += 1;
+                }
+            }
+            Input::Sync(peer, received) => self.heard_sync(peer, received),
+            Input::Task(peer, attempt, frame) => self.heard_task(peer, attempt, frame),
+            Input::Command(id, command) => self.command(id, *command),
+            Input::Run(attempt, event) => self.ran(attempt, event),
+            Input::Fetched(attempt, hash, result) => self.fetched(attempt, hash, result),
+            Input::Stored(entry) => self.looked_up(&entry),
+            Input::Energy(energy) => {
+                if self.config.energy != energy {
+                    self.config.energy = energy;
+                    self.advertise_soon();
+                    self.place_soon();
+                }
+            }
+            Input::Capacity(capacity) => {
+                self.config.capacity = capacity;
+                self.advertise_soon();
+                self.place_soon();
+            }
+            Input::Wake => {}
+        }
+        self.fire();
+    }
+
+    /// What is to be done next.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// The moment (of [`Now::boot_ms`]) at which something is due.
+    pub fn deadline(&self) -> Option<u64> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// The community, once it is settled.
+    pub fn community(&self) -> Option<CommunityId> {
+        self.ledger.community()
+    }
+
+    /// The ledger.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The ends of all logs that count.
+    pub fn logs(&self) -> Vec<Tip> {
+        self.ledger.tips().collect()
+    }
+
+    /// What was refused or dropped.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(crate) fn is_member(&self, peer: &PublicKey) -> bool {
+        self.ledger.governance().owner(peer).is_some()
+    }
+
+    /// The owner of this device, once they are a member.
+    pub(crate) fn my_user(&self) -> Option<UserKey> {
+        self.ledger.governance().owner(&self.me)
+    }
+
+    // ---- time ----
+
+    /// The moment of the boot clock at which the wall clock will show `wall_ms`.
+    pub(crate) fn boot_of(&self, wall_ms: u64) -> u64 {
+        self.now.boot_ms + wall_ms.saturating_sub(self.now.wall_ms)
+    }
+
+    pub(crate) fn arm(&mut self, timer: Timer, at: u64) {
+        if let Some(before) = self.timers.insert(timer, at) {
+            self.due.remove(&(before, timer));
+        }
+        self.due.insert((at, timer));
+    }
+
+    pub(crate) fn arm_in(&mut self, timer: Timer, ms: u64) {
+        self.arm(timer, self.now.boot_ms.saturating_add(ms));
+    }
+
+    /// Like [`Self::arm_in`], unless it is due earlier already.
+    pub(crate) fn arm_within(&mut self, timer: Timer, ms: u64) {
+        let at = self.now.boot_ms.saturating_add(ms);
+        if self.timers.get(&timer).is_none_or(|due| *due > at) {
+            self.arm(timer, at);
+        }
+    }
+
+    pub(crate) fn disarm(&mut self, timer: Timer) {
+        if let Some(at) = self.timers.remove(&timer) {
+            self.due.remove(&(at, timer));
+        }
+    }
+
+    fn fire(&mut self) {
+        while let Some(&(at, timer)) = self.due.first() {
+            if at > self.now.boot_ms {
+                return;
+            }
+            self.disarm(timer);
+            match timer {
+                Timer::Compare => self.compare_with_somebody(),
+                Timer::Advertise => self.advertise(),
+                Timer::Witness => self.witness(),
+                Timer::Donor => self.resume_donor(),
+                Timer::Numbering => self.ask_for_numbering(),
+                Timer::Place => self.place_waiting(),
+                Timer::Task(task) => self.task_due(task),
+                Timer::Attempt(attempt) => self.attempt_due(attempt),
+            }
+        }
+    }
+
+    // ---- out ----
+
+    pub(crate) fn output(&mut self, output: Output) {
+        self.out.push_back(output);
+    }
+
+    pub(crate) fn tell(&mut self, happening: Happening) {
+        self.out.push_back(Output::Tell(happening));
+    }
+
+    pub(crate) fn keep(&mut self, table: Table, key: Vec<u8>, value: &impl Serialize) {
+        self.out.push_back(Output::Persist(Record::Put { table, key, value: canonical::encode(value) }));
+    }
+
+    pub(crate) fn drop_kept(&mut self, table: Table, key: Vec<u8>) {
+        self.out.push_back(Output::Persist(Record::Delete { table, key }));
+    }
+
+    pub(crate) fn is_connected(&self, peer: &PublicKey) -> bool {
+        self.peers.get(peer).is_some_and(|peer| peer.connected)
+    }
+
+    pub(crate) fn hello(&mut self, peer: PublicKey, frame: HelloFrame) {
+        self.out.push_back(Output::Send(peer, Message::Hello(frame)));
+    }
+
+    pub(crate) fn sync(&mut self, peer: PublicKey, frame: SyncFrame) {
+        self.out.push_back(Output::Send(peer, Message::Sync(frame)));
+    }
+
+    /// Sends about an attempt. To this very device it comes as if it had travelled.
+    pub(crate) fn send_task(&mut self, peer: PublicKey, attempt: AttemptId, frame: TaskFrame) {
+        if peer == self.me {
+            self.heard_task(peer, attempt, frame);
+        } else if self.is_connected(&peer) {
+            self.out.push_back(Output::Send(peer, Message::Task(attempt, frame)));
+        }
+    }
+
+    // ---- the own log ----
+
+    /// May an entry be numbered now?
+    // spec: LED-5, NET-4
+    pub(crate) fn can_say(&self) -> bool {
+        self.numbering == Numbering::Settled && self.my_user().is_some() && self.entries_left() > 0
+    }
+
+    /// Entries that others still take of this device in this hour.
+    fn entries_left(&self) -> u64 {
+        let limit = u64::from(self.ledger.governance().rules().entries_per_hour);
+        if limit == 0 {
+            return u64::MAX;
+        }
+        self.ledger.room_in_hour(&self.me, self.now.wall_ms, limit)
+    }
+
+    /// Writes an entry, or keeps it as a draft while it cannot be numbered.
+    pub(crate) fn say(&mut self, payload: Payload, about: &[Tip]) -> Option<Tip> {
+        if !self.can_say() {
+            if self.drafts.len() < MAX_DRAFTS {
+                self.drafts.push_back((payload, about.to_vec()));
+            }
+            return None;
+        }
+        Some(self.write(payload, about))
+    }
+
+    pub(crate) fn write(&mut self, payload: Payload, about: &[Tip]) -> Tip {
+        let entry = self.ledger.write(&self.config.device, self.now.wall_ms, payload, about);
+        let record = Record::Entry {
+            author: self.me,
+            seq: entry.header().seq,
+            own: true,
+            bytes: entry.bytes().to_vec(),
+        };
+        self.output(Output::Persist(record));
+        let tip = entry.tip();
+        self.tell(Happening::Entry { entry: entry.id(), kind: entry.payload().kind_name() });
+        let governs = entry.payload().governs();
+        self.output(Output::Spread(Box::new(entry)));
+        if governs {
+            self.governed();
+        }
+        tip
+    }
+
+    /// Says what had to wait.
+    pub(crate) fn say_drafts(&mut self) {
+        while self.can_say()
+            && let Some((payload, about)) = self.drafts.pop_front()
+        {
+            self.write(payload, &about);
+        }
+    }
+
+    // ---- others' logs ----
+
+    /// Takes an entry from a peer. Says whether it was new.
+    pub(crate) fn take(&mut self, entry: Entry, from: Option<PublicKey>) -> bool {
+        // A clock far ahead would take everybody's along.
+        let ahead = entry.header().hlc.wall_ms().saturating_sub(self.now.wall_ms);
+        let rules = self.ledger.governance().rules();
+        if ahead > rules.max_skew_ms && self.ledger.count() > 0 {
+            self.counters.entries_ignored += 1;
+            return false;
+        }
+        let limit = u64::from(rules.entries_per_hour);
+        let header = entry.header();
+        if limit > 0 && self.ledger.room_in_hour(&header.author, header.hlc.wall_ms(), limit) == 0 {
+            self.counters.entries_ignored += 1;
+            return false;
+        }
+        match self.ledger.take(entry) {
+            Taken::New(entries) => {
+                for entry in &entries {
+                    self.entry_is_new(entry);
+                }
+                true
+            }
+            Taken::Known => false,
+            Taken::Waits => {
+                if let Some(from) = from {
+                    self.compare_soon(from);
+                }
+                false
+            }
+            Taken::Ignored(why) => {
+                self.counters.entries_ignored += 1;
+                tracing::debug!(why, "an entry was left out");
+                false
+            }
+            Taken::Fork(author, seq) => {
+                self.output(Output::Read { author, seq });
+                false
+            }
+        }
+    }
+
+    fn entry_is_new(&mut self, entry: &Entry) {
+        let header = entry.header();
+        let own = header.author == self.me;
+        let record =
+            Record::Entry { author: header.author, seq: header.seq, own, bytes: entry.bytes().to_vec() };
+        self.output(Output::Persist(record));
+        self.tell(Happening::Entry { entry: entry.id(), kind: entry.payload().kind_name() });
+        match entry.payload() {
+            Payload::TaskSubmitted(_)
+            | Payload::Voted { .. }
+            | Payload::RulesProposed { .. }
+            | Payload::RulesVoted { .. }
+            | Payload::Contribution { .. }
+            | Payload::HealthDisputed { .. } => {
+                self.unwitnessed.insert(header.author, entry.tip());
+            }
+            Payload::Granted(grant) if self.my_user() == Some(grant.user) => self.place_soon(),
+            Payload::Granted(grant) if grant.device == self.me => self.advertise_soon(),
+            Payload::Revoked { .. } => self.permissions_changed(),
+            _ => {}
+        }
+        if entry.payload().governs() {
+            self.governed();
+        }
+        self.log_grew(&entry.tip());
+    }
+
+    /// Who belongs, or by which rules, may have changed.
+    pub(crate) fn governed(&mut self) {
+        for (author, seq) in self.ledger.governance().caps() {
+            self.output(Output::Persist(Record::Truncate { author, seq }));
+        }
+        self.standings_changed();
+        self.permissions_changed();
+    }
+
+    fn looked_up(&mut self, entry: &Entry) {
+        if let Some(proof) = self.ledger.prove_fork(entry) {
+            self.counters.forks += 1;
+            let author = entry.header().author;
+            tracing::warn!(author = %author.short(), seq = entry.header().seq, "a log has two entries at one place");
+            self.tell(Happening::Warning {
+                text: format!("the device {} wrote two entries at one place of its log; what it says from there on does not count", author.short()),
+            });
+            self.say(Payload::Forked(Box::new(proof)), &[]);
+        }
+    }
+
+    pub(crate) fn heard_sync(&mut self, peer: PublicKey, received: SyncReceived) {
+        if !self.is_member(&peer) && !self.awaits_entries_of(&peer) {
+            self.counters.strangers += 1;
+            return;
+        }
+        match received {
+            SyncReceived::Frame(frame) => self.heard_compare(peer, frame),
+            SyncReceived::Entries(entries) => self.heard_entries(peer, entries),
+        }
+    }
+}
+
+/// The kinds of error as they are made most.
+pub(crate) fn error(
+    kind: ErrorKind,
+    message: impl Into<String>,
+    hint: Option<&str>,
+) -> crate::command::CommandError {
+    crate::command::CommandError { kind, message: message.into(), hint: hint.map(str::to_owned) }
+}

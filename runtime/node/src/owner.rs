@@ -1,0 +1,1080 @@
+//! Tasks of this device: each is the device's to look after until it ends.
+// spec: DEL-1, DEL-3, DEL-4
+
+use crate::command::{Answer, CommandError, Draft, ErrorKind, Happening, PlanView, Progress};
+use crate::io::Output;
+use crate::node::{Donor, Node, Timer, error};
+use mesh_policies::energy;
+use mesh_policies::placement::{Candidate, choose};
+use mesh_protocol::canonical;
+use mesh_protocol::frame::{AttemptId, Ended, Offer, Phase, TaskFrame};
+use mesh_protocol::ids::{BlobHash, Commitment, EntryId, TaskId};
+use mesh_protocol::key::PublicKey;
+use mesh_protocol::ledger::{Completed, Effect, Payload, Statement, TaskSubmitted};
+use mesh_protocol::reason::Reason;
+use mesh_protocol::receipt::SignedReceipt;
+use mesh_protocol::record::Table;
+use mesh_protocol::task::{Blob, SignedTask, Sla, TaskSpec, VERSION};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How long a peer has to answer an offer.
+const OFFER_MS: u64 = 5_000;
+/// How soon waiting tasks are tried again after something changed, so that several changes make one try.
+const PLACE_SOON_MS: u64 = 0;
+/// Waiting tasks tried at once; the next are tried in the next turn, so that one turn stays short.
+const PLACE_AT_ONCE: usize = 64;
+/// Shortest and longest time before a peer that refused or lost a task is asked again.
+const BACK_OFF_MS: (u64, u64) = (250, 60_000);
+/// How often waiting tasks are looked at, whatever happened.
+const PLACE_EVERY_MS: u64 = 5_000;
+/// Offers made for one task, refused ones included: enough for days of refusals at the longest back-off.
+const MAX_OFFERS: usize = 4_000;
+/// Tasks kept on this device. Each is some kilobytes.
+const MAX_TASKS: usize = 100_000;
+
+/// Where a task is in its life.
+// spec: DEL-9
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TaskState {
+    /// No peer has it.
+    Waiting,
+    /// A peer was asked and has not answered.
+    Offered,
+    /// A peer has taken it.
+    Running,
+    /// Its result is fetched and checked.
+    Fetching,
+    /// Its result is here.
+    Done,
+    /// It ended without one.
+    Failed,
+    /// Its owner took it back.
+    Cancelled,
+}
+
+/// What happens to a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TaskEvent {
+    /// A peer was chosen, and the attempt is on record.
+    Offer,
+    /// The peer takes it.
+    Accept,
+    /// The peer does not.
+    Refuse,
+    /// The attempt came to no end: the peer says so, is silent, or its result does not hold.
+    Lose,
+    /// The peer has a result.
+    End,
+    /// The result is here and holds.
+    Settle,
+    /// There is nothing left to try.
+    GiveUp,
+    /// Its owner takes it back.
+    Cancel,
+}
+
+impl TaskState {
+    /// Every state.
+    pub const ALL: [Self; 7] = [
+        Self::Waiting,
+        Self::Offered,
+        Self::Running,
+        Self::Fetching,
+        Self::Done,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    /// The state after an event; none where it changes nothing.
+    // spec: DEL-4, DEL-9, DEL-11
+    pub fn on(self, event: TaskEvent) -> Option<Self> {
+        use TaskEvent as E;
+        Some(match (self, event) {
+            (Self::Waiting, E::Offer) => Self::Offered,
+            (Self::Offered, E::Accept) => Self::Running,
+            (Self::Offered, E::Refuse) | (Self::Offered | Self::Running | Self::Fetching, E::Lose) => {
+                Self::Waiting
+            }
+            (Self::Offered | Self::Running, E::End) => Self::Fetching,
+            (Self::Fetching, E::Settle) => Self::Done,
+            (Self::Waiting, E::GiveUp) => Self::Failed,
+            (Self::Waiting | Self::Offered | Self::Running | Self::Fetching, E::Cancel) => Self::Cancelled,
+            _ => return None,
+        })
+    }
+
+    /// Is it over?
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Done | Self::Failed | Self::Cancelled)
+    }
+
+    /// Does a peer have it?
+    pub fn is_out(self) -> bool {
+        matches!(self, Self::Offered | Self::Running | Self::Fetching)
+    }
+}
+
+impl TaskEvent {
+    /// Every event.
+    pub const ALL: [Self; 8] = [
+        Self::Offer,
+        Self::Accept,
+        Self::Refuse,
+        Self::Lose,
+        Self::End,
+        Self::Settle,
+        Self::GiveUp,
+        Self::Cancel,
+    ];
+}
+
+/// What became of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Fate {
+    /// Nothing yet.
+    Open,
+    /// The peer did not take it.
+    Refused(Reason),
+    /// It came to no end.
+    Lost(Reason),
+    /// Its result is the task's.
+    Done,
+    /// Its result came too late.
+    Superseded,
+}
+
+/// An attempt as the owner keeps it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Try {
+    pub(crate) device: PublicKey,
+    grant: Option<EntryId>,
+    tip_seq: u64,
+    pub(crate) fate: Fate,
+}
+
+/// What is kept of a task over a restart.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    pub(crate) task: SignedTask,
+    /// Only there.
+    pub(crate) on: Option<PublicKey>,
+    pub(crate) state: TaskState,
+    pub(crate) tries: Vec<Try>,
+    pub(crate) resume: Option<Blob>,
+    pub(crate) result: Option<(u32, SignedReceipt, Blob)>,
+    pub(crate) failed: Option<Reason>,
+    announced: bool,
+    /// Its owner vetoed a delegation: it runs in ECO mode.
+    eco: bool,
+}
+
+/// A task of this device.
+#[derive(Debug, Clone)]
+pub(crate) struct Task {
+    pub(crate) kept: Kept,
+    heard_at: u64,
+    renew_at: u64,
+    pub(crate) progress: Option<Progress>,
+    /// Peers that are not asked until then, and why.
+    blocked: BTreeMap<PublicKey, (u64, Reason)>,
+    refusals: u32,
+    not_before: u64,
+    /// Why each peer could not take it when it was tried last.
+    pub(crate) why: Vec<(PublicKey, Reason)>,
+    fetching: Option<Box<Ended>>,
+    checkpoint: Option<Blob>,
+}
+
+impl Task {
+    fn new(kept: Kept) -> Self {
+        Self {
+            kept,
+            heard_at: 0,
+            renew_at: 0,
+            progress: None,
+            blocked: BTreeMap::new(),
+            refusals: 0,
+            not_before: 0,
+            why: Vec::new(),
+            fetching: None,
+            checkpoint: None,
+        }
+    }
+
+    pub(crate) fn spec(&self) -> &TaskSpec {
+        &self.kept.task.spec
+    }
+
+    /// The number of the attempt that counts.
+    pub(crate) fn current(&self) -> u32 {
+        self.kept.tries.len() as u32
+    }
+
+    pub(crate) fn device(&self) -> Option<PublicKey> {
+        self.kept.tries.last().map(|attempt| attempt.device)
+    }
+
+    /// Attempts that began, as far as is known.
+    fn begun(&self) -> u32 {
+        let begun = self.kept.tries.iter().filter(|it| !matches!(it.fate, Fate::Refused(_)));
+        begun.count() as u32
+    }
+
+    fn sla(&self) -> Sla {
+        let sla = self.spec().sla;
+        if self.kept.eco && matches!(sla, Sla::Urgent | Sla::High | Sla::Normal) { Sla::Eco } else { sla }
+    }
+}
+
+fn back_off(times: u32) -> u64 {
+    BACK_OFF_MS.0.saturating_mul(1 << times.min(20)).min(BACK_OFF_MS.1)
+}
+
+impl Node {
+    pub(crate) fn restore_task(&mut self, value: &[u8]) -> Option<()> {
+        let kept: Kept = canonical::decode(value).ok()?;
+        self.tasks.insert(kept.task.spec.id(), Task::new(kept));
+        Some(())
+    }
+
+    pub(crate) fn start_tasks(&mut self) {
+        let now = self.now.boot_ms;
+        let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
+        for id in ids {
+            let Some(task) = self.tasks.get_mut(&id) else { continue };
+            task.heard_at = now;
+            match task.kept.state {
+                TaskState::Waiting => {
+                    self.waiting.insert(id);
+                }
+                // The result was on its way: it is asked for again.
+                TaskState::Fetching => {
+                    task.kept.state = TaskState::Running;
+                    self.arm_in(Timer::Task(id), 0);
+                }
+                TaskState::Offered | TaskState::Running => self.arm_in(Timer::Task(id), 0),
+                _ => {}
+            }
+        }
+        self.place_soon();
+    }
+
+    fn step_task(&mut self, id: TaskId, event: TaskEvent) -> bool {
+        let Some(task) = self.tasks.get_mut(&id) else { return false };
+        let Some(next) = task.kept.state.on(event) else { return false };
+        task.kept.state = next;
+        if next == TaskState::Waiting {
+            self.waiting.insert(id);
+        } else {
+            self.waiting.remove(&id);
+        }
+        if next.is_over() || next == TaskState::Waiting {
+            self.disarm(Timer::Task(id));
+        }
+        true
+    }
+
+    fn keep_task(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else { return };
+        let kept = task.kept.clone();
+        self.keep(Table::Tasks, id.0.to_vec(), &kept);
+    }
+
+    pub(crate) fn tell_task(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else { return };
+        let state = crate::views::state_name(task.kept.state).to_owned();
+        let ended = task.kept.state.is_over();
+        let why = self.why(id);
+        self.tell(Happening::Task { task: id, state, why, ended });
+    }
+
+    // ---- submitting ----
+
+    // spec: DEL-1
+    pub(crate) fn submit(&mut self, draft: Draft) -> Result<Answer, CommandError> {
+        let (Some(community), Some(user)) = (self.community(), self.my_user()) else {
+            return Err(error(
+                ErrorKind::Conflict,
+                "submit: this device belongs to no community",
+                Some("begin one with `mesh community new NAME`, or join one with `mesh join TICKET`"),
+            ));
+        };
+        let on = match &draft.on {
+            Some(on) => Some(self.find_device(on)?),
+            None if matches!(draft.sla, Sla::SolarOnly | Sla::WindOnly) => Some(self.me),
+            None => None,
+        };
+        let spec = TaskSpec {
+            version: VERSION,
+            community,
+            submitter: self.me,
+            user,
+            nonce: draft.nonce,
+            name: draft.name,
+            module: draft.module,
+            module_len: draft.module_len,
+            args: draft.args,
+            env: draft.env,
+            stdin: draft.stdin,
+            inputs: draft.inputs,
+            input: draft.input,
+            limits: draft.limits,
+            permissions: draft.permissions,
+            sla: draft.sla,
+            importance: draft.importance,
+            followed: draft.followed,
+            created_ms: self.now.wall_ms,
+        };
+        spec.check().map_err(|why| error(ErrorKind::Invalid, format!("submit: {why}"), None))?;
+        let id = spec.id();
+        if self.tasks.contains_key(&id) {
+            return Ok(Answer::Submitted { task: id, again: true });
+        }
+        if canonical::encode(&spec).len() > mesh_protocol::task::MAX_TASK {
+            return Err(error(
+                ErrorKind::Invalid,
+                "submit: arguments, environment and input names are too long together",
+                Some("put them into an input file"),
+            ));
+        }
+        if draft.dry_run {
+            return Ok(Answer::Plan(self.plan(&spec, on)));
+        }
+        if self.tasks.len() >= MAX_TASKS {
+            return Err(error(
+                ErrorKind::Unavailable,
+                format!("submit: this device keeps {MAX_TASKS} tasks already"),
+                None,
+            ));
+        }
+        self.accept_task(spec, on);
+        Ok(Answer::Submitted { task: id, again: false })
+    }
+
+    pub(crate) fn accept_task(&mut self, spec: TaskSpec, on: Option<PublicKey>) {
+        let id = spec.id();
+        let kept = Kept {
+            task: spec.sign(&self.config.device),
+            on,
+            state: TaskState::Waiting,
+            tries: Vec::new(),
+            resume: None,
+            result: None,
+            failed: None,
+            announced: false,
+            eco: false,
+        };
+        self.tasks.insert(id, Task::new(kept));
+        self.waiting.insert(id);
+        self.announce(id);
+        self.keep_task(id);
+        self.tell_task(id);
+        self.place(id);
+        self.place_soon();
+    }
+
+    fn announce(&mut self, id: TaskId) {
+        if !self.can_say() {
+            return;
+        }
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        if std::mem::replace(&mut task.kept.announced, true) {
+            return;
+        }
+        let spec = task.spec();
+        let submitted = TaskSubmitted {
+            task: id,
+            name: spec.name.clone(),
+            module: spec.module,
+            input: Commitment::new(&spec.nonce, &spec.input.0),
+            duration_ms: spec.limits.duration_ms,
+            memory_bytes: spec.limits.memory_bytes,
+            sla: spec.sla,
+            importance: spec.importance,
+            replicas: 1,
+        };
+        self.write(Payload::TaskSubmitted(Box::new(submitted)), &[]);
+    }
+
+    // ---- placing ----
+
+    pub(crate) fn place_soon(&mut self) {
+        if !self.waiting.is_empty() {
+            self.arm_within(Timer::Place, PLACE_SOON_MS);
+        }
+    }
+
+    pub(crate) fn place_waiting(&mut self) {
+        let now = self.now.boot_ms;
+        let due: Vec<TaskId> = self
+            .waiting
+            .iter()
+            .filter(|id| self.tasks.get(*id).is_some_and(|task| task.not_before <= now))
+            .take(PLACE_AT_ONCE)
+            .copied()
+            .collect();
+        let full = due.len() == PLACE_AT_ONCE;
+        let mut placed = false;
+        for id in due {
+            placed |= self.place(id);
+        }
+        if !self.waiting.is_empty() {
+            // More at once only where there was room, or the same few would be tried for ever.
+            self.arm_within(Timer::Place, if full && placed { 0 } else { PLACE_EVERY_MS });
+        }
+    }
+
+    /// The first waiting task whose time has come is tried at that time.
+    fn wake_for(&mut self, at: u64) {
+        self.arm_within(Timer::Place, at.saturating_sub(self.now.boot_ms));
+    }
+
+    fn candidates(
+        &self,
+        spec: &TaskSpec,
+        sla: Sla,
+        on: Option<PublicKey>,
+        blocked: &BTreeMap<PublicKey, (u64, Reason)>,
+    ) -> Vec<(Candidate, Option<EntryId>)> {
+        let now = self.now.boot_ms;
+        let governance = self.ledger.governance();
+        let mut list = Vec::new();
+        let mut add =
+            |device: PublicKey, grant: Option<EntryId>, permitted: Result<(), Reason>, free_slots: u16| {
+                let own = device == self.me;
+                let ad = self.ad_of(&device);
+                let claim = if own { self.config.energy } else { ad.and_then(|ad| ad.energy) };
+                let permitted = match (blocked.get(&device), on) {
+                    (_, Some(on)) if on != device => Err(Reason::NotTrusted),
+                    (Some((until, reason)), _) if *until > now => Err(reason.clone()),
+                    _ => permitted,
+                };
+                let permitted =
+                    permitted.and_then(|()| energy::allows(sla, claim.as_ref(), own, governance.rules()));
+                list.push((Candidate { device, own, permitted, energy: claim, free_slots }, grant));
+            };
+        let (slots, _) = self.room();
+        let mine = match self.donor {
+            Donor::Taking => self.has_room(spec),
+            Donor::Paused(_) => Err(Reason::DonorPaused),
+            Donor::Finishing => Err(Reason::DonorFinishing),
+        };
+        add(self.me, None, mine, slots);
+        let mut granted: BTreeMap<PublicKey, (Option<EntryId>, Result<(), Reason>)> = BTreeMap::new();
+        for (id, fact) in self.ledger.facts().grants() {
+            if governance.current(fact.grant.user) != spec.user || fact.grant.device == self.me {
+                continue;
+            }
+            let device = fact.grant.device;
+            let judged = self.judge_grant(id, device, spec).and_then(|given| {
+                mesh_policies::permission::excess(&spec.permissions, &given)
+                    .map_or(Ok(()), |what| Err(Reason::NotGranted(what)))
+            });
+            let entry = granted.entry(device).or_insert((None, Err(Reason::NoGrant)));
+            if entry.1.is_err() {
+                *entry = (Some(*id), judged);
+            }
+        }
+        for (device, (grant, judged)) in granted {
+            let Some(owner) = governance.owner(&device) else { continue };
+            let trusted =
+                self.trust.as_ref().is_none_or(|trusted| trusted.contains(&owner)) || owner == spec.user;
+            let peer = self.peers.get(&device);
+            let there = peer.is_some_and(|peer| peer.connected);
+            let ad = self.ad_of(&device);
+            let fits = ad.is_none_or(|ad| spec.limits.duration_ms <= ad.longest_ms);
+            let permitted = match () {
+                () if judged.is_err() => judged,
+                () if !trusted => Err(Reason::NotTrusted),
+                () if !there || ad.is_none() => Err(Reason::NotConnected),
+                () if !fits => Err(Reason::TooLarge {
+                    what: "milliseconds".into(),
+                    wanted: spec.limits.duration_ms,
+                    given: ad.map_or(0, |ad| ad.longest_ms),
+                }),
+                () => Ok(()),
+            };
+            let free = peer.map_or(0, |peer| peer.free_slots);
+            add(device, grant, permitted, free);
+        }
+        list
+    }
+
+    fn plan(&self, spec: &TaskSpec, on: Option<PublicKey>) -> PlanView {
+        let list = self.candidates(spec, spec.sla, on, &BTreeMap::new());
+        let candidates: Vec<Candidate> = list.into_iter().map(|(candidate, _)| candidate).collect();
+        let choice = choose(&candidates).ok().map(|device| self.device_name(&device));
+        let peers = candidates
+            .iter()
+            .map(|candidate| {
+                let verdict = match &candidate.permitted {
+                    Err(reason) => reason.to_string(),
+                    Ok(()) => match candidate.energy {
+                        Some(energy) => {
+                            format!("it could take it now, at {} g CO2 per kWh", energy.g_per_kwh)
+                        }
+                        None => "it could take it now; its energy is unknown".into(),
+                    },
+                };
+                (self.device_name(&candidate.device), verdict)
+            })
+            .collect();
+        PlanView { choice, peers }
+    }
+
+    /// Offers a waiting task to the best peer, if there is one.
+    fn place(&mut self, id: TaskId) -> bool {
+        if !self.can_say() {
+            return false;
+        }
+        self.announce(id);
+        let now = self.now.boot_ms;
+        let Some(task) = self.tasks.get(&id) else { return false };
+        if task.kept.state != TaskState::Waiting || task.not_before > now {
+            return false;
+        }
+        if task.kept.tries.len() >= MAX_OFFERS {
+            self.give_up(id, Reason::TooManyAttempts(task.current()));
+            return false;
+        }
+        let list = self.candidates(task.spec(), task.sla(), task.kept.on, &task.blocked);
+        let candidates: Vec<Candidate> = list.iter().map(|(candidate, _)| candidate.clone()).collect();
+        let device = match choose(&candidates) {
+            Ok(device) => device,
+            Err(why) => {
+                let next = task.blocked.values().map(|(until, _)| *until).filter(|until| *until > now).min();
+                let news = task.why != why;
+                if let Some(task) = self.tasks.get_mut(&id) {
+                    task.why = why;
+                }
+                if let Some(next) = next {
+                    self.wake_for(next);
+                }
+                if news {
+                    self.tell_task(id);
+                }
+                return false;
+            }
+        };
+        let grant =
+            list.iter().find(|(candidate, _)| candidate.device == device).and_then(|(_, grant)| *grant);
+        self.offer(id, device, grant);
+        true
+    }
+
+    /// The attempt is on record, with its number, before anybody hears of it.
+    // spec: DEL-4, DEL-11
+    fn offer(&mut self, id: TaskId, device: PublicKey, grant: Option<EntryId>) {
+        if !self.step_task(id, TaskEvent::Offer) {
+            return;
+        }
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let attempt = task.current() + 1;
+        task.kept.tries.push(Try { device, grant, tip_seq: 0, fate: Fate::Open });
+        task.heard_at = self.now.boot_ms;
+        task.progress = None;
+        task.why.clear();
+        let tip = self.write(Payload::Delegated { task: id, attempt, device, grant }, &[]);
+        if let Some(last) = self.tasks.get_mut(&id).and_then(|task| task.kept.tries.last_mut()) {
+            last.tip_seq = tip.seq;
+        }
+        self.keep_task(id);
+        if let Some(peer) = self.peers.get_mut(&device) {
+            peer.free_slots = peer.free_slots.saturating_sub(1);
+        }
+        self.arm_in(Timer::Task(id), OFFER_MS);
+        self.tell_task(id);
+        self.send_offer(id);
+    }
+
+    fn lease_ms(&self, task: &Task) -> u64 {
+        let rules = self.ledger.governance().rules();
+        if task.spec().followed {
+            // Short, and yet longer than this device needs to see a silence.
+            rules.suspect_after_ms * 2
+        } else {
+            task.spec().limits.duration_ms.saturating_add(rules.lease_grace_ms)
+        }
+    }
+
+    fn send_offer(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else { return };
+        let Some(last) = task.kept.tries.last() else { return };
+        let (device, attempt) = (last.device, task.current());
+        let Some(tip) = self.ledger.tip_at(&self.me, last.tip_seq) else { return };
+        let offer = Offer {
+            task: task.kept.task.clone(),
+            attempt,
+            grant: last.grant,
+            lease_ms: self.lease_ms(task),
+            tip,
+            entries: self.ledger.recent(tip.seq),
+            resume: task.kept.resume,
+        };
+        self.send_task(device, AttemptId { task: id, attempt }, TaskFrame::Offer(Box::new(offer)));
+    }
+
+    pub(crate) fn unblock_tasks(&mut self) {
+        for id in &self.waiting {
+            if let Some(task) = self.tasks.get_mut(id) {
+                task.blocked.retain(|_, (_, reason)| {
+                    !matches!(
+                        reason,
+                        Reason::NoGrant
+                            | Reason::GrantExpired
+                            | Reason::GrantRevoked
+                            | Reason::NotGranted(_)
+                            | Reason::NotAMember
+                    )
+                });
+            }
+        }
+    }
+
+    // ---- hearing of it ----
+
+    pub(crate) fn heard_task(&mut self, peer: PublicKey, id: AttemptId, frame: TaskFrame) {
+        if peer != self.me && !self.is_member(&peer) {
+            self.counters.strangers += 1;
+            if matches!(frame, TaskFrame::Offer(_)) {
+                self.counters.offers_refused += 1;
+                self.send_task(peer, id, TaskFrame::Refused(Reason::NotAMember));
+            }
+            return;
+        }
+        match frame {
+            TaskFrame::Offer(_)
+            | TaskFrame::Renew { .. }
+            | TaskFrame::Stop(_)
+            | TaskFrame::Settled
+            | TaskFrame::Status => self.executor_heard(peer, id, frame),
+            _ => self.owner_heard(peer, id, frame),
+        }
+    }
+
+    fn owner_heard(&mut self, peer: PublicKey, id: AttemptId, frame: TaskFrame) {
+        let now = self.now.boot_ms;
+        let Some(task) = self.tasks.get_mut(&id.task) else {
+            // Nobody's task: whoever runs it may forget it.
+            self.counters.stale_frames += 1;
+            if !matches!(frame, TaskFrame::Lost(_) | TaskFrame::Refused(_)) {
+                self.send_task(peer, id, TaskFrame::Stop(Reason::Unknown));
+            }
+            return;
+        };
+        let at = (id.attempt as usize).wrapping_sub(1);
+        if task.kept.tries.get(at).is_none_or(|it| it.device != peer) {
+            // A peer speaks of an attempt that was never given to it.
+            self.counters.stale_frames += 1;
+            return;
+        }
+        if id.attempt != task.current() || !task.kept.state.is_out() {
+            return self.heard_late(peer, id, frame);
+        }
+        task.heard_at = now;
+        match frame {
+            TaskFrame::Accepted => {
+                if self.step_task(id.task, TaskEvent::Accept) {
+                    self.keep_task(id.task);
+                    self.arm_in(Timer::Task(id.task), self.beat_every());
+                    self.tell_task(id.task);
+                }
+            }
+            TaskFrame::Refused(reason) => self.refused(id, reason),
+            TaskFrame::Beat(beat) => {
+                let phase = beat.phase;
+                let first = task.kept.state == TaskState::Offered;
+                let changed = task.progress.as_ref().is_none_or(|progress| progress.phase != phase);
+                let progress = Progress { phase, permille: beat.permille, note: beat.note };
+                task.progress = Some(progress.clone());
+                if first {
+                    self.step_task(id.task, TaskEvent::Accept);
+                    self.keep_task(id.task);
+                    self.arm_in(Timer::Task(id.task), self.beat_every());
+                }
+                self.tell(Happening::Progress { task: id.task, progress });
+                if changed {
+                    self.tell_task(id.task);
+                }
+                if phase == Phase::Paused {
+                    self.move_if_paused(id.task);
+                }
+            }
+            TaskFrame::Checkpoint { blob, .. } => {
+                if peer == self.me {
+                    self.checkpointed(id.task, blob);
+                } else {
+                    task.checkpoint = Some(blob);
+                    self.output(Output::Fetch { attempt: id, blob, from: peer, check: None });
+                }
+            }
+            TaskFrame::Ended(ended) => self.heard_ended(peer, id, ended),
+            TaskFrame::Lost(reason) => self.lost(id.task, reason),
+            _ => {}
+        }
+    }
+
+    /// About an attempt that does not count any more.
+    // spec: DEL-3, DEL-4, DEL-11
+    fn heard_late(&mut self, peer: PublicKey, id: AttemptId, frame: TaskFrame) {
+        let Some(task) = self.tasks.get_mut(&id.task) else { return };
+        let over = task.kept.state == TaskState::Cancelled;
+        match frame {
+            TaskFrame::Ended(ended) => {
+                let genuine = genuine(&ended, task.spec(), id, peer).is_ok();
+                let Some(attempt) = task.kept.tries.get_mut(id.attempt as usize - 1) else { return };
+                let first = !matches!(attempt.fate, Fate::Done | Fate::Superseded);
+                if first && genuine {
+                    // What was spent was spent.
+                    attempt.fate = Fate::Superseded;
+                    self.keep_task(id.task);
+                    self.completed(&ended, Effect::Superseded);
+                } else if first {
+                    self.counters.bad_results += 1;
+                }
+                self.send_task(peer, id, TaskFrame::Settled);
+            }
+            TaskFrame::Accepted | TaskFrame::Beat(_) => {
+                self.counters.stale_frames += 1;
+                let reason = if over { Reason::Cancelled } else { Reason::Fenced };
+                self.send_task(peer, id, TaskFrame::Stop(reason));
+            }
+            _ => {}
+        }
+    }
+
+    fn completed(&mut self, ended: &Ended, effect: Effect) {
+        let completed = Completed { statement: ended.statement.clone(), signature: ended.signature, effect };
+        self.say(Payload::Completed(Box::new(completed)), &[]);
+    }
+
+    fn refused(&mut self, id: AttemptId, reason: Reason) {
+        let now = self.now.boot_ms;
+        if !self.step_task(id.task, TaskEvent::Refuse) {
+            return;
+        }
+        let Some(task) = self.tasks.get_mut(&id.task) else { return };
+        task.refusals = task.refusals.saturating_add(1);
+        let wait = back_off(task.refusals);
+        let Some(last) = task.kept.tries.last_mut() else { return };
+        last.fate = Fate::Refused(reason.clone());
+        let device = last.device;
+        task.blocked.insert(device, (now + wait, reason));
+        self.wake_for(now + wait);
+        self.keep_task(id.task);
+        self.tell_task(id.task);
+        self.place_soon();
+    }
+
+    fn heard_ended(&mut self, peer: PublicKey, id: AttemptId, ended: Box<Ended>) {
+        let Some(task) = self.tasks.get_mut(&id.task) else { return };
+        if task.kept.state == TaskState::Fetching {
+            return;
+        }
+        if let Err(why) = genuine(&ended, task.spec(), id, peer) {
+            self.counters.bad_results += 1;
+            self.send_task(peer, id, TaskFrame::Stop(Reason::BadResult(why.into())));
+            return self.lost(id.task, Reason::BadResult(why.into()));
+        }
+        let (blob, receipt) = (ended.output, Box::new(ended.receipt.receipt.clone()));
+        task.fetching = Some(ended);
+        self.step_task(id.task, TaskEvent::End);
+        if peer == self.me {
+            // Made and kept here.
+            self.settle(id.task);
+        } else {
+            self.arm_in(Timer::Task(id.task), self.beat_every());
+            self.output(Output::Fetch { attempt: id, blob, from: peer, check: Some(receipt) });
+        }
+    }
+
+    pub(crate) fn fetched(&mut self, id: AttemptId, hash: BlobHash, result: Result<(), String>) {
+        let Some(task) = self.tasks.get_mut(&id.task) else { return };
+        if id.attempt != task.current() || !task.kept.state.is_out() {
+            return;
+        }
+        if task.checkpoint.is_some_and(|blob| blob.hash == hash) {
+            let blob = task.checkpoint.take();
+            if let (Ok(()), Some(blob)) = (&result, blob) {
+                self.checkpointed(id.task, blob);
+            }
+            return;
+        }
+        if task.fetching.as_ref().is_none_or(|ended| ended.output.hash != hash) {
+            return;
+        }
+        match result {
+            Ok(()) => self.settle(id.task),
+            Err(why) => {
+                self.counters.bad_results += 1;
+                if let Some(device) = task.device() {
+                    self.send_task(device, id, TaskFrame::Stop(Reason::BadResult(why.clone())));
+                }
+                self.lost(id.task, Reason::BadResult(why));
+            }
+        }
+    }
+
+    fn checkpointed(&mut self, id: TaskId, blob: Blob) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        if let Some(before) = task.kept.resume.replace(blob)
+            && before != blob
+        {
+            self.tell(Happening::Unneeded(before.hash));
+        }
+        self.keep_task(id);
+    }
+
+    /// The one effect: from open to done, on record before anybody hears of it.
+    // spec: DEL-4, DEL-11
+    fn settle(&mut self, id: TaskId) {
+        if !self.step_task(id, TaskEvent::Settle) {
+            return;
+        }
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let attempt = task.current();
+        let Some(ended) = task.fetching.take() else { return };
+        let Some(last) = task.kept.tries.last_mut() else { return };
+        last.fate = Fate::Done;
+        let device = last.device;
+        task.kept.result = Some((attempt, ended.receipt.clone(), ended.output));
+        if let Some(checkpoint) = task.kept.resume.take() {
+            self.tell(Happening::Unneeded(checkpoint.hash));
+        }
+        self.keep_task(id);
+        self.completed(&ended, Effect::Done);
+        self.slot_freed(device);
+        self.tell_task(id);
+        self.send_task(device, AttemptId { task: id, attempt }, TaskFrame::Settled);
+        self.place_soon();
+    }
+
+    fn slot_freed(&mut self, device: PublicKey) {
+        if let Some(peer) = self.peers.get_mut(&device)
+            && peer.ad.is_some()
+        {
+            peer.free_slots = peer.free_slots.saturating_add(1);
+        }
+    }
+
+    /// The attempt that counts came to no end.
+    // spec: DEL-3
+    fn lost(&mut self, id: TaskId, reason: Reason) {
+        let now = self.now.boot_ms;
+        let most = self.ledger.governance().rules().max_attempts;
+        if !self.step_task(id, TaskEvent::Lose) {
+            return;
+        }
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        task.fetching = None;
+        task.progress = None;
+        let Some(last) = task.kept.tries.last_mut() else { return };
+        last.fate = Fate::Lost(reason.clone());
+        let device = last.device;
+        let begun = task.begun();
+        // What went wrong there may go wrong there again: others come first.
+        let wait = match reason {
+            Reason::VetoedByDonor | Reason::BadResult(_) | Reason::Inadmissible(_) => u64::MAX >> 1,
+            _ => back_off(begun + 6),
+        };
+        task.blocked.insert(device, (now.saturating_add(wait), reason.clone()));
+        // The first new try comes at once, each further one later.
+        task.not_before = if begun < 2 { now } else { now + back_off(begun) };
+        let not_before = task.not_before;
+        self.slot_freed(device);
+        let person = matches!(reason, Reason::VetoedByDonor | Reason::VetoedByOwner | Reason::DonorPaused);
+        if begun >= most && !person {
+            return self.give_up(id, Reason::TooManyAttempts(begun));
+        }
+        self.keep_task(id);
+        self.tell_task(id);
+        self.wake_for(not_before);
+        self.place_soon();
+    }
+
+    fn give_up(&mut self, id: TaskId, reason: Reason) {
+        if !self.step_task(id, TaskEvent::GiveUp) {
+            return;
+        }
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        task.kept.failed = Some(reason.clone());
+        let attempts = task.current();
+        self.keep_task(id);
+        self.say(Payload::Failed { task: id, attempts, reason }, &[]);
+        self.tell_task(id);
+    }
+
+    /// A donor holds the task: it goes elsewhere if it may not wait and somebody else can take it.
+    fn move_if_paused(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else { return };
+        let Some(device) = task.device() else { return };
+        if !matches!(task.sla(), Sla::Urgent | Sla::High | Sla::Normal) {
+            return;
+        }
+        let mut blocked = task.blocked.clone();
+        blocked.insert(device, (u64::MAX, Reason::DonorPaused));
+        let list = self.candidates(task.spec(), task.sla(), task.kept.on, &blocked);
+        let candidates: Vec<Candidate> = list.into_iter().map(|(candidate, _)| candidate).collect();
+        if choose(&candidates).is_ok() {
+            let attempt = AttemptId { task: id, attempt: task.current() };
+            self.lost(id, Reason::DonorPaused);
+            self.send_task(device, attempt, TaskFrame::Stop(Reason::Fenced));
+        }
+    }
+
+    // ---- time and connections ----
+
+    pub(crate) fn task_due(&mut self, id: TaskId) {
+        let now = self.now.boot_ms;
+        let rules = self.ledger.governance().rules();
+        let (suspect, every) = (rules.suspect_after_ms, self.beat_every());
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let Some(device) = task.device().filter(|_| task.kept.state.is_out()) else { return };
+        let attempt = AttemptId { task: id, attempt: task.current() };
+        let silent = now.saturating_sub(task.heard_at);
+        let patience = if task.kept.state == TaskState::Offered { OFFER_MS.min(suspect) } else { suspect };
+        if device != self.me && silent >= patience {
+            let there = self.is_connected(&device);
+            self.lost(id, if there { Reason::PeerSilent } else { Reason::NotConnected });
+            return self.send_task(device, attempt, TaskFrame::Stop(Reason::Fenced));
+        }
+        task.renew_at = now;
+        let lease_ms = match self.tasks.get(&id) {
+            Some(task) if task.kept.state != TaskState::Offered => Some(self.lease_ms(task)),
+            _ => None,
+        };
+        let left = patience.saturating_sub(silent).max(1);
+        self.arm_in(Timer::Task(id), left.min(every));
+        if let Some(lease_ms) = lease_ms {
+            self.send_task(device, attempt, TaskFrame::Renew { lease_ms });
+        }
+    }
+
+    pub(crate) fn tasks_reconnected(&mut self, peer: PublicKey) {
+        let mine: Vec<(TaskId, u32, TaskState)> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| task.kept.state.is_out() && task.device() == Some(peer))
+            .map(|(id, task)| (*id, task.current(), task.kept.state))
+            .collect();
+        for (id, attempt, state) in mine {
+            match state {
+                TaskState::Offered => self.send_offer(id),
+                _ => self.send_task(peer, AttemptId { task: id, attempt }, TaskFrame::Status),
+            }
+        }
+        self.place_soon();
+    }
+
+    pub(crate) fn tasks_disconnected(&mut self, peer: PublicKey) {
+        let mine: Vec<TaskId> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| task.kept.state.is_out() && task.device() == Some(peer))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in mine {
+            self.tell_task(id);
+        }
+    }
+
+    // ---- what its owner wants ----
+
+    pub(crate) fn cancel(&mut self, id: TaskId) -> Result<(), CommandError> {
+        let Some(task) = self.tasks.get(&id) else { return Err(crate::views::no_task()) };
+        let (out, device) = (task.kept.state.is_out(), task.device());
+        let attempt = AttemptId { task: id, attempt: task.current() };
+        if !self.step_task(id, TaskEvent::Cancel) {
+            return Err(error(
+                ErrorKind::Conflict,
+                "cancel the task: it has ended",
+                Some("`mesh task show ID` shows how"),
+            ));
+        }
+        if let Some(last) = self.tasks.get_mut(&id).and_then(|task| task.kept.tries.last_mut())
+            && last.fate == Fate::Open
+        {
+            last.fate = Fate::Lost(Reason::Cancelled);
+        }
+        self.keep_task(id);
+        self.say(Payload::Cancelled { task: id }, &[]);
+        self.tell_task(id);
+        if let (true, Some(device)) = (out, device) {
+            self.slot_freed(device);
+            self.send_task(device, attempt, TaskFrame::Stop(Reason::Cancelled));
+        }
+        Ok(())
+    }
+
+    /// Ends a delegation: the task comes back to this device and runs here in ECO mode.
+    // spec: DEL-6
+    pub(crate) fn veto_own(&mut self, id: TaskId, why: String) -> Result<(), CommandError> {
+        let Some(task) = self.tasks.get_mut(&id) else { return Err(crate::views::no_task()) };
+        let device = task.device().filter(|_| task.kept.state.is_out());
+        let Some(device) = device.filter(|device| *device != self.me) else {
+            return Err(error(
+                ErrorKind::Conflict,
+                "veto the task: no other peer has it now",
+                Some("`mesh task cancel ID` ends the task itself"),
+            ));
+        };
+        task.kept.on = Some(self.me);
+        task.kept.eco = true;
+        let attempt = AttemptId { task: id, attempt: task.current() };
+        self.say(Payload::Vetoed { task: id, attempt: attempt.attempt, why }, &[]);
+        self.lost(id, Reason::VetoedByOwner);
+        self.send_task(device, attempt, TaskFrame::Stop(Reason::VetoedByOwner));
+        Ok(())
+    }
+
+    // ---- questions ----
+
+    /// May this peer have these bytes? Members may have the modules of tasks that are out; inputs and checkpoints go to
+    /// whoever has the attempt that counts; outputs to the task's owner.
+    // spec: LED-2
+    pub fn may_fetch(&self, peer: &PublicKey, blob: &BlobHash) -> bool {
+        let out = || self.tasks.values().filter(|task| task.kept.state.is_out());
+        let module = || out().any(|task| BlobHash::from(task.spec().module) == *blob);
+        let input = || {
+            out().filter(|task| task.device() == Some(*peer)).any(|task| {
+                let spec = task.spec();
+                let files = spec.inputs.iter().map(|file| file.blob);
+                files.chain(spec.stdin).chain(task.kept.resume).any(|held| held.hash == *blob)
+            })
+        };
+        self.is_member(peer) && (input() || self.may_fetch_from_attempts(peer, blob) || module())
+    }
+
+    /// Where what a task says can be followed: the attempt that counts.
+    pub fn attempt_of(&self, task: &TaskId) -> Option<(AttemptId, PublicKey)> {
+        let known = self.tasks.get(task)?;
+        let device = known.device()?;
+        Some((AttemptId { task: *task, attempt: known.current() }, device))
+    }
+}
+
+/// Is this what the peer that had the attempt can truthfully say of it?
+fn genuine(ended: &Ended, spec: &TaskSpec, id: AttemptId, peer: PublicKey) -> Result<(), &'static str> {
+    let receipt = &ended.receipt.receipt;
+    let checks = [
+        (receipt.executor == peer, "another peer signed the receipt"),
+        (receipt.task == id.task && receipt.attempt == id.attempt, "the receipt is for another attempt"),
+        (receipt.module == spec.module, "another module was run"),
+        (receipt.input.hash == spec.input, "it was run on another input"),
+        (receipt.args == spec.args && receipt.env == spec.env, "it was run with other arguments"),
+        (receipt.limits == spec.limits, "it was run within other limits"),
+        (receipt.granted.within(&spec.permissions), "it was given more than it asked for"),
+        (receipt.usage.fuel <= spec.limits.fuel, "more fuel was used than there was"),
+        (
+            ended.statement == Statement::of(&ended.receipt, &spec.nonce, ended.statement.energy_mj),
+            "the public statement is not the receipt's",
+        ),
+        (ended.receipt.verify().is_ok(), "the receipt's signature does not hold"),
+        (ended.statement.verify(&ended.signature), "the statement's signature does not hold"),
+    ];
+    match checks.iter().find(|(holds, _)| !holds) {
+        None => Ok(()),
+        Some((_, why)) => Err(why),
+    }
+}

@@ -1,0 +1,321 @@
+//! What is shown: the same words everywhere.
+
+use crate::command::{
+    AttemptView, CommandError, CommunityView, DeviceView, ErrorKind, GrantView, MemberView, PeerView,
+    ResultView, RunningView, StatusView, TaskView,
+};
+use crate::node::{Donor, Node, Numbering, error};
+use crate::owner::{Fate, TaskState};
+use mesh_protocol::frame::Phase;
+use mesh_protocol::ids::TaskId;
+use mesh_protocol::key::{PublicKey, UserKey};
+use mesh_protocol::reason::Reason;
+use std::collections::BTreeMap;
+
+pub(crate) fn no_task() -> CommandError {
+    error(
+        ErrorKind::NotFound,
+        "find the task: there is none of that id",
+        Some("`mesh task ls` lists this device's tasks"),
+    )
+}
+
+pub(crate) fn state_name(state: TaskState) -> &'static str {
+    match state {
+        TaskState::Waiting => "waiting",
+        TaskState::Offered => "offered",
+        TaskState::Running => "running",
+        TaskState::Fetching => "fetching",
+        TaskState::Done => "done",
+        TaskState::Failed => "failed",
+        TaskState::Cancelled => "cancelled",
+    }
+}
+
+fn fate(fate: &Fate) -> String {
+    match fate {
+        Fate::Open => "open".into(),
+        Fate::Refused(reason) => format!("refused: {reason}"),
+        Fate::Lost(reason) => format!("lost: {reason}"),
+        Fate::Done => "done".into(),
+        Fate::Superseded => "superseded: its result came after a later attempt was made".into(),
+    }
+}
+
+impl Node {
+    pub(crate) fn device_name(&self, device: &PublicKey) -> String {
+        if let Some(registered) = self.ledger.facts().registered(device) {
+            return registered.name.clone();
+        }
+        match self.ledger.governance().device(device) {
+            Some(known) => known.name.clone(),
+            None => device.short(),
+        }
+    }
+
+    pub(crate) fn user_name(&self, user: &UserKey) -> String {
+        let user = self.ledger.governance().current(*user);
+        match self.ledger.governance().members().get(&user) {
+            Some(member) => member.name.clone(),
+            None => user.0.short(),
+        }
+    }
+
+    pub(crate) fn community_view(&self) -> Result<CommunityView, CommandError> {
+        let Some(id) = self.community() else {
+            return Err(error(
+                ErrorKind::NotFound,
+                "show the community: this device belongs to none",
+                Some("begin one with `mesh community new NAME`, or join one with `mesh join TICKET`"),
+            ));
+        };
+        let governance = self.ledger.governance();
+        let members = governance.members().iter().map(|(user, member)| MemberView {
+            user: *user,
+            name: member.name.clone(),
+            me: self.my_user() == Some(*user),
+            since_ms: member.since.wall_ms(),
+            sponsors: member.sponsors.iter().map(|sponsor| self.user_name(sponsor)).collect(),
+            pending: !member.is_in() && !member.expelled,
+            expelled: member.expelled,
+            devices: governance
+                .devices()
+                .iter()
+                .filter(|(_, device)| device.user == *user)
+                .map(|(key, device)| DeviceView {
+                    device: *key,
+                    name: self.device_name(key),
+                    share: device.share,
+                    counts_until: governance.cap(key),
+                })
+                .collect(),
+        });
+        Ok(CommunityView {
+            id,
+            name: governance.state().name.clone(),
+            rules: governance.rules().clone(),
+            members: members.collect(),
+        })
+    }
+
+    pub(crate) fn grant_views(&self) -> Vec<GrantView> {
+        let governance = self.ledger.governance();
+        let mut views: Vec<GrantView> = self
+            .ledger
+            .facts()
+            .grants()
+            .iter()
+            .map(|(id, fact)| {
+                let owner = governance.owner(&fact.grant.device);
+                let by_owner = owner.is_some() && governance.device(&fact.author).map(|it| it.user) == owner;
+                let revoked = self
+                    .ledger
+                    .facts()
+                    .revoked_by(id)
+                    .any(|by| governance.device(by).is_some_and(|device| Some(device.user) == owner));
+                let why_not = match () {
+                    () if !by_owner => Some("its author does not own the device".to_owned()),
+                    () if revoked => Some(Reason::GrantRevoked.to_string()),
+                    () if fact.grant.until_ms.is_some_and(|until| until <= self.now.wall_ms) => {
+                        Some(Reason::GrantExpired.to_string())
+                    }
+                    () => None,
+                };
+                GrantView {
+                    grant: *id,
+                    device: self.device_name(&fact.grant.device),
+                    user: self.user_name(&fact.grant.user),
+                    task: fact.grant.pattern.to_string(),
+                    module: fact.grant.module,
+                    until_ms: fact.grant.until_ms,
+                    valid: why_not.is_none(),
+                    why_not,
+                }
+            })
+            .collect();
+        views.sort_by(|a, b| (&a.device, &a.user, &a.task).cmp(&(&b.device, &b.user, &b.task)));
+        views
+    }
+
+    pub(crate) fn task_views(&self) -> Vec<TaskView> {
+        let mut views: Vec<TaskView> = self.tasks.keys().filter_map(|id| self.task_view(*id)).collect();
+        views.sort_by_key(|view| std::cmp::Reverse((view.created_ms, view.task)));
+        views
+    }
+
+    pub(crate) fn task_view(&self, id: TaskId) -> Option<TaskView> {
+        let task = self.tasks.get(&id)?;
+        let spec = task.spec();
+        let history = task.kept.tries.iter().zip(1..).map(|(attempt, number)| AttemptView {
+            attempt: number,
+            device: self.device_name(&attempt.device),
+            fate: fate(&attempt.fate),
+        });
+        let result = task.kept.result.as_ref().map(|(attempt, receipt, output)| ResultView {
+            attempt: *attempt,
+            receipt: receipt.clone(),
+            output: *output,
+        });
+        Some(TaskView {
+            task: id,
+            name: spec.name.clone(),
+            module: spec.module,
+            state: state_name(task.kept.state).to_owned(),
+            why: self.why(id),
+            created_ms: spec.created_ms,
+            attempt: task.device().map(|device| (task.current(), self.device_name(&device))),
+            progress: task.progress.clone().filter(|_| task.kept.state.is_out()),
+            history: history.collect(),
+            result,
+        })
+    }
+
+    /// What a task waits for, what would change that, and when it is expected to run: one sentence.
+    // spec: DEL-9
+    pub(crate) fn why(&self, id: TaskId) -> String {
+        let Some(task) = self.tasks.get(&id) else { return Reason::Unknown.to_string() };
+        let at = task.device().map(|device| self.device_name(&device)).unwrap_or_default();
+        let gone = task.device().is_some_and(|device| device != self.me && !self.is_connected(&device));
+        match task.kept.state {
+            TaskState::Waiting => self.why_waiting(task),
+            TaskState::Offered if gone => {
+                format!(
+                    "it was offered to {at}, which is not connected now; if it does not come back within seconds another peer is asked"
+                )
+            }
+            TaskState::Offered => format!("it was offered to {at}, which has a few seconds to answer"),
+            TaskState::Running if gone => format!(
+                "{at} has it and is not connected now; if it is not heard of for {} s the next attempt starts elsewhere",
+                self.ledger.governance().rules().suspect_after_ms / 1000
+            ),
+            TaskState::Running => match &task.progress {
+                Some(progress) if progress.phase == Phase::Paused => {
+                    format!("{at} holds it, since its owner paused it or it slept; it goes on when that ends")
+                }
+                Some(progress) if progress.phase == Phase::Preparing => {
+                    format!("{at} has taken it and is fetching its module and inputs")
+                }
+                _ => format!("{at} runs it"),
+            },
+            TaskState::Fetching => format!("{at} has ended it, and its result is fetched and checked"),
+            TaskState::Done => {
+                let outcome =
+                    task.kept.result.as_ref().map(|(_, receipt, _)| receipt.receipt.outcome.to_string());
+                format!("it ended on {at}: {}", outcome.unwrap_or_default())
+            }
+            TaskState::Failed => {
+                let last = task.kept.tries.last().map(|last| fate(&last.fate)).unwrap_or_default();
+                let reason = task.kept.failed.as_ref().map(ToString::to_string).unwrap_or_default();
+                format!("it failed: {reason}; the last attempt was {last}")
+            }
+            TaskState::Cancelled => Reason::Cancelled.to_string(),
+        }
+    }
+
+    fn why_waiting(&self, task: &crate::owner::Task) -> String {
+        if let Numbering::Asking(_) = self.numbering {
+            return "this device ended badly and asks other peers where its log ends; it goes on when two, or all there are, have answered".into();
+        }
+        if !self.can_say() {
+            return "this device has written as many ledger entries in this hour as the rules allow; it goes on when the hour is over".into();
+        }
+        if task.why.is_empty() {
+            return "a peer for it is being chosen".into();
+        }
+        // The same reason of several peers is said once.
+        let mut reasons: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (device, reason) in &task.why {
+            let name = if *device == self.me { "this device".to_owned() } else { self.device_name(device) };
+            reasons.entry(reason.to_string()).or_default().push(name);
+        }
+        let list: Vec<String> =
+            reasons.into_iter().map(|(reason, names)| format!("{}: {reason}", names.join(", "))).collect();
+        format!("no peer can take it now ({}); it starts as soon as one can", list.join("; "))
+    }
+
+    pub(crate) fn status(&self) -> StatusView {
+        let mut states: BTreeMap<&str, usize> = BTreeMap::new();
+        for task in self.tasks.values() {
+            *states.entry(state_name(task.kept.state)).or_default() += 1;
+        }
+        let mut trouble = Vec::new();
+        if self.community().is_none() {
+            trouble.push("this device belongs to no community".to_owned());
+        } else if self.my_user().is_none() {
+            trouble.push("this device's owner is not a member, or its key was revoked".to_owned());
+        }
+        if let Numbering::Asking(answered) = &self.numbering {
+            trouble.push(format!(
+                "after an unclean start other peers are asked where this device's log ends; {} have answered",
+                answered.len()
+            ));
+        } else if self.my_user().is_some() && !self.can_say() {
+            trouble.push(
+                "this device has written as many ledger entries in this hour as the rules allow".into(),
+            );
+        }
+        if let Some(cap) = self.ledger.governance().cap(&self.me) {
+            trouble.push(format!("this device's log does not count from entry {cap} on"));
+        }
+        let donor = match self.donor {
+            Donor::Taking => "takes tasks".to_owned(),
+            Donor::Paused(None) => "paused until `mesh resume`".to_owned(),
+            Donor::Paused(Some(until)) => {
+                format!("paused for {} s more", until.saturating_sub(self.now.wall_ms).div_ceil(1000))
+            }
+            Donor::Finishing => "finishing: takes no more tasks until `mesh resume`".to_owned(),
+        };
+        let running =
+            self.attempts.iter().filter(|(_, attempt)| attempt.state().is_live()).map(|(id, attempt)| {
+                RunningView {
+                    task: id.task,
+                    attempt: id.attempt,
+                    name: attempt.spec().name.clone(),
+                    user: self.user_name(&attempt.spec().user),
+                    progress: attempt.progress.clone(),
+                }
+            });
+        StatusView {
+            device: self.me,
+            name: self.config.device_name.clone(),
+            user: self.my_user().map(|user| self.user_name(&user)),
+            community: self.community().map(|_| self.ledger.governance().state().name.clone()),
+            trouble,
+            connected: self.peers.values().filter(|peer| peer.connected && peer.member).count(),
+            energy: self.config.energy,
+            donor,
+            running: running.collect(),
+            tasks: states.into_iter().map(|(state, count)| (state.to_owned(), count)).collect(),
+            entries: self.ledger.count(),
+            counters: self.counters.clone(),
+        }
+    }
+
+    pub(crate) fn peer_views(&self) -> Vec<PeerView> {
+        let governance = self.ledger.governance();
+        let devices = governance.devices().iter().filter(|(key, _)| governance.owner(key).is_some());
+        devices
+            .map(|(key, device)| {
+                let me = *key == self.me;
+                let peer = self.peers.get(key);
+                let ad = self.ad_of(key);
+                PeerView {
+                    device: *key,
+                    name: self.device_name(key),
+                    user: self.user_name(&device.user),
+                    me,
+                    connected: me || peer.is_some_and(|peer| peer.connected),
+                    energy: if me { self.config.energy } else { ad.and_then(|ad| ad.energy) },
+                    free_slots: if me {
+                        Some(self.room().0)
+                    } else {
+                        ad.map(|_| peer.map_or(0, |peer| peer.free_slots))
+                    },
+                    heard_ms: peer
+                        .and_then(|peer| peer.heard_at)
+                        .map(|at| self.now.boot_ms.saturating_sub(at)),
+                }
+            })
+            .collect()
+    }
+}
