@@ -211,10 +211,8 @@ impl Node {
                 }
                 self.send_task(peer, id, TaskFrame::Lost(reason));
             }
-            TaskFrame::Settled => {
-                if self.owns(peer, id) && self.step(id, AttemptEvent::Settle) {
-                    self.output(Output::Forget(id));
-                }
+            TaskFrame::Settled if self.owns(peer, id) && self.step(id, AttemptEvent::Settle) => {
+                self.output(Output::Forget(id));
             }
             TaskFrame::Status => self.tell_status(peer, id),
             _ => {}
@@ -753,6 +751,16 @@ impl Node {
             let output = attempt.kept.ended.as_ref().map(|ended| ended.output);
             attempt.owner == *peer
                 && output.into_iter().chain(attempt.checkpoint).any(|held| held.hash == *blob)
+        })
+    }
+
+    pub(crate) fn needed_by_attempts(&self) -> impl Iterator<Item = BlobHash> {
+        self.attempts.values().flat_map(|attempt| {
+            let spec = attempt.spec();
+            let output = attempt.kept.ended.as_ref().map(|ended| ended.output);
+            let blobs = spec.inputs.iter().map(|file| file.blob).chain(spec.stdin).chain(attempt.kept.offer.resume);
+            let blobs = blobs.chain(output).chain(attempt.checkpoint).map(|blob| blob.hash);
+            blobs.chain([BlobHash::from(spec.module)])
         })
     }
 

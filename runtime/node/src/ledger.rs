@@ -57,7 +57,7 @@ pub enum Taken {
 }
 
 /// The ledger.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Ledger {
     community: Option<CommunityId>,
     logs: BTreeMap<PublicKey, Log>,
@@ -70,24 +70,6 @@ pub struct Ledger {
     suspects: BTreeMap<(PublicKey, u64), SignedHeader>,
     count: u64,
     recent: VecDeque<(u64, Vec<u8>)>,
-}
-
-impl Default for Ledger {
-    fn default() -> Self {
-        Self {
-            community: None,
-            logs: BTreeMap::new(),
-            governance: Governance::default(),
-            facts: Facts::default(),
-            clock: Hlc::default(),
-            unnamed: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-            blocked: BTreeMap::new(),
-            suspects: BTreeMap::new(),
-            count: 0,
-            recent: VecDeque::new(),
-        }
-    }
 }
 
 impl Ledger {

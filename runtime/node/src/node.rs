@@ -136,7 +136,11 @@ pub struct Node {
     pub(crate) ledger: Ledger,
     pub(crate) peers: BTreeMap<PublicKey, Peer>,
     pub(crate) tasks: BTreeMap<TaskId, Task>,
-    pub(crate) waiting: BTreeSet<TaskId>,
+    /// Tasks by state, oldest first.
+    pub(crate) waiting: BTreeSet<(u64, TaskId)>,
+    pub(crate) out: BTreeSet<(u64, TaskId)>,
+    pub(crate) over: BTreeSet<(u64, TaskId)>,
+    pub(crate) placed_last: Option<(u64, TaskId)>,
     pub(crate) attempts: BTreeMap<AttemptId, Attempt>,
     pub(crate) invites: BTreeMap<PublicKey, Invite>,
     pub(crate) joining: Option<Joining>,
@@ -150,7 +154,7 @@ pub struct Node {
     pub(crate) counters: Counters,
     timers: BTreeMap<Timer, u64>,
     due: BTreeSet<(u64, Timer)>,
-    out: VecDeque<Output>,
+    outputs: VecDeque<Output>,
 }
 
 impl std::fmt::Debug for Node {
@@ -173,6 +177,9 @@ impl Node {
             peers: BTreeMap::new(),
             tasks: BTreeMap::new(),
             waiting: BTreeSet::new(),
+            out: BTreeSet::new(),
+            over: BTreeSet::new(),
+            placed_last: None,
             attempts: BTreeMap::new(),
             invites: BTreeMap::new(),
             joining: None,
@@ -187,7 +194,7 @@ impl Node {
             counters: Counters::default(),
             timers: BTreeMap::new(),
             due: BTreeSet::new(),
-            out: VecDeque::new(),
+            outputs: VecDeque::new(),
             config,
         }
     }
@@ -230,7 +237,7 @@ impl Node {
         self.now = now;
         self.ledger.restored(&self.me);
         if let Some(community) = self.ledger.community() {
-            self.out.push_back(Output::Belongs(community));
+            self.outputs.push_back(Output::Belongs(community));
         }
         self.start_numbering(unclean);
         self.start_meeting();
@@ -285,7 +292,7 @@ impl Node {
 
     /// What is to be done next.
     pub fn poll(&mut self) -> Option<Output> {
-        self.out.pop_front()
+        self.outputs.pop_front()
     }
 
     /// The moment (of [`Now::boot_ms`]) at which something is due.
@@ -376,19 +383,19 @@ impl Node {
     // ---- out ----
 
     pub(crate) fn output(&mut self, output: Output) {
-        self.out.push_back(output);
+        self.outputs.push_back(output);
     }
 
     pub(crate) fn tell(&mut self, happening: Happening) {
-        self.out.push_back(Output::Tell(happening));
+        self.outputs.push_back(Output::Tell(happening));
     }
 
     pub(crate) fn keep(&mut self, table: Table, key: Vec<u8>, value: &impl Serialize) {
-        self.out.push_back(Output::Persist(Record::Put { table, key, value: canonical::encode(value) }));
+        self.outputs.push_back(Output::Persist(Record::Put { table, key, value: canonical::encode(value) }));
     }
 
     pub(crate) fn drop_kept(&mut self, table: Table, key: Vec<u8>) {
-        self.out.push_back(Output::Persist(Record::Delete { table, key }));
+        self.outputs.push_back(Output::Persist(Record::Delete { table, key }));
     }
 
     pub(crate) fn is_connected(&self, peer: &PublicKey) -> bool {
@@ -396,11 +403,11 @@ impl Node {
     }
 
     pub(crate) fn hello(&mut self, peer: PublicKey, frame: HelloFrame) {
-        self.out.push_back(Output::Send(peer, Message::Hello(frame)));
+        self.outputs.push_back(Output::Send(peer, Message::Hello(frame)));
     }
 
     pub(crate) fn sync(&mut self, peer: PublicKey, frame: SyncFrame) {
-        self.out.push_back(Output::Send(peer, Message::Sync(frame)));
+        self.outputs.push_back(Output::Send(peer, Message::Sync(frame)));
     }
 
     /// Sends about an attempt. To this very device it comes as if it had travelled.
@@ -408,7 +415,7 @@ impl Node {
         if peer == self.me {
             self.heard_task(peer, attempt, frame);
         } else if self.is_connected(&peer) {
-            self.out.push_back(Output::Send(peer, Message::Task(attempt, frame)));
+            self.outputs.push_back(Output::Send(peer, Message::Task(attempt, frame)));
         }
     }
 

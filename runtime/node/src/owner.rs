@@ -16,12 +16,15 @@ use mesh_protocol::receipt::SignedReceipt;
 use mesh_protocol::record::Table;
 use mesh_protocol::task::{Blob, SignedTask, Sla, TaskSpec, VERSION};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 /// How long a peer has to answer an offer.
 const OFFER_MS: u64 = 5_000;
 /// How soon waiting tasks are tried again after something changed, so that several changes make one try.
 const PLACE_SOON_MS: u64 = 0;
+/// How soon the next of many waiting tasks are tried.
+const PLACE_NEXT_MS: u64 = 10;
 /// Waiting tasks tried at once; the next are tried in the next turn, so that one turn stays short.
 const PLACE_AT_ONCE: usize = 64;
 /// Shortest and longest time before a peer that refused or lost a task is asked again.
@@ -30,8 +33,9 @@ const BACK_OFF_MS: (u64, u64) = (250, 60_000);
 const PLACE_EVERY_MS: u64 = 5_000;
 /// Offers made for one task, refused ones included: enough for days of refusals at the longest back-off.
 const MAX_OFFERS: usize = 4_000;
-/// Tasks kept on this device. Each is some kilobytes.
-const MAX_TASKS: usize = 100_000;
+/// Tasks kept on this device, those that have ended included. Each is some kilobytes. Of more, those that ended first
+/// are forgotten.
+const MAX_TASKS: usize = 20_000;
 
 /// Where a task is in its life.
 // spec: DEL-9
@@ -242,12 +246,10 @@ impl Node {
         let now = self.now.boot_ms;
         let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
         for id in ids {
+            self.sort_task(id);
             let Some(task) = self.tasks.get_mut(&id) else { continue };
             task.heard_at = now;
             match task.kept.state {
-                TaskState::Waiting => {
-                    self.waiting.insert(id);
-                }
                 // The result was on its way: it is asked for again.
                 TaskState::Fetching => {
                     task.kept.state = TaskState::Running;
@@ -264,13 +266,32 @@ impl Node {
         let Some(task) = self.tasks.get_mut(&id) else { return false };
         let Some(next) = task.kept.state.on(event) else { return false };
         task.kept.state = next;
-        if next == TaskState::Waiting {
-            self.waiting.insert(id);
-        } else {
-            self.waiting.remove(&id);
-        }
+        self.sort_task(id);
         if next.is_over() || next == TaskState::Waiting {
             self.disarm(Timer::Task(id));
+        }
+        true
+    }
+
+    /// Puts a task where its state says that it is looked for.
+    fn sort_task(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else { return };
+        let (state, at) = (task.kept.state, (task.spec().created_ms, id));
+        let put = |set: &mut BTreeSet<(u64, TaskId)>, belongs: bool| {
+            if belongs { set.insert(at) } else { set.remove(&at) };
+        };
+        put(&mut self.waiting, state == TaskState::Waiting);
+        put(&mut self.out, state.is_out());
+        put(&mut self.over, state.is_over());
+    }
+
+    /// Makes room for one more task: the one that ended first is forgotten, if there are too many.
+    // spec: ARC-7
+    fn make_room(&mut self) -> bool {
+        while self.tasks.len() >= MAX_TASKS {
+            let Some((_, id)) = self.over.pop_first() else { return false };
+            self.tasks.remove(&id);
+            self.drop_kept(Table::Tasks, id.0.to_vec());
         }
         true
     }
@@ -341,10 +362,10 @@ impl Node {
         if draft.dry_run {
             return Ok(Answer::Plan(self.plan(&spec, on)));
         }
-        if self.tasks.len() >= MAX_TASKS {
+        if !self.make_room() {
             return Err(error(
                 ErrorKind::Unavailable,
-                format!("submit: this device keeps {MAX_TASKS} tasks already"),
+                format!("submit: {MAX_TASKS} tasks of this device have not ended yet"),
                 None,
             ));
         }
@@ -366,7 +387,7 @@ impl Node {
             eco: false,
         };
         self.tasks.insert(id, Task::new(kept));
-        self.waiting.insert(id);
+        self.sort_task(id);
         self.announce(id);
         self.keep_task(id);
         self.tell_task(id);
@@ -407,21 +428,25 @@ impl Node {
 
     pub(crate) fn place_waiting(&mut self) {
         let now = self.now.boot_ms;
-        let due: Vec<TaskId> = self
-            .waiting
-            .iter()
-            .filter(|id| self.tasks.get(*id).is_some_and(|task| task.not_before <= now))
-            .take(PLACE_AT_ONCE)
-            .copied()
-            .collect();
-        let full = due.len() == PLACE_AT_ONCE;
-        let mut placed = false;
-        for id in due {
-            placed |= self.place(id);
+        let after = self.placed_last.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.waiting.range((after, Bound::Unbounded)).chain(&self.waiting).take(self.waiting.len());
+        let due = rest.filter(|(_, id)| self.tasks.get(id).is_some_and(|task| task.not_before <= now));
+        let due: Vec<(u64, TaskId)> = due.take(PLACE_AT_ONCE).copied().collect();
+        let mut more = due.len() == PLACE_AT_ONCE;
+        for at in due {
+            match self.place(at.1) {
+                // The oldest has its turn first when there is room again.
+                Placing::NoRoom => {
+                    self.placed_last = None;
+                    more = false;
+                    break;
+                }
+                Placing::Offered => self.placed_last = None,
+                Placing::Waits => self.placed_last = Some(at),
+            }
         }
         if !self.waiting.is_empty() {
-            // More at once only where there was room, or the same few would be tried for ever.
-            self.arm_within(Timer::Place, if full && placed { 0 } else { PLACE_EVERY_MS });
+            self.arm_within(Timer::Place, if more { PLACE_NEXT_MS } else { PLACE_EVERY_MS });
         }
     }
 
@@ -524,19 +549,19 @@ impl Node {
     }
 
     /// Offers a waiting task to the best peer, if there is one.
-    fn place(&mut self, id: TaskId) -> bool {
+    fn place(&mut self, id: TaskId) -> Placing {
         if !self.can_say() {
-            return false;
+            return Placing::NoRoom;
         }
         self.announce(id);
         let now = self.now.boot_ms;
-        let Some(task) = self.tasks.get(&id) else { return false };
+        let Some(task) = self.tasks.get(&id) else { return Placing::Waits };
         if task.kept.state != TaskState::Waiting || task.not_before > now {
-            return false;
+            return Placing::Waits;
         }
         if task.kept.tries.len() >= MAX_OFFERS {
             self.give_up(id, Reason::TooManyAttempts(task.current()));
-            return false;
+            return Placing::Waits;
         }
         let list = self.candidates(task.spec(), task.sla(), task.kept.on, &task.blocked);
         let candidates: Vec<Candidate> = list.iter().map(|(candidate, _)| candidate.clone()).collect();
@@ -554,13 +579,14 @@ impl Node {
                 if news {
                     self.tell_task(id);
                 }
-                return false;
+                let full = candidates.iter().all(|peer| peer.free_slots == 0 || !worth_waiting(&peer.permitted));
+                return if full { Placing::NoRoom } else { Placing::Waits };
             }
         };
         let grant =
             list.iter().find(|(candidate, _)| candidate.device == device).and_then(|(_, grant)| *grant);
         self.offer(id, device, grant);
-        true
+        Placing::Offered
     }
 
     /// The attempt is on record, with its number, before anybody hears of it.
@@ -616,7 +642,7 @@ impl Node {
     }
 
     pub(crate) fn unblock_tasks(&mut self) {
-        for id in &self.waiting {
+        for (_, id) in &self.waiting {
             if let Some(task) = self.tasks.get_mut(id) {
                 task.blocked.retain(|_, (_, reason)| {
                     !matches!(
@@ -674,12 +700,10 @@ impl Node {
         }
         task.heard_at = now;
         match frame {
-            TaskFrame::Accepted => {
-                if self.step_task(id.task, TaskEvent::Accept) {
-                    self.keep_task(id.task);
-                    self.arm_in(Timer::Task(id.task), self.beat_every());
-                    self.tell_task(id.task);
-                }
+            TaskFrame::Accepted if self.step_task(id.task, TaskEvent::Accept) => {
+                self.keep_task(id.task);
+                self.arm_in(Timer::Task(id.task), self.beat_every());
+                self.tell_task(id.task);
             }
             TaskFrame::Refused(reason) => self.refused(id, reason),
             TaskFrame::Beat(beat) => {
@@ -952,12 +976,8 @@ impl Node {
     }
 
     pub(crate) fn tasks_reconnected(&mut self, peer: PublicKey) {
-        let mine: Vec<(TaskId, u32, TaskState)> = self
-            .tasks
-            .iter()
-            .filter(|(_, task)| task.kept.state.is_out() && task.device() == Some(peer))
-            .map(|(id, task)| (*id, task.current(), task.kept.state))
-            .collect();
+        let mine: Vec<(TaskId, u32, TaskState)> =
+            self.out_at(peer).map(|(id, task)| (id, task.current(), task.kept.state)).collect();
         for (id, attempt, state) in mine {
             match state {
                 TaskState::Offered => self.send_offer(id),
@@ -968,15 +988,16 @@ impl Node {
     }
 
     pub(crate) fn tasks_disconnected(&mut self, peer: PublicKey) {
-        let mine: Vec<TaskId> = self
-            .tasks
-            .iter()
-            .filter(|(_, task)| task.kept.state.is_out() && task.device() == Some(peer))
-            .map(|(id, _)| *id)
-            .collect();
+        let mine: Vec<TaskId> = self.out_at(peer).map(|(id, _)| id).collect();
         for id in mine {
             self.tell_task(id);
         }
+    }
+
+    /// Tasks that this peer has.
+    fn out_at(&self, peer: PublicKey) -> impl Iterator<Item = (TaskId, &Task)> {
+        let out = self.out.iter().filter_map(|(_, id)| Some((*id, self.tasks.get(id)?)));
+        out.filter(move |(_, task)| task.device() == Some(peer))
     }
 
     // ---- what its owner wants ----
@@ -1034,7 +1055,7 @@ impl Node {
     /// whoever has the attempt that counts; outputs to the task's owner.
     // spec: LED-2
     pub fn may_fetch(&self, peer: &PublicKey, blob: &BlobHash) -> bool {
-        let out = || self.tasks.values().filter(|task| task.kept.state.is_out());
+        let out = || self.out.iter().filter_map(|(_, id)| self.tasks.get(id));
         let module = || out().any(|task| BlobHash::from(task.spec().module) == *blob);
         let input = || {
             out().filter(|task| task.device() == Some(*peer)).any(|task| {
@@ -1046,12 +1067,38 @@ impl Node {
         self.is_member(peer) && (input() || self.may_fetch_from_attempts(peer, blob) || module())
     }
 
+    /// Blobs that are still needed here. All others can go.
+    pub fn needed(&self) -> BTreeSet<BlobHash> {
+        let tasks = self.tasks.values().flat_map(|task| {
+            let spec = task.spec();
+            let blobs = spec.inputs.iter().map(|file| file.blob).chain(spec.stdin).chain(task.kept.resume);
+            let blobs = blobs.chain(task.kept.result.as_ref().map(|(_, _, output)| *output)).chain(task.checkpoint);
+            blobs.map(|blob| blob.hash).chain([BlobHash::from(spec.module)])
+        });
+        tasks.chain(self.needed_by_attempts()).collect()
+    }
+
     /// Where what a task says can be followed: the attempt that counts.
     pub fn attempt_of(&self, task: &TaskId) -> Option<(AttemptId, PublicKey)> {
         let known = self.tasks.get(task)?;
         let device = known.device()?;
         Some((AttemptId { task: *task, attempt: known.current() }, device))
     }
+}
+
+/// What came of trying to place a task.
+enum Placing {
+    /// A peer was asked.
+    Offered,
+    /// Nobody can take this one; another may fit.
+    Waits,
+    /// Nobody can take any.
+    NoRoom,
+}
+
+/// Would another task fare better there?
+fn worth_waiting(permitted: &Result<(), Reason>) -> bool {
+    !matches!(permitted, Err(Reason::NoCapacity | Reason::NotConnected | Reason::DonorPaused | Reason::DonorFinishing))
 }
 
 /// Is this what the peer that had the attempt can truthfully say of it?

@@ -138,7 +138,10 @@ impl Node {
     }
 
     pub(crate) fn task_views(&self) -> Vec<TaskView> {
-        let mut views: Vec<TaskView> = self.tasks.keys().filter_map(|id| self.task_view(*id)).collect();
+        // Receipts and histories are shown one by one.
+        let short = |view: TaskView| TaskView { history: Vec::new(), result: None, ..view };
+        let mut views: Vec<TaskView> =
+            self.tasks.keys().filter_map(|id| self.task_view(*id)).map(short).collect();
         views.sort_by_key(|view| std::cmp::Reverse((view.created_ms, view.task)));
         views
     }

@@ -1,5 +1,7 @@
 //! Two and three peers without a network between them: the shortest way of a task, step by step.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use mesh_node::{
     Answer, Capacity, Command, CommandError, CommandId, Config, Draft, GrantRequest, Input, Message, Node,
     Now, Output, Run, RunEvent, SyncReceived,

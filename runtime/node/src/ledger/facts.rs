@@ -42,6 +42,9 @@ pub enum Said {
     Vetoed,
 }
 
+/// Who has seen a log: the witness and the place in its log, up to where, and when.
+type Seen = BTreeMap<(PublicKey, u64), (u64, Hlc)>;
+
 /// All facts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -51,7 +54,7 @@ pub struct Facts {
     revoked: BTreeMap<(EntryId, PublicKey), u64>,
     registered: BTreeMap<PublicKey, Vec<(u64, PeerRegistered)>>,
     online: BTreeMap<PublicKey, Vec<(u64, bool)>>,
-    witnessed: BTreeMap<PublicKey, BTreeMap<(PublicKey, u64), (u64, Hlc)>>,
+    witnessed: BTreeMap<PublicKey, Seen>,
 }
 
 impl Facts {
