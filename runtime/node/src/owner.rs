@@ -700,11 +700,7 @@ impl Node {
         }
         task.heard_at = now;
         match frame {
-            TaskFrame::Accepted if self.step_task(id.task, TaskEvent::Accept) => {
-                self.keep_task(id.task);
-                self.arm_in(Timer::Task(id.task), self.beat_every());
-                self.tell_task(id.task);
-            }
+            TaskFrame::Accepted => self.accepted(id.task),
             TaskFrame::Refused(reason) => self.refused(id, reason),
             TaskFrame::Beat(beat) => {
                 let phase = beat.phase;
@@ -713,9 +709,7 @@ impl Node {
                 let progress = Progress { phase, permille: beat.permille, note: beat.note };
                 task.progress = Some(progress.clone());
                 if first {
-                    self.step_task(id.task, TaskEvent::Accept);
-                    self.keep_task(id.task);
-                    self.arm_in(Timer::Task(id.task), self.beat_every());
+                    self.accepted(id.task);
                 }
                 self.tell(Happening::Progress { task: id.task, progress });
                 if changed {
@@ -736,6 +730,14 @@ impl Node {
             TaskFrame::Ended(ended) => self.heard_ended(peer, id, ended),
             TaskFrame::Lost(reason) => self.lost(id.task, reason),
             _ => {}
+        }
+    }
+
+    fn accepted(&mut self, id: TaskId) {
+        if self.step_task(id, TaskEvent::Accept) {
+            self.keep_task(id);
+            self.arm_in(Timer::Task(id), self.beat_every());
+            self.tell_task(id);
         }
     }
 
