@@ -1,0 +1,549 @@
+//! Which address does what.
+// spec: API-2
+
+use super::State;
+use super::door::{self, Problem};
+use super::services::{Chunks, ImportReport, Stream};
+use axum::body::Body;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Query, State as Extract};
+use axum::http::{StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, delete, get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use mesh_node::{Answer, Command, Draft, GrantRequest};
+use mesh_protocol::invite::TicketKind;
+use mesh_protocol::rules::Rules;
+use mesh_protocol::task::Blob;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::sync::{broadcast, mpsc};
+
+/// Most bytes of a JSON request: the largest task with all its arguments, and room to spare.
+const MAX_JSON: usize = 1 << 20;
+/// Most bytes of one uploaded blob: as much as a task's input may have.
+const MAX_BLOB: u64 = 16_000_000_000;
+/// Most bytes of an imported ledger.
+const MAX_IMPORT: usize = 512 << 20;
+/// Pieces of a body on their way: each is some tens of kilobytes.
+const PIECES: usize = 8;
+
+type Result<T> = std::result::Result<T, Problem>;
+
+/// A JSON body whose errors are told as all others are.
+struct Asked<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Asked<T> {
+    type Rejection = Problem;
+    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self> {
+        match Json::<T>::from_request(request, state).await {
+            Ok(Json(value)) => Ok(Self(value)),
+            Err(rejection) => {
+                let status = match rejection {
+                    JsonRejection::BytesRejection(_) => StatusCode::PAYLOAD_TOO_LARGE,
+                    _ => StatusCode::BAD_REQUEST,
+                };
+                let hint = "send JSON with `Content-Type: application/json`; GET /v1/openapi.json describes it";
+                Err(Problem::new(status, format!("read the request: {}", rejection.body_text()), Some(hint)))
+            }
+        }
+    }
+}
+
+/// An address: what each method of it does, in words, and what carries it out.
+struct Address {
+    path: &'static str,
+    methods: &'static [(&'static str, &'static str)],
+    route: MethodRouter<State>,
+}
+
+fn at(
+    path: &'static str,
+    methods: &'static [(&'static str, &'static str)],
+    route: MethodRouter<State>,
+) -> Address {
+    Address { path, methods, route }
+}
+
+/// The one list of addresses: the router and the OpenAPI document are both made of it.
+fn addresses() -> Vec<Address> {
+    vec![
+        at("/v1/status", &[("get", "How this peer is")], get(status)),
+        at("/v1/net", &[("get", "Connections, ways and counters of the transport")], get(net)),
+        at("/v1/peers", &[("get", "All peers")], get(peers)),
+        at(
+            "/v1/community",
+            &[("get", "The community, its rules and members"), ("post", "Begin a community: {name, rules?}")],
+            get(community).post(found),
+        ),
+        at("/v1/invites", &[("post", "Make a ticket: {kind: Member|Device, valid_ms}")], post(invite)),
+        at("/v1/join", &[("post", "Join with a ticket: {ticket}; answered when it is decided")], post(join)),
+        at("/v1/members/{who}/sponsor", &[("post", "Vouch for somebody who waits")], post(sponsor)),
+        at("/v1/members/{who}/expel", &[("post", "End a membership: {why}")], post(expel)),
+        at(
+            "/v1/permissions",
+            &[("get", "All grants"), ("post", "Let a user's tasks run on a device")],
+            get(permissions).post(grant),
+        ),
+        at("/v1/permissions/{grant}", &[("delete", "End a grant")], delete(revoke)),
+        at(
+            "/v1/trust",
+            &[("get", "Whom this device's tasks may go to"), ("put", "Choose them: {users}; none for everybody")],
+            get(trust).put(set_trust),
+        ),
+        at(
+            "/v1/blobs",
+            &[("post", "Keep bytes that a task will need; gives their hash and length")],
+            post(put_blob).layer(DefaultBodyLimit::disable()),
+        ),
+        at(
+            "/v1/tasks",
+            &[("get", "This device's tasks, newest first"), ("post", "Submit a task whose bytes are kept here")],
+            get(tasks).post(submit),
+        ),
+        at("/v1/tasks/{id}", &[("get", "One task, with its attempts and its signed receipt")], get(task)),
+        at("/v1/tasks/{id}/cancel", &[("post", "Take a task back")], post(cancel)),
+        at("/v1/tasks/{id}/veto", &[("post", "End a delegation, as owner or as donor: {why}")], post(veto)),
+        at("/v1/tasks/{id}/rerun", &[("post", "Submit the same once more")], post(rerun)),
+        at(
+            "/v1/tasks/{id}/logs",
+            &[("get", "What it says, as it says it: ?stream=stdout|stderr&from=BYTE")],
+            get(logs),
+        ),
+        at("/v1/tasks/{id}/output", &[("get", "Its result as tar: stdout, stderr and out/")], get(output)),
+        at("/v1/events", &[("get", "What happens, as server-sent events")], get(events)),
+        at("/v1/donor/pause", &[("post", "Hold all tasks here and take no more: {for_ms?}")], post(pause)),
+        at("/v1/donor/resume", &[("post", "Go on after a pause")], post(resume)),
+        at("/v1/donor/finish", &[("post", "End what runs here and take no more")], post(finish)),
+        at(
+            "/v1/ledger",
+            &[("get", "All entries, as `mesh ledger export` writes them"), ("post", "Take entries from such a file")],
+            get(ledger).post(import).layer(DefaultBodyLimit::max(MAX_IMPORT)),
+        ),
+        at("/v1/openapi.json", &[("get", "This list as an OpenAPI document")], get(openapi)),
+    ]
+}
+
+pub(super) fn router(state: State) -> Router {
+    addresses()
+        .into_iter()
+        .fold(Router::new(), |router, address| router.route(address.path, address.route))
+        .layer(DefaultBodyLimit::max(MAX_JSON))
+        .fallback(nothing)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(axum::middleware::from_fn_with_state(state.clone(), door::guard))
+        .with_state(state)
+}
+
+/// The OpenAPI document.
+// spec: API-2
+pub(super) fn document() -> Value {
+    let paths: serde_json::Map<String, Value> = addresses()
+        .iter()
+        .map(|address| {
+            let names = address.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+            let parameters: Vec<Value> = names
+                .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
+                .collect();
+            let methods: serde_json::Map<String, Value> = address
+                .methods
+                .iter()
+                .map(|(method, summary)| {
+                    let operation = json!({
+                        "summary": summary,
+                        "parameters": parameters,
+                        "responses": {
+                            "200": { "description": "Done" },
+                            "default": { "$ref": "#/components/responses/Problem" },
+                        },
+                    });
+                    ((*method).to_owned(), operation)
+                })
+                .collect();
+            (address.path.to_owned(), Value::Object(methods))
+        })
+        .collect();
+    json!({
+        "openapi": "3.1.0",
+        "info": { "title": "Task Mesh", "version": env!("CARGO_PKG_VERSION") },
+        "security": [{ "token": [] }],
+        "paths": paths,
+        "components": {
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            "responses": {
+                "Problem": {
+                    "description": "What was tried, what went wrong, and how to mend it",
+                    "content": { "application/json": { "schema": {
+                        "type": "object",
+                        "required": ["error", "kind"],
+                        "properties": {
+                            "error": { "type": "string" },
+                            "hint": { "type": ["string", "null"] },
+                            "kind": { "type": "string" },
+                        },
+                    } } },
+                },
+            },
+        },
+    })
+}
+
+async fn nothing() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "use the API: there is nothing at this address",
+        Some("GET /v1/openapi.json lists all addresses"),
+    )
+}
+
+async fn wrong_method() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "use the API: this address is not asked with that method",
+        Some("GET /v1/openapi.json lists all addresses"),
+    )
+}
+
+/// Asks the node and gives what stands inside its answer.
+async fn ask(state: &State, command: Command) -> Result<Json<Value>> {
+    let answer = state.handle.ask(command).await?;
+    let problem = |error: serde_json::Error| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("write the answer: {error}"), None)
+    };
+    let value = match answer {
+        Answer::Done => json!({}),
+        Answer::Entry(entry) => json!({ "entry": entry }),
+        Answer::Founded(community) => json!({ "community": community }),
+        Answer::Ticket(ticket) => json!({ "ticket": ticket }),
+        Answer::Joined { community, pending } => json!({ "community": community, "pending": pending }),
+        Answer::Submitted { task, again } => json!({ "task": task, "again": again }),
+        Answer::Community(view) => serde_json::to_value(view).map_err(problem)?,
+        Answer::Permissions(views) => serde_json::to_value(views).map_err(problem)?,
+        Answer::Trust(names) => serde_json::to_value(names).map_err(problem)?,
+        Answer::Plan(view) => serde_json::to_value(view).map_err(problem)?,
+        Answer::Tasks(views) => serde_json::to_value(views).map_err(problem)?,
+        Answer::Task(view) => serde_json::to_value(view).map_err(problem)?,
+        Answer::Status(view) => serde_json::to_value(view).map_err(problem)?,
+        Answer::Peers(views) => serde_json::to_value(views).map_err(problem)?,
+    };
+    Ok(Json(value))
+}
+
+async fn status(Extract(state): Extract<State>) -> Result<Json<Value>> {
+    ask(&state, Command::Status).await
+}
+
+async fn net(Extract(state): Extract<State>) -> Json<Value> {
+    Json(state.services.net_status())
+}
+
+async fn peers(Extract(state): Extract<State>) -> Result<Json<Value>> {
+    ask(&state, Command::Peers).await
+}
+
+async fn community(Extract(state): Extract<State>) -> Result<Json<Value>> {
+    ask(&state, Command::Community).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Founding {
+    name: String,
+    #[serde(default)]
+    rules: Option<Rules>,
+}
+
+async fn found(Extract(state): Extract<State>, Asked(asked): Asked<Founding>) -> Result<Json<Value>> {
+    let rules = Box::new(asked.rules.unwrap_or_default());
+    ask(&state, Command::Found { name: asked.name, rules }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Inviting {
+    kind: TicketKind,
+    valid_ms: u64,
+}
+
+async fn invite(Extract(state): Extract<State>, Asked(asked): Asked<Inviting>) -> Result<Json<Value>> {
+    let addrs = state.services.addrs();
+    ask(&state, Command::Invite { kind: asked.kind, valid_ms: asked.valid_ms, addrs }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Joining {
+    ticket: String,
+}
+
+async fn join(Extract(state): Extract<State>, Asked(asked): Asked<Joining>) -> Result<Json<Value>> {
+    ask(&state, Command::Join { ticket: asked.ticket }).await
+}
+
+async fn sponsor(Extract(state): Extract<State>, Path(user): Path<String>) -> Result<Json<Value>> {
+    ask(&state, Command::Sponsor { user }).await
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Because {
+    #[serde(default)]
+    why: String,
+}
+
+async fn expel(
+    Extract(state): Extract<State>,
+    Path(user): Path<String>,
+    Asked(asked): Asked<Because>,
+) -> Result<Json<Value>> {
+    ask(&state, Command::Expel { user, why: asked.why }).await
+}
+
+async fn permissions(Extract(state): Extract<State>) -> Result<Json<Value>> {
+    ask(&state, Command::Permissions).await
+}
+
+async fn grant(Extract(state): Extract<State>, Asked(asked): Asked<GrantRequest>) -> Result<Json<Value>> {
+    ask(&state, Command::Grant(asked)).await
+}
+
+async fn revoke(Extract(state): Extract<State>, Path(grant): Path<String>) -> Result<Json<Value>> {
+    ask(&state, Command::Revoke { grant }).await
+}
+
+async fn trust(Extract(state): Extract<State>) -> Result<Json<Value>> {
+    ask(&state, Command::Trust { users: None }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Trusting {
+    users: Vec<String>,
+}
+
+async fn set_trust(Extract(state): Extract<State>, Asked(asked): Asked<Trusting>) -> Result<Json<Value>> {
+    ask(&state, Command::Trust { users: Some(asked.users) }).await
+}
+
+async fn tasks(Extract(state): Extract<State>) -> Result<Json<Value>> {
+    ask(&state, Command::Tasks).await
+}
+
+async fn submit(Extract(state): Extract<State>, Asked(draft): Asked<Draft>) -> Result<Json<Value>> {
+    // What the task needs must be here before the node promises to run it.
+    let module = Blob { hash: draft.module.into(), len: draft.module_len };
+    for blob in draft.inputs.iter().map(|file| file.blob).chain(draft.stdin).chain([module]) {
+        let path = state.services.blob_path(blob.hash);
+        let len = path.and_then(|path| std::fs::metadata(path).ok()).map(|meta| meta.len());
+        if len != Some(blob.len) {
+            let what = format!("submit: the bytes {} of {} are not here", blob.hash.short(), blob.len);
+            return Err(Problem::new(StatusCode::CONFLICT, what, Some("upload them first with POST /v1/blobs")));
+        }
+    }
+    ask(&state, Command::Submit(Box::new(draft))).await
+}
+
+async fn task(Extract(state): Extract<State>, Path(task): Path<String>) -> Result<Json<Value>> {
+    ask(&state, Command::Task { task }).await
+}
+
+async fn cancel(Extract(state): Extract<State>, Path(task): Path<String>) -> Result<Json<Value>> {
+    ask(&state, Command::Cancel { task }).await
+}
+
+async fn veto(
+    Extract(state): Extract<State>,
+    Path(task): Path<String>,
+    Asked(asked): Asked<Because>,
+) -> Result<Json<Value>> {
+    ask(&state, Command::Veto { task, why: asked.why }).await
+}
+
+async fn rerun(Extract(state): Extract<State>, Path(task): Path<String>) -> Result<Json<Value>> {
+    ask(&state, Command::Rerun { task }).await
+}
+
+async fn view(state: &State, task: String) -> Result<Box<mesh_node::TaskView>> {
+    match state.handle.ask(Command::Task { task }).await? {
+        Answer::Task(view) => Ok(view),
+        _ => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "find the task", None)),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Following {
+    #[serde(default = "stdout")]
+    stream: Stream,
+    #[serde(default)]
+    from: u64,
+}
+
+fn stdout() -> Stream {
+    Stream::Stdout
+}
+
+// spec: DEL-5
+async fn logs(
+    Extract(state): Extract<State>,
+    Path(task): Path<String>,
+    following: std::result::Result<Query<Following>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response> {
+    let Query(following) = following.map_err(|rejection| {
+        Problem::new(StatusCode::BAD_REQUEST, rejection.body_text(), Some("?stream=stdout|stderr&from=BYTE"))
+    })?;
+    let task = view(&state, task).await?.task;
+    let chunks = state.services.follow(task, following.stream, following.from).await?;
+    Ok(bytes_of(chunks))
+}
+
+fn bytes_of(chunks: Chunks) -> Response {
+    let body = Body::from_stream(Received(chunks));
+    ([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response()
+}
+
+async fn output(Extract(state): Extract<State>, Path(task): Path<String>) -> Result<Response> {
+    let view = view(&state, task).await?;
+    let Some(result) = view.result else {
+        let what = format!("give the task's result: it has none; it is {}", view.state);
+        return Err(Problem::new(StatusCode::CONFLICT, what, Some("`mesh task why ID` says what it waits for")));
+    };
+    let path = state.services.blob_path(result.output.hash);
+    let path = path.ok_or_else(|| {
+        Problem::new(StatusCode::NOT_FOUND, "give the task's result: its bytes are not kept here any more", None)
+    })?;
+    let mut file = tokio::fs::File::open(path).await?;
+    let (send, chunks) = mpsc::channel(PIECES);
+    tokio::spawn(async move {
+        use tokio::io::AsyncReadExt as _;
+        loop {
+            let mut piece = vec![0; 64 * 1024];
+            let piece = match file.read(&mut piece).await {
+                Ok(0) => return,
+                Ok(len) => {
+                    piece.truncate(len);
+                    Ok(Bytes::from(piece))
+                }
+                Err(error) => Err(error),
+            };
+            let failed = piece.is_err();
+            if send.send(piece).await.is_err() || failed {
+                return;
+            }
+        }
+    });
+    Ok(bytes_of(chunks))
+}
+
+async fn put_blob(Extract(state): Extract<State>, body: Body) -> Result<Json<Blob>> {
+    let (send, chunks) = mpsc::channel(PIECES);
+    tokio::spawn(async move {
+        use http_body_util::BodyExt as _;
+        let mut body = body;
+        while let Some(frame) = body.frame().await {
+            let piece = match frame {
+                Ok(frame) => match frame.into_data() {
+                    Ok(bytes) => Ok(bytes),
+                    Err(_trailers) => continue,
+                },
+                Err(error) => Err(std::io::Error::other(error)),
+            };
+            let failed = piece.is_err();
+            if send.send(piece).await.is_err() || failed {
+                return;
+            }
+        }
+    });
+    Ok(Json(state.services.put_blob(chunks, MAX_BLOB).await?))
+}
+
+/// A channel as a stream.
+struct Received<T>(mpsc::Receiver<T>);
+
+impl<T> futures_core::Stream for Received<T> {
+    type Item = T;
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        self.0.poll_recv(context)
+    }
+}
+
+async fn events(Extract(state): Extract<State>) -> Response {
+    let mut happenings = state.handle.watch();
+    let (send, receive) = mpsc::channel::<std::result::Result<Event, std::convert::Infallible>>(PIECES);
+    tokio::spawn(async move {
+        loop {
+            let event = match happenings.recv().await {
+                Ok(happening) => match Event::default().json_data(&happening) {
+                    Ok(event) => event,
+                    Err(_not_shown) => continue,
+                },
+                // Whoever reads too slowly is told that something is missing, so that they can ask anew.
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    Event::default().data(json!({ "event": "missed", "count": missed }).to_string())
+                }
+                Err(broadcast::error::RecvError::Closed) => return,
+            };
+            if send.send(Ok(event)).await.is_err() {
+                return;
+            }
+        }
+    });
+    Sse::new(Received(receive)).keep_alive(KeepAlive::default()).into_response()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pausing {
+    #[serde(default)]
+    for_ms: Option<u64>,
+}
+
+async fn pause(Extract(state): Extract<State>, Asked(asked): Asked<Pausing>) -> Result<Json<Value>> {
+    ask(&state, Command::Pause { for_ms: asked.for_ms }).await
+}
+
+async fn resume(Extract(state): Extract<State>) -> Result<Json<Value>> {
+    ask(&state, Command::Resume).await
+}
+
+async fn finish(Extract(state): Extract<State>) -> Result<Json<Value>> {
+    ask(&state, Command::Finish).await
+}
+
+async fn ledger(Extract(state): Extract<State>) -> Result<Response> {
+    let entries = state.services.ledger().await?;
+    let mut file = crate::ledger_file::MAGIC.to_vec();
+    for entry in &entries {
+        file.extend_from_slice(&(entry.len() as u32).to_le_bytes());
+        file.extend_from_slice(entry);
+    }
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], file).into_response())
+}
+
+async fn import(Extract(state): Extract<State>, body: Bytes) -> Result<Json<ImportReport>> {
+    let wrong = |what: &str| {
+        let hint = "give a file written by `mesh ledger export`";
+        Problem::new(StatusCode::BAD_REQUEST, format!("read the ledger file: {what}"), Some(hint))
+    };
+    let mut rest = body.strip_prefix(crate::ledger_file::MAGIC).ok_or_else(|| wrong("it is none"))?;
+    let mut entries = Vec::new();
+    while let Some((len, after)) = rest.split_first_chunk::<4>() {
+        let len = u32::from_le_bytes(*len) as usize;
+        let (entry, after) = after.split_at_checked(len).ok_or_else(|| wrong("it is cut off"))?;
+        entries.push(entry.to_vec());
+        rest = after;
+    }
+    if !rest.is_empty() {
+        return Err(wrong("it is cut off"));
+    }
+    Ok(Json(state.services.import(entries).await))
+}
+
+async fn openapi() -> Json<Value> {
+    Json(document())
+}

@@ -1,0 +1,209 @@
+//! The API over a real socket, with a node that a test answers for.
+
+use super::services::{Chunks, ImportReport, Later, Services, Stream};
+use super::{State, serve};
+use crate::up::Handle;
+use bytes::Bytes;
+use mesh_node::{Answer, Command, ErrorKind, Happening};
+use mesh_protocol::ids::{BlobHash, TaskId};
+use mesh_protocol::task::Blob;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+struct Nothing;
+
+impl Services for Nothing {
+    fn put_blob(&self, mut body: Chunks, most: u64) -> Later<'_, io::Result<Blob>> {
+        Box::pin(async move {
+            let mut bytes = Vec::new();
+            while let Some(piece) = body.recv().await {
+                bytes.extend_from_slice(&piece?);
+            }
+            assert!(bytes.len() as u64 <= most);
+            Ok(Blob { hash: BlobHash(*blake3::hash(&bytes).as_bytes()), len: bytes.len() as u64 })
+        })
+    }
+    fn blob_path(&self, _: BlobHash) -> Option<PathBuf> {
+        None
+    }
+    fn ledger(&self) -> Later<'_, io::Result<Vec<Vec<u8>>>> {
+        Box::pin(async { Ok(vec![b"entry".to_vec()]) })
+    }
+    fn follow(&self, _: TaskId, _: Stream, _: u64) -> Later<'_, io::Result<Chunks>> {
+        Box::pin(async {
+            let (send, receive) = mpsc::channel(1);
+            let _sent = send.send(Ok(Bytes::from_static(b"said"))).await;
+            Ok(receive)
+        })
+    }
+    fn net_status(&self) -> serde_json::Value {
+        serde_json::json!({})
+    }
+    fn import(&self, entries: Vec<Vec<u8>>) -> Later<'_, ImportReport> {
+        Box::pin(async move { ImportReport { taken: entries.len(), ..ImportReport::default() } })
+    }
+    fn addrs(&self) -> Vec<std::net::SocketAddr> {
+        Vec::new()
+    }
+}
+
+struct Server {
+    addr: std::net::SocketAddr,
+    happenings: broadcast::Sender<Happening>,
+    _stop: oneshot::Sender<()>,
+}
+
+async fn server() -> Server {
+    let (questions, mut asked) = mpsc::channel::<crate::up::Question>(8);
+    let (happenings, _) = broadcast::channel(8);
+    tokio::spawn(async move {
+        while let Some(question) = asked.recv().await {
+            let answer = match question.command {
+                Command::Revoke { grant } => Err(mesh_node::CommandError {
+                    kind: ErrorKind::NotFound,
+                    message: format!("revoke {grant}"),
+                    hint: Some("look".into()),
+                }),
+                _ => Ok(Answer::Done),
+            };
+            let _gone = question.answer.send(answer);
+        }
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let state = State {
+        handle: Handle::new(questions, happenings.clone()),
+        services: Arc::new(Nothing),
+        token: "secret".into(),
+        remote: false,
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    tokio::spawn(serve(state, listener, async {
+        let _dropped = stopped.await;
+    }));
+    Server { addr, happenings, _stop: stop }
+}
+
+/// Sends bytes as they are, and gives the whole answer.
+async fn raw(server: &Server, request: &str) -> String {
+    let mut stream = TcpStream::connect(server.addr).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+async fn ask(server: &Server, method: &str, path: &str, headers: &str, body: &str) -> String {
+    let host = if headers.contains("Host:") { String::new() } else { format!("Host: {}\r\n", server.addr) };
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\n{host}{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
+    raw(server, &request).await
+}
+
+const TOKEN: &str = "Authorization: Bearer secret\r\n";
+const JSON: &str = "Authorization: Bearer secret\r\nContent-Type: application/json\r\n";
+
+// spec: API-1
+#[tokio::test]
+async fn only_the_owners_programs_come_in() {
+    let server = server().await;
+    let status = |answer: String| answer[9..12].to_owned();
+    let get = async |headers: &str| status(ask(&server, "POST", "/v1/donor/resume", headers, "").await);
+    assert_eq!(get(TOKEN).await, "200");
+    assert_eq!(get("").await, "401");
+    assert_eq!(get("Authorization: Bearer secreT\r\n").await, "401");
+    assert_eq!(get("Authorization: Basic secret\r\n").await, "401");
+    assert_eq!(get(&format!("Host: evil.example\r\n{TOKEN}")).await, "403");
+    assert_eq!(get(&format!("Host: localhost:1\r\n{TOKEN}")).await, "200");
+    assert_eq!(get(&format!("Origin: http://evil.example\r\n{TOKEN}")).await, "403");
+    assert_eq!(get(&format!("Origin: null\r\n{TOKEN}")).await, "403");
+    assert_eq!(get(&format!("Origin: http://{}\r\n{TOKEN}", server.addr)).await, "200");
+}
+
+// spec: API-2, CLI-5
+#[tokio::test]
+async fn every_wrong_request_is_told_what_is_wrong() {
+    let server = server().await;
+    let answer = ask(&server, "GET", "/v1/nothing", TOKEN, "").await;
+    assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("\"hint\""), "{answer}");
+    let answer = ask(&server, "PUT", "/v1/status", TOKEN, "").await;
+    assert!(answer.starts_with("HTTP/1.1 405") && answer.contains("\"error\""), "{answer}");
+    let answer = ask(&server, "DELETE", "/v1/permissions/ab", TOKEN, "").await;
+    assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("revoke ab") && answer.contains("look"));
+    for body in ["", "{", "[]", "{\"ticket\":1}", "{\"ticket\":\"x\",\"more\":1}", "\u{0}"] {
+        let answer = ask(&server, "POST", "/v1/join", JSON, body).await;
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("\"hint\""), "{body}: {answer}");
+    }
+    let long = format!("{{\"ticket\":\"{}\"}}", "x".repeat(2 << 20));
+    assert!(ask(&server, "POST", "/v1/join", JSON, &long).await.starts_with("HTTP/1.1 413"));
+    let answer = ask(&server, "GET", "/v1/tasks/ab/logs?stream=stdin", TOKEN, "").await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    for garbage in ["\r\n\r\n", "GET\r\n\r\n", "\u{0}\u{1}\u{2}\r\n\r\n", "GET / HTTP/9.9\r\n\r\n"] {
+        let _closed = raw(&server, garbage).await;
+    }
+    assert!(ask(&server, "POST", "/v1/donor/resume", TOKEN, "").await.starts_with("HTTP/1.1 200"), "it goes on");
+}
+
+// spec: DEL-1
+#[tokio::test]
+async fn a_task_whose_bytes_are_not_here_is_not_taken() {
+    let server = server().await;
+    let draft = mesh_node::Draft {
+        name: "x".into(),
+        module: mesh_protocol::ids::ModuleHash([1; 32]),
+        module_len: 1,
+        args: vec![],
+        env: vec![],
+        stdin: None,
+        inputs: vec![],
+        input: mesh_protocol::ids::InputHash([2; 32]),
+        limits: mesh_protocol::limits::Limits::default(),
+        permissions: mesh_protocol::permissions::Permissions::default(),
+        sla: mesh_protocol::task::Sla::Normal,
+        importance: None,
+        followed: false,
+        nonce: [3; 32],
+        on: None,
+        dry_run: false,
+    };
+    let answer = ask(&server, "POST", "/v1/tasks", JSON, &serde_json::to_string(&draft).unwrap()).await;
+    assert!(answer.starts_with("HTTP/1.1 409") && answer.contains("/v1/blobs"), "{answer}");
+}
+
+// spec: API-2
+#[tokio::test]
+async fn bytes_and_events_are_streamed() {
+    let server = server().await;
+    let answer = ask(&server, "POST", "/v1/blobs", TOKEN, "some bytes").await;
+    assert!(answer.contains(&blake3::hash(b"some bytes").to_hex().to_string()), "{answer}");
+    let mut stream = TcpStream::connect(server.addr).await.unwrap();
+    let request = format!("GET /v1/events HTTP/1.1\r\nHost: {}\r\n{TOKEN}\r\n", server.addr);
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut heard = Vec::new();
+    while !String::from_utf8_lossy(&heard).contains("\r\n\r\n") {
+        heard.push(stream.read_u8().await.unwrap());
+    }
+    server.happenings.send(Happening::Warning { text: "full".into() }).unwrap();
+    while !String::from_utf8_lossy(&heard).contains("{\"event\":\"warning\",\"text\":\"full\"}") {
+        heard.push(stream.read_u8().await.unwrap());
+    }
+}
+
+// spec: API-2
+#[test]
+fn the_openapi_document_is_what_was_agreed() {
+    let document = serde_json::to_string_pretty(&super::routes::document()).unwrap() + "\n";
+    let kept = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json");
+    let agreed = std::fs::read_to_string(&kept).unwrap_or_default();
+    if agreed != document {
+        let new = kept.with_extension("json.new");
+        std::fs::write(&new, &document).unwrap();
+        panic!("the API has changed; if that is meant, move {} over {}", new.display(), kept.display());
+    }
+}
