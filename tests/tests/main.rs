@@ -13,4 +13,5 @@ mod folders;
 mod journeys;
 mod limits;
 mod modules;
+mod street;
 mod support;

@@ -1,0 +1,342 @@
+//! Several peers on loopback as people would run them: real processes, real QUIC, real disks.
+
+use crate::support::{BOUND, program, until};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A peer with a home of its own.
+struct Peer {
+    home: TempDir,
+    name: &'static str,
+    running: Option<Child>,
+    starts: usize,
+}
+
+impl Peer {
+    fn new(name: &'static str) -> Self {
+        let home = tempfile::Builder::new().prefix("mesh-street-").tempdir().unwrap();
+        let peer = Self { home, name, running: None, starts: 0 };
+        peer.ok(&["init", "--name", name, "--device-name", &format!("{name}-laptop")]);
+        peer
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(program());
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.arg("--home").arg(self.home.path());
+        command
+    }
+
+    fn log(&self) -> PathBuf {
+        self.home.path().join(format!("log-{}", self.starts))
+    }
+
+    fn up(&mut self, more: &[&str]) {
+        self.starts += 1;
+        let log = std::fs::File::create(self.log()).unwrap();
+        let mut command = self.command();
+        command.args(["up", "--listen", "127.0.0.1:0", "--no-mdns"]).args(more);
+        let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        self.running = Some(child);
+        until(&format!("{} to be up", self.name), BOUND, || {
+            let said = std::fs::read_to_string(self.log()).unwrap_or_default();
+            assert!(self.running.is_some(), "{said}");
+            said.contains("ready ").then_some(())
+        });
+    }
+
+    /// The process dies as in a power cut.
+    fn kill(&mut self) {
+        let mut child = self.running.take().expect("it runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command().args(args).stdin(Stdio::null()).output().unwrap()
+    }
+
+    fn start(&self, args: &[&str]) -> Child {
+        let mut command = self.command();
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(
+            output.status.success(),
+            "{}: mesh {args:?}: {}\n{}{}",
+            self.name,
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Fails, and says this on stderr.
+    fn refused(&self, args: &[&str], part: &str) {
+        let output = self.run(args);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(part), "{}: mesh {args:?}: {said}", self.name);
+        assert!(said.contains("error: "), "{said}");
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        let text = self.ok(&[args, &["--json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("mesh {args:?}: {error}: {text}"))
+    }
+
+    fn task(&self, id: &str) -> Value {
+        self.json(&["task", "show", id])
+    }
+
+    fn waits_for(&self, id: &str, what: &str, look: impl Fn(&Value) -> bool) -> Value {
+        until(&format!("the task of {} to be {what}", self.name), BOUND, || {
+            let task = self.task(id);
+            look(&task).then_some(task)
+        })
+    }
+
+    fn submit(&self, args: &[&str]) -> String {
+        self.ok(&[&["submit", "--id-only"], args].concat()).trim().to_owned()
+    }
+
+    fn runs_now(&self) -> usize {
+        self.json(&["status"])["running"].as_array().map_or(0, Vec::len)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.running.take() {
+            let _gone = child.kill();
+            let _gone = child.wait();
+        }
+        let logs = (1..=self.starts).map(|start| self.home.path().join(format!("log-{start}")));
+        for log in logs {
+            let said = std::fs::read_to_string(log).unwrap_or_default();
+            if std::thread::panicking() {
+                eprintln!("---- {} said:\n{said}", self.name);
+            } else {
+                assert!(!said.contains("ERROR") && !said.contains("panicked"), "{}: {said}", self.name);
+            }
+        }
+    }
+}
+
+/// Peers of one community; the first founded it, and the others let its tasks run.
+fn street(names: &[&'static str]) -> Vec<Peer> {
+    let mut peers: Vec<Peer> = names.iter().map(|name| Peer::new(name)).collect();
+    for peer in &mut peers {
+        peer.up(&[]);
+    }
+    peers[0].ok(&["community", "new", "Street"]);
+    for peer in &peers[1..] {
+        let ticket = peers[0].ok(&["invite"]);
+        peer.ok(&["join", ticket.trim()]);
+        peer.ok(&["grant", "--user", names[0]]);
+    }
+    for number in 1..peers.len() {
+        let there = |peer: &Value| peer["connected"] == true && peer["free_slots"].as_u64() > Some(0);
+        until("the peers to be seen with free slots", BOUND, || {
+            let seen = peers[0].json(&["peers"]);
+            let seen = seen.as_array()?.iter().find(|peer| peer["user"] == names[number])?.clone();
+            there(&seen).then_some(())
+        });
+    }
+    peers
+}
+
+fn wat(folder: &Path, name: &str, body: &str) -> String {
+    let text = format!(
+        r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 100) "hello from afar\n")
+        (func $say
+            (i32.store (i32.const 0) (i32.const 100)) (i32.store (i32.const 4) (i32.const 16))
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
+        (func (export "_start") {body}))"#
+    );
+    let path = folder.join(format!("{name}.wasm"));
+    std::fs::write(&path, crate::support::assemble(name, &text)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// Says hello and ends.
+fn hello(folder: &Path) -> String {
+    wat(folder, "hello", "(call $say)")
+}
+
+/// Says hello and computes for far longer than any test.
+fn endless(folder: &Path) -> String {
+    wat(folder, "endless", "(call $say) (loop $l (br $l))")
+}
+
+const LONG: [&str; 2] = ["--duration", "1h"];
+
+// spec: NET-2, PERM-1, DEL-1, DEL-3, DEL-9, LED-6
+#[test]
+fn a_task_moves_to_the_third_peer_when_the_second_is_killed() {
+    let files = tempfile::tempdir().unwrap();
+    let mut peers = street(&["alice", "bob", "carol"]);
+
+    // The short way first: live output, exit code, receipt.
+    let output = peers[0].run(&["submit", "--follow", &hello(files.path())]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "hello from afar\n");
+
+    // A task that runs long is seen running somewhere, and moves on when that peer is gone.
+    let mut follower = peers[0].start(&["submit", "--follow", LONG[0], LONG[1], &endless(files.path())]);
+    let id = until("the task to be listed", BOUND, || {
+        let tasks = peers[0].json(&["task", "ls"]);
+        let task = tasks.as_array()?.iter().find(|task| task["name"] == "endless")?;
+        Some(task["task"].as_str()?.to_owned())
+    });
+    let task = peers[0].waits_for(&id, "running", |task| task["state"] == "running");
+    let first = task["attempt"][1].as_str().unwrap().to_owned();
+    assert!(first != "alice-laptop", "it runs with those who granted it");
+    assert!(peers[0].ok(&["task", "why", &id]).contains(&first));
+    let victim = if first == "bob-laptop" { 1 } else { 2 };
+    until("the guest to run", BOUND, || (peers[victim].runs_now() == 1).then_some(()));
+    peers[victim].kill();
+    let task = peers[0].waits_for(&id, "running elsewhere", |task| {
+        task["state"] == "running" && task["attempt"][0] == 2 && task["attempt"][1] != first.as_str()
+    });
+    assert_eq!(task["history"].as_array().unwrap().len(), 2);
+    assert!(task["history"][0]["fate"].as_str().unwrap().contains("lost"), "{task}");
+
+    // Back again, the first peer does not go on with it.
+    peers[victim].up(&[]);
+    peers[0].ok(&["task", "cancel", &id]);
+    until("the guest to be gone", BOUND, || peers.iter().all(|peer| peer.runs_now() == 0).then_some(()));
+    assert!(!follower.wait().unwrap().success(), "a cancelled task is no success");
+
+    // Everybody has the same ledger, and it proves itself; a changed one does not.
+    let export = files.path().join("ledger");
+    let export = export.to_str().unwrap();
+    let entries = |peer: &Peer| peer.json(&["status"])["entries"].as_u64().unwrap();
+    until("the ledgers to be equal", BOUND, || {
+        let counts: Vec<u64> = peers.iter().map(entries).collect();
+        counts.iter().all(|count| *count == counts[0]).then_some(())
+    });
+    peers[2].ok(&["ledger", "export", export]);
+    peers[1].ok(&["ledger", "verify", export]);
+    let mut bytes = std::fs::read(export).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(export, bytes).unwrap();
+    peers[1].refused(&["ledger", "verify", export], "entry");
+}
+
+// spec: DEL-1, DEL-4
+#[test]
+fn an_acknowledged_submission_survives_its_submitters_death() {
+    let files = tempfile::tempdir().unwrap();
+    let mut peers = street(&["alice", "bob"]);
+    let key = ["--idempotency-key", "once"];
+    let module = hello(files.path());
+    let id = peers[0].submit(&[key[0], key[1], &module]);
+    peers[0].kill();
+    peers[0].up(&[]);
+    let task = peers[0].waits_for(&id, "done", |task| task["state"] == "done");
+    assert_eq!(task["result"]["receipt"]["receipt"]["outcome"]["Exited"], 0, "{task}");
+    assert_eq!(peers[0].submit(&[key[0], key[1], &module]), id, "submitted twice it is one task");
+    let out = files.path().join("out");
+    peers[0].ok(&["task", "result", &id, "-o", out.to_str().unwrap()]);
+    assert_eq!(std::fs::read_to_string(out.join("stdout")).unwrap(), "hello from afar\n");
+}
+
+// spec: DEL-6, PERM-4, PERM-5
+#[test]
+fn owner_and_donor_have_the_last_word() {
+    let files = tempfile::tempdir().unwrap();
+    let peers = street(&["alice", "bob", "carol"]);
+    let module = endless(files.path());
+    let at = |name: &str| if name == "bob-laptop" { 1 } else { 2 };
+    let running = |id: &str, attempt: u64| {
+        let task = peers[0].waits_for(id, "running", |task| {
+            task["state"] == "running" && task["attempt"][0] == attempt && task["progress"]["phase"] == "running"
+        });
+        task["attempt"][1].as_str().unwrap().to_owned()
+    };
+    let soon = |what: &str, told: Instant| assert!(told.elapsed() < Duration::from_secs(10), "{what}");
+
+    // The donor ends it: it goes on with somebody else.
+    let id = peers[0].submit(&[LONG[0], LONG[1], &module]);
+    let first = running(&id, 1);
+    let told = Instant::now();
+    peers[at(&first)].ok(&["task", "veto", &id, "-m", "my laptop is hot"]);
+    until("the guest to end", BOUND, || (peers[at(&first)].runs_now() == 0).then_some(()));
+    soon("a donor's veto", told);
+    let second = running(&id, 2);
+    assert_ne!(first, second);
+
+    // The owner ends the delegation: it comes home.
+    peers[0].ok(&["task", "veto", &id, "-m", "I want it back"]);
+    until("the guest to end", BOUND, || (peers[at(&second)].runs_now() == 0).then_some(()));
+    let task = peers[0].task(&id);
+    assert!(task["history"][1]["fate"].as_str().unwrap().contains("owner"), "{task}");
+    peers[0].ok(&["task", "cancel", &id]);
+
+    // A paused donor holds its guest; a task that may not wait goes elsewhere.
+    let id = peers[0].submit(&["--sla", "urgent", LONG[0], LONG[1], &module]);
+    let first = running(&id, 1);
+    peers[at(&first)].ok(&["pause"]);
+    let second = running(&id, 2);
+    assert_ne!(first, second);
+    peers[at(&first)].ok(&["resume"]);
+
+    // A grant that is taken back ends what runs under it.
+    let grants = peers[0].json(&["permissions"]);
+    let grant = grants.as_array().unwrap().iter().find(|grant| grant["device"] == second.as_str()).unwrap();
+    peers[at(&second)].ok(&["revoke", &grant["grant"].as_str().unwrap()[..12]]);
+    until("the guest to end", BOUND, || (peers[at(&second)].runs_now() == 0).then_some(()));
+    peers[0].ok(&["task", "cancel", &id]);
+}
+
+// spec: NET-2, NET-4, CLI-5
+#[test]
+fn strangers_get_nothing_and_are_told_so() {
+    let files = tempfile::tempdir().unwrap();
+    let peers = street(&["alice", "bob"]);
+    let mut mallory = Peer::new("mallory");
+    mallory.refused(&["status"], "not running");
+    mallory.up(&[]);
+    mallory.refused(&["submit", &hello(files.path())], "belongs to no community");
+    mallory.refused(&["join", "mesh1abc"], "ticket");
+    mallory.refused(&["task", "show", "abcd"], "task");
+    // A ticket is good once.
+    let ticket = peers[0].ok(&["invite"]);
+    let carol = {
+        let mut carol = Peer::new("carol");
+        carol.up(&[]);
+        carol.ok(&["join", ticket.trim()]);
+        carol
+    };
+    mallory.refused(&["join", ticket.trim()], "used before");
+    assert_eq!(mallory.json(&["status"])["community"], Value::Null);
+    // Without a grant nobody else runs it.
+    let id = carol.submit(&["--on", "bob-laptop", &hello(files.path())]);
+    let task = carol.waits_for(&id, "waiting", |task| task["state"] == "waiting");
+    assert!(task["why"].as_str().unwrap().contains("bob") || task["why"].as_str().unwrap().contains("peer"), "{task}");
+    assert_eq!(peers[1].runs_now(), 0);
+    // Garbage on the port changes nothing.
+    let net = peers[0].json(&["peers"]);
+    assert!(net.as_array().is_some());
+    let text = std::fs::read_to_string(peers[0].log()).unwrap();
+    let port = text.split("listening on ").nth(1).and_then(|rest| rest.split([',', ' ', '\n']).next()).unwrap();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    for size in [0usize, 1, 20, 1200, 1400] {
+        let garbage: Vec<u8> = (0..size).map(|at| (at * 31 % 251) as u8 | 0xc0).collect();
+        socket.send_to(&garbage, port).unwrap();
+    }
+    let output = peers[0].run(&["submit", "--follow", &hello(files.path())]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
