@@ -104,7 +104,7 @@ impl DiskStore {
             let path = path.to_owned();
             move |source| OpenError::Folder { path, source }
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at(folder))?;
+        make_folder(folder, &*files).map_err(at(folder))?;
         let lock = lock(folder)?;
         tidy(folder).map_err(at(folder))?;
         let mark = take_mark(folder, &*files).map_err(at(folder))?;
@@ -336,10 +336,7 @@ fn rise(
         (found, Err(Fault::Damaged(why))) => {
             let fresh = found.is_none() && !exists;
             let set_aside = if exists {
-                Some(
-                    set_aside(folder, &**files)
-                        .map_err(|source| OpenError::Folder { path: path.clone(), source })?,
-                )
+                Some(set_aside(folder).map_err(|source| OpenError::Folder { path: path.clone(), source })?)
             } else {
                 None
             };
@@ -423,6 +420,18 @@ fn database_path(folder: &Path) -> PathBuf {
     folder.join("db")
 }
 
+/// Makes the folder, and those it is in, so that they survive a loss of power.
+fn make_folder(folder: &Path, files: &dyn Files) -> io::Result<()> {
+    let named = folder.ancestors().take_while(|path| !path.as_os_str().is_empty());
+    let missing: Vec<_> = named.take_while(|path| !path.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    for made in missing {
+        let within = made.parent().filter(|path| !path.as_os_str().is_empty());
+        files.sync_folder(within.unwrap_or_else(|| Path::new(".")))?;
+    }
+    Ok(())
+}
+
 /// Removes what earlier starts may have left half done.
 fn tidy(folder: &Path) -> io::Result<()> {
     let [path, old] = ["db", "db.old"].map(|name| folder.join(name));
@@ -447,7 +456,7 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
 }
 
 /// Moves the database to a name of its own, and removes the oldest of those that were moved before.
-fn set_aside(folder: &Path, files: &dyn Files) -> io::Result<PathBuf> {
+fn set_aside(folder: &Path) -> io::Result<PathBuf> {
     let mut numbers = Vec::new();
     for file in fs::read_dir(folder)? {
         let name = file?.file_name();
@@ -458,7 +467,6 @@ fn set_aside(folder: &Path, files: &dyn Files) -> io::Result<PathBuf> {
     let named = |number: u64| folder.join(format!("db.broken-{number}"));
     let aside = named(numbers.last().map_or(1, |last| last.saturating_add(1)));
     fs::rename(database_path(folder), &aside)?;
-    files.sync_folder(folder)?;
     for &number in numbers.iter().rev().skip(KEPT_ASIDE - 1) {
         remove_folder(&named(number))?;
     }

@@ -206,8 +206,8 @@ impl Journal {
         })?;
         if len < size {
             journal.seek_whole_frame(len, last)?;
+            // Not synced: should the torn end come back, it is cut off again.
             journal.file.set_len(len)?;
-            journal.files.sync(&journal.path, &journal.file)?;
         }
         (journal.len, journal.last) = (len, last);
         journal.live = index.iter().map(|(key, place)| (key.len() + place.len) as u64).sum();

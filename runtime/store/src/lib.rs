@@ -1,6 +1,6 @@
 //! What a peer keeps, durably: what it has promised, still there after anything short of a burning disk.
 //!
-//! [`DiskStore`] is one `sled` database and, beside it, one plain [journal](journal) of what only this peer can know:
+//! [`DiskStore`] is one `sled` database and, beside it, one plain journal of what only this peer can know:
 //! its own entries and all values. A commit waits for exactly one of the two to be on the disk: for the journal if
 //! it holds anything of one's own (the database follows lazily and is brought up from the journal at the next
 //! start), else for the database. So either flush is the only thing between a promise and its loss, and the tests
@@ -41,8 +41,8 @@ pub const MAX_COMMIT: usize = 32 << 20;
 pub trait Store: Send {
     /// All records take effect together and are durable when this returns.
     ///
-    /// After an error they take effect together or not at all, not before the next start for peers' entries, and
-    /// never for one's own.
+    /// After an error nothing of it is kept in this process. Should the disk have refused even to take a failed write
+    /// back, the next start may find the commit as a whole, as after a crash in its midst.
     fn commit(&mut self, records: &[Record]) -> Result<(), CommitError>;
 
     /// Everything kept, for a node that starts: first all values of every table, by table and key, then all entries,
