@@ -50,6 +50,8 @@ impl Node {
         let just = self.peers.get(&peer).and_then(|peer| peer.compared_at);
         if just.is_none_or(|at| now.saturating_sub(at) >= COMPARE_SOON_MS) {
             self.compare_with(peer);
+        } else {
+            self.arm_within(Timer::Compare, COMPARE_SOON_MS);
         }
     }
 
@@ -96,6 +98,9 @@ impl Node {
         for tip in tips {
             let mine = self.ledger.tip(&tip.author);
             let len = self.ledger.len(&tip.author);
+            if tip.author == self.me && tip.seq >= len {
+                self.lost_own_end();
+            }
             match mine {
                 Some(mine) if mine == *tip => {}
                 // Same length, another end: a fork. Each sends the other its own branch.

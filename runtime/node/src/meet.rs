@@ -301,6 +301,16 @@ impl Node {
         }
     }
 
+    /// Somebody knows more of this device's log than it does itself: its store was lost, or set back.
+    // spec: LED-5
+    pub(crate) fn lost_own_end(&mut self) {
+        if self.numbering == Numbering::Settled {
+            tracing::warn!("other peers know more of this device's log than its own store does");
+            self.numbering = Numbering::Asking(std::collections::BTreeSet::new());
+            self.arm_in(Timer::Numbering, 0);
+        }
+    }
+
     /// Asks everybody connected how long this device's log is.
     pub(crate) fn ask_for_numbering(&mut self) {
         let Numbering::Asking(answered) = &self.numbering else { return };
@@ -325,6 +335,7 @@ impl Node {
         {
             // It knows more of this log than this device: its end was lost, and comes back from there.
             let from = mine.map_or(0, |mine| mine.seq + 1);
+            self.lost_own_end();
             self.want(peer, self.me, from);
             self.arm_within(Timer::Numbering, NUMBERING_MS);
             return;

@@ -256,6 +256,7 @@ impl Node {
         let slept = now.boot_ms.saturating_sub(self.now.boot_ms);
         self.now = Now { boot_ms: now.boot_ms.max(self.now.boot_ms), wall_ms: now.wall_ms };
         self.woke(slept);
+        self.owner_woke(slept);
         match input {
             Input::Connected { peer, addr } => self.connected(peer, addr),
             Input::Disconnected { peer } => self.disconnected(peer),

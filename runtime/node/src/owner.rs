@@ -951,6 +951,20 @@ impl Node {
 
     // ---- time and connections ----
 
+    /// While this device slept it could hear nothing, which is no peer's silence.
+    // spec: DEL-3
+    pub(crate) fn owner_woke(&mut self, slept_ms: u64) {
+        if slept_ms < self.ledger.governance().rules().suspect_after_ms / 2 {
+            return;
+        }
+        let now = self.now.boot_ms;
+        for (_, id) in &self.out {
+            if let Some(task) = self.tasks.get_mut(id) {
+                task.heard_at = now;
+            }
+        }
+    }
+
     pub(crate) fn task_due(&mut self, id: TaskId) {
         let now = self.now.boot_ms;
         let rules = self.ledger.governance().rules();
