@@ -1,10 +1,18 @@
 //! What can be typed.
 
+mod community;
+mod peer;
+mod tasks;
+mod values;
+
+pub(crate) use community::{Community, Device, Grant, Invite, Join, Members, MembersVerb, Revoke, Trust};
+pub(crate) use peer::{Init, Pause, Show, Up};
+pub(crate) use tasks::{Ledger, Submit, Task};
+
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueHint};
 use mesh_executor::{HostDir, NamedInput, Share};
-use mesh_protocol::manifest::{is_env_key, is_file_name, is_task_name, parse_duration_ms, parse_size};
-use mesh_protocol::permissions::Access;
 use std::path::{Path, PathBuf};
+use values::{duration, env_pair, fuel, host_dir, named_input, share, size, task_name};
 
 /// Run small jobs on whatever device has clean energy right now
 #[derive(Debug, Parser)]
@@ -19,6 +27,9 @@ pub(crate) struct Args {
     /// Say more about what is done
     #[arg(long, short, global = true)]
     pub(crate) verbose: bool,
+    /// Keep keys, data and cache below this folder, so that several peers can live on one machine; also $MESH_HOME
+    #[arg(long, global = true, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub(crate) home: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -49,6 +60,63 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Say what this machine has for running tasks, and what it lacks
     Doctor(Doctor),
+    /// Make this device's and your own keys
+    #[command(after_help = peer::INIT_EXAMPLES)]
+    Init(Init),
+    /// Run this peer
+    #[command(after_help = peer::UP_EXAMPLES)]
+    Up(Box<Up>),
+    /// Say how this peer is
+    #[command(after_help = "Example:\n  mesh status --json")]
+    Status(Show),
+    /// Hold all tasks here and take no more
+    #[command(after_help = "Examples:\n  mesh pause 2h\n  mesh pause")]
+    Pause(Pause),
+    /// Go on after `mesh pause` or `mesh finish`
+    #[command(after_help = "Example:\n  mesh resume")]
+    Resume,
+    /// End what runs here and take no more
+    #[command(after_help = "Example:\n  mesh finish")]
+    Finish,
+    /// Begin a community, or show the one this peer belongs to
+    #[command(subcommand, arg_required_else_help = true)]
+    Community(Community),
+    /// Make a ticket that lets one person in
+    #[command(after_help = "Example:\n  mesh invite --for 7d")]
+    Invite(Invite),
+    /// Join a community with a ticket
+    #[command(after_help = "Examples:\n  mesh join mesh1…\n  ssh alice mesh invite | mesh join -")]
+    Join(Join),
+    /// List members; vouch for one, or end a membership
+    #[command(after_help = "Examples:\n  mesh members\n  mesh members sponsor carol")]
+    Members(Members),
+    /// Bring in one more device of yours
+    #[command(subcommand, arg_required_else_help = true)]
+    Device(Device),
+    /// Let a member's tasks run on your device
+    #[command(after_help = community::GRANT_EXAMPLES)]
+    Grant(Grant),
+    /// End a grant
+    #[command(after_help = "Example:\n  mesh revoke 3f2a")]
+    Revoke(Revoke),
+    /// List all grants
+    #[command(after_help = "Example:\n  mesh permissions --json")]
+    Permissions(Show),
+    /// Say whose devices your tasks may go to
+    #[command(after_help = "Examples:\n  mesh trust\n  mesh trust alice bob\n  mesh trust --all")]
+    Trust(Trust),
+    /// List all peers
+    #[command(after_help = "Example:\n  mesh peers --json")]
+    Peers(Show),
+    /// Have a task run where energy is clean
+    #[command(after_help = tasks::SUBMIT_EXAMPLES)]
+    Submit(Box<Submit>),
+    /// Look after this device's tasks
+    #[command(subcommand, arg_required_else_help = true)]
+    Task(Task),
+    /// Read, check and move the ledger
+    #[command(subcommand, arg_required_else_help = true)]
+    Ledger(Ledger),
     /// Print completions for a shell
     #[command(
         after_help = "Example:\n  mesh completions bash > ~/.local/share/bash-completion/completions/mesh"
@@ -250,76 +318,6 @@ pub(crate) struct Doctor {
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-fn task_name(text: &str) -> Result<String, String> {
-    if is_task_name(text) {
-        Ok(text.into())
-    } else {
-        Err("use 1 to 64 lower-case letters, digits and inner hyphens".into())
-    }
-}
-
-fn named_input(text: &str) -> Result<NamedInput, String> {
-    let (name, path) = text.split_once('=').ok_or("write NAME=PATH, such as photo.png=holiday/1.png")?;
-    if !is_file_name(name) {
-        return Err(format!(
-            "{name:?} cannot be a file's name in /in: use one without / and other than . and .."
-        ));
-    }
-    Ok(NamedInput { name: name.into(), path: path.into() })
-}
-
-fn share(text: &str) -> Result<Share, String> {
-    let (name, path) = text.split_once('=').ok_or("write NAME=FOLDER or NAME=FOLDER:rw")?;
-    if !is_task_name(name) {
-        return Err(format!(
-            "{name:?} cannot be a share's name: use lower-case letters, digits and inner hyphens"
-        ));
-    }
-    let (path, access) = match (path.strip_suffix(":rw"), path.strip_suffix(":ro")) {
-        (Some(path), _) => (path, Access::Rw),
-        (None, Some(path)) => (path, Access::Ro),
-        (None, None) => (path, Access::Ro),
-    };
-    Ok(Share { name: name.into(), path: path.into(), access })
-}
-
-fn host_dir(text: &str) -> Result<HostDir, String> {
-    let (text, writable) = match text.strip_suffix(":ro") {
-        Some(text) => (text, false),
-        None => (text, true),
-    };
-    let (host, guest) = text.split_once("::").unwrap_or((text, text));
-    if host.is_empty() || guest.is_empty() {
-        return Err("write HOST::GUEST, such as data::/data".into());
-    }
-    Ok(HostDir { host: host.into(), guest: guest.into(), writable })
-}
-
-fn env_pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
-    if !is_env_key(key) {
-        return Err(format!("{key:?} cannot be a variable's name: use letters, digits and underscores"));
-    }
-    Ok((key.into(), value.into()))
-}
-
-fn size(text: &str) -> Result<u64, String> {
-    parse_size(text).ok_or_else(|| "write a size such as 500kB, 64MB or 2GB".into())
-}
-
-fn duration(text: &str) -> Result<u64, String> {
-    parse_duration_ms(text).ok_or_else(|| "write a duration such as 500ms, 30s, 10m or 2h".into())
-}
-
-fn fuel(text: &str) -> Result<u64, String> {
-    let plain: String = text.chars().filter(|c| *c != '_').collect();
-    plain
-        .parse()
-        .ok()
-        .filter(|fuel| *fuel > 0)
-        .ok_or_else(|| "write a whole number above 0, such as 1_000_000_000".into())
 }
 
 #[cfg(test)]

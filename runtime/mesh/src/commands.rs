@@ -1,21 +1,37 @@
 //! One file a verb.
 
 mod build;
+mod community;
 mod doctor;
+mod follow;
+mod gather;
+mod init;
 mod inspect;
+mod ledger;
 mod new;
+mod peer;
+mod permissions;
 mod profile;
 mod receipt_file;
+mod result;
 mod run;
+mod screen;
+mod shown;
+mod submit;
+mod task;
 mod toolchain;
+mod unpack;
+mod up;
 mod verify;
+mod views;
 
-use crate::args::{Args, Command, Given};
+use crate::args::{Args, Command, Device, Given};
 use crate::exit_codes;
 use crate::failure::{Failure, Result};
 use crate::home;
 use clap::CommandFactory as _;
 use mesh_executor::{Config, Executor, LoadedModule, StartError, Stdin};
+use mesh_protocol::invite::TicketKind;
 use mesh_protocol::outcome::Refusal;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -26,14 +42,29 @@ pub(crate) fn run(command: Command) -> Result<u8> {
         Command::New(new) => new::run(&new),
         Command::Build(build) => build::run(&build),
         Command::Inspect(inspect) => inspect::run(&inspect),
-        Command::Run(run) => run::run(&run).map_err(|failure| match failure.exit_code() {
-            // In `run` the low codes are the task's.
-            exit_codes::FAILED => failure.code(exit_codes::OWN_FAILURE),
-            _ => failure,
-        }),
+        Command::Run(run) => run::run(&run).map_err(own_failure),
         Command::Profile(profile) => profile::run(profile),
         Command::Verify(verify) => verify::run(verify),
         Command::Doctor(doctor) => doctor::run(&doctor),
+        Command::Init(init) => init::run(&init),
+        Command::Up(up) => up::run(&up),
+        Command::Status(show) => peer::status(&show),
+        Command::Pause(pause) => peer::pause(&pause),
+        Command::Resume => peer::resume(),
+        Command::Finish => peer::finish(),
+        Command::Community(community) => community::run(&community),
+        Command::Invite(invite) => community::invite(&invite, TicketKind::Member),
+        Command::Join(join) => community::join(&join),
+        Command::Members(members) => community::members(&members),
+        Command::Device(Device::Add(invite)) => community::invite(&invite, TicketKind::Device),
+        Command::Grant(grant) => permissions::grant(&grant),
+        Command::Revoke(revoke) => permissions::revoke(&revoke),
+        Command::Permissions(show) => permissions::list(&show),
+        Command::Trust(trust) => permissions::trust(&trust),
+        Command::Peers(show) => peer::peers(&show),
+        Command::Submit(submit) => submit::run(&submit).map_err(own_failure),
+        Command::Task(task) => task::run(&task),
+        Command::Ledger(ledger) => ledger::run(&ledger),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "mesh", &mut io::stdout());
             Ok(exit_codes::OK)
@@ -45,6 +76,14 @@ pub(crate) fn run(command: Command) -> Result<u8> {
                 .map_err(|error| Failure::file("write man pages into", &folder, &error))?;
             Ok(exit_codes::OK)
         }
+    }
+}
+
+/// Where a task's own code is passed on, the low codes are the task's.
+fn own_failure(failure: Failure) -> Failure {
+    match failure.exit_code() {
+        exit_codes::FAILED => failure.code(exit_codes::OWN_FAILURE),
+        _ => failure,
     }
 }
 

@@ -28,3 +28,10 @@ pub(crate) const SANDBOX_CRASHED: u8 = 133;
 pub(crate) const READER_GONE: u8 = 141;
 /// `mesh run`: `mesh` itself failed: a file that cannot be read or written.
 pub(crate) const OWN_FAILURE: u8 = 134;
+/// `mesh submit --follow` and `--wait`: the task failed: no peer brought it to an end.
+pub(crate) const NOT_DONE: u8 = 135;
+/// Any verb that speaks to the node: it is not running. Above all codes of a task's own, so that neither is taken for
+/// the other.
+pub(crate) const NODE_NOT_RUNNING: u8 = 136;
+/// `mesh submit --follow` and `--wait`: left by Ctrl-C; the task goes on.
+pub(crate) const DETACHED: u8 = 138;

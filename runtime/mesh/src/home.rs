@@ -1,12 +1,32 @@
-//! Where `mesh` keeps its things on this machine, and the key it signs with.
+//! Where `mesh` keeps its things on this machine.
 
 use crate::failure::{Failure, Result};
-use mesh_protocol::ids::{from_hex, to_hex};
+use crate::keys;
 use mesh_protocol::key::SecretKey;
-use std::fs::{self, DirBuilder, File};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// The environment's name for the one folder that holds everything.
+pub(crate) const VARIABLE: &str = "MESH_HOME";
+
+/// What the command line or the environment chose, once for this process: a folder for everything, so that several
+/// peers can live on one machine.
+static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
+
+/// Takes the folder that `--home` names, or else the environment.
+pub(crate) fn choose(folder: Option<&Path>) -> Result<()> {
+    let named = folder.map(Path::to_owned);
+    let named =
+        named.or_else(|| std::env::var_os(VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from));
+    if let Some(folder) = named {
+        let folder = std::path::absolute(&folder)
+            .map_err(|error| Failure::file("find the folder", &folder, &error))?;
+        let _first_choice_stays = CHOSEN.set(folder);
+    }
+    Ok(())
+}
 
 /// A folder named by `variable`, or `below` in the home folder, with our name in it.
 fn base(variable: &str, below: &str) -> Option<PathBuf> {
@@ -17,60 +37,54 @@ fn base(variable: &str, below: &str) -> Option<PathBuf> {
 
 /// Where compiled modules are kept.
 pub(crate) fn cache() -> Option<PathBuf> {
-    base("XDG_CACHE_HOME", ".cache").map(|dir| dir.join("modules"))
+    let cache = CHOSEN.get().map(|chosen| chosen.join("cache"));
+    cache.or_else(|| base("XDG_CACHE_HOME", ".cache")).map(|dir| dir.join("modules"))
 }
 
-/// Where keys are kept.
-pub(crate) fn data() -> Option<PathBuf> {
-    base("XDG_DATA_HOME", ".local/share")
+/// The folders of one peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Home {
+    data: PathBuf,
+    cache: Option<PathBuf>,
+}
+
+impl Home {
+    /// Where the command line, the environment or this system's custom puts them.
+    pub(crate) fn find() -> Result<Self> {
+        let data = CHOSEN.get().cloned().or_else(|| base("XDG_DATA_HOME", ".local/share"));
+        let data = data.ok_or_else(|| {
+            Failure::new("find a folder for this peer: neither HOME nor XDG_DATA_HOME is set")
+                .hint("name one with --home, or set HOME")
+        })?;
+        Ok(Self { data, cache: cache() })
+    }
+
+    /// Everything below one folder.
+    #[cfg(test)]
+    pub(crate) fn at(folder: &Path) -> Self {
+        Self { data: folder.to_owned(), cache: Some(folder.join("cache").join("modules")) }
+    }
+
+    /// Where keys, ledger and blobs are kept.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Where compiled modules are kept, if there is a place for them.
+    pub(crate) fn cache(&self) -> Option<&Path> {
+        self.cache.as_deref()
+    }
+
+    /// Makes the data folder, for its user alone.
+    pub(crate) fn make(&self) -> Result<()> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.data);
+        made.map_err(|error| Failure::file("make the folder", &self.data, &error))
+    }
 }
 
 /// This device's key: made on first use, readable by its user alone.
 pub(crate) fn device_key() -> Result<SecretKey> {
-    let dir = data().ok_or_else(|| {
-        Failure::new("find a folder for this device's key: neither HOME nor XDG_DATA_HOME is set")
-            .hint("set HOME, or XDG_DATA_HOME to an absolute path")
-    })?;
-    let path = dir.join("device.key");
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&dir)
-        .map_err(|error| Failure::file("make the folder", &dir, &error))?;
-    match File::open(&path) {
-        Ok(mut file) => {
-            let failed = |error: std::io::Error| Failure::file("read this device's key", &path, &error);
-            let mode = file.metadata().map_err(failed)?.mode();
-            if mode & 0o077 != 0 {
-                return Err(Failure::new(format!("use the key {}: others can read it", path.display()))
-                    .hint(format!("chmod 600 {}", path.display())));
-            }
-            let mut text = String::new();
-            file.read_to_string(&mut text).map_err(failed)?;
-            let seed = from_hex(text.trim_end()).map_err(|_| {
-                Failure::new(format!("read this device's key {}: it is damaged", path.display()))
-                    .hint("restore it from a backup, or move it away to get a new one")
-            })?;
-            Ok(SecretKey::from_seed(&seed))
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let mut seed = [0; 32];
-            getrandom::fill(&mut seed).map_err(|error| Failure::because("draw a key", &error))?;
-            let temporary = dir.join(format!("device.key.{}", std::process::id()));
-            let written = (|| {
-                let mut file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
-                file.write_all(to_hex(&seed).as_bytes())?;
-                file.sync_all()?;
-                // Linked, not moved: whoever comes second must take the first one's key.
-                fs::hard_link(&temporary, &path)
-            })();
-            let _gone = fs::remove_file(&temporary);
-            match written {
-                Ok(()) => Ok(SecretKey::from_seed(&seed)),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => device_key(),
-                Err(error) => Err(Failure::file("write this device's key", &path, &error)),
-            }
-        }
-        Err(error) => Err(Failure::file("read this device's key", &path, &error)),
-    }
+    let home = Home::find()?;
+    home.make()?;
+    keys::read_or_make(&home, keys::DEVICE)
 }

@@ -10,11 +10,15 @@ macro_rules! say {
 }
 pub(crate) use say;
 
+mod api;
 mod args;
+mod client;
 mod commands;
 mod exit_codes;
 mod failure;
 mod home;
+mod keys;
+mod ledger_file;
 mod up;
 
 use clap::Parser as _;
@@ -35,7 +39,7 @@ fn main() -> ExitCode {
         .without_time()
         .with_target(false)
         .init();
-    match commands::run(args.command) {
+    match home::choose(args.home.as_deref()).and_then(|()| commands::run(args.command)) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             crate::say!("{failure}");

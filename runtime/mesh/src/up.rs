@@ -1,5 +1,427 @@
 //! `mesh up`: the shell around the node. Everything that does IO for a running peer stands below this module.
+//!
+//! ```text
+//! peers -> net -> incoming -> driver -> node          what happens, read and verified, one thing after another
+//!                              |  store               what the node promises is made durable
+//!                              v
+//!                            hands -> net, runner, fetch, blobs, gossip, handle     and only then the rest is done
+//! ```
+// spec: ARC-3, ARC-5
 
+mod blobs;
+mod driver;
+mod fetch;
+mod gossip;
 mod handle;
+mod hands;
+mod incoming;
+pub(crate) mod options;
+mod outbox;
+mod output;
+mod provider;
+mod remembered;
+mod runner;
+mod runs;
+mod services;
 
-pub(crate) use handle::Handle;
+pub(crate) use handle::{Handle, Question};
+
+use crate::api;
+use crate::exit_codes;
+use crate::failure::{Failure, Result};
+use blobs::Blobs;
+use driver::{Driver, DriverError, Shared};
+use fetch::Fetcher;
+use gossip::Gossip;
+use hands::Shell;
+use incoming::{Incoming, Refused};
+use mesh_executor::Executor;
+use mesh_net::{Bounds, MdnsConfig, Net};
+use mesh_node::{Capacity, Command, Node};
+use mesh_protocol::frame::MAX_FRAME;
+use mesh_protocol::key::PublicKey;
+use options::Options;
+use mesh_store::{DiskStore, Loaded, Opened, Store as _};
+use remembered::Remembered;
+use runner::{Modules, Runner};
+use runs::Runs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+/// Threads of the network. It mostly waits, and guests and disks have threads of their own.
+const NETWORK_THREADS: usize = 2;
+/// Threads for what may block: disks, signatures. Each waiting transfer takes one.
+const BLOCKING_THREADS: usize = 64;
+/// Questions that wait for the node. The API asks one for each of its requests; the next ones wait there.
+const MAX_QUESTIONS: usize = 64;
+/// Things that happened and that a watcher has not seen yet. One that is further behind misses some and looks anew.
+const MAX_HAPPENINGS: usize = 1024;
+/// Bytes of modules, inputs and outputs kept: an output of the largest size four times, and small enough for any disk
+/// that holds an operating system.
+const MAX_BLOBS: u64 = 64_000_000_000;
+/// Workers started ahead of time: one for the next task, one for the one after it while the first place is refilled.
+const READY_WORKERS: usize = 2;
+/// Used workers kept for the same submitter's next task with the same module.
+const KEEP_WORKERS: usize = 2;
+/// How long peers have to hear that this one leaves.
+const FAREWELL: Duration = Duration::from_millis(100);
+/// How long the node has to say it. A full disk must not keep the process from ending.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
+/// An error with all its causes.
+fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _infallible = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// A text, cut off so that it has at most so many bytes.
+fn cut(text: &str, most: usize) -> String {
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+/// Runs a peer until it is told to end.
+pub(crate) fn run(options: Options) -> Result<u8> {
+    options.home.make()?;
+    let data = options.home.data().to_owned();
+    let (store, opened) = open_store(&data)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(NETWORK_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_name("network")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::because("start the network's threads", &error))?;
+    let code = runtime.block_on(up(options, &data, store, &opened));
+    // A reader of the API that hangs on does not keep the process.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    code
+}
+
+fn open_store(data: &Path) -> Result<(DiskStore, Opened)> {
+    let folder = data.join("store");
+    let (store, opened) = DiskStore::open(&folder).map_err(|error| {
+        Failure::because("open what this peer keeps", &error)
+            .hint(format!("`mesh status` tells whether a peer runs on {} already", data.display()))
+    })?;
+    if let Some(rebuilt) = &opened.rebuilt {
+        let aside = rebuilt.set_aside.as_ref().map(|path| path.display().to_string());
+        tracing::warn!(why = rebuilt.why, ?aside, "the store was rebuilt; what only peers knew is fetched from them");
+    }
+    Ok((store, opened))
+}
+
+fn executor(options: &Options, scratch: &Path) -> Result<Executor> {
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::because("find the mesh program itself", &error))?;
+    let mut config = mesh_executor::Config::new(program);
+    config.cache = options.home.cache().map(Path::to_owned);
+    config.scratch = scratch.to_owned();
+    config.ready_workers = READY_WORKERS.min(usize::from(options.slots));
+    config.keep_workers = KEEP_WORKERS.min(usize::from(options.slots));
+    config.memory = options.memory;
+    Executor::new(config).map_err(|error| {
+        Failure::because("start the sandbox", &error).hint("`mesh doctor` checks what the sandbox needs")
+    })
+}
+
+/// Opens the socket: where it is told to, else where it was last time, else anywhere.
+async fn bind(
+    options: &Options,
+    remembered: &Remembered,
+    provider: Arc<dyn mesh_net::Provider>,
+) -> Result<(Net, mpsc::Receiver<mesh_net::Event>)> {
+    let everywhere = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let tries = match (options.listen, remembered.port) {
+        (Some(listen), _) => vec![listen],
+        (None, Some(port)) => vec![everywhere(port), everywhere(0)],
+        (None, None) => vec![everywhere(0)],
+    };
+    let mut failure = None;
+    for listen in tries {
+        let mut config = mesh_net::Config::new(options.keys.device.seed(), listen);
+        // Some of our frames are longer than the transport's own bound: an offer brings all arguments of its task.
+        config.bounds = Bounds { frame: MAX_FRAME, ..Bounds::default() };
+        config.relay_bytes = options.relay_bytes;
+        config.mdns = remembered.community.filter(|_| options.mdns).map(|community| MdnsConfig {
+            community: blake3::Hasher::new_derive_key("taskmesh mdns v1")
+                .update(&community.0)
+                .finalize()
+                .to_hex()
+                .to_string(),
+        });
+        match Net::bind(config, provider.clone()).await {
+            Ok(bound) => return Ok(bound),
+            Err(error) => {
+                tracing::info!(%listen, error = %causes(&error), "this address cannot be listened on");
+                failure.get_or_insert(error);
+            }
+        }
+    }
+    let failure = failure.map(|error| Failure::because("listen for peers", &error));
+    Err(failure
+        .unwrap_or_else(|| Failure::new("listen for peers"))
+        .hint("name another address with --listen, or leave it out to take any port"))
+}
+
+fn node(options: Options, net: &Net, executor: &Executor, store: &DiskStore, opened: &Opened) -> Result<Node> {
+    let walls = executor.walls().map_err(|error| {
+        Failure::because("start the sandbox", &error).hint("`mesh doctor` checks what the sandbox needs")
+    })?;
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| Failure::because("draw randomness", &error))?;
+    let (keys, now) = (options.keys, driver::now());
+    let config = mesh_node::Config {
+        device: keys.device,
+        user: keys.user,
+        user_name: keys.user_name,
+        recovery: keys.recovery,
+        device_name: keys.device_name,
+        profile: mesh_executor::profile().id(),
+        walls,
+        place: options.place,
+        capacity: Capacity { slots: options.slots, memory: options.memory, longest_ms: options.longest_ms },
+        accepts: options.accepts,
+        energy: options.energy,
+        addrs: net.addrs(),
+        seed,
+    };
+    let mut node = Node::new(config, now);
+    store
+        .load(&mut |loaded| match loaded {
+            Loaded::Value { table, key, value } => node.restore_value(table, key, value),
+            Loaded::Entry { bytes, .. } => node.restore_entry(bytes),
+        })
+        .map_err(|error| Failure::because("read what this peer keeps", &error))?;
+    node.start(driver::now(), opened.unclean);
+    Ok(node)
+}
+
+/// Everything that runs.
+struct Peer {
+    me: PublicKey,
+    net: Net,
+    handle: Handle,
+    runner: Arc<Runner>,
+    services: Arc<dyn api::Services>,
+    stop: watch::Sender<bool>,
+    driver: std::thread::JoinHandle<std::result::Result<DiskStore, DriverError>>,
+    /// The driver has ended.
+    ended: oneshot::Receiver<()>,
+}
+
+async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened) -> Result<Peer> {
+    let folder = |name: &str| data.join(name);
+    let unusable = |name: &'static str| {
+        let path = folder(name);
+        move |error: std::io::Error| Failure::file("use the folder", &path, &error)
+    };
+    let blobs = Arc::new(Blobs::open(&folder("blobs"), MAX_BLOBS).map_err(unusable("blobs"))?);
+    let runs = Arc::new(Runs::open(&folder("runs")).map_err(unusable("runs"))?);
+    let scratch = folder("scratch");
+    runs::clear(&scratch);
+    std::fs::create_dir_all(&scratch).map_err(unusable("scratch"))?;
+    let executor = executor(&options, &scratch)?;
+    let mut remembered = Remembered::read(data);
+
+    let late: Arc<OnceLock<Shared>> = Arc::default();
+    let provider = provider::Store { permits: late.clone(), blobs: blobs.clone(), runs: runs.clone() };
+    let (net, events) = bind(&options, &remembered, Arc::new(provider)).await?;
+    remembered.port = Some(net.local_addr().port());
+    remembered.write(data);
+
+    let me = options.keys.device.public();
+    let shared = Shared::new(node(options, &net, &executor, &store, opened)?);
+    // Set once, here.
+    let _set = late.set(shared.clone());
+
+    let (arrivals, arrived) = mpsc::channel(driver::MAX_WAITING);
+    let (questions, asked) = mpsc::channel(MAX_QUESTIONS);
+    let (reads, wanted) = mpsc::channel(MAX_QUESTIONS);
+    let (happenings, _) = broadcast::channel(MAX_HAPPENINGS);
+    let (stop, stopped) = watch::channel(false);
+    let runtime = tokio::runtime::Handle::current();
+    let handle = Handle::new(questions, happenings.clone());
+    let fetcher = Arc::new(Fetcher::new(net.clone(), blobs.clone()));
+    let refused = Arc::new(Refused::default());
+    let runner = Arc::new(Runner {
+        me,
+        executor,
+        blobs: blobs.clone(),
+        runs: runs.clone(),
+        fetcher: fetcher.clone(),
+        inputs: arrivals.clone(),
+        runtime: runtime.clone(),
+        scratch,
+        modules: Modules::default(),
+    });
+    let services = Arc::new(services::Local {
+        me,
+        node: shared.clone(),
+        handle: handle.clone(),
+        net: net.clone(),
+        blobs: blobs.clone(),
+        runs: runs.clone(),
+        reads,
+        arrivals: arrivals.clone(),
+        refused: refused.clone(),
+    });
+    let members = shared.clone();
+    let incoming = Incoming {
+        net: net.clone(),
+        arrivals: arrivals.clone(),
+        happenings: happenings.clone(),
+        refused,
+        is_member: Box::new(move |peer| members.node().ledger().governance().owner(peer).is_some()),
+    };
+    tokio::spawn(incoming.run(events));
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| Failure::because("draw randomness", &error))?;
+    let hands = Shell {
+        net: net.clone(),
+        gossip: Gossip::new(me, seed, tokio::time::Instant::now()),
+        runner: runner.clone(),
+        runs,
+        blobs,
+        fetcher,
+        happenings,
+        arrivals,
+        runtime: runtime.clone(),
+        ids: driver::Ids::default(),
+        open: BTreeMap::new(),
+        outbox: outbox::Outbox::default(),
+        connected: BTreeSet::new(),
+        talks: BTreeMap::new(),
+        remembered,
+        data: data.to_owned(),
+    };
+    let driver = Driver {
+        brain: shared,
+        hands,
+        store,
+        runtime: runtime.clone(),
+        arrivals: arrived,
+        questions: asked,
+        reads: wanted,
+        stop: stopped,
+    };
+    let (done, ended) = oneshot::channel::<()>();
+    let driver = std::thread::Builder::new()
+        .name("driver".into())
+        .spawn(move || {
+            // What it calls starts tasks of the network.
+            let _inside = runtime.enter();
+            let _dropped_at_the_end = done;
+            driver.run()
+        })
+        .map_err(|error| Failure::because("start the driver's thread", &error))?;
+    Ok(Peer { me, net, handle, runner, services, stop, driver, ended })
+}
+
+async fn up(options: Options, data: &Path, store: DiskStore, opened: &Opened) -> Result<u8> {
+    let listener = tokio::net::TcpListener::bind(options.api).await.map_err(|error| {
+        Failure::because(format!("listen for this machine's programs on {}", options.api), &error)
+            .hint("name another address with --api, or leave it out to take any port")
+    })?;
+    let api_addr = listener.local_addr().map_err(|error| Failure::because("find the API's port", &error))?;
+    let mut signals = Signals::new()?;
+    let mut peer = start(options, data, store, opened).await?;
+
+    let token = api::token().map_err(|error| Failure::because("draw a token for the API", &error))?;
+    let state = api::State {
+        handle: peer.handle.clone(),
+        services: peer.services.clone(),
+        token: token.as_str().into(),
+        remote: !api_addr.ip().is_loopback(),
+    };
+    let (end_api, api_ends) = oneshot::channel::<()>();
+    let serving = tokio::spawn(api::serve(state, listener, async move {
+        let _either_way = api_ends.await;
+    }));
+    let published = api::publish(data, api_addr, &token)
+        .map_err(|error| Failure::file("say where the API is, in", data, &error))?;
+    let line = format!("ready {} listening on {}, API on {api_addr}\n", peer.me.short(), peer.net.local_addr());
+    // Nobody has to read it.
+    let _nobody_reads = std::io::stdout().write_all(line.as_bytes()).and_then(|()| std::io::stdout().flush());
+
+    tokio::select! {
+        () = signals.next() => tracing::info!("told to end"),
+        _ = &mut peer.ended => {}
+    }
+    tokio::spawn(async move {
+        signals.next().await;
+        // Whoever asks twice means it. The next start takes it for a crash.
+        std::process::exit(exit_codes::CANCELLED.into());
+    });
+    drop(published);
+    let ended = end(peer).await;
+    // Those who watch hang on as long as they like; the others are answered.
+    let _asked_to_end = end_api.send(());
+    serving.abort();
+    ended
+}
+
+/// Ends in order: says so to the others, stops what runs, and leaves the store with the mark of a clean close.
+async fn end(peer: Peer) -> Result<u8> {
+    let offline = tokio::time::timeout(LAST_WORD, peer.handle.ask(Command::GoOffline)).await;
+    if !matches!(offline, Ok(Ok(_))) {
+        tracing::info!("the others could not be told that this peer goes offline");
+    }
+    let runner = peer.runner.clone();
+    let _stopped = tokio::task::spawn_blocking(move || runner.stop_all()).await;
+    if !peer.net.connected().is_empty() {
+        tokio::time::sleep(FAREWELL).await;
+    }
+    peer.stop.send_replace(true);
+    let driver = peer.driver;
+    let joined = tokio::task::spawn_blocking(move || driver.join()).await;
+    peer.net.close().await;
+    let store = match joined {
+        Ok(Ok(Ok(store))) => store,
+        Ok(Ok(Err(error))) => {
+            return Err(Failure::because("go on", &error)
+                .hint("free some space on the disk that holds its --home, and start it again"));
+        }
+        Ok(Err(_)) | Err(_) => return Err(Failure::new("go on: the node's thread has failed")),
+    };
+    let closed = tokio::task::spawn_blocking(move || store.close()).await;
+    match closed {
+        Ok(Ok(())) => Ok(exit_codes::OK),
+        Ok(Err(error)) => Err(Failure::because("close what this peer keeps", &error)
+            .hint("nothing that was promised is lost; the next start checks it")),
+        Err(error) => Err(Failure::because("close what this peer keeps", &error)),
+    }
+}
+
+/// Ctrl-C and the system's request to end.
+struct Signals(Signal, Signal);
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::because("listen for Ctrl-C", &error));
+        Ok(Self(listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?))
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
+    }
+}

@@ -49,9 +49,7 @@ pub use counters::Counters;
 pub use follow::FollowError;
 pub use net::{BindError, Net};
 pub use send::SendError;
-pub use types::{
-    Channel, Config, Event, Follow, MdnsConfig, NextPiece, Path, PeerInfo, Provider, Standing,
-};
+pub use types::{Channel, Config, Event, Follow, MdnsConfig, NextPiece, Path, PeerInfo, Provider, Standing};
 
 /// The protocol's name in the TLS handshake. A peer that speaks another is refused before anything is read.
 pub const ALPN: &[u8] = b"taskmesh/1";

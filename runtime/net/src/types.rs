@@ -156,13 +156,14 @@ pub struct PeerInfo {
     pub bytes_out: u64,
 }
 
-/// What this peer hands out when asked. Called on threads that may block.
+/// What this peer hands out when asked.
 pub trait Provider: Send + Sync + 'static {
     /// The file with this BLAKE3 hash. `None`: that peer may not have it, or it is not here; on the wire the two
-    /// look the same.
+    /// look the same. Called on a thread that may block.
     fn blob(&self, peer: PublicKey, hash: [u8; 32]) -> Option<PathBuf>;
 
-    /// A byte stream from offset `from` on, which may still grow. `None`: not for that peer, or not here.
+    /// A byte stream from offset `from` on, which may still grow. `None`: not for that peer, or not here. Called on
+    /// the network's threads: must not block; what takes time belongs into [`Follow::next`].
     fn follow(&self, peer: PublicKey, what: &[u8], from: u64) -> Option<Box<dyn Follow>>;
 }
 

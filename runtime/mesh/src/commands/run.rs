@@ -2,11 +2,11 @@
 // spec: SBX-3, CLI-4, CLI-5
 
 use super::receipt_file;
+use super::screen::{Passed, Screen};
 use crate::args::Run;
 use crate::exit_codes;
 use crate::failure::{Failure, Result};
 use crate::home;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mesh_executor::{Control, Event, LoadedModule, Report, Stdin, Task};
 use mesh_protocol::checkpoint::Checkpoint;
 use mesh_protocol::limits::{Limits, MAX_CHECKPOINT};
@@ -16,7 +16,7 @@ use mesh_protocol::text::sanitise;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
@@ -260,109 +260,10 @@ fn listen(control: Control) -> Result<()> {
 }
 
 /// Signals that whoever started us had ignored, as a set of bits.
-fn ignored_signals() -> u64 {
+pub(super) fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
-}
-
-/// One of our own streams, with a task's bytes passed on to it: as they are to a file or a program, made harmless to a
-/// person's terminal.
-// spec: SBX-11
-struct Passed<W> {
-    stream: W,
-    terminal: bool,
-    /// The beginning of a character whose rest has not come yet.
-    begun: Vec<u8>,
-}
-
-impl<W: Write + AsFd> Passed<W> {
-    fn new(stream: W) -> Self {
-        let terminal = rustix::termios::isatty(&stream);
-        Self { stream, terminal, begun: Vec::new() }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if !self.terminal {
-            self.stream.write_all(bytes)?;
-            return self.stream.flush();
-        }
-        self.begun.extend_from_slice(bytes);
-        let whole = whole_characters(&self.begun);
-        let text: Vec<u8> = self.begun.drain(..whole).collect();
-        let text = String::from_utf8_lossy(&text).replace("\r\n", "\n");
-        self.stream.write_all(sanitise(&text, true).as_bytes())?;
-        self.stream.flush()
-    }
-}
-
-/// How many bytes come before a character that is cut off at the end.
-fn whole_characters(bytes: &[u8]) -> usize {
-    let last = bytes.len().saturating_sub(3);
-    let start = (last..bytes.len()).rev().find(|&at| bytes[at] >= 0xc0);
-    match start {
-        Some(at) if std::str::from_utf8(&bytes[at..]).is_err_and(|error| error.error_len().is_none()) => at,
-        _ => bytes.len(),
-    }
-}
-
-/// What is shown while a task runs: a bar on a terminal, lines elsewhere.
-struct Screen {
-    bar: Option<ProgressBar>,
-    quiet: bool,
-    last: Option<u16>,
-}
-
-impl Screen {
-    fn new(quiet: bool) -> Self {
-        let bar = (!quiet && rustix::termios::isatty(io::stderr())).then(|| {
-            let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} % {msg}") {
-                bar.set_style(style);
-            }
-            bar
-        });
-        Self { bar, quiet, last: None }
-    }
-
-    fn progress(&mut self, permille: u16, note: &str) {
-        match &self.bar {
-            Some(bar) => {
-                bar.set_message(note.to_owned());
-                bar.set_position(permille.into());
-            }
-            None if self.quiet => {}
-            // Elsewhere a line for every twentieth is enough.
-            None if self.last.is_some_and(|last| last / 50 == permille / 50) => {}
-            None => {
-                self.last = Some(permille);
-                crate::say!("progress: {:>3} % {note}", permille / 10);
-            }
-        }
-    }
-
-    fn log(&self, level: u8, text: &str) {
-        let level = ["error", "warn", "info", "debug"][usize::from(level.min(3))];
-        let _written = self.aside(|| {
-            // Each line is marked, so that no task can put words into our mouth.
-            text.lines().for_each(|line| crate::say!("task {level}: {line}"));
-            Ok(())
-        });
-    }
-
-    /// Writes while no bar is in the way.
-    fn aside(&self, write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        match &self.bar {
-            Some(bar) if bar.position() > 0 => bar.suspend(write),
-            _ => write(),
-        }
-    }
-
-    fn clear(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
 }
 
 /// Puts in place what the task left, and says how it ended. One thing that cannot be put in place does not keep back
@@ -504,19 +405,5 @@ fn tell_missed(run: &Run, report: &Report) {
                 "hint: add --in NAME=FILE and read /in/NAME, or --dir FOLDER::/ to show it a folder of yours"
             ),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // spec: SBX-11
-    #[test]
-    fn a_character_that_is_cut_off_waits_for_its_rest() {
-        let sun = "x🌞".as_bytes();
-        assert_eq!([1, 2, 3, 4, 5].map(|len| whole_characters(&sun[..len])), [1, 1, 1, 1, 5]);
-        assert_eq!(whole_characters(b"\xff\xfe"), 2, "what is no character at all does not wait");
-        assert_eq!(whole_characters(b""), 0);
     }
 }

@@ -226,10 +226,10 @@ impl Blobs {
         writer.finish()
     }
 
-    /// Takes in a whole file made under [`Blobs::partial`], whose hash is known. Durable when this returns.
-    pub(crate) fn adopt(&self, keeper: Keeper, partial: &Path, hash: BlobHash) -> io::Result<Blob> {
-        let file = File::open(partial)?;
-        let len = file.metadata()?.len();
+    /// Takes in a whole file made under [`Blobs::partial`], whose hash is known and whose bytes are durable. `lasting`:
+    /// it will be there after a crash; else only if the crash comes late enough.
+    pub(crate) fn adopt(&self, keeper: Keeper, partial: &Path, hash: BlobHash, lasting: bool) -> io::Result<Blob> {
+        let len = fs::metadata(partial)?.len();
         if let Keeper::Attempt(attempt) = keeper {
             self.hold(attempt, &[hash])?;
         }
@@ -238,12 +238,11 @@ impl Blobs {
             fs::remove_file(partial)?;
         } else {
             self.room(len)?;
-            file.sync_data()?;
             fs::rename(partial, &place)?;
             self.used.fetch_add(len, Ordering::Relaxed);
-            if let Some(folder) = place.parent() {
-                sync_folder(folder)?;
-            }
+        }
+        if let Some(folder) = place.parent().filter(|_| lasting) {
+            sync_folder(folder)?;
         }
         Ok(Blob { hash, len })
     }
@@ -344,7 +343,8 @@ impl Writer<'_> {
     /// The blob is whole, and durable when this returns.
     pub(crate) fn finish(self) -> io::Result<Blob> {
         let hash = BlobHash(*self.hasher.finalize().as_bytes());
-        self.blobs.adopt(self.keeper, &self.partial.0, hash)
+        self.file.sync_data()?;
+        self.blobs.adopt(self.keeper, &self.partial.0, hash, true)
     }
 }
 

@@ -2,9 +2,8 @@
 // spec: DEL-4, DEL-5
 
 use super::blobs::{Blobs, Keeper};
-use super::output;
-use crate::failure::causes;
-use mesh_net::Net;
+use super::{causes, output};
+use mesh_net::{FetchError, Net};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::receipt::Receipt;
 use mesh_protocol::task::Blob;
@@ -36,6 +35,10 @@ struct Partial(PathBuf);
 impl Drop for Partial {
     fn drop(&mut self) {
         let _taken_in = fs::remove_file(&self.0);
+        // What the transport keeps beside a file that is not whole.
+        for more in ["part", "obao"] {
+            let _none = fs::remove_file(self.0.with_extension(more));
+        }
     }
 }
 
@@ -86,7 +89,9 @@ impl Fetcher {
             if let Some(receipt) = check {
                 checked(&partial.0, &receipt)?;
             }
-            blobs.adopt(keeper, &partial.0, blob.hash).map(|_| ()).map_err(|error| causes(&error))
+            // What an attempt reads is of no use after a crash, for the attempt is lost too.
+            let lasting = keeper == Keeper::Own;
+            blobs.adopt(keeper, &partial.0, blob.hash, lasting).map(|_| ()).map_err(|error| causes(&error))
         })
         .await
     }
@@ -96,7 +101,7 @@ impl Fetcher {
         for left in (0..TRIES).rev() {
             match self.net.fetch(from, blob.hash.0, blob.len, partial).await {
                 Ok(_) => return Ok(()),
-                Err(error) if left > 0 && error.is_transient() && self.net.is_connected(&from) => {
+                Err(error) if left > 0 && is_worth_another_try(&error) && self.is_connected(from) => {
                     tracing::debug!(blob = %blob.hash.short(), peer = %from.short(), %error, "a transfer broke off");
                     tokio::time::sleep(wait).await;
                     wait *= 2;
@@ -106,6 +111,15 @@ impl Fetcher {
         }
         Err("the transfer broke off again and again".into())
     }
+
+    fn is_connected(&self, peer: PublicKey) -> bool {
+        self.net.connected().iter().any(|connected| connected.peer == peer)
+    }
+}
+
+/// A peer that does not have it, or not for us, will not have it in a moment either.
+fn is_worth_another_try(error: &FetchError) -> bool {
+    !matches!(error, FetchError::NotThere | FetchError::TooLarge { .. } | FetchError::Disk(_))
 }
 
 fn checked(path: &Path, receipt: &Receipt) -> Result<(), String> {

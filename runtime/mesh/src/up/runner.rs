@@ -8,6 +8,7 @@ use super::output;
 use super::runs::{Live, Runs, Stream, Wish, clear};
 use super::{causes, cut};
 use mesh_executor::{Event, Executor, LoadedModule, NamedInput, Report, StartError, Stdin, Task};
+use super::driver::Arrival;
 use mesh_node::{Input, Run, RunEvent};
 use mesh_protocol::checkpoint::Checkpoint;
 use mesh_protocol::digest::{self, TreeEntry, TreeNode};
@@ -19,7 +20,7 @@ use mesh_protocol::reason::Reason;
 use mesh_protocol::task::{Blob, InputFile, TaskSpec};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,7 +44,7 @@ pub(crate) struct Runner {
     pub(crate) blobs: Arc<Blobs>,
     pub(crate) runs: Arc<Runs>,
     pub(crate) fetcher: Arc<Fetcher>,
-    pub(crate) inputs: mpsc::Sender<Input>,
+    pub(crate) inputs: mpsc::Sender<Arrival>,
     pub(crate) runtime: tokio::runtime::Handle,
     /// Holds what lies between; cleared at start.
     pub(crate) scratch: PathBuf,
@@ -115,14 +116,14 @@ impl Runner {
 
     fn tell(&self, attempt: AttemptId, event: RunEvent) {
         // Fails only when the node is gone, and then nobody asks.
-        let _node_gone = self.inputs.blocking_send(Input::Run(attempt, event));
+        let _node_gone = self.inputs.blocking_send(Input::Run(attempt, event).into());
     }
 
     /// From a thread that must not wait for the node.
     fn tell_later(&self, attempt: AttemptId, event: RunEvent) {
         let inputs = self.inputs.clone();
         self.runtime.spawn(async move {
-            let _node_gone = inputs.send(Input::Run(attempt, event)).await;
+            let _node_gone = inputs.send(Input::Run(attempt, event).into()).await;
         });
     }
 

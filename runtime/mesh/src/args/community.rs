@@ -1,0 +1,134 @@
+//! Verbs of a member.
+
+use super::peer::Show;
+use super::values;
+use clap::{Args, Subcommand, ValueHint};
+use mesh_protocol::permissions::Access;
+use std::path::PathBuf;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Community {
+    /// Begin a community
+    #[command(
+        after_help = "Examples:\n  mesh community new \"Elm Street\"\n  mesh community new \"Elm Street\" --rules rules.toml\n\n`mesh community rules` prints rules in the form of such a file."
+    )]
+    New {
+        /// Its name
+        #[arg(value_parser = values::name)]
+        name: String,
+        /// Its rules, where they differ from the defaults
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        rules: Option<PathBuf>,
+    },
+    /// Show its name, its size and who is in it
+    #[command(after_help = "Example:\n  mesh community show --json")]
+    Show(Show),
+    /// Show its rules, as TOML
+    #[command(after_help = "Example:\n  mesh community rules > rules.toml")]
+    Rules(Show),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Invite {
+    /// For how long the ticket holds: 30m, 24h, 7d
+    #[arg(long = "for", value_name = "TIME", default_value = "24h", value_parser = values::span)]
+    pub(crate) span: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Join {
+    /// The ticket; read from standard input if it is `-`
+    pub(crate) ticket: String,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Members {
+    #[command(flatten)]
+    pub(crate) show: Show,
+    #[command(subcommand)]
+    pub(crate) verb: Option<MembersVerb>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MembersVerb {
+    /// Vouch for somebody who waits for one more sponsor
+    #[command(after_help = "Example:\n  mesh members sponsor carol")]
+    Sponsor {
+        /// Their name or the beginning of their key
+        who: String,
+    },
+    /// End a membership; only the founder may
+    #[command(after_help = "Example:\n  mesh members expel mallory -m \"sells our sun\"")]
+    Expel {
+        /// Their name or the beginning of their key
+        who: String,
+        /// Why, for all to read
+        #[arg(short = 'm', long = "message", value_name = "WHY")]
+        why: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Device {
+    /// Make a ticket for one more device of yours
+    #[command(
+        after_help = "Example:\n  mesh device add\nand on the new device:\n  mesh init --device-only && mesh up &\n  mesh join TICKET"
+    )]
+    Add(Invite),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Grant {
+    /// Whose tasks: a name or the beginning of a key
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: String,
+    /// Which tasks: *, a name, or a beginning and *
+    #[arg(long, value_name = "PATTERN", default_value = "*")]
+    pub(crate) task: String,
+    /// On which of your devices; this one by default
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<String>,
+    /// Until when: a date (that day included), a moment, or for so long
+    #[arg(long, value_name = "DATE|DURATION", value_parser = values::moment)]
+    pub(crate) until: Option<u64>,
+    /// Only this code: a module's hash or the module itself
+    #[arg(long, value_name = "HASH|FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) module: Option<String>,
+    /// Share of this device that such tasks may use: read-only, or with rw on a copy that is put in place afterwards
+    #[arg(long = "share", value_name = "NAME=ro|rw", value_parser = values::granted_share, requires = "module")]
+    pub(crate) shares: Vec<(String, Access)>,
+    /// Let them see the real clock
+    #[arg(long, requires = "module")]
+    pub(crate) real_clock: bool,
+    /// Give them real randomness
+    #[arg(long, requires = "module")]
+    pub(crate) real_random: bool,
+}
+
+pub(super) const GRANT_EXAMPLES: &str = "\
+Examples:
+  mesh grant --user alice
+  mesh grant --user alice --task database-cleanup --until 2027-02-20
+  mesh grant --user bob --task 'log-*' --until 30d --module log-rotation.wasm --share logs=rw
+
+A task's name is only a label that its submitter chose: shares, the real clock and real randomness need --module.";
+
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    /// The grant: the beginning of its id, as `mesh permissions` shows it
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Trust {
+    /// Members whose devices your tasks may go to, and no others
+    #[arg(value_name = "USER", conflicts_with = "all")]
+    pub(crate) users: Vec<String>,
+    /// All members again
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}

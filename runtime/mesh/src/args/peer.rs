@@ -1,0 +1,87 @@
+//! Verbs of a device's owner.
+
+use super::values;
+use clap::Args;
+use mesh_protocol::ad::EnergyClaim;
+use mesh_protocol::ledger::Pattern;
+use std::net::SocketAddr;
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// What you are called; your login name by default
+    #[arg(long, value_name = "USER", value_parser = values::name, conflicts_with = "device_only")]
+    pub(crate) name: Option<String>,
+    /// What this device is called; its host name by default
+    #[arg(long, value_name = "NAME", value_parser = values::name)]
+    pub(crate) device_name: Option<String>,
+    /// Make no user key: this becomes one more device of somebody who has one, by a ticket of `mesh device add`
+    #[arg(long)]
+    pub(crate) device_only: bool,
+}
+
+pub(super) const INIT_EXAMPLES: &str = "\
+Examples:
+  mesh init --name alice --device-name laptop
+  mesh init --device-only --device-name garden-pi
+  mesh --home ./bob init --name bob";
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Address that other peers dial; the port of last time by default
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Address that this machine's programs ask
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
+    pub(crate) api: SocketAddr,
+    /// Let --api be an address that other machines can reach; whoever has the token then rules this peer
+    #[arg(long)]
+    pub(crate) api_for_others: bool,
+    /// Tasks run at once; as many as there are cores by default
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) slots: Option<u16>,
+    /// Memory for all tasks together; half of the machine's by default
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub(crate) memory: Option<u64>,
+    /// Longest task taken: 30s, 10m, 2h
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = values::duration)]
+    pub(crate) longest: u64,
+    /// This device's energy now: its source (solar, wind, hydro, battery, grid), how much of it is renewable, and grams
+    /// of CO2 per kWh
+    #[arg(long, value_name = "SOURCE:PERCENT[:G_PER_KWH]", value_parser = values::energy)]
+    pub(crate) energy: Option<EnergyClaim>,
+    /// Names of others' tasks taken at all: *, a name, or a beginning and *; repeatable, all by default
+    #[arg(long = "accept", value_name = "PATTERN", value_parser = values::pattern)]
+    pub(crate) accepts: Vec<Pattern>,
+    /// Bytes a day relayed between peers that cannot reach each other, such as 1GB
+    #[arg(long, value_name = "BYTES_PER_DAY", default_value = "0", value_parser = values::size)]
+    pub(crate) relay: u64,
+    /// Do not look for peers on the local network
+    #[arg(long)]
+    pub(crate) no_mdns: bool,
+    /// Where this device is, in degrees; told to members in whole degrees
+    #[arg(long, value_name = "LAT,LON", value_parser = values::place, allow_hyphen_values = true)]
+    pub(crate) place: Option<(i16, i16)>,
+}
+
+pub(super) const UP_EXAMPLES: &str = "\
+Examples:
+  mesh up
+  mesh up --energy solar:90 --accept 'database-*' --accept word-count
+  mesh up --listen 0.0.0.0:4433 --slots 2 --memory 1GB --longest 1h --relay 1GB
+
+It runs until Ctrl-C. Nobody's tasks but your own run here without `mesh grant`.";
+
+/// A list or a thing shown.
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pause {
+    /// For how long: 30m, 2h, 1d; until `mesh resume` by default
+    #[arg(value_name = "FOR", value_parser = values::span)]
+    pub(crate) span: Option<u64>,
+}

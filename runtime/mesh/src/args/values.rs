@@ -1,0 +1,264 @@
+//! Values as people type them, checked where they are typed.
+// spec: CLI-5
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
+use mesh_executor::{HostDir, NamedInput, Share};
+use mesh_protocol::ad::{EnergyClaim, Source};
+use mesh_protocol::ledger::{Pattern, is_name};
+use mesh_protocol::manifest::{is_env_key, is_file_name, is_task_name, parse_duration_ms, parse_size};
+use mesh_protocol::permissions::Access;
+use mesh_protocol::task::{Importance, Sla};
+
+/// Grams of CO2 per kWh of what is not renewable, where nobody says: the world's average grid of 2023, as Ember has it.
+const GRID_G_PER_KWH: u16 = 480;
+const DAY_MS: u64 = 24 * 3_600_000;
+
+pub(super) fn task_name(text: &str) -> Result<String, String> {
+    if is_task_name(text) {
+        Ok(text.into())
+    } else {
+        Err("use 1 to 64 lower-case letters, digits and inner hyphens".into())
+    }
+}
+
+/// A name of a person, device or community.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    if is_name(text) {
+        Ok(text.into())
+    } else {
+        Err("use 1 to 64 bytes of plain text without spaces around it".into())
+    }
+}
+
+pub(super) fn named_input(text: &str) -> Result<NamedInput, String> {
+    let (name, path) = text.split_once('=').ok_or("write NAME=PATH, such as photo.png=holiday/1.png")?;
+    if !is_file_name(name) {
+        return Err(format!(
+            "{name:?} cannot be a file's name in /in: use one without / and other than . and .."
+        ));
+    }
+    Ok(NamedInput { name: name.into(), path: path.into() })
+}
+
+pub(super) fn share(text: &str) -> Result<Share, String> {
+    let (name, path) = text.split_once('=').ok_or("write NAME=FOLDER or NAME=FOLDER:rw")?;
+    if !is_task_name(name) {
+        return Err(format!(
+            "{name:?} cannot be a share's name: use lower-case letters, digits and inner hyphens"
+        ));
+    }
+    let (path, access) = match (path.strip_suffix(":rw"), path.strip_suffix(":ro")) {
+        (Some(path), _) => (path, Access::Rw),
+        (None, Some(path)) => (path, Access::Ro),
+        (None, None) => (path, Access::Ro),
+    };
+    Ok(Share { name: name.into(), path: path.into(), access })
+}
+
+/// A share that a grant gives: by the donor's name for it, never by a path.
+pub(super) fn granted_share(text: &str) -> Result<(String, Access), String> {
+    let (name, access) = text.split_once('=').ok_or("write NAME=ro or NAME=rw")?;
+    if !is_task_name(name) {
+        return Err(format!(
+            "{name:?} cannot be a share's name: use lower-case letters, digits and inner hyphens"
+        ));
+    }
+    let access = match access {
+        "ro" => Access::Ro,
+        "rw" => Access::Rw,
+        _ => return Err("write NAME=ro to let it be read, or NAME=rw to let it be changed too".into()),
+    };
+    Ok((name.into(), access))
+}
+
+pub(super) fn host_dir(text: &str) -> Result<HostDir, String> {
+    let (text, writable) = match text.strip_suffix(":ro") {
+        Some(text) => (text, false),
+        None => (text, true),
+    };
+    let (host, guest) = text.split_once("::").unwrap_or((text, text));
+    if host.is_empty() || guest.is_empty() {
+        return Err("write HOST::GUEST, such as data::/data".into());
+    }
+    Ok(HostDir { host: host.into(), guest: guest.into(), writable })
+}
+
+pub(super) fn env_pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    if !is_env_key(key) {
+        return Err(format!("{key:?} cannot be a variable's name: use letters, digits and underscores"));
+    }
+    Ok((key.into(), value.into()))
+}
+
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    parse_size(text).ok_or_else(|| "write a size such as 500kB, 64MB or 2GB".into())
+}
+
+pub(super) fn duration(text: &str) -> Result<u64, String> {
+    parse_duration_ms(text).ok_or_else(|| "write a duration such as 500ms, 30s, 10m or 2h".into())
+}
+
+/// A duration that may be long, as of a grant.
+fn long_duration(text: &str) -> Option<u64> {
+    let days = |unit: char, days: u64| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(days)?.checked_mul(DAY_MS)
+    };
+    days('d', 1).or_else(|| days('w', 7)).or_else(|| parse_duration_ms(text))
+}
+
+pub(super) fn span(text: &str) -> Result<u64, String> {
+    long_duration(text).ok_or_else(|| "write a duration such as 30m, 24h, 7d or 2w".into())
+}
+
+/// A moment in milliseconds since 1970: a date (to its end, here), a moment of RFC 3339, or so long from now.
+pub(super) fn moment(text: &str) -> Result<u64, String> {
+    moment_from(text, Timestamp::now(), TimeZone::system())
+}
+
+fn moment_from(text: &str, now: Timestamp, here: TimeZone) -> Result<u64, String> {
+    let wrong =
+        || "write a date such as 2027-02-20, a moment such as 2027-02-20T12:00Z, or a duration such as 30d";
+    let ms = if let Some(ms) = long_duration(text) {
+        i64::try_from(ms).ok().and_then(|ms| now.as_millisecond().checked_add(ms))
+    } else if let Ok(date) = text.parse::<Date>()
+        && !text.contains(['T', 't', ' '])
+    {
+        let next = date.checked_add(1.day()).map_err(|_| wrong())?;
+        Some(next.to_zoned(here).map_err(|_| wrong())?.timestamp().as_millisecond())
+    } else {
+        Some(text.parse::<Timestamp>().map_err(|_| wrong())?.as_millisecond())
+    };
+    ms.and_then(|ms| u64::try_from(ms).ok()).ok_or_else(|| wrong().into())
+}
+
+pub(super) fn fuel(text: &str) -> Result<u64, String> {
+    let plain: String = text.chars().filter(|c| *c != '_').collect();
+    plain
+        .parse()
+        .ok()
+        .filter(|fuel| *fuel > 0)
+        .ok_or_else(|| "write a whole number above 0, such as 1_000_000_000".into())
+}
+
+pub(super) fn pattern(text: &str) -> Result<Pattern, String> {
+    Pattern::new(text).map_err(Into::into)
+}
+
+/// One spelling for all of `SOLAR_ONLY`, `solar_only` and `solar-only`.
+fn plain(text: &str) -> String {
+    text.to_ascii_lowercase().replace('_', "-")
+}
+
+pub(super) fn sla(text: &str) -> Result<Sla, String> {
+    Ok(match plain(text).as_str() {
+        "urgent" => Sla::Urgent,
+        "high" => Sla::High,
+        "normal" => Sla::Normal,
+        "eco" => Sla::Eco,
+        "solar-only" => Sla::SolarOnly,
+        "wind-only" => Sla::WindOnly,
+        _ => return Err("write urgent, high, normal, eco, solar-only or wind-only".into()),
+    })
+}
+
+pub(super) fn importance(text: &str) -> Result<Importance, String> {
+    Ok(match plain(text).as_str() {
+        "critical" => Importance::Critical,
+        "high" => Importance::High,
+        "normal" => Importance::Normal,
+        "low" => Importance::Low,
+        "non-critical" => Importance::NonCritical,
+        _ => return Err("write critical, high, normal, low or non-critical".into()),
+    })
+}
+
+pub(super) fn energy(text: &str) -> Result<EnergyClaim, String> {
+    let form = "write SOURCE:PERCENT or SOURCE:PERCENT:GRAMS_PER_KWH, such as solar:90 or grid:40:300";
+    let mut parts = text.split(':');
+    let (Some(source), Some(percent), grams, None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(form.into());
+    };
+    let source = match source.to_ascii_lowercase().as_str() {
+        "solar" => Source::Solar,
+        "wind" => Source::Wind,
+        "hydro" => Source::Hydro,
+        "battery" => Source::Battery,
+        "grid" => Source::Grid,
+        _ => return Err("the source is solar, wind, hydro, battery or grid".into()),
+    };
+    let percent = percent.strip_suffix('%').unwrap_or(percent);
+    let renewable_percent: u8 = percent
+        .parse()
+        .ok()
+        .filter(|percent| *percent <= 100)
+        .ok_or("the renewable part is a whole number from 0 to 100")?;
+    let rest = u32::from(100 - renewable_percent) * u32::from(GRID_G_PER_KWH) / 100;
+    let g_per_kwh = match grams {
+        Some(grams) => grams.parse().map_err(|_| "grams of CO2 per kWh are a whole number")?,
+        None => u16::try_from(rest).unwrap_or(u16::MAX),
+    };
+    Ok(EnergyClaim { source, renewable_percent, g_per_kwh })
+}
+
+/// A place in whole degrees: nobody needs to know it better.
+pub(super) fn place(text: &str) -> Result<(i16, i16), String> {
+    let wrong = "write LATITUDE,LONGITUDE in degrees, such as 52.5,13.4; whole degrees are told";
+    let (lat, lon) = text.split_once(',').ok_or(wrong)?;
+    let degrees = |text: &str, most: f64| {
+        let degrees: f64 = text.trim().parse().ok()?;
+        (degrees.abs() <= most).then(|| degrees.round() as i16)
+    };
+    Ok((degrees(lat, 90.0).ok_or(wrong)?, degrees(lon, 180.0).ok_or(wrong)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: PERM-1
+    #[test]
+    fn a_grant_ends_with_a_day_at_a_moment_or_after_a_while() {
+        let now = Timestamp::from_millisecond(1_000_000).unwrap();
+        let at = |text: &str| moment_from(text, now, TimeZone::UTC);
+        assert_eq!(at("1970-01-02"), Ok(2 * DAY_MS), "the day itself counts");
+        assert_eq!(at("1970-01-02T00:00Z"), Ok(DAY_MS));
+        assert_eq!(at("2h"), Ok(1_000_000 + 2 * 3_600_000));
+        assert_eq!(at("2w"), Ok(1_000_000 + 14 * DAY_MS));
+        for wrong in ["", "tomorrow", "2027-02-30", "1969-01-01", "99999999999999999d", "2027"] {
+            assert!(at(wrong).unwrap_err().contains("2027-02-20"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn energy_is_told_in_one_word() {
+        let claim = energy("Solar:90").unwrap();
+        assert_eq!((claim.source, claim.renewable_percent, claim.g_per_kwh), (Source::Solar, 90, 48));
+        assert_eq!(energy("grid:40%:300").unwrap().g_per_kwh, 300);
+        for wrong in ["", "solar", "solar:101", "solar:-1", "coal:3", "grid:1:2:3", "grid:1:x"] {
+            assert!(energy(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_told_in_whole_degrees() {
+        assert_eq!(place("52.51, -13.4"), Ok((53, -13)));
+        for wrong in ["", "91,0", "0,181", "NaN,0", "52"] {
+            assert!(place(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn levels_have_the_words_of_the_rules() {
+        assert_eq!(sla("SOLAR_ONLY"), Ok(Sla::SolarOnly));
+        assert_eq!(sla("eco"), Ok(Sla::Eco));
+        assert_eq!(importance("non-critical"), Ok(Importance::NonCritical));
+        assert!(sla("soon").is_err() && importance("very").is_err());
+        assert_eq!(granted_share("logs=rw"), Ok(("logs".into(), Access::Rw)));
+        assert!(granted_share("logs=/var/log").is_err() && granted_share("../x=ro").is_err());
+    }
+}

@@ -1,0 +1,223 @@
+//! `mesh community`, `invite`, `join`, `members`, `device add`: who belongs together.
+// spec: NET-2
+
+use super::shown::{sheet, table, time};
+use super::views::Community;
+use crate::args::{self, Invite, Join, Members, MembersVerb};
+use crate::client::{Client, segment, understand};
+use crate::exit_codes;
+use crate::failure::{Failure, Result};
+use mesh_protocol::invite::{Ticket, TicketKind};
+use mesh_protocol::rules::Rules;
+use mesh_protocol::text::sanitise;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::io::Read as _;
+use std::path::Path;
+
+/// Longest file of rules, and longest ticket, read.
+const MAX_TEXT: u64 = 64 * 1024;
+
+pub(super) fn run(community: &args::Community) -> Result<u8> {
+    match community {
+        args::Community::New { name, rules } => new(name, rules.as_deref()),
+        args::Community::Show(show) => {
+            let value = Client::find()?.get("/v1/community")?;
+            if show.json {
+                super::print_json(&value)?
+            } else {
+                super::print(&shown(value)?)?
+            }
+            Ok(exit_codes::OK)
+        }
+        args::Community::Rules(show) => {
+            let value = Client::find()?.get("/v1/community")?;
+            if show.json {
+                super::print_json(&value["rules"])?;
+            } else {
+                super::print(&as_toml(&understand::<Community>(value)?.rules)?)?;
+            }
+            Ok(exit_codes::OK)
+        }
+    }
+}
+
+fn new(name: &str, rules: Option<&Path>) -> Result<u8> {
+    let rules = rules.map(read_rules).transpose()?;
+    let client = Client::find()?;
+    let answer = client.post("/v1/community", &json!({ "name": name, "rules": rules }))?;
+    super::print(&format!("{}\n", answer["community"].as_str().unwrap_or_default()))?;
+    crate::say!("{name:?} begins; `mesh invite` makes a ticket for whoever shall join");
+    Ok(exit_codes::OK)
+}
+
+fn read_rules(path: &Path) -> Result<Rules> {
+    let failed = |error: std::io::Error| Failure::file("read the rules", path, &error);
+    let mut text = String::new();
+    std::fs::File::open(path).map_err(failed)?.take(MAX_TEXT).read_to_string(&mut text).map_err(failed)?;
+    rules_from(&text).map_err(|why| {
+        Failure::new(format!("read the rules {}: {why}", path.display()))
+            .hint("`mesh community rules` prints rules in the form of such a file")
+    })
+}
+
+fn rules_from(text: &str) -> std::result::Result<Rules, String> {
+    let rules: Rules = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+    rules.check().map_err(|error| error.to_string())?;
+    Ok(rules)
+}
+
+/// Rules in the form that `--rules` reads: every one a number or a word.
+fn as_toml(rules: &Rules) -> Result<String> {
+    let value = serde_json::to_value(rules).map_err(|error| Failure::because("write the rules", &error))?;
+    let lines = value.as_object().into_iter().flatten();
+    Ok(lines.map(|(rule, value)| format!("{rule} = {value}\n")).collect())
+}
+
+fn shown(value: Value) -> Result<String> {
+    let community: Community = understand(value)?;
+    let (mut inside, mut waiting, mut devices) = (0, 0, 0);
+    for member in &community.members {
+        match (member.pending, member.expelled) {
+            (true, _) => waiting += 1,
+            (false, false) => {
+                inside += 1;
+                devices += member.devices.iter().filter(|device| device.counts_until.is_none()).count();
+            }
+            (false, true) => {}
+        }
+    }
+    let mut lines = vec![
+        ("community", community.name),
+        ("id", community.id.to_string()),
+        ("members", format!("{inside} with {devices} devices")),
+    ];
+    if waiting > 0 {
+        lines.push(("waiting", format!("{waiting} for one more sponsor: `mesh members` lists them")));
+    }
+    Ok(sheet(&lines))
+}
+
+pub(super) fn invite(invite: &Invite, kind: TicketKind) -> Result<u8> {
+    #[derive(Deserialize)]
+    struct Answer {
+        ticket: String,
+    }
+    let asked = json!({ "kind": kind, "valid_ms": invite.span });
+    let Answer { ticket } = understand(Client::find()?.post("/v1/invites", &asked)?)?;
+    super::print(&format!("{ticket}\n"))?;
+    let (who, until) = match ticket.parse::<Ticket>() {
+        Ok(ticket) => (ticket.kind, time(ticket.until_ms)),
+        Err(_) => (kind, "it ends".into()),
+    };
+    match who {
+        TicketKind::Member => {
+            crate::say!(
+                "Give it to one person: whoever has it may join, once, until {until}: mesh join TICKET"
+            );
+        }
+        TicketKind::Device => crate::say!(
+            "Use it on your other device, once, until {until}: mesh init --device-only, mesh up, mesh join TICKET"
+        ),
+    }
+    Ok(exit_codes::OK)
+}
+
+pub(super) fn join(join: &Join) -> Result<u8> {
+    #[derive(Deserialize)]
+    struct Answer {
+        community: String,
+        pending: bool,
+    }
+    let mut text = join.ticket.clone();
+    if text == "-" {
+        text.clear();
+        let read = std::io::stdin().take(MAX_TEXT).read_to_string(&mut text);
+        read.map_err(|error| Failure::because("read the ticket from standard input", &error))?;
+    }
+    let ticket: Ticket = text.parse().map_err(|error| {
+        Failure::because("join", &error).hint("ask for a new one: a member makes it with `mesh invite`")
+    })?;
+    let client = Client::find()?;
+    crate::say!("asking to join {:?} …", sanitise(&ticket.name, false));
+    let answer = client.post_patiently("/v1/join", &json!({ "ticket": text.trim() }))?;
+    let Answer { community, pending } = understand(answer)?;
+    let community = sanitise(&community, false);
+    if pending {
+        crate::say!(
+            "asked to join {community:?}: one more member must vouch, with `mesh members sponsor NAME`"
+        );
+        crate::say!("hint: leave `mesh up` running; `mesh status` says when you are in");
+    } else {
+        crate::say!("joined {community:?}");
+        crate::say!(
+            "hint: `mesh grant --user NAME` lets a member's tasks run here; `mesh peers` lists devices"
+        );
+    }
+    Ok(exit_codes::OK)
+}
+
+pub(super) fn members(members: &Members) -> Result<u8> {
+    let client = Client::find()?;
+    match &members.verb {
+        None => {
+            let value = client.get("/v1/community")?;
+            if members.show.json {
+                super::print_json(&value["members"])?;
+            } else {
+                super::print(&list(understand(value)?))?;
+            }
+        }
+        Some(MembersVerb::Sponsor { who }) => {
+            client.post(&format!("/v1/members/{}/sponsor", segment(who)), &json!({}))?;
+            crate::say!("you vouched for {who:?}");
+        }
+        Some(MembersVerb::Expel { who, why }) => {
+            client.post(&format!("/v1/members/{}/expel", segment(who)), &json!({ "why": why }))?;
+            crate::say!("{who:?} is a member no longer");
+        }
+    }
+    Ok(exit_codes::OK)
+}
+
+fn list(community: Community) -> String {
+    let rows = community.members.into_iter().map(|member| {
+        let state = match (member.me, member.expelled, member.pending) {
+            (true, ..) => "you",
+            (_, true, _) => "expelled",
+            (.., true) => "waits for a sponsor",
+            _ => "member",
+        };
+        let devices: Vec<String> = member
+            .devices
+            .into_iter()
+            .map(|device| match device.counts_until {
+                Some(_) => format!("{} (counts no longer)", device.name),
+                None => device.name,
+            })
+            .collect();
+        vec![
+            member.name,
+            state.to_owned(),
+            devices.join(", "),
+            member.sponsors.join(", "),
+            time(member.since_ms),
+            member.user.0.short(),
+        ]
+    });
+    table(&["MEMBER", "STATE", "DEVICES", "SPONSORS", "SINCE", "KEY"], rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_that_are_printed_can_be_read() {
+        let rules = Rules { max_attempts: 3, ..Rules::default() };
+        assert_eq!(rules_from(&as_toml(&rules).unwrap()), Ok(rules));
+        assert_eq!(rules_from(""), Ok(Rules::default()));
+        assert!(rules_from("max_attempts = 0").unwrap_err().contains("max_attempts"));
+        assert!(rules_from("colour = 1").unwrap_err().contains("unknown field"));
+    }
+}

@@ -1,0 +1,204 @@
+//! `mesh ledger`: the ledger read, checked and moved.
+// spec: LED-6
+
+mod log;
+
+use super::receipt_file::{self, write_whole};
+use super::shown::{sheet, time};
+use crate::args::Ledger;
+use crate::client::{Client, Download, understand};
+use crate::exit_codes;
+use crate::failure::{Failure, Result};
+use crate::ledger_file::{self, Fault, MAGIC, Trouble, Verified};
+use mesh_protocol::text::sanitise;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write as _};
+use std::path::Path;
+
+pub(super) fn run(ledger: &Ledger) -> Result<u8> {
+    match ledger {
+        Ledger::Log { file, last, json } => log::run(file.as_deref(), *last, *json),
+        Ledger::Verify { file, json } => verify(file.as_deref(), *json),
+        Ledger::Export { file } => export(file.as_deref()),
+        Ledger::Import { file, json } => import(file, *json),
+    }
+}
+
+/// An exported ledger, wherever it comes from.
+enum Source {
+    File(BufReader<File>),
+    Node(Download),
+}
+
+impl Read for Source {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.read(into),
+            Self::Node(download) => download.read(into),
+        }
+    }
+}
+
+fn open(file: Option<&Path>) -> Result<Source> {
+    match file {
+        Some(path) => {
+            let opened = File::open(path).map_err(|error| Failure::file("read the ledger", path, &error))?;
+            Ok(Source::File(BufReader::new(opened)))
+        }
+        None => Ok(Source::Node(Client::find()?.download("/v1/ledger")?)),
+    }
+}
+
+/// What one reads from, in words.
+fn name(file: Option<&Path>) -> String {
+    file.map_or_else(|| "the node's ledger".into(), |path| path.display().to_string())
+}
+
+fn trouble(file: Option<&Path>, what: &str, trouble: Trouble) -> Failure {
+    let what = format!("{what} {}", name(file));
+    match trouble {
+        Trouble::Read(error) => match file {
+            Some(path) => Failure::file("read the ledger", path, &error),
+            None => Failure::because(what, &error),
+        },
+        Trouble::Bad(fault) => Failure::new(format!("{what}: {}", describe(&fault)))
+            .hint("get it again from where it was exported"),
+    }
+}
+
+fn describe(fault: &Fault) -> String {
+    match fault.entry {
+        Some(entry) => format!("byte {}, entry {entry}: {}", fault.at, fault.what),
+        None => format!("byte {}: {}", fault.at, fault.what),
+    }
+}
+
+#[derive(Serialize)]
+struct Verdict {
+    sound: bool,
+    #[serde(flatten)]
+    verified: Option<Verified>,
+    byte: Option<u64>,
+    entry: Option<u64>,
+    because: Option<String>,
+}
+
+fn verify(file: Option<&Path>, json: bool) -> Result<u8> {
+    match ledger_file::verify(open(file)?) {
+        Ok(verified) if json => {
+            let verdict =
+                Verdict { sound: true, verified: Some(verified), byte: None, entry: None, because: None };
+            super::print_json(&verdict)?;
+            Ok(exit_codes::OK)
+        }
+        Ok(verified) => {
+            super::print(&sound(&verified))?;
+            Ok(exit_codes::OK)
+        }
+        Err(Trouble::Bad(fault)) if json => {
+            let Fault { at, entry, what } = fault;
+            let verdict =
+                Verdict { sound: false, verified: None, byte: Some(at), entry, because: Some(what) };
+            super::print_json(&verdict)?;
+            Ok(exit_codes::FAILED)
+        }
+        Err(found) => Err(trouble(file, "verify", found)),
+    }
+}
+
+fn sound(verified: &Verified) -> String {
+    let mut lines = vec![("verdict", "sound".to_owned())];
+    if let Some(community) = verified.community {
+        lines.push(("community", format!("{} ({})", verified.name, community.short())));
+    }
+    lines.push(("entries", format!("{} in the logs of {} devices", verified.entries, verified.logs)));
+    if let Some((first, last)) = verified.dates_ms {
+        lines.push(("dates", format!("{} to {}", time(first), time(last))));
+    }
+    for fork in &verified.forks {
+        lines.push((
+            "fork",
+            format!("the log of {} does not count from place {} on", fork.author.short(), fork.seq),
+        ));
+    }
+    sheet(&lines)
+}
+
+fn export(file: Option<&Path>) -> Result<u8> {
+    let mut download = Client::find()?.download("/v1/ledger")?;
+    let broken = |error: io::Error| Failure::because("export the ledger: the connection broke", &error);
+    let Some(path) = file else {
+        let mut out = io::stdout().lock();
+        while let Some(bytes) = download.next(None).map_err(broken)? {
+            match out.write_all(&bytes) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    return Ok(exit_codes::READER_GONE);
+                }
+                written => written.map_err(|error| Failure::because("write the output", &error))?,
+            }
+        }
+        return Ok(exit_codes::OK);
+    };
+    let mut bytes = Vec::new();
+    download.read_to_end(&mut bytes).map_err(broken)?;
+    write_whole(path, &bytes, receipt_file::PUBLIC)
+        .map_err(|error| Failure::file("write the ledger", path, &error))?;
+    crate::say!("wrote {} to {}", super::human(bytes.len() as u64), path.display());
+    Ok(exit_codes::OK)
+}
+
+fn import(path: &Path, as_json: bool) -> Result<u8> {
+    #[derive(Deserialize)]
+    struct Report {
+        taken: usize,
+        known: usize,
+        refused: Vec<String>,
+    }
+    let failed = |error: io::Error| Failure::file("read the ledger", path, &error);
+    let mut file = File::open(path).map_err(failed)?;
+    let mut magic = Vec::new();
+    Read::by_ref(&mut file).take(MAGIC.len() as u64).read_to_end(&mut magic).map_err(failed)?;
+    if magic != MAGIC {
+        return Err(Failure::new(format!("import {}: it is no exported ledger", path.display()))
+            .hint("name a file written by `mesh ledger export`"));
+    }
+    let value = Client::find()?.upload("/v1/ledger", MAGIC.chain(file), &mut |_| {})?;
+    let Report { taken, known, refused } = understand(value.clone())?;
+    if as_json {
+        super::print_json(&value)?;
+    } else {
+        super::print(&sheet(&[
+            ("taken", taken.to_string()),
+            ("known before", known.to_string()),
+            ("refused", refused.len().to_string()),
+        ]))?;
+        for why in &refused {
+            crate::say!("refused: {}", sanitise(why, false));
+        }
+    }
+    Ok(if refused.is_empty() { exit_codes::OK } else { exit_codes::FAILED })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: LED-6
+    #[test]
+    fn the_first_bad_byte_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.ledger");
+        std::fs::write(&path, [MAGIC, &[9, 9, 0, 0, 1]].concat()).unwrap();
+        let failure = verify(Some(&path), false).unwrap_err();
+        let text = failure.to_string();
+        assert!(
+            text.contains("byte 18, entry 0: the file is cut off in it") && text.contains("hint:"),
+            "{text}"
+        );
+        assert_eq!(failure.exit_code(), exit_codes::FAILED);
+        std::fs::write(&path, MAGIC).unwrap();
+        assert_eq!(verify(Some(&path), true).unwrap(), exit_codes::OK);
+        assert!(import(&folder.path().join("none"), false).unwrap_err().to_string().contains("hint:"));
+    }
+}

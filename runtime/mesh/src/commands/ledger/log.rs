@@ -1,0 +1,256 @@
+//! `mesh ledger log`: entries as events that people read.
+// spec: LED-6
+
+use super::{open, trouble};
+use crate::commands::shown::time;
+use crate::exit_codes;
+use crate::failure::Result;
+use crate::ledger_file::{Entries, Trouble};
+use mesh_protocol::ids::{EntryId, TaskId};
+use mesh_protocol::key::{PublicKey, UserKey};
+use mesh_protocol::ledger::{Effect, Entry, Payload};
+use mesh_protocol::text::sanitise;
+use serde::Serialize;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+
+#[derive(Debug, Serialize)]
+struct Event {
+    event: &'static str,
+    peer: String,
+    task: Option<TaskId>,
+    data: String,
+    time_ms: u64,
+    author: PublicKey,
+    seq: u64,
+    entry: EntryId,
+}
+
+/// What things were called by the entries before.
+#[derive(Default)]
+struct Names {
+    devices: BTreeMap<PublicKey, String>,
+    users: BTreeMap<UserKey, String>,
+}
+
+pub(super) fn run(file: Option<&Path>, last: Option<usize>, json: bool) -> Result<u8> {
+    let events = events(Entries::new(open(file)?), last).map_err(|found| trouble(file, "read", found))?;
+    if json {
+        super::super::print_json(&events)?;
+    } else {
+        let mut text = line("EVENT", "PEER", "TASK", "DATA", "TIME");
+        for event in &events {
+            let task = event.task.map_or_else(String::new, |task| task.short());
+            text.push_str(&line(event.event, &event.peer, &task, &event.data, &time(event.time_ms)));
+        }
+        super::super::print(&text)?;
+    }
+    Ok(exit_codes::OK)
+}
+
+fn line(event: &str, peer: &str, task: &str, data: &str, time: &str) -> String {
+    // What separates the columns must not stand in them.
+    let clean = |text: &str| sanitise(text, false).replace('|', "¦");
+    format!("{event:<17} | {:<12} | {task:<10} | {} | {time}\n", clean(peer), clean(data))
+}
+
+fn events(
+    entries: std::result::Result<Entries<impl std::io::Read>, Trouble>,
+    last: Option<usize>,
+) -> std::result::Result<VecDeque<Event>, Trouble> {
+    let mut entries = entries?;
+    let (mut names, mut events) = (Names::default(), VecDeque::new());
+    while let Some(framed) = entries.next()? {
+        let entry = Entry::trusted(&framed.bytes).map_err(|error| framed.bad(error.to_string()))?;
+        names.learn(&entry);
+        events.push_back(names.event(&entry));
+        if last.is_some_and(|last| events.len() > last) {
+            events.pop_front();
+        }
+    }
+    Ok(events)
+}
+
+impl Names {
+    fn learn(&mut self, entry: &Entry) {
+        let author = entry.header().author;
+        match entry.payload() {
+            Payload::Founded(founded) => {
+                self.devices.insert(author, founded.device_name.clone());
+                self.users.insert(founded.user, founded.user_name.clone());
+            }
+            Payload::Admitted(request) => {
+                self.devices.entry(request.cert.device).or_insert_with(|| request.device_name.clone());
+                self.users.entry(request.user).or_insert_with(|| request.user_name.clone());
+            }
+            Payload::PeerRegistered(peer) => drop(self.devices.insert(author, peer.name.clone())),
+            Payload::KeyRotated { user, new, .. } => {
+                if let Some(name) = self.users.get(user).cloned() {
+                    self.users.insert(*new, name);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn device(&self, device: &PublicKey) -> String {
+        self.devices.get(device).cloned().unwrap_or_else(|| device.short())
+    }
+
+    fn user(&self, user: &UserKey) -> String {
+        self.users.get(user).cloned().unwrap_or_else(|| user.0.short())
+    }
+
+    fn event(&self, entry: &Entry) -> Event {
+        let header = entry.header();
+        Event {
+            event: entry.payload().kind_name(),
+            peer: self.device(&header.author),
+            task: task(entry.payload()),
+            data: self.data(entry.payload()),
+            time_ms: header.hlc.wall_ms(),
+            author: header.author,
+            seq: header.seq,
+            entry: entry.id(),
+        }
+    }
+
+    fn data(&self, payload: &Payload) -> String {
+        match payload {
+            Payload::Founded(founded) => format!("{} by {}", founded.name, founded.user_name),
+            Payload::Admitted(request) => format!("{} with {}", request.user_name, request.device_name),
+            Payload::Expelled { user, why, .. } => format!("{}: {why}", self.user(user)),
+            Payload::DeviceAdded(cert) => {
+                format!(
+                    "{} of {}, {} ‰ of the quota",
+                    self.device(&cert.device),
+                    self.user(&cert.user),
+                    cert.share
+                )
+            }
+            Payload::PeerRegistered(peer) => match peer.place {
+                Some((lat, lon)) => format!("{} slots at {lat}°, {lon}°", peer.slots),
+                None => format!("{} slots", peer.slots),
+            },
+            Payload::PeerOnline | Payload::PeerOffline | Payload::Cancelled { .. } => String::new(),
+            Payload::Granted(grant) => {
+                let until =
+                    grant.until_ms.map_or_else(String::new, |until| format!(" until {}", time(until)));
+                let module =
+                    grant.module.map_or_else(String::new, |module| format!(", module {}", module.short()));
+                format!(
+                    "{} of {} on {}{until}{module}",
+                    grant.pattern,
+                    self.user(&grant.user),
+                    self.device(&grant.device)
+                )
+            }
+            Payload::Revoked { grant } => format!("grant {}", grant.short()),
+            Payload::TaskSubmitted(task) => {
+                let importance =
+                    task.importance.map_or_else(String::new, |level| format!(", {}", word(&level)));
+                format!("{}, {}{importance}", task.name, word(&task.sla))
+            }
+            Payload::Voted { importance, comment, .. } if comment.is_empty() => word(importance),
+            Payload::Voted { importance, comment, .. } => format!("{}: {comment}", word(importance)),
+            Payload::Consensus { importance, votes, .. } => match importance {
+                Some(level) => format!("{} by {} votes", word(level), votes.len()),
+                None => format!("none by {} votes", votes.len()),
+            },
+            Payload::Delegated { attempt, device, .. } => {
+                format!("attempt {attempt} to {}", self.device(device))
+            }
+            Payload::Accepted { attempt, .. } => format!("attempt {attempt}"),
+            Payload::Refused { attempt, reason, .. } => format!("attempt {attempt}: {reason}"),
+            Payload::Vetoed { attempt, why, .. } if why.is_empty() => format!("attempt {attempt}"),
+            Payload::Vetoed { attempt, why, .. } => format!("attempt {attempt}: {why}"),
+            Payload::Completed(completed) => {
+                let statement = &completed.statement;
+                let effect = if completed.effect == Effect::Done { "done" } else { "superseded" };
+                let executor = self.device(&statement.executor);
+                format!("attempt {} on {executor}: {effect}, {} ms", statement.attempt, statement.wall_ms)
+            }
+            Payload::Failed { attempts, reason, .. } => format!("after {attempts} attempts: {reason}"),
+            Payload::Contribution { user, unit, amount, month } => {
+                format!("{}: {amount} of {unit} in {month}", self.user(user))
+            }
+            Payload::RulesProposed { why, .. } | Payload::HealthDisputed { why, .. } => why.clone(),
+            Payload::RulesVoted { proposal, yes } => {
+                format!("{} {}", if *yes { "for" } else { "against" }, proposal.short())
+            }
+            Payload::Witnessed { tips } => format!("{} logs", tips.len()),
+            Payload::KeyRotated { user, new, .. } => format!("{}: now {}", self.user(user), new.0.short()),
+            Payload::KeyRevoked { device, tip } => match tip {
+                Some(tip) => format!("{}: counts up to place {}", self.device(device), tip.seq),
+                None => format!("{}: does not count", self.device(device)),
+            },
+            Payload::Forked(proof) => {
+                format!("{} at place {}", self.device(&proof.a.header.author), proof.a.header.seq)
+            }
+        }
+    }
+}
+
+/// A level as the rules write it.
+fn word(level: &impl Serialize) -> String {
+    serde_json::to_value(level).ok().and_then(|value| Some(value.as_str()?.to_owned())).unwrap_or_default()
+}
+
+fn task(payload: &Payload) -> Option<TaskId> {
+    match payload {
+        Payload::TaskSubmitted(submitted) => Some(submitted.task),
+        Payload::Completed(completed) => Some(completed.statement.task),
+        Payload::Voted { task, .. }
+        | Payload::Consensus { task, .. }
+        | Payload::Delegated { task, .. }
+        | Payload::Accepted { task, .. }
+        | Payload::Refused { task, .. }
+        | Payload::Vetoed { task, .. }
+        | Payload::Failed { task, .. }
+        | Payload::Cancelled { task }
+        | Payload::HealthDisputed { task, .. } => Some(*task),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger_file::MAGIC;
+    use mesh_protocol::ids::CommunityId;
+    use mesh_protocol::key::SecretKey;
+    use mesh_protocol::ledger::{Hlc, PeerRegistered, Place};
+
+    // spec: LED-6
+    #[test]
+    fn events_are_told_by_name_and_in_columns() {
+        let key = SecretKey::from_seed(&[1; 32]);
+        let mut file = MAGIC.to_vec();
+        let mut prev = EntryId::ZERO;
+        let registered = PeerRegistered {
+            name: "lap|top".into(),
+            place: Some((52, 13)),
+            profile: mesh_protocol::ids::ProfileId::ZERO,
+            walls: vec![],
+            slots: 2,
+        };
+        let vetoed = Payload::Vetoed { task: TaskId([7; 32]), attempt: 3, why: "mine".into() };
+        for (seq, payload) in (0..).zip([Payload::PeerRegistered(Box::new(registered)), vetoed]) {
+            let place =
+                Place { community: CommunityId([1; 32]), seq, prev, refs: vec![], hlc: Hlc::at(1000 + seq) };
+            let entry = Entry::write(&key, place, payload);
+            prev = entry.id();
+            file.extend_from_slice(&(entry.bytes().len() as u32).to_le_bytes());
+            file.extend_from_slice(entry.bytes());
+        }
+        let all = events(Entries::new(&file[..]), None).unwrap();
+        assert_eq!((all.len(), all[1].peer.as_str(), all[1].time_ms), (2, "lap|top", 1001));
+        let last = events(Entries::new(&file[..]), Some(1)).unwrap();
+        assert_eq!(
+            (last.len(), last[0].data.as_str(), last[0].task),
+            (1, "attempt 3: mine", Some(TaskId([7; 32])))
+        );
+        let shown = line(last[0].event, &last[0].peer, "0707070707", &last[0].data, "now");
+        assert_eq!(shown, "vetoed            | lap¦top      | 0707070707 | attempt 3: mine | now\n");
+    }
+}

@@ -1,0 +1,139 @@
+//! `mesh grant`, `revoke`, `permissions`, `trust`: whose tasks run where.
+// spec: PERM-1, PERM-3
+
+use super::shown::{table, time};
+use super::views::Grant as View;
+use crate::args::{Grant, Revoke, Show, Trust};
+use crate::client::{Client, segment, understand};
+use crate::exit_codes;
+use crate::failure::Result;
+use mesh_node::GrantRequest;
+use mesh_protocol::ids::ModuleHash;
+use mesh_protocol::permissions::Permissions;
+use mesh_protocol::text::sanitise;
+use serde_json::json;
+use std::path::Path;
+
+// spec: PERM-1
+pub(super) fn grant(grant: &Grant) -> Result<u8> {
+    let request = request(grant)?;
+    let answer = Client::find()?.post("/v1/permissions", &request)?;
+    super::print(&format!("{}\n", answer["entry"].as_str().unwrap_or_default()))?;
+    let end = grant.until.map_or_else(String::new, |until| format!(" until {}", time(until)));
+    crate::say!("tasks {} of {:?} may run{end}; `mesh revoke` ends it", grant.task, grant.user);
+    Ok(exit_codes::OK)
+}
+
+fn request(grant: &Grant) -> Result<GrantRequest> {
+    let module = match &grant.module {
+        None => None,
+        Some(text) => Some(match text.parse::<ModuleHash>() {
+            Ok(hash) => hash,
+            Err(_) => {
+                let path = Path::new(text);
+                let bytes = super::read_module(path)?;
+                // What is no module would be a grant that nothing ever fits.
+                mesh_executor::examine(&bytes).map_err(|refusal| {
+                    super::load_failure(path, &mesh_executor::StartError::Refused(refusal))
+                })?;
+                ModuleHash::of(&bytes)
+            }
+        }),
+    };
+    let permissions = Permissions {
+        shares: grant.shares.iter().cloned().collect(),
+        real_clock: grant.real_clock,
+        real_random: grant.real_random,
+        ..Permissions::default()
+    };
+    Ok(GrantRequest {
+        user: grant.user.clone(),
+        device: grant.device.clone(),
+        task: grant.task.clone(),
+        module,
+        until_ms: grant.until,
+        permissions: (permissions != Permissions::default()).then_some(permissions),
+    })
+}
+
+pub(super) fn revoke(revoke: &Revoke) -> Result<u8> {
+    let answer = Client::find()?.delete(&format!("/v1/permissions/{}", segment(&revoke.id)))?;
+    super::print(&format!("{}\n", answer["entry"].as_str().unwrap_or_default()))?;
+    crate::say!("revoked; attempts that rest on it end at their next check");
+    Ok(exit_codes::OK)
+}
+
+pub(super) fn list(show: &Show) -> Result<u8> {
+    let value = Client::find()?.get("/v1/permissions")?;
+    if show.json {
+        super::print_json(&value)?;
+        return Ok(exit_codes::OK);
+    }
+    let grants: Vec<View> = understand(value)?;
+    let rows = grants.into_iter().map(|grant| {
+        vec![
+            grant.grant.short(),
+            grant.device,
+            grant.user,
+            grant.task,
+            grant.module.map_or_else(|| "any code".into(), |module| module.short()),
+            grant.until_ms.map_or_else(|| "for good".into(), time),
+            grant.why_not.unwrap_or_else(|| "in force".into()),
+        ]
+    });
+    super::print(&table(&["GRANT", "ON", "USER", "TASKS", "MODULE", "UNTIL", "STATE"], rows))?;
+    Ok(exit_codes::OK)
+}
+
+// spec: PERM-3
+pub(super) fn trust(trust: &Trust) -> Result<u8> {
+    let client = Client::find()?;
+    let value = if trust.all || !trust.users.is_empty() {
+        client.put("/v1/trust", &json!({ "users": trust.users }))?
+    } else {
+        client.get("/v1/trust")?
+    };
+    if trust.json {
+        super::print_json(&value)?;
+        return Ok(exit_codes::OK);
+    }
+    match understand::<Option<Vec<String>>>(value)? {
+        None => super::print("all members\n")?,
+        Some(names) => {
+            let lines: String = names.iter().map(|name| format!("{}\n", sanitise(name, false))).collect();
+            super::print(&lines)?;
+        }
+    }
+    Ok(exit_codes::OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Args, Command};
+    use clap::Parser as _;
+    use mesh_protocol::permissions::Access;
+
+    fn typed(args: &[&str]) -> Result<GrantRequest> {
+        let args = ["mesh", "grant", "--user", "bob"].iter().chain(args);
+        let Command::Grant(grant) = Args::try_parse_from(args).unwrap().command else { panic!("not grant") };
+        request(&grant)
+    }
+
+    // spec: PERM-1
+    #[test]
+    fn a_grant_is_what_was_typed() {
+        let plain = typed(&[]).unwrap();
+        assert_eq!((plain.task.as_str(), plain.module, plain.permissions), ("*", None, None));
+        let hash = "ab".repeat(32);
+        let grant =
+            typed(&["--module", &hash, "--share", "logs=rw", "--real-clock", "--task", "log-*"]).unwrap();
+        let permissions = grant.permissions.unwrap();
+        assert_eq!(permissions.shares["logs"], Access::Rw);
+        assert!(permissions.real_clock && !permissions.real_random);
+        assert_eq!(grant.module.unwrap().to_string(), hash);
+        assert!(typed(&["--module", "/nowhere.wasm"]).unwrap_err().to_string().contains("hint:"));
+        let unpinned = ["mesh", "grant", "--user", "bob", "--share", "logs=rw"];
+        assert!(Args::try_parse_from(unpinned).unwrap_err().to_string().contains("--module"));
+    }
+}

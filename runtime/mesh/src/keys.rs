@@ -1,0 +1,233 @@
+//! Who this peer is: its keys and names, as files that only their user can read.
+// spec: NET-1
+
+use crate::failure::{Failure, Result};
+use crate::home::Home;
+use mesh_protocol::ids::{from_hex, to_hex};
+use mesh_protocol::key::{PublicKey, SecretKey};
+use mesh_protocol::ledger::is_name;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+/// The file of the user's key.
+pub(crate) const USER: &str = "user.key";
+/// The file of the device's key.
+pub(crate) const DEVICE: &str = "device.key";
+/// The file of the key that alone replaces the user's; moved away by its user.
+pub(crate) const RECOVERY: &str = "recovery.key";
+/// The file of names and of the recovery key's public half.
+const IDENTITY: &str = "identity.toml";
+/// Largest file read as one of these: a key is 64 digits, and names are short.
+const MAX: u64 = 4096;
+
+/// Names, and what must be known of a key that is kept elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Identity {
+    /// What the owner is called; empty on a device whose owner's key is elsewhere.
+    pub(crate) user_name: String,
+    /// What the device is called.
+    pub(crate) device_name: String,
+    /// The only key that can replace the owner's; none on a device whose owner's key is elsewhere.
+    pub(crate) recovery: Option<PublicKey>,
+}
+
+/// Who this peer is.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    /// The owner's key; none on a device that joins one more of its owner's.
+    pub(crate) user: Option<SecretKey>,
+    /// This device's key.
+    pub(crate) device: SecretKey,
+    /// The only key that can replace the owner's; all zeros where the owner's key is elsewhere.
+    pub(crate) recovery: PublicKey,
+    /// What the owner is called.
+    pub(crate) user_name: String,
+    /// What the device is called.
+    pub(crate) device_name: String,
+}
+
+impl Keys {
+    /// Reads what `mesh init` made.
+    pub(crate) fn load(home: &Home) -> Result<Self> {
+        let unknown = || {
+            let message = format!("find out who this peer is: {} holds no identity", home.data().display());
+            Failure::new(message).hint("mesh init")
+        };
+        let identity = identity(home)?.ok_or_else(unknown)?;
+        let device = read(home, DEVICE)?.ok_or_else(unknown)?;
+        let user = read(home, USER)?;
+        if user.is_none() && identity.recovery.is_some() {
+            let path = home.data().join(USER);
+            return Err(Failure::new(format!("read the user's key {}: it is gone", path.display()))
+                .hint("put it back from a backup; `mesh init --device-only` in another --home joins as a new device"));
+        }
+        Ok(Self {
+            user,
+            device,
+            recovery: identity.recovery.unwrap_or(PublicKey([0; 32])),
+            user_name: identity.user_name,
+            device_name: identity.device_name,
+        })
+    }
+}
+
+/// Names and recovery key, if this peer was given any.
+pub(crate) fn identity(home: &Home) -> Result<Option<Identity>> {
+    let path = home.data().join(IDENTITY);
+    let Some(text) = read_text(&path, "read this peer's names")? else { return Ok(None) };
+    let damaged = |why: &str| {
+        Failure::new(format!("read this peer's names {}: {why}", path.display()))
+            .hint("write it as `mesh init` did: user_name = \"…\", device_name = \"…\", recovery = \"HEX\"")
+    };
+    let identity: Identity = toml::from_str(&text).map_err(|error| damaged(error.to_string().trim_end()))?;
+    let named = identity.user_name.is_empty() || is_name(&identity.user_name);
+    if !named || !is_name(&identity.device_name) {
+        return Err(damaged("a name in it is empty, too long or not plain text"));
+    }
+    Ok(Some(identity))
+}
+
+/// Keeps names and recovery key, unless some are kept already.
+pub(crate) fn keep_identity(home: &Home, identity: &Identity) -> Result<()> {
+    let path = home.data().join(IDENTITY);
+    // A name holds no control characters, so it has the same form as a JSON string.
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let mut text = format!(
+        "user_name = {}\ndevice_name = {}\n",
+        quoted(&identity.user_name),
+        quoted(&identity.device_name)
+    );
+    if let Some(recovery) = &identity.recovery {
+        text.push_str(&format!("recovery = \"{recovery}\"\n"));
+    }
+    match write_new(&path, text.as_bytes()) {
+        Err(error) => Err(Failure::file("write this peer's names", &path, &error)),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// A key, if there is one under this name.
+pub(crate) fn read(home: &Home, name: &str) -> Result<Option<SecretKey>> {
+    let path = home.data().join(name);
+    let Some(text) = read_text(&path, "read the key")? else { return Ok(None) };
+    let seed = from_hex(text.trim_end()).map_err(|_| {
+        Failure::new(format!("read the key {}: it is damaged", path.display()))
+            .hint("restore it from a backup, or move it away to get a new one")
+    })?;
+    Ok(Some(SecretKey::from_seed(&seed)))
+}
+
+/// A key under this name: the one that is there, or a new one.
+pub(crate) fn read_or_make(home: &Home, name: &str) -> Result<SecretKey> {
+    if let Some(key) = read(home, name)? {
+        return Ok(key);
+    }
+    let path = home.data().join(name);
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| Failure::because("draw a key", &error))?;
+    match write_new(&path, to_hex(&seed).as_bytes()) {
+        Ok(()) => Ok(SecretKey::from_seed(&seed)),
+        // Whoever comes second must take the first one's key.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => match read(home, name)? {
+            Some(key) => Ok(key),
+            None => Err(Failure::file("write the key", &path, &error)),
+        },
+        Err(error) => Err(Failure::file("write the key", &path, &error)),
+    }
+}
+
+fn read_text(path: &Path, what: &str) -> Result<Option<String>> {
+    let failed = |error: io::Error| Failure::file(what, path, &error);
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    if file.metadata().map_err(failed)?.mode() & 0o077 != 0 {
+        return Err(Failure::new(format!("use {}: others can read or change it", path.display()))
+            .hint(format!("chmod 600 {}", path.display())));
+    }
+    let mut text = String::new();
+    file.take(MAX).read_to_string(&mut text).map_err(failed)?;
+    Ok(Some(text))
+}
+
+/// Writes a file whole, for its user alone; never over one that is there.
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut number = [0; 8];
+    getrandom::fill(&mut number).map_err(io::Error::other)?;
+    let temporary = path.with_file_name(format!(".{}.part", to_hex(&number)));
+    let written = (|| {
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        // Linked, not moved: what is there stays.
+        fs::hard_link(&temporary, path)?;
+        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    })();
+    let _gone = fs::remove_file(&temporary);
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity_of(recovery: Option<PublicKey>) -> Identity {
+        let user_name = if recovery.is_some() { "Ada \"the first\"".into() } else { String::new() };
+        Identity { user_name, device_name: "back\\slash 🌞".into(), recovery }
+    }
+
+    // spec: NET-1
+    #[test]
+    fn keys_are_private_and_never_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path());
+        assert!(Keys::load(&home).unwrap_err().to_string().contains("hint: mesh init"));
+        let made = read_or_make(&home, DEVICE).unwrap();
+        assert_eq!(read_or_make(&home, DEVICE).unwrap().public(), made.public());
+        let path = folder.path().join(DEVICE);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(write_new(&path, b"x").unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left over");
+
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        fs::set_permissions(&path, mode).unwrap();
+        assert!(read(&home, DEVICE).unwrap_err().to_string().contains("chmod 600"));
+    }
+
+    // spec: NET-1
+    #[test]
+    fn what_was_kept_is_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path());
+        let user = read_or_make(&home, USER).unwrap();
+        let recovery = read_or_make(&home, RECOVERY).unwrap().public();
+        read_or_make(&home, DEVICE).unwrap();
+        keep_identity(&home, &identity_of(Some(recovery))).unwrap();
+        assert!(keep_identity(&home, &identity_of(None)).is_err());
+        // Its user took it to a safe place.
+        fs::remove_file(folder.path().join(RECOVERY)).unwrap();
+        let keys = Keys::load(&home).unwrap();
+        assert_eq!(keys.user.unwrap().public(), user.public());
+        assert_eq!((keys.recovery, keys.user_name.as_str()), (recovery, "Ada \"the first\""));
+        assert_eq!(keys.device_name, "back\\slash 🌞");
+        fs::remove_file(folder.path().join(USER)).unwrap();
+        assert!(Keys::load(&home).unwrap_err().to_string().contains("it is gone"));
+    }
+
+    // spec: NET-1
+    #[test]
+    fn a_device_may_be_without_its_owners_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path());
+        read_or_make(&home, DEVICE).unwrap();
+        keep_identity(&home, &identity_of(None)).unwrap();
+        let keys = Keys::load(&home).unwrap();
+        assert!(keys.user.is_none() && keys.user_name.is_empty());
+    }
+}

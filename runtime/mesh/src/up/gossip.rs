@@ -1,0 +1,467 @@
+//! Entries as they are made, spread over trees of peers: `iroh-gossip`'s state machine over our own streams.
+//!
+//! It knows members' devices that are connected, and nobody else. What it loses, the comparison of logs brings.
+// spec: LED-4
+
+use bytes::Bytes;
+use iroh_gossip::proto::{
+    Command, Config, Event, InEvent, Message, OutEvent, PeerData, Scope, State, Timer, TopicId,
+};
+use mesh_protocol::ids::CommunityId;
+use mesh_protocol::key::PublicKey;
+use mesh_protocol::ledger::{Entry, MAX_ENTRY};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Bytes that a message has beside the entry in it: topic, id, lengths, hops.
+const BESIDE: usize = 128;
+/// Peers that entries are exchanged with directly: what the library's paper found to be enough for any community.
+const NEIGHBOURS: usize = 5;
+/// How often it is looked whether there are enough neighbours.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How long a message is kept for peers that ask for it: they do so within a tenth of a second.
+const KEEP_MESSAGES: Duration = Duration::from_secs(10);
+/// Bytes a second that are taken from one peer, and at once. A community's entries are a few hundred bytes each; at
+/// this rate they are more than the rules let 256 devices write. What is dropped, the comparison of logs brings.
+const RATE: u64 = 512 << 10;
+/// Bytes taken from all peers together between two clean-ups of the library's memory of peers and messages, some of
+/// which has no bound of its own.
+const FRESH_AFTER: u64 = 32 << 20;
+/// Timers set at once: one for each message that was announced and not yet sent, so at [`RATE`] never near it.
+const MAX_TIMERS: usize = 100_000;
+
+/// A peer as the library wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct Peer([u8; 32]);
+
+impl From<PublicKey> for Peer {
+    fn from(key: PublicKey) -> Self {
+        Self(key.0)
+    }
+}
+
+/// A message that was read. An entry in it was verified, so nobody passes on what does not hold, and whoever sends
+/// such a thing can be blamed for it.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    message: Message<Peer>,
+    entry: Option<Box<Entry>>,
+    bytes: usize,
+}
+
+/// The beginning of a message as the library writes it; its own types keep this to themselves.
+#[derive(Deserialize)]
+struct Beginning<'a> {
+    _topic: [u8; 32],
+    #[serde(borrow)]
+    layer: Layer<'a>,
+}
+
+#[derive(Deserialize)]
+enum Layer<'a> {
+    // Read no further: the library reads it.
+    Swarm,
+    #[serde(borrow)]
+    Broadcast(Broadcast<'a>),
+}
+
+#[derive(Deserialize)]
+enum Broadcast<'a> {
+    Content { _id: [u8; 32], content: &'a [u8] },
+    Prune,
+    Graft,
+    IHave,
+}
+
+/// Reads a message. Costs a signature's verification.
+pub(crate) fn read(bytes: &[u8]) -> Result<Heard, String> {
+    if bytes.len() > MAX_ENTRY + BESIDE {
+        return Err("it is longer than any gossip".into());
+    }
+    let message: Message<Peer> = postcard::from_bytes(bytes).map_err(|error| error.to_string())?;
+    let (beginning, _rest) =
+        postcard::take_from_bytes::<Beginning<'_>>(bytes).map_err(|error| error.to_string())?;
+    let entry = match beginning.layer {
+        Layer::Broadcast(Broadcast::Content { content, .. }) => {
+            Some(Box::new(Entry::verify(content).map_err(|error| super::causes(&error))?))
+        }
+        Layer::Swarm | Layer::Broadcast(Broadcast::Prune | Broadcast::Graft | Broadcast::IHave) => None,
+    };
+    Ok(Heard { message, entry, bytes: bytes.len() })
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Send this on the peer's gossip channel.
+    Send(PublicKey, Bytes),
+    /// An entry came that was not known to have been spread.
+    Entry(PublicKey, Box<Entry>),
+}
+
+/// How much a peer may send now.
+#[derive(Debug, Clone, Copy)]
+struct Allowance {
+    left: u64,
+    since: Instant,
+}
+
+/// This peer's part in the gossip of its community.
+pub(crate) struct Gossip {
+    me: PublicKey,
+    seed: StdRng,
+    topic: Option<TopicId>,
+    state: State<Peer, StdRng>,
+    /// Connected members' devices.
+    there: BTreeMap<PublicKey, Allowance>,
+    neighbours: BTreeSet<PublicKey>,
+    /// By when and number.
+    timers: BTreeMap<(Instant, u64), Timer<Peer>>,
+    number: u64,
+    look: Instant,
+    /// Bytes taken since the last clean-up.
+    taken: u64,
+    dropped: u64,
+}
+
+impl std::fmt::Debug for Gossip {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gossip").field("neighbours", &self.neighbours).finish_non_exhaustive()
+    }
+}
+
+impl Gossip {
+    pub(crate) fn new(me: PublicKey, seed: [u8; 32], now: Instant) -> Self {
+        let mut seed = StdRng::from_seed(seed);
+        Self {
+            me,
+            state: fresh(me, &mut seed),
+            seed,
+            topic: None,
+            there: BTreeMap::new(),
+            neighbours: BTreeSet::new(),
+            timers: BTreeMap::new(),
+            number: 0,
+            look: now,
+            taken: 0,
+            dropped: 0,
+        }
+    }
+
+    /// The community is settled.
+    pub(crate) fn belongs(&mut self, community: CommunityId, now: Instant) -> Vec<Effect> {
+        self.topic = Some(community.0.into());
+        self.start_anew(now)
+    }
+
+    /// A member's device can be sent to.
+    pub(crate) fn up(&mut self, peer: PublicKey, now: Instant) -> Vec<Effect> {
+        self.there.entry(peer).or_insert(Allowance { left: RATE, since: now });
+        self.join(vec![peer], now)
+    }
+
+    /// It cannot be sent to any more, or is no member's any more.
+    pub(crate) fn down(&mut self, peer: PublicKey, now: Instant) -> Vec<Effect> {
+        self.neighbours.remove(&peer);
+        if self.there.remove(&peer).is_none() {
+            return Vec::new();
+        }
+        self.step(InEvent::PeerDisconnected(peer.into()), None, now)
+    }
+
+    /// Tells everyone of an entry.
+    pub(crate) fn spread(&mut self, entry: &Entry, now: Instant) -> Vec<Effect> {
+        let Some(topic) = self.topic else { return Vec::new() };
+        let bytes = Bytes::copy_from_slice(entry.bytes());
+        self.step(InEvent::Command(topic, Command::Broadcast(bytes, Scope::Swarm)), None, now)
+    }
+
+    /// A message came.
+    pub(crate) fn hear(&mut self, peer: PublicKey, heard: Heard, now: Instant) -> Vec<Effect> {
+        let Some(allowance) = self.there.get_mut(&peer) else { return Vec::new() };
+        // spec: NET-4
+        let gained = now.duration_since(allowance.since).as_millis() as u64 * RATE / 1000;
+        if gained > 0 {
+            *allowance = Allowance { left: allowance.left.saturating_add(gained).min(RATE), since: now };
+        }
+        let bytes = heard.bytes as u64;
+        if bytes > allowance.left || self.timers.len() >= MAX_TIMERS {
+            self.dropped += 1;
+            return Vec::new();
+        }
+        allowance.left -= bytes;
+        self.taken += bytes;
+        self.step(InEvent::RecvMessage(peer.into(), heard.message), heard.entry, now)
+    }
+
+    /// Messages dropped because a peer sent too much at once.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// When something is due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let timer = self.timers.first_key_value().map(|((at, _), _)| *at);
+        let look = self.topic.map(|_| self.look);
+        timer.into_iter().chain(look).min()
+    }
+
+    /// Does what is due.
+    pub(crate) fn wake(&mut self, now: Instant) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        while let Some(first) = self.timers.first_entry().filter(|first| first.key().0 <= now) {
+            let timer = first.remove();
+            effects.extend(self.step(InEvent::TimerExpired(timer), None, now));
+        }
+        if self.topic.is_some() && self.look <= now {
+            if self.taken > FRESH_AFTER {
+                effects.extend(self.start_anew(now));
+            }
+            self.look = now + LOOK_EVERY;
+            let missing = NEIGHBOURS.saturating_sub(self.neighbours.len());
+            let more = self.there.keys().filter(|peer| !self.neighbours.contains(peer)).take(missing).copied();
+            let more = more.collect();
+            effects.extend(self.join(more, now));
+        }
+        effects
+    }
+
+    fn join(&mut self, peers: Vec<PublicKey>, now: Instant) -> Vec<Effect> {
+        let Some(topic) = self.topic else { return Vec::new() };
+        if self.neighbours.len() >= NEIGHBOURS || peers.is_empty() {
+            return Vec::new();
+        }
+        let peers = peers.into_iter().map(Peer::from).collect();
+        self.step(InEvent::Command(topic, Command::Join(peers)), None, now)
+    }
+
+    /// Forgets everything but who is there.
+    fn start_anew(&mut self, now: Instant) -> Vec<Effect> {
+        let Some(topic) = self.topic else { return Vec::new() };
+        let mut effects = self.step(InEvent::Command(topic, Command::Quit), None, now);
+        self.state = fresh(self.me, &mut self.seed);
+        self.timers.clear();
+        self.neighbours.clear();
+        self.taken = 0;
+        self.look = now + LOOK_EVERY;
+        let peers = self.there.keys().take(NEIGHBOURS).map(|peer| Peer::from(*peer)).collect();
+        effects.extend(self.step(InEvent::Command(topic, Command::Join(peers)), None, now));
+        effects
+    }
+
+    fn step(&mut self, event: InEvent<Peer>, mut entry: Option<Box<Entry>>, now: Instant) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let mut gone = BTreeSet::new();
+        let from = if let InEvent::RecvMessage(peer, _) = &event { Some(PublicKey(peer.0)) } else { None };
+        for out in self.state.handle(event, now, None) {
+            match out {
+                OutEvent::SendMessage(peer, message) => {
+                    let to = PublicKey(peer.0);
+                    if !self.there.contains_key(&to) {
+                        gone.insert(peer);
+                        continue;
+                    }
+                    match postcard::to_stdvec(&message) {
+                        Ok(bytes) => effects.push(Effect::Send(to, bytes.into())),
+                        Err(error) => tracing::error!(%error, "gossip could not be written"),
+                    }
+                }
+                OutEvent::EmitEvent(_, Event::NeighborUp(peer)) => {
+                    self.neighbours.insert(PublicKey(peer.0));
+                }
+                OutEvent::EmitEvent(_, Event::NeighborDown(peer)) => {
+                    self.neighbours.remove(&PublicKey(peer.0));
+                }
+                // The entry was read with the message that it came in.
+                OutEvent::EmitEvent(_, Event::Received(_)) => {
+                    if let (Some(from), Some(entry)) = (from, entry.take()) {
+                        effects.push(Effect::Entry(from, entry));
+                    }
+                }
+                OutEvent::ScheduleTimer(delay, timer) => {
+                    self.number += 1;
+                    self.timers.insert((now + delay, self.number), timer);
+                }
+                // Connections serve other things too.
+                OutEvent::DisconnectPeer(_) | OutEvent::PeerData(..) => {}
+            }
+        }
+        // It heard of these from others, and they are not connected here.
+        for peer in gone {
+            for out in self.state.handle(InEvent::PeerDisconnected(peer), now, None) {
+                if let OutEvent::ScheduleTimer(delay, timer) = out {
+                    self.number += 1;
+                    self.timers.insert((now + delay, self.number), timer);
+                }
+            }
+        }
+        effects
+    }
+}
+
+fn fresh(me: PublicKey, seed: &mut StdRng) -> State<Peer, StdRng> {
+    let mut config = Config { max_message_size: MAX_ENTRY + BESIDE, ..Config::default() };
+    config.membership.active_view_capacity = NEIGHBOURS;
+    config.broadcast.message_cache_retention = KEEP_MESSAGES;
+    State::new(me.into(), PeerData::default(), config, StdRng::from_rng(seed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mesh_protocol::ids::EntryId;
+    use mesh_protocol::key::SecretKey;
+    use mesh_protocol::ledger::{Hlc, Payload, Place};
+    use std::collections::VecDeque;
+
+    const COMMUNITY: CommunityId = CommunityId([5; 32]);
+
+    fn key(number: u8) -> PublicKey {
+        SecretKey::from_seed(&[number; 32]).public()
+    }
+
+    fn entry(number: u8, seq: u64) -> Entry {
+        let prev = if seq == 0 { EntryId::ZERO } else { EntryId([1; 32]) };
+        let place = Place { community: COMMUNITY, seq, prev, refs: vec![], hlc: Hlc::at(seq) };
+        Entry::write(&SecretKey::from_seed(&[number; 32]), place, Payload::PeerOnline)
+    }
+
+    /// Peers that hear each other at once.
+    struct Net {
+        peers: BTreeMap<PublicKey, Gossip>,
+        under_way: VecDeque<(PublicKey, PublicKey, Bytes)>,
+        got: BTreeMap<PublicKey, Vec<EntryId>>,
+        now: Instant,
+    }
+
+    impl Net {
+        fn new(count: u8) -> Self {
+            let now = Instant::now();
+            let peers = (1..=count).map(|n| (key(n), Gossip::new(key(n), [n; 32], now))).collect();
+            let mut net = Self { peers, under_way: VecDeque::new(), got: BTreeMap::new(), now };
+            let keys: Vec<PublicKey> = net.peers.keys().copied().collect();
+            for a in &keys {
+                net.act(*a, |gossip, now| gossip.belongs(COMMUNITY, now));
+                for b in keys.iter().filter(|b| *b != a) {
+                    net.act(*a, |gossip, now| gossip.up(*b, now));
+                }
+            }
+            net.settle();
+            net
+        }
+
+        fn act(&mut self, peer: PublicKey, act: impl FnOnce(&mut Gossip, Instant) -> Vec<Effect>) {
+            let effects = act(self.peers.get_mut(&peer).unwrap(), self.now);
+            for effect in effects {
+                match effect {
+                    Effect::Send(to, bytes) => self.under_way.push_back((peer, to, bytes)),
+                    Effect::Entry(_, entry) => self.got.entry(peer).or_default().push(entry.id()),
+                }
+            }
+        }
+
+        /// Lets pass what is under way, and a second after it.
+        fn settle(&mut self) {
+            for _ in 0..100 {
+                while let Some((from, to, bytes)) = self.under_way.pop_front() {
+                    let heard = read(&bytes).unwrap();
+                    self.act(to, |gossip, now| gossip.hear(from, heard, now));
+                }
+                self.now += Duration::from_millis(10);
+                let keys: Vec<PublicKey> = self.peers.keys().copied().collect();
+                for peer in keys {
+                    self.act(peer, Gossip::wake);
+                }
+            }
+        }
+    }
+
+    // spec: LED-4
+    #[tokio::test]
+    async fn everybody_hears_of_an_entry_once() {
+        let mut net = Net::new(12);
+        let entry = entry(1, 0);
+        net.act(key(1), |gossip, now| gossip.spread(&entry, now));
+        net.settle();
+        assert_eq!(net.got.len(), 11);
+        assert!(net.got.values().all(|got| *got == [entry.id()]));
+    }
+
+    #[tokio::test]
+    async fn after_a_clean_up_entries_still_go_round() {
+        let mut net = Net::new(4);
+        for number in 1..=4 {
+            net.peers.get_mut(&key(number)).unwrap().taken = FRESH_AFTER + 1;
+        }
+        net.now += LOOK_EVERY;
+        net.settle();
+        assert!(net.peers.values().all(|gossip| gossip.taken < FRESH_AFTER && !gossip.neighbours.is_empty()));
+        net.act(key(2), |gossip, now| gossip.spread(&entry(2, 0), now));
+        net.settle();
+        assert_eq!(net.got.len(), 3);
+    }
+
+    // spec: NET-4
+    #[tokio::test]
+    async fn a_peer_that_sends_too_much_is_not_listened_to_for_a_while() {
+        let mut net = Net::new(2);
+        let now = net.now;
+        let heard = |seq| {
+            // What a broadcast of peer 2 looks like.
+            let mut two = Gossip::new(key(2), [2; 32], now);
+            two.belongs(COMMUNITY, now);
+            two.there.insert(key(1), Allowance { left: RATE, since: now });
+            let mut one = Gossip::new(key(1), [1; 32], now);
+            one.belongs(COMMUNITY, now);
+            one.there.insert(key(2), Allowance { left: RATE, since: now });
+            for effect in one.join(vec![key(2)], now) {
+                let Effect::Send(_, bytes) = effect else { continue };
+                two.hear(key(1), read(&bytes).unwrap(), now);
+            }
+            let sent = two.spread(&entry(2, seq), now);
+            let Some(Effect::Send(_, bytes)) = sent.into_iter().next() else { panic!("nothing was sent") };
+            read(&bytes).unwrap()
+        };
+        let one = net.peers.get_mut(&key(1)).unwrap();
+        one.there.insert(key(2), Allowance { left: 400, since: now });
+        let got = |effects: Vec<Effect>| effects.iter().any(|effect| matches!(effect, Effect::Entry(..)));
+        assert!(got(one.hear(key(2), heard(0), now)));
+        one.there.insert(key(2), Allowance { left: 0, since: now });
+        assert!(!got(one.hear(key(2), heard(1), now)));
+        assert_eq!(one.dropped(), 1);
+        assert!(got(one.hear(key(2), heard(1), now + Duration::from_secs(1))));
+    }
+
+    // spec: NET-2
+    #[test]
+    fn what_does_not_hold_is_refused_before_it_is_passed_on() {
+        let now = Instant::now();
+        let mut gossip = Gossip::new(key(1), [1; 32], now);
+        gossip.belongs(COMMUNITY, now);
+        gossip.there.insert(key(2), Allowance { left: RATE, since: now });
+        let mut two = Gossip::new(key(2), [2; 32], now);
+        two.belongs(COMMUNITY, now);
+        two.there.insert(key(1), Allowance { left: RATE, since: now });
+        for effect in gossip.join(vec![key(2)], now) {
+            let Effect::Send(_, bytes) = effect else { continue };
+            two.hear(key(1), read(&bytes).unwrap(), now);
+        }
+        let Some(Effect::Send(_, bytes)) = two.spread(&entry(2, 0), now).into_iter().next() else {
+            panic!("nothing was sent")
+        };
+        let mut forged = bytes.to_vec();
+        let middle = forged.len() / 2;
+        forged[middle] ^= 1;
+        assert!(read(&forged).is_err());
+        assert!(read(&[0; MAX_ENTRY + BESIDE + 1]).is_err());
+        assert!(read(&bytes).is_ok());
+        assert!(
+            gossip.hear(key(9), read(&bytes).unwrap(), now).is_empty(),
+            "only connected members are listened to"
+        );
+    }
+}

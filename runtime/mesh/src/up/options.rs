@@ -1,0 +1,36 @@
+//! What a peer is told when it starts.
+
+use crate::home::Home;
+use crate::keys::Keys;
+use mesh_protocol::ad::EnergyClaim;
+use mesh_protocol::ledger::Pattern;
+use std::net::SocketAddr;
+
+/// What a peer is told when it starts.
+#[derive(Debug)]
+pub(crate) struct Options {
+    /// Where other peers dial; the port of last time on all addresses if none is named, else any port.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where this machine's programs ask.
+    pub(crate) api: SocketAddr,
+    /// Tasks at once.
+    pub(crate) slots: u16,
+    /// Memory for all of them together, in bytes.
+    pub(crate) memory: u64,
+    /// Longest task, in milliseconds.
+    pub(crate) longest_ms: u64,
+    /// This device's energy, if its owner says.
+    pub(crate) energy: Option<EnergyClaim>,
+    /// Names of others' tasks that it takes at all.
+    pub(crate) accepts: Vec<Pattern>,
+    /// Bytes a day that it relays between peers that cannot reach each other; 0 for none.
+    pub(crate) relay_bytes: u64,
+    /// Does it look for peers on the local network?
+    pub(crate) mdns: bool,
+    /// Latitude and longitude in whole degrees, if it tells.
+    pub(crate) place: Option<(i16, i16)>,
+    /// Its folders.
+    pub(crate) home: Home,
+    /// Who it is.
+    pub(crate) keys: Keys,
+}

@@ -1,0 +1,400 @@
+//! What the HTTP API needs of this peer beyond the node's own answers.
+// spec: API-2, DEL-5
+
+use super::blobs::{Blobs, Keeper};
+use super::causes;
+use super::driver::{Arrival, Entries, Read, Shared};
+use super::handle::Handle;
+use super::incoming::Refused;
+use super::output;
+use super::provider;
+use super::runs::{Runs, Stream, Tail};
+use crate::api::{Chunks, ImportReport, Later, Services, Stream as Wanted};
+use bytes::Bytes;
+use mesh_net::{Follow, FollowError, Net};
+use mesh_node::{Command, Input, SyncReceived};
+use mesh_protocol::frame::AttemptId;
+use mesh_protocol::ids::{BlobHash, EntryId, TaskId};
+use mesh_protocol::key::PublicKey;
+use mesh_protocol::ledger::{Entry, Hlc};
+use mesh_protocol::task::Blob;
+use std::fs::File;
+use std::io::{self, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+/// Pieces of output on their way to a reader: of 64 KiB at most, so half a megabyte.
+const PIECES: usize = 8;
+/// Bytes of entries read from the store at a time; the driver does nothing else meanwhile, for a few milliseconds.
+const READ: usize = 256 << 10;
+/// How often it is looked whether an attempt that cannot be followed has been succeeded by one that can, should the
+/// word of it have been missed.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How soon a follower tries again after the connection broke.
+const AGAIN: Duration = Duration::from_millis(300);
+
+/// The running peer, as the API sees it.
+pub(crate) struct Local {
+    pub(crate) me: PublicKey,
+    pub(crate) node: Shared,
+    pub(crate) handle: Handle,
+    pub(crate) net: Net,
+    pub(crate) blobs: Arc<Blobs>,
+    pub(crate) runs: Arc<Runs>,
+    pub(crate) reads: mpsc::Sender<Read>,
+    pub(crate) arrivals: mpsc::Sender<Arrival>,
+    pub(crate) refused: Arc<Refused>,
+}
+
+/// Does something that may take its time, off the network's threads.
+// spec: ARC-5
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the node is stopping")
+}
+
+impl Services for Local {
+    fn put_blob(&self, mut body: Chunks, most: u64) -> Later<'_, io::Result<Blob>> {
+        let blobs = self.blobs.clone();
+        Box::pin(blocking(move || {
+            let mut writer = blobs.writer(Keeper::Own)?;
+            let mut len = 0u64;
+            while let Some(chunk) = body.blocking_recv() {
+                let chunk = chunk?;
+                len += chunk.len() as u64;
+                if len > most {
+                    let text = format!("more than the {most} bytes that are taken");
+                    return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+                }
+                writer.write_all(&chunk)?;
+            }
+            writer.finish()
+        }))
+    }
+
+    fn blob_path(&self, hash: BlobHash) -> Option<PathBuf> {
+        self.blobs.path(&hash)
+    }
+
+    fn ledger(&self) -> Later<'_, io::Result<Vec<Vec<u8>>>> {
+        Box::pin(async move {
+            let tips = self.node.node().logs();
+            let mut entries: Vec<((Hlc, EntryId), Vec<u8>)> = Vec::new();
+            for tip in tips {
+                let mut from = 0;
+                while from <= tip.seq {
+                    let piece = self.entries(tip.author, from).await?;
+                    if piece.is_empty() {
+                        break;
+                    }
+                    from += piece.len() as u64;
+                    entries.extend(piece.into_iter().filter_map(|bytes| {
+                        let entry = Entry::trusted(&bytes).ok()?;
+                        Some(((entry.header().hlc, entry.id()), bytes))
+                    }));
+                }
+            }
+            blocking(move || {
+                entries.sort_unstable_by_key(|(key, _)| *key);
+                Ok(entries.into_iter().map(|(_, bytes)| bytes).collect())
+            })
+            .await
+        })
+    }
+
+    fn follow(&self, task: TaskId, stream: Wanted, from: u64) -> Later<'_, io::Result<Chunks>> {
+        Box::pin(async move {
+            let (sender, chunks) = mpsc::channel(PIECES);
+            let follower = Follower {
+                me: self.me,
+                node: self.node.clone(),
+                handle: self.handle.clone(),
+                net: self.net.clone(),
+                blobs: self.blobs.clone(),
+                runs: self.runs.clone(),
+                task,
+                stream: match stream {
+                    Wanted::Stdout => Stream::Stdout,
+                    Wanted::Stderr => Stream::Stderr,
+                },
+                at: from,
+                to: sender,
+            };
+            // Is there such a task at all?
+            follower.result().await?;
+            tokio::spawn(follower.run());
+            Ok(chunks)
+        })
+    }
+
+    fn net_status(&self) -> serde_json::Value {
+        let peers: Vec<serde_json::Value> = self
+            .net
+            .connected()
+            .into_iter()
+            .map(|peer| {
+                let path = match peer.path {
+                    mesh_net::Path::Direct => "direct".to_owned(),
+                    mesh_net::Path::Relayed { by } => format!("relayed by {by}"),
+                };
+                serde_json::json!({
+                    "peer": peer.peer,
+                    "addr": peer.addr.to_string(),
+                    "path": path,
+                    "rtt_us": u64::try_from(peer.rtt.as_micros()).unwrap_or(u64::MAX),
+                    "member": peer.standing == mesh_net::Standing::Member,
+                    "bytes_in": peer.bytes_in,
+                    "bytes_out": peer.bytes_out,
+                })
+            })
+            .collect();
+        let counters: serde_json::Map<String, serde_json::Value> =
+            self.net.counters().iter().map(|(name, count)| (name.to_owned(), count.into())).collect();
+        let node = serde_json::to_value(self.node.node().counters()).unwrap_or_default();
+        serde_json::json!({
+            "listening": self.net.local_addr().to_string(),
+            "addrs": self.net.addrs().iter().map(ToString::to_string).collect::<Vec<String>>(),
+            "connections": peers,
+            "refused": counters,
+            "frames_refused": self.refused.frames.load(Ordering::Relaxed),
+            "node": node,
+            "blob_bytes": self.blobs.used(),
+        })
+    }
+
+    // spec: LED-6
+    fn import(&self, entries: Vec<Vec<u8>>) -> Later<'_, ImportReport> {
+        Box::pin(async move {
+            let mut report = ImportReport::default();
+            for batch in entries.chunks(IMPORT) {
+                let batch = batch.to_vec();
+                let verified = tokio::task::spawn_blocking(move || {
+                    batch.iter().map(|bytes| Entry::verify(bytes)).collect::<Vec<_>>()
+                });
+                let Ok(verified) = verified.await else {
+                    report.refuse("its entries could not be verified".into());
+                    return report;
+                };
+                let mut new = Vec::new();
+                for entry in verified {
+                    match entry {
+                        Ok(entry) if self.node.node().ledger().has(&entry.tip()) => report.known += 1,
+                        Ok(entry) => new.push(entry),
+                        Err(error) => report.refuse(causes(&error)),
+                    }
+                }
+                let tips: Vec<_> = new.iter().map(Entry::tip).collect();
+                let input = Input::Sync(self.me, SyncReceived::Entries(new));
+                if self.arrivals.send(input.into()).await.is_err() {
+                    report.refuse(gone().to_string());
+                    return report;
+                }
+                // Questions come after what arrived before them.
+                let _looked = self.handle.ask(Command::Status).await;
+                for tip in tips {
+                    if self.node.node().ledger().has(&tip) {
+                        report.taken += 1;
+                    } else {
+                        let (author, seq) = (tip.author.short(), tip.seq);
+                        report.refuse(format!("entry {seq} of {author} does not follow on what is known, or does not count"));
+                    }
+                }
+            }
+            report
+        })
+    }
+
+    fn addrs(&self) -> Vec<SocketAddr> {
+        self.net.addrs()
+    }
+}
+
+/// Entries imported at once: as many as one commit takes with ease.
+const IMPORT: usize = 1000;
+/// Reasons kept of a file's entries that were not taken; a person reads no more.
+const MAX_REASONS: usize = 100;
+
+impl ImportReport {
+    fn refuse(&mut self, why: String) {
+        if self.refused.len() < MAX_REASONS {
+            self.refused.push(why);
+        }
+    }
+}
+
+impl Local {
+    async fn entries(&self, author: PublicKey, from: u64) -> io::Result<Vec<Vec<u8>>> {
+        let (answer, wait) = oneshot::channel::<Entries>();
+        self.reads.send(Read { author, from, max_bytes: READ, answer }).await.map_err(|_| gone())?;
+        wait.await.map_err(|_| gone())?.map_err(io::Error::other)
+    }
+}
+
+/// Follows a task's stream wherever it runs.
+struct Follower {
+    me: PublicKey,
+    node: Shared,
+    handle: Handle,
+    net: Net,
+    blobs: Arc<Blobs>,
+    runs: Arc<Runs>,
+    task: TaskId,
+    stream: Stream,
+    at: u64,
+    to: mpsc::Sender<io::Result<Bytes>>,
+}
+
+/// An attempt's output as it comes.
+enum Source {
+    Here(Tail),
+    There(mpsc::Receiver<Result<Bytes, FollowError>>),
+}
+
+impl Source {
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        match self {
+            Self::Here(tail) => tail.next().await,
+            Self::There(pieces) => pieces.recv().await.transpose().map_err(io::Error::other),
+        }
+    }
+}
+
+/// What there is to be read of a task now.
+enum Now {
+    /// It ended with this output.
+    Output(Blob),
+    /// It ended without any.
+    Nothing,
+    /// It has not ended.
+    Open,
+}
+
+impl Follower {
+    async fn run(mut self) {
+        if let Err(error) = self.all().await {
+            let _nobody_reads = self.to.send(Err(error)).await;
+        }
+    }
+
+    async fn all(&mut self) -> io::Result<()> {
+        // First, so that no change is missed between looking and waiting.
+        let mut happenings = self.handle.watch();
+        let mut read_to_end = None;
+        loop {
+            match self.result().await? {
+                Now::Output(blob) => return self.from_output(blob).await,
+                Now::Nothing => return Ok(()),
+                Now::Open => {}
+            }
+            let place = self.node.node().attempt_of(&self.task);
+            let mut wait = LOOK_AGAIN;
+            if let Some((attempt, device)) = place.filter(|(attempt, _)| Some(*attempt) != read_to_end) {
+                match self.from_attempt(attempt, device).await {
+                    // Whoever reads has gone.
+                    Ok(None) => return Ok(()),
+                    Ok(Some(true)) => read_to_end = Some(attempt),
+                    Ok(Some(false)) | Err(_) => wait = AGAIN,
+                }
+            }
+            tokio::select! {
+                () = self.to.closed() => return Ok(()),
+                () = changed(&mut happenings, self.task) => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    async fn result(&self) -> io::Result<Now> {
+        let answer = self.handle.ask(Command::Task { task: self.task.to_string() }).await;
+        match answer {
+            Ok(mesh_node::Answer::Task(view)) => Ok(match view.result {
+                Some(result) => Now::Output(result.output),
+                // A result comes with `done`.
+                None if matches!(view.state.as_str(), "failed" | "cancelled") => Now::Nothing,
+                None => Now::Open,
+            }),
+            Ok(_) => Err(io::Error::other("the node answered something else")),
+            Err(error) => Err(io::Error::new(io::ErrorKind::NotFound, error.message)),
+        }
+    }
+
+    /// Hands on what an attempt says until it says no more. False if it cannot be followed (yet); none if nobody reads.
+    async fn from_attempt(&mut self, attempt: AttemptId, device: PublicKey) -> io::Result<Option<bool>> {
+        let mut source = if device == self.me {
+            let Some(live) = self.runs.get(attempt) else { return Ok(Some(false)) };
+            Source::Here(live.follow(self.stream, self.at))
+        } else {
+            let what = provider::what(attempt, self.stream);
+            match self.net.follow(device, what, self.at).await {
+                Ok(pieces) => Source::There(pieces),
+                Err(error) => {
+                    tracing::debug!(task = %self.task.short(), %error, "a task's output cannot be followed now");
+                    return Ok(Some(false));
+                }
+            }
+        };
+        loop {
+            let piece = tokio::select! {
+                () = self.to.closed() => return Ok(None),
+                piece = source.next() => piece?,
+            };
+            let Some(bytes) = piece else { return Ok(Some(true)) };
+            self.at += bytes.len() as u64;
+            if self.to.send(Ok(bytes)).await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Hands on what is left of a task that has ended.
+    async fn from_output(&mut self, blob: Blob) -> io::Result<()> {
+        let path = self.blobs.path(&blob.hash).ok_or(io::ErrorKind::NotFound)?;
+        let (stream, at, to) = (self.stream.number(), self.at, self.to.clone());
+        blocking(move || {
+            let file = BufReader::new(File::open(path)?);
+            match output::stream(file, stream, at, Pieces(to)) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+                read => read.map(|_| ()),
+            }
+        })
+        .await
+    }
+}
+
+/// Waits until something is said of a task.
+async fn changed(happenings: &mut broadcast::Receiver<mesh_node::Happening>, task: TaskId) {
+    use broadcast::error::RecvError;
+    use mesh_node::Happening;
+    loop {
+        match happenings.recv().await {
+            Ok(Happening::Task { task: which, .. } | Happening::Attempt { task: which, .. }) if which == task => {
+                return;
+            }
+            Ok(_) => {}
+            // What was missed may have been it.
+            Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+/// Hands on what is written to it.
+struct Pieces(mpsc::Sender<io::Result<Bytes>>);
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes))).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

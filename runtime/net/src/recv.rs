@@ -1,0 +1,51 @@
+//! The way in: one task per stream, which turns frames into events.
+
+use crate::conn::{self, Conn};
+use crate::net::Shared;
+use crate::session::Session;
+use crate::wire::{FrameError, read_frame};
+use crate::{Channel, Event, Standing};
+use quinn::RecvStream;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Reads a channel's stream to its end.
+// spec: NET-3
+pub(crate) async fn read(
+    shared: Arc<Shared>,
+    session: Arc<Session>,
+    conn: Arc<Conn>,
+    channel: Channel,
+    mut stream: RecvStream,
+) {
+    // A channel that moved to another connection: the old stream's frames come first.
+    let _turn = session.turn(channel).await;
+    let bounds = &shared.config.bounds;
+    let (mut tokens, mut refilled) = (f64::from(bounds.stranger_frames), Instant::now());
+    loop {
+        let bytes = match read_frame(&mut stream, bounds.frame).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) | Err(FrameError::Lost) => return,
+            Err(FrameError::Oversized) => {
+                shared.counts.oversized_frames.one();
+                conn.close(conn::MISBEHAVED, "a frame beyond the bound");
+                return;
+            }
+        };
+        // spec: NET-4
+        if session.standing() == Standing::Stranger {
+            let rate = f64::from(bounds.stranger_frames);
+            tokens = rate.min(tokens + rate * refilled.elapsed().as_secs_f64());
+            refilled = Instant::now();
+            if tokens < 1.0 {
+                shared.counts.strangers_frames.one();
+                conn.close(conn::MISBEHAVED, "too many frames for a stranger");
+                return;
+            }
+            tokens -= 1.0;
+        }
+        if !shared.tell(Event::Frame { peer: session.peer, channel, bytes }).await {
+            return;
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Two peers that reach each other only through a third.
+//!
+//! The dialling peer asks the relay on a stream (`relay{to}`), the relay asks the other peer on a stream of its own
+//! (`relayed{from}`), and then copies bytes between the two, which are packets of a connection of their own. The
+//! relay sees who, when and how much.
+
+use crate::conn::{self, Origin};
+use crate::net::{Shared, lock, own_slot};
+use crate::wire::{Head, NO, YES};
+use crate::{Config, Path, Standing, dial, tls, tunnel};
+use mesh_protocol::key::PublicKey;
+use quinn::{RecvStream, SendStream};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt as _;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long the other peer may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Copied at once.
+const PIECE: usize = 64 << 10;
+
+/// What this peer gives as a relay.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    per_day: u64,
+    circuits: usize,
+    circuits_per_peer: usize,
+    used: Mutex<Used>,
+}
+
+#[derive(Debug)]
+struct Used {
+    since: Instant,
+    bytes: u64,
+    circuits: BTreeMap<PublicKey, usize>,
+}
+
+/// A place for one pair of peers.
+struct Circuit<'a>(&'a Relay, PublicKey);
+
+impl Drop for Circuit<'_> {
+    fn drop(&mut self) {
+        let mut used = lock(&self.0.used);
+        if let Some(n) = used.circuits.get_mut(&self.1) {
+            *n -= 1;
+            if *n == 0 {
+                used.circuits.remove(&self.1);
+            }
+        }
+    }
+}
+
+impl Relay {
+    pub(crate) fn new(config: &Config) -> Self {
+        let used = Used { since: Instant::now(), bytes: 0, circuits: BTreeMap::new() };
+        Self {
+            per_day: config.relay_bytes,
+            circuits: config.bounds.circuits,
+            circuits_per_peer: config.bounds.circuits_per_peer,
+            used: Mutex::new(used),
+        }
+    }
+
+    /// Takes bytes from the day's share. False: it is used up.
+    fn take(&self, bytes: u64) -> bool {
+        let mut used = lock(&self.used);
+        if used.since.elapsed() >= DAY {
+            (used.since, used.bytes) = (Instant::now(), 0);
+        }
+        if used.bytes.saturating_add(bytes) > self.per_day {
+            return false;
+        }
+        used.bytes += bytes;
+        true
+    }
+
+    fn circuit(&self, peer: PublicKey) -> Option<Circuit<'_>> {
+        if self.per_day == 0 {
+            return None;
+        }
+        let mut used = lock(&self.used);
+        if used.circuits.values().sum::<usize>() >= self.circuits {
+            return None;
+        }
+        let own = used.circuits.entry(peer).or_default();
+        if *own >= self.circuits_per_peer {
+            return None;
+        }
+        *own += 1;
+        Some(Circuit(self, peer))
+    }
+}
+
+/// The relay's part: forwards between `from`, whose stream this is, and `to`.
+// spec: NET-6
+pub(crate) async fn forward(
+    shared: &Arc<Shared>,
+    from: PublicKey,
+    to: PublicKey,
+    send: &mut SendStream,
+    recv: &mut RecvStream,
+) {
+    let Some((_circuit, (mut far_send, mut far_recv))) = arrange(shared, from, to).await else {
+        shared.counts.relay_refused.one();
+        let _ = send.write_all(&[NO]).await;
+        let _ = send.finish();
+        return;
+    };
+    if send.write_all(&[YES]).await.is_err() {
+        return;
+    }
+    tokio::select! {
+        () = copy(shared, recv, &mut far_send) => {}
+        () = copy(shared, &mut far_recv, send) => {}
+    }
+    // Both streams end with this; what is under way is lost, which packets may be.
+    let _ = far_send.finish();
+    let _ = send.finish();
+}
+
+async fn arrange(
+    shared: &Arc<Shared>,
+    from: PublicKey,
+    to: PublicKey,
+) -> Option<(Circuit<'_>, (SendStream, RecvStream))> {
+    let circuit = shared.relay.circuit(from)?;
+    let far = shared.session(to).filter(|far| far.standing() == Standing::Member)?;
+    let conn = far.active.borrow().clone()?;
+    // Relays do not chain: nobody's bytes are forwarded twice.
+    if to == from || !conn.is_direct() {
+        return None;
+    }
+    let ask = async {
+        let (mut send, mut recv) = conn.quic.open_bi().await.ok()?;
+        send.write_all(&Head::Relayed { from }.encode()).await.ok()?;
+        (recv.read_u8().await.ok()? == YES).then_some((send, recv))
+    };
+    Some((circuit, tokio::time::timeout(ANSWER, ask).await.ok()??))
+}
+
+async fn copy(shared: &Shared, from: &mut RecvStream, to: &mut SendStream) {
+    while let Ok(Some(chunk)) = from.read_chunk(PIECE, true).await {
+        let bytes = chunk.bytes.len() as u64;
+        if !shared.relay.take(bytes) {
+            shared.counts.relay_capped.one();
+            return;
+        }
+        if to.write_chunk(chunk.bytes).await.is_err() {
+            return;
+        }
+        shared.counts.relay_bytes.add(bytes);
+    }
+}
+
+/// The far peer's part: somebody comes through that relay. Who it is, the handshake inside tells.
+pub(crate) async fn arrive(
+    shared: &Arc<Shared>,
+    by: PublicKey,
+    from: PublicKey,
+    mut send: SendStream,
+    recv: RecvStream,
+) {
+    tracing::debug!(%by, %from, "a relayed connection arrives");
+    let end = shared.tunnels.open(by);
+    if send.write_all(&[YES]).await.is_ok() {
+        end.run(send, recv).await;
+    }
+}
+
+/// The dialling peer's part.
+// spec: NET-6
+pub(crate) async fn dial(shared: &Arc<Shared>, peer: PublicKey, by: PublicKey) -> Result<(), String> {
+    let relay = shared.active(by).ok_or_else(|| "the relay is not connected".to_owned())?;
+    if !relay.is_direct() || !shared.is_member(by) {
+        return Err("the relay is no direct member".to_owned());
+    }
+    let ask = async {
+        let (mut send, mut recv) = relay.quic.open_bi().await.map_err(|e| e.to_string())?;
+        send.write_all(&Head::Relay { to: peer }.encode()).await.map_err(|e| e.to_string())?;
+        match recv.read_u8().await {
+            Ok(YES) => Ok((send, recv)),
+            _ => Err("the relay refused".to_owned()),
+        }
+    };
+    let (send, recv) =
+        tokio::time::timeout(ANSWER, ask).await.map_err(|_| "the relay did not answer".to_owned())??;
+    let end = shared.tunnels.open(by);
+    let addr = end.addr;
+    let (_, ticket) = shared.tunnels.of(addr).ok_or_else(|| "the tunnel is gone".to_owned())?;
+    tokio::spawn(end.run(send, recv));
+    let transport = Arc::new(tunnel::transport(&shared.config.bounds));
+    let client = shared.identity.client(peer, transport).map_err(|e| e.to_string())?;
+    let connecting = shared.relayed.connect_with(client, addr, tls::NAME).map_err(|e| e.to_string())?;
+    let quic = match tokio::time::timeout(shared.config.bounds.handshake_time, connecting).await {
+        Ok(Ok(quic)) => quic,
+        Ok(Err(e)) => return Err(dial::explain(shared, e)),
+        Err(_) => return Err("no answer".to_owned()),
+    };
+    let origin =
+        Origin { dialled: true, path: Path::Relayed { by }, tunnel: Some(ticket), slot: own_slot(shared)? };
+    conn::establish(shared, quic, origin).await.map(drop)
+}

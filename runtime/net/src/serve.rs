@@ -1,0 +1,166 @@
+//! Handing out a file with the hash pairs that prove it.
+
+use crate::blob::{CHUNKS_PER_GROUP, GROUP};
+use crate::net::{Shared, lock};
+use crate::session::Session;
+use crate::wire::{NO, YES};
+use bao_tree::io::outboard::PreOrderMemOutboard;
+use bao_tree::io::sync::{Outboard as _, outboard};
+use bao_tree::iter::{BaoChunk, ResponseIter};
+use bao_tree::{BaoTree, ChunkNum, ChunkRanges};
+use bytes::{Bytes, BytesMut};
+use quinn::{SendStream, VarInt};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+/// Read and handed to QUIC at once. 512 KiB: half a stream's window, so that reading the next overlaps sending this.
+const STEP: usize = 512 << 10;
+/// Hash pairs remembered: of 64 files and 32 MiB, that is, of 8 GB of files.
+const REMEMBERED: (usize, usize) = (64, 32 << 20);
+
+type Pairs = Arc<PreOrderMemOutboard>;
+
+/// The hash pairs of files handed out lately, so that each file is hashed once and not per request.
+#[derive(Default)]
+pub(crate) struct Outboards(Mutex<VecDeque<Remembered>>);
+
+struct Remembered {
+    hash: [u8; 32],
+    /// The file as it was: a change of either makes it another file.
+    seen: (u64, Option<SystemTime>),
+    pairs: Pairs,
+}
+
+impl Outboards {
+    /// The pairs of this file, if it has this hash.
+    fn of(&self, file: &File, hash: [u8; 32]) -> io::Result<Option<Pairs>> {
+        let meta = file.metadata()?;
+        let seen = (meta.len(), meta.modified().ok());
+        let known = {
+            let mut list = lock(&self.0);
+            let found = list.iter().position(|known| known.hash == hash && known.seen == seen);
+            // To the front: the one not asked for longest goes first.
+            found.and_then(|i| list.remove(i)).map(|known| {
+                let pairs = known.pairs.clone();
+                list.push_front(known);
+                pairs
+            })
+        };
+        if known.is_some() {
+            return Ok(known);
+        }
+        let tree = BaoTree::new(meta.len(), GROUP);
+        let length = usize::try_from(tree.outboard_size()).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let root = blake3::Hash::from_bytes(hash);
+        let mut pairs = PreOrderMemOutboard { root, tree, data: vec![0; length] };
+        if outboard(BufReader::with_capacity(STEP, file), tree, &mut pairs)? != root {
+            tracing::warn!(%root, "a stored blob does not have its hash");
+            return Ok(None);
+        }
+        let pairs = Arc::new(pairs);
+        let mut list = lock(&self.0);
+        list.push_front(Remembered { hash, seen, pairs: pairs.clone() });
+        while list.len() > REMEMBERED.0
+            || list.iter().map(|known| known.pairs.data.len()).sum::<usize>() > REMEMBERED.1 && list.len() > 1
+        {
+            list.pop_back();
+        }
+        Ok(Some(pairs))
+    }
+}
+
+/// Answers a blob request.
+pub(crate) async fn blob(
+    shared: &Arc<Shared>,
+    session: &Arc<Session>,
+    hash: [u8; 32],
+    from_group: u64,
+    send: &mut SendStream,
+) {
+    // spec: NET-4
+    let Ok(_mine) = session.serving.acquire().await else { return };
+    let Ok(_all) = shared.serving.acquire().await else { return };
+    let (of, peer) = (shared.clone(), session.peer);
+    let opened = tokio::task::spawn_blocking(move || {
+        let path = of.provider.blob(peer, hash)?;
+        Answer::open(&of.outboards, &path, hash, from_group).ok().flatten()
+    });
+    let Ok(Some(answer)) = opened.await else {
+        shared.counts.not_served.one();
+        let _ = send.write_all(&[NO]).await;
+        let _ = send.finish();
+        return;
+    };
+    let size = answer.pairs.tree.size().to_le_bytes();
+    if send.write_all(&[&[YES], &size[..]].concat()).await.is_err() {
+        return;
+    }
+    let mut reading = tokio::task::spawn_blocking(|| answer.step());
+    loop {
+        match reading.await {
+            Ok(Ok((_, piece))) if piece.is_empty() => {
+                let _ = send.finish();
+                return;
+            }
+            Ok(Ok((answer, piece))) => {
+                reading = tokio::task::spawn_blocking(|| answer.step());
+                // A reader that stands still holds two pieces and a place, for so long.
+                let sent = tokio::time::timeout(shared.config.bounds.stall, send.write_chunk(piece)).await;
+                if !matches!(sent, Ok(Ok(()))) {
+                    break;
+                }
+            }
+            // The file changed or broke under our hands.
+            _ => break,
+        }
+    }
+    let _ = send.reset(VarInt::from_u32(0));
+}
+
+/// An answer under way.
+struct Answer {
+    file: File,
+    pairs: Pairs,
+    rest: ResponseIter,
+}
+
+impl Answer {
+    fn open(outboards: &Outboards, path: &Path, hash: [u8; 32], from_group: u64) -> io::Result<Option<Self>> {
+        let file = File::open(path)?;
+        let Some(pairs) = outboards.of(&file, hash)? else { return Ok(None) };
+        if from_group >= pairs.tree.blocks() {
+            return Ok(None);
+        }
+        let from = ChunkNum(from_group * CHUNKS_PER_GROUP);
+        let rest = ResponseIter::new(pairs.tree, ChunkRanges::from(from..));
+        Ok(Some(Self { file, pairs, rest }))
+    }
+
+    /// The next piece; empty at the end.
+    fn step(mut self) -> io::Result<(Self, Bytes)> {
+        // Room for the last group and the pairs before it, so that the buffer never grows.
+        let mut piece = BytesMut::with_capacity(STEP + GROUP.bytes() + 64 * 64);
+        while piece.len() < STEP {
+            match self.rest.next() {
+                Some(BaoChunk::Parent { node, .. }) => {
+                    let (left, right) = self.pairs.load(node)?.ok_or(io::ErrorKind::InvalidData)?;
+                    piece.extend_from_slice(left.as_bytes());
+                    piece.extend_from_slice(right.as_bytes());
+                }
+                Some(BaoChunk::Leaf { start_chunk, size, .. }) => {
+                    let start = piece.len();
+                    piece.resize(start + size, 0);
+                    // Not hashed again: the other side does, and finds it if the file changed since.
+                    self.file.read_exact_at(&mut piece[start..], start_chunk.to_bytes())?;
+                }
+                None => break,
+            }
+        }
+        Ok((self, piece.freeze()))
+    }
+}

@@ -1,0 +1,133 @@
+//! Frames on channels.
+
+use super::harness::*;
+use crate::wire::Head;
+use crate::{Bounds, Channel, Event, SendError, Standing};
+use bytes::Bytes;
+
+// spec: NET-3
+#[tokio::test]
+async fn two_peers_connect_and_exchange_frames_in_order() {
+    let (mut a, mut b) = friends().await;
+    for channel in [Channel::Hello, Channel::Gossip, Channel::Sync, task(1), task(2)] {
+        for n in 0..50_u8 {
+            a.net.send(b.key(), channel, Bytes::from(vec![n; usize::from(n)])).unwrap();
+        }
+        for n in 0..50_u8 {
+            assert_eq!(b.frame().await, (channel, Bytes::from(vec![n; usize::from(n)])));
+        }
+    }
+    b.net.send(a.key(), Channel::Gossip, Bytes::from_static(b"back")).unwrap();
+    assert_eq!(a.frame().await, (Channel::Gossip, Bytes::from_static(b"back")));
+    let info = &a.net.connected()[0];
+    assert_eq!((info.peer, info.standing, info.addr), (b.key(), Standing::Member, b.addr()));
+    assert!(info.bytes_in > 0 && info.bytes_out > 0);
+}
+
+#[tokio::test]
+async fn a_finished_channel_can_be_used_again() {
+    let (a, mut b) = friends().await;
+    // More channels than streams: each finished one makes room.
+    for n in 0..100_u8 {
+        a.net.send(b.key(), task(n), Bytes::from(vec![n])).unwrap();
+        a.net.finish(b.key(), task(n));
+        assert_eq!(b.frame().await, (task(n), Bytes::from(vec![n])));
+    }
+    a.net.send(b.key(), task(0), Bytes::from_static(b"again")).unwrap();
+    assert_eq!(b.frame().await, (task(0), Bytes::from_static(b"again")));
+}
+
+// spec: NET-4
+#[tokio::test]
+async fn an_oversized_frame_is_not_sent_and_closes_whoever_sends_one() {
+    let (a, b) = friends().await;
+    let size = Bounds::default().frame + 1;
+    let refused = a.net.send(b.key(), Channel::Sync, vec![0; size].into());
+    assert_eq!(refused, Err(SendError::TooLarge { size, bound: size - 1 }));
+
+    let raw = Raw::new(3);
+    let (connection, mut hello) = raw.greet(&b).await;
+    hello.write_all(&u32::MAX.to_le_bytes()).await.unwrap();
+    assert!(closed(&connection).await.contains("a frame beyond the bound"));
+    assert_eq!(b.net.counters().oversized_frames, 1);
+}
+
+// spec: NET-4
+#[tokio::test]
+async fn a_full_queue_refuses_and_a_blocked_channel_blocks_no_other() {
+    let mut a = peer(1).await;
+    let raw = Raw::new(2);
+    a.net.set_standing(raw.key(), Standing::Member);
+    let (connection, _hello) = raw.greet(&a).await;
+    a.connected(raw.key()).await;
+
+    // The raw peer reads nothing of the task's stream, so this ends with its window and the queue full.
+    let frame = Bytes::from(vec![7; Bounds::default().frame]);
+    let refused = async {
+        loop {
+            match a.net.send(raw.key(), task(1), frame.clone()) {
+                Ok(()) => tokio::task::yield_now().await,
+                Err(error) => return error,
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, refused).await.unwrap(), SendError::QueueFull);
+    assert!(a.net.counters().queue_full > 0);
+
+    a.net.send(raw.key(), Channel::Gossip, Bytes::from_static(b"through")).unwrap();
+    a.net.send(raw.key(), task(2), Bytes::from_static(b"through")).unwrap();
+    let mut through = Vec::new();
+    while through.len() < 2 {
+        let mut stream =
+            tokio::time::timeout(PATIENCE, connection.accept_uni()).await.expect("blocked").unwrap();
+        match Head::read(&mut stream).await.unwrap().channel().unwrap() {
+            channel if channel == Channel::Gossip || channel == task(2) => {
+                let frame = crate::wire::read_frame(&mut stream, 64).await.unwrap().unwrap();
+                assert_eq!(frame, Bytes::from_static(b"through"));
+                through.push((channel, stream));
+            }
+            // Kept, unread: dropping it would refuse it.
+            _ => std::mem::forget(stream),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lost_session_says_so_and_takes_nothing_more() {
+    let (mut a, b) = friends().await;
+    let key = b.key();
+    a.net.forget(key);
+    b.net.close().await;
+    assert!(a.disconnected(key).await.contains("goodbye"));
+    eventually(|| a.net.connected().is_empty()).await;
+    assert_eq!(a.net.send(key, Channel::Hello, Bytes::new()), Err(SendError::NotConnected));
+}
+
+#[tokio::test]
+async fn dropping_the_last_handle_closes_everything() {
+    let (a, mut b) = friends().await;
+    let key = a.key();
+    b.net.forget(key);
+    drop(a);
+    assert!(b.disconnected(key).await.contains("gone"));
+}
+
+#[tokio::test]
+async fn frames_queued_before_an_orderly_disconnect_arrive_before_its_event() {
+    let (a, mut b) = friends().await;
+    let key = a.key();
+    for n in 0..10_u8 {
+        a.net.send(b.key(), Channel::Sync, Bytes::from(vec![n])).unwrap();
+    }
+    for n in 0..10_u8 {
+        assert_eq!(b.frame().await.1, vec![n]);
+    }
+    a.net.forget(b.key());
+    a.net.disconnect(b.key(), "enough");
+    let last = b.until(|e| match e {
+        Event::Frame { .. } => Some(None),
+        Event::Disconnected { peer, reason } if *peer == key => Some(Some(reason.clone())),
+        _ => None,
+    });
+    assert!(last.await.expect("a frame too many").contains("enough"));
+}

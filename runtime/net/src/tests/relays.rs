@@ -1,0 +1,104 @@
+//! Two peers and the one between them.
+
+use super::harness::*;
+use crate::{Channel, Event, Path, Standing};
+use bytes::Bytes;
+
+/// Two peers that know each other and a relay, and are connected to it only.
+async fn trio(relay_bytes: u64) -> (Peer, Peer, Peer) {
+    let (mut a, mut b) = (peer(1).await, peer(2).await);
+    let mut relay = peer_with(3, |config| config.relay_bytes = relay_bytes).await;
+    a.net.set_standing(b.key(), Standing::Member);
+    b.net.set_standing(a.key(), Standing::Member);
+    befriend(&mut a, &mut relay).await;
+    befriend(&mut b, &mut relay).await;
+    (a, b, relay)
+}
+
+// spec: NET-6
+#[tokio::test]
+async fn two_peers_reach_each_other_through_a_third_that_cannot_read() {
+    let (mut a, mut b, relay) = trio(10 << 20).await;
+    a.net.connect_via(b.key(), relay.key());
+    let path = |e: &Event, other| match e {
+        Event::Connected { peer, path, dialled, .. } if *peer == other => Some((*path, *dialled)),
+        _ => None,
+    };
+    let (a_key, b_key) = (a.key(), b.key());
+    assert_eq!(a.until(|e| path(e, b_key)).await, (Path::Relayed { by: relay.key() }, true));
+    assert_eq!(b.until(|e| path(e, a_key)).await, (Path::Relayed { by: relay.key() }, false));
+    a.net.send(b_key, Channel::Gossip, Bytes::from_static(b"through")).unwrap();
+    assert_eq!(b.frame().await, (Channel::Gossip, Bytes::from_static(b"through")));
+    b.net.send(a_key, Channel::Sync, Bytes::from_static(b"and back")).unwrap();
+    assert_eq!(a.frame().await, (Channel::Sync, Bytes::from_static(b"and back")));
+
+    // It carries everything, blobs too.
+    let dir = tempfile::TempDir::new().unwrap();
+    let (offered, into) = (dir.path().join("offered"), dir.path().join("fetched"));
+    let bytes = vec![7; 2 << 20];
+    std::fs::write(&offered, &bytes).unwrap();
+    let hash = *blake3::hash(&bytes).as_bytes();
+    b.shelf.blobs.lock().unwrap().insert(hash, offered);
+    a.net.fetch(b_key, hash, 4 << 20, &into).await.unwrap();
+    assert_eq!(std::fs::read(into).unwrap(), bytes);
+    assert!(relay.net.counters().relay_bytes > 2 << 20);
+
+    // When the relay goes, so does the connection.
+    relay.net.close().await;
+    a.disconnected(b_key).await;
+    b.disconnected(a_key).await;
+}
+
+// spec: NET-6
+#[tokio::test]
+async fn a_direct_connection_takes_over_from_a_relayed_one() {
+    let (mut a, mut b, relay) = trio(10 << 20).await;
+    let (a_key, b_key) = (a.key(), b.key());
+    a.net.connect_via(b_key, relay.key());
+    a.connected(b_key).await;
+    b.connected(a_key).await;
+    b.dial(&a);
+    eventually(|| {
+        let direct = |peer: &Peer, other| {
+            peer.net.connected().iter().any(|info| info.peer == other && info.path == Path::Direct)
+        };
+        direct(&a, b_key) && direct(&b, a_key)
+    })
+    .await;
+    a.net.send(b_key, Channel::Gossip, Bytes::from_static(b"direct")).unwrap();
+    assert_eq!(b.frame().await.1, "direct");
+}
+
+// spec: NET-6
+#[tokio::test]
+async fn who_does_not_volunteer_does_not_relay() {
+    let (mut a, b, relay) = trio(0).await;
+    a.net.connect_via(b.key(), relay.key());
+    assert!(a.dial_failed().await.contains("the relay refused"));
+    assert_eq!(relay.net.counters().relay_refused, 1);
+}
+
+// spec: NET-6
+#[tokio::test]
+async fn only_members_are_relayed_to() {
+    let (mut a, b, relay) = trio(10 << 20).await;
+    relay.net.set_standing(b.key(), Standing::Stranger);
+    a.net.connect_via(b.key(), relay.key());
+    assert!(a.dial_failed().await.contains("the relay refused"));
+}
+
+// spec: NET-6
+#[tokio::test]
+async fn the_days_bytes_end_a_relayed_connection() {
+    let (mut a, mut b, relay) = trio(200_000).await;
+    a.net.connect_via(b.key(), relay.key());
+    a.connected(b.key()).await;
+    b.connected(a.key()).await;
+    for _ in 0..10 {
+        a.net.send(b.key(), Channel::Sync, Bytes::from(vec![0; 50_000])).unwrap();
+    }
+    a.disconnected(b.key()).await;
+    b.disconnected(a.key()).await;
+    let counters = relay.net.counters();
+    assert!(counters.relay_capped >= 1 && counters.relay_bytes <= 200_000, "{counters:?}");
+}
