@@ -96,8 +96,8 @@ pub(crate) async fn fetch(
     let mark = Arc::new(Mark(shared.clone(), into.to_owned()));
     let partial = blocking(&mark, move |path| Partial::open(path, hash, max)).await?;
     if let Some(partial) = partial.as_ref().filter(|partial| partial.is_complete()) {
-        let (size, file) = (partial.size(), partial.file.try_clone()?);
-        blocking(&mark, move |path| put_in_place(&file, path)).await?;
+        let size = partial.size();
+        blocking(&mark, put_in_place).await?;
         return Ok(size);
     }
     let conn = shared.active(peer).ok_or(FetchError::NotConnected)?;
@@ -270,7 +270,6 @@ impl Partial {
         let ranges = ChunkRanges::from(ChunkNum(self.groups * CHUNKS_PER_GROUP)..);
         let source = Heaps { received, heap: Vec::new().into_iter(), packet: Bytes::new() };
         let (root, tree) = (self.outboard.root, self.outboard.tree);
-        let early = Early::start(&self.file);
         let mut gathered = Gathered { bytes: Vec::with_capacity(GATHER), at: 0, done: 0 };
         let mut outcome = Ok(());
         for item in DecodeResponseIter::new_with_buffer(root, tree, source, &ranges, BytesMut::new()) {
@@ -283,7 +282,6 @@ impl Partial {
                     gathered.bytes.extend_from_slice(&data);
                     if gathered.bytes.len() >= GATHER {
                         gathered.write(&self)?;
-                        early.nudge();
                     }
                 }
                 Err(DecodeError::ParentHashMismatch(_) | DecodeError::LeafHashMismatch(_)) => {
@@ -297,30 +295,8 @@ impl Partial {
             }
         }
         gathered.write(&self)?;
-        drop(early);
         outcome?;
-        put_in_place(&self.file, into)
-    }
-}
-
-/// Gets what was written onto the disk while more comes, so that the last sync finds little left to do.
-struct Early(Option<std::sync::mpsc::SyncSender<()>>);
-
-impl Early {
-    fn start(file: &File) -> Self {
-        let Ok(file) = file.try_clone() else { return Self(None) };
-        let (nudge, nudged) = std::sync::mpsc::sync_channel(1);
-        // Errors are for the last sync to find; it asks for the same bytes.
-        let work = move || while nudged.recv().is_ok_and(|()| file.sync_data().is_ok()) {};
-        let started = std::thread::Builder::new().name("blob-sync".to_owned()).spawn(work);
-        Self(started.is_ok().then_some(nudge))
-    }
-
-    fn nudge(&self) {
-        if let Some(nudge) = &self.0 {
-            // Full: it will sync these bytes too.
-            let _ = nudge.try_send(());
-        }
+        put_in_place(into)
     }
 }
 
@@ -356,14 +332,10 @@ fn empty_outboard(hash: [u8; 32], size: u64) -> io::Result<PreOrderMemOutboard> 
     Ok(PreOrderMemOutboard { root: blake3::Hash::from_bytes(hash), tree, data: vec![0; length] })
 }
 
-/// Complete and verified: durable, then visible.
-fn put_in_place(file: &File, into: &Path) -> Result<(), FetchError> {
-    file.sync_all()?;
+/// Complete and verified: now it has its name. Whether it must outlive a power cut is the caller's to know.
+fn put_in_place(into: &Path) -> Result<(), FetchError> {
     fs::rename(beside(into, ".part"), into)?;
     let _ = fs::remove_file(beside(into, ".obao"));
-    if let Some(folder) = into.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        File::open(folder)?.sync_all()?;
-    }
     Ok(())
 }
 

@@ -314,8 +314,8 @@ impl Net {
         self.shared().counts.snapshot()
     }
 
-    /// Gets the file with this BLAKE3 hash from a connected peer and puts it at `into`, complete, verified and
-    /// durable. What arrives before an interruption stays beside it (`into` with `.part` and `.obao` added) and is
+    /// Gets the file with this BLAKE3 hash from a connected peer and puts it at `into`, complete and verified.
+    /// Whoever needs it after a power cut syncs it; most can be had again. What arrives before an interruption stays beside it (`into` with `.part` and `.obao` added) and is
     /// not asked for again, whichever peer is asked next. Returns the file's size.
     ///
     /// # Errors
