@@ -214,6 +214,8 @@ impl Node {
                 peer.member = is;
             }
             if is {
+                // Whoever waited for one more sponsor learns it here.
+                self.hello(key, HelloFrame::JoinAnswer(JoinAnswer::Admitted(EntryId::ZERO)));
                 self.greet(key);
             } else {
                 self.output(Output::Standing(key, false));

@@ -1094,6 +1094,12 @@ impl Node {
         tasks.chain(self.needed_by_attempts()).collect()
     }
 
+    /// Where a task of this device is in its life, and why.
+    pub fn task_state(&self, task: &TaskId) -> Option<(TaskState, String)> {
+        let state = self.tasks.get(task)?.kept.state;
+        Some((state, self.why(*task)))
+    }
+
     /// Where what a task says can be followed: the attempt that counts.
     pub fn attempt_of(&self, task: &TaskId) -> Option<(AttemptId, PublicKey)> {
         let known = self.tasks.get(task)?;
