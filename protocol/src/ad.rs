@@ -5,6 +5,9 @@ use crate::ids::{CommunityId, ProfileId};
 use crate::key::{Domain, PublicKey, SecretKey, Signature};
 use serde::{Deserialize, Serialize};
 
+/// Longest time that an ad may hold, in milliseconds: a peer that went away without a word is not counted on for longer.
+pub const MAX_HOLDS_MS: u32 = 10 * 60_000;
+
 /// Where a device's energy comes from now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -75,7 +78,8 @@ impl Ad {
 impl SignedAd {
     /// Did the device named in it sign it, and does it claim what can be?
     pub fn verify(&self) -> bool {
-        let possible = self.ad.energy.is_none_or(|energy| energy.renewable_percent <= 100);
+        let possible = self.ad.holds_ms <= MAX_HOLDS_MS
+            && self.ad.energy.is_none_or(|energy| energy.renewable_percent <= 100);
         possible && self.ad.device.verify(Domain::Ad, &canonical::encode(&self.ad), &self.signature).is_ok()
     }
 }

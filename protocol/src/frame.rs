@@ -7,7 +7,8 @@ use crate::canonical::{self, DecodeError};
 use crate::ids::{CommunityId, Digest, EntryId, TaskId};
 use crate::invite::{DeviceCert, DeviceRequest, JoinRequest};
 use crate::key::{PublicKey, Signature};
-use crate::ledger::{Statement, Tip};
+use crate::ledger::{MAX_ENTRY, Statement, Tip};
+use crate::limits::{MAX_BYTES, MAX_DURATION_MS};
 use crate::reason::Reason;
 use crate::receipt::SignedReceipt;
 use crate::task::{Blob, SignedTask};
@@ -27,6 +28,10 @@ pub const MAX_PEERS: usize = 64;
 pub const MAX_OFFER_ENTRIES: usize = 8;
 /// Most tips in one frame: they fill it.
 pub const MAX_TIPS: usize = 1000;
+/// Longest lease in milliseconds: the longest duration, the longest grace that rules may give, and a day.
+pub const MAX_LEASE_MS: u64 = MAX_DURATION_MS + 8 * 24 * 3_600_000;
+/// Most bytes of a task's own words for how far it is.
+pub const MAX_NOTE: usize = 256;
 
 /// An attempt at a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -248,6 +253,7 @@ pub enum FrameError {
 /// What travels on a stream.
 pub trait Frame: Serialize + DeserializeOwned {
     /// Are its inner bounds kept?
+    // spec: ARC-7
     fn check(&self) -> Result<(), &'static str>;
 
     /// Reads a frame.
@@ -270,6 +276,21 @@ fn few<T>(list: &[T], most: usize) -> Result<(), &'static str> {
     if list.len() <= most { Ok(()) } else { Err("a list in it is too long") }
 }
 
+fn small(entries: &[Vec<u8>]) -> Result<(), &'static str> {
+    match entries.iter().all(|entry| entry.len() <= MAX_ENTRY) {
+        true => Ok(()),
+        false => Err("an entry in it is too long"),
+    }
+}
+
+fn size(blob: &Blob) -> Result<(), &'static str> {
+    if blob.len <= MAX_BYTES { Ok(()) } else { Err("a blob in it is larger than any") }
+}
+
+fn lease(ms: u64) -> Result<(), &'static str> {
+    if ms <= MAX_LEASE_MS { Ok(()) } else { Err("a lease in it is longer than any") }
+}
+
 fn prefix(prefix: &[u8]) -> Result<(), &'static str> {
     if prefix.len() <= 16 && prefix.iter().all(|half| *half < 16) {
         Ok(())
@@ -282,6 +303,8 @@ impl Frame for HelloFrame {
     fn check(&self) -> Result<(), &'static str> {
         match self {
             Self::Hello { addrs, .. } => few(addrs, MAX_ADDRS),
+            Self::Join(request) => request.check(),
+            Self::JoinDevice(request) => request.check(),
             Self::Peers(peers) => {
                 few(peers, MAX_PEERS)?;
                 peers.iter().try_for_each(|peer| few(&peer.addrs, MAX_ADDRS))
@@ -300,7 +323,10 @@ impl Frame for SyncFrame {
                 few(tips, MAX_TIPS)
             }
             Self::Want(wants) => few(wants, MAX_TIPS),
-            Self::Entries(entries) => few(entries, MAX_TIPS),
+            Self::Entries(entries) => {
+                few(entries, MAX_TIPS)?;
+                small(entries)
+            }
         }
     }
 }
@@ -308,12 +334,35 @@ impl Frame for SyncFrame {
 impl Frame for TaskFrame {
     fn check(&self) -> Result<(), &'static str> {
         match self {
-            Self::Beat(beat) if beat.permille > 1000 || beat.note.len() > 256 => {
+            Self::Beat(beat) if beat.permille > 1000 || beat.note.len() > MAX_NOTE => {
                 Err("its progress is out of range")
             }
             Self::Offer(offer) if offer.attempt == 0 => Err("attempts count from 1"),
-            Self::Offer(offer) => few(&offer.entries, MAX_OFFER_ENTRIES),
-            _ => Ok(()),
+            Self::Offer(offer) => {
+                few(&offer.entries, MAX_OFFER_ENTRIES)?;
+                small(&offer.entries)?;
+                lease(offer.lease_ms)?;
+                offer.resume.as_ref().map_or(Ok(()), size)
+            }
+            Self::Refused(reason) | Self::Lost(reason) | Self::Stop(reason) => reason.check(),
+            Self::Renew { lease_ms } => lease(*lease_ms),
+            Self::Checkpoint { number: 0, .. } => Err("checkpoints count from 1"),
+            Self::Checkpoint { blob, .. } => size(blob),
+            Self::Ended(ended) => {
+                ended.receipt.receipt.check()?;
+                size(&ended.output)
+            }
+            Self::Accepted | Self::Beat(_) | Self::Settled | Self::Status => Ok(()),
+        }
+    }
+
+    /// Reasons quote what somebody stumbled over, which may be long; the frame must arrive all the same.
+    fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Refused(reason) => canonical::encode(&Self::Refused(reason.clone().fit())),
+            Self::Lost(reason) => canonical::encode(&Self::Lost(reason.clone().fit())),
+            Self::Stop(reason) => canonical::encode(&Self::Stop(reason.clone().fit())),
+            _ => canonical::encode(self),
         }
     }
 }

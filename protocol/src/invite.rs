@@ -4,6 +4,7 @@
 use crate::canonical;
 use crate::ids::CommunityId;
 use crate::key::{Domain, PublicKey, SecretKey, Signature, UserKey};
+use crate::ledger::is_name;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -95,6 +96,16 @@ impl JoinRequest {
             && self.cert.verify()
             && self.invite.verify(Domain::Invite, &self.message(), &self.signature).is_ok()
     }
+
+    /// Are its inner bounds kept?
+    // spec: ARC-7
+    pub fn check(&self) -> Result<(), &'static str> {
+        if is_name(&self.user_name) && is_name(&self.device_name) {
+            Ok(())
+        } else {
+            Err("a name in it is empty, too long or not plain text")
+        }
+    }
 }
 
 /// A device that asks to be one more of a member's. The member's own node answers it with a [`DeviceCert`].
@@ -118,13 +129,23 @@ impl DeviceRequest {
     /// Signs with the ticket's key.
     pub fn sign(device_name: String, device: PublicKey, ticket: &SecretKey) -> Self {
         let mut this = Self { device_name, device, invite: ticket.public(), signature: Signature([0; 64]) };
-        this.signature = ticket.sign(Domain::Invite, &this.message());
+        this.signature = ticket.sign(Domain::DeviceInvite, &this.message());
         this
     }
 
     /// Is it what the ticket's holder asked?
     pub fn verify(&self) -> bool {
-        self.invite.verify(Domain::Invite, &self.message(), &self.signature).is_ok()
+        self.invite.verify(Domain::DeviceInvite, &self.message(), &self.signature).is_ok()
+    }
+
+    /// Are its inner bounds kept?
+    // spec: ARC-7
+    pub fn check(&self) -> Result<(), &'static str> {
+        if is_name(&self.device_name) {
+            Ok(())
+        } else {
+            Err("a name in it is empty, too long or not plain text")
+        }
     }
 }
 
@@ -174,7 +195,7 @@ pub enum TicketError {
 }
 
 const PREFIX: &str = "mesh1";
-/// Most addresses in a ticket.
+/// Most addresses in a ticket: one for each way to a device that has two networks, old and new addresses and a relay.
 const MAX_ADDRS: usize = 16;
 
 impl std::fmt::Display for Ticket {
@@ -206,7 +227,7 @@ impl std::str::FromStr for Ticket {
             return Err(TicketError::Damaged);
         }
         let ticket: Self = canonical::decode(body).map_err(|_| TicketError::Damaged)?;
-        if ticket.addrs.len() > MAX_ADDRS || !crate::ledger::is_name(&ticket.name) {
+        if ticket.addrs.len() > MAX_ADDRS || !is_name(&ticket.name) {
             return Err(TicketError::Damaged);
         }
         Ok(ticket)

@@ -18,6 +18,8 @@ pub enum Domain {
     Device,
     /// A [request to join](crate::invite::JoinRequest).
     Invite,
+    /// A [request to become a member's device](crate::invite::DeviceRequest).
+    DeviceInvite,
     /// An [ad](crate::ad::Ad).
     Ad,
     /// A receipt's [public part](crate::ledger::Statement).
@@ -34,6 +36,7 @@ impl Domain {
             Self::Task => b"taskmesh/task/1\0",
             Self::Device => b"taskmesh/device/1\0",
             Self::Invite => b"taskmesh/invite/1\0",
+            Self::DeviceInvite => b"taskmesh/device-invite/1\0",
             Self::Ad => b"taskmesh/ad/1\0",
             Self::Statement => b"taskmesh/statement/1\0",
             Self::Rotation => b"taskmesh/rotation/1\0",
@@ -107,6 +110,11 @@ impl SecretKey {
     /// The key grown from 32 random bytes, which are the secret.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         Self(SigningKey::from_bytes(seed))
+    }
+
+    /// The bytes that it was grown from, for the transport, which proves the same identity in its own way.
+    pub fn seed(&self) -> [u8; 32] {
+        self.0.to_bytes()
     }
 
     /// The key that others know this one by.

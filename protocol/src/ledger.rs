@@ -168,9 +168,19 @@ impl fmt::Debug for Entry {
 
 impl Entry {
     /// Writes and signs the entry after `prev` of the key's own log.
+    ///
+    /// What [`Payload::check`] refuses is refused here: an entry that others do not take would end the log for good.
+    pub fn try_write(key: &SecretKey, place: Place, payload: Payload) -> Result<Self, EntryError> {
+        payload.check().map_err(EntryError::Bounds)?;
+        if place.refs.len() > MAX_REFS {
+            return Err(EntryError::Bounds("it names more tips of other logs than one entry may"));
+        }
+        Ok(Self::write(key, place, payload))
+    }
+
+    /// Writes and signs an entry without looking at what it says. Whoever reads it does look.
     pub fn write(key: &SecretKey, place: Place, payload: Payload) -> Self {
         let body = canonical::encode(&payload);
-        debug_assert!(body.len() <= MAX_PAYLOAD, "payloads are bounded where they are made");
         let header = Header {
             version: VERSION,
             community: place.community,
@@ -180,7 +190,7 @@ impl Entry {
             refs: place.refs,
             hlc: place.hlc,
             kind: payload.kind(),
-            payload_len: body.len() as u16,
+            payload_len: u16::try_from(body.len()).unwrap_or(u16::MAX),
             payload_hash: Digest(*blake3::hash(&body).as_bytes()),
         };
         let signature = key.sign(Domain::Entry, &canonical::encode(&header));

@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Most names in one list: more than anybody reads, and a manifest's bytes bound it further.
+pub const MAX_NAMES: usize = 1024;
+
 /// How a share may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -77,6 +80,26 @@ impl Permissions {
             real_clock: self.real_clock && other.real_clock,
             real_random: self.real_random && other.real_random,
             http: self.http.intersection(&other.http).cloned().collect(),
+        }
+    }
+
+    /// Are its lists and the names in them short enough to travel?
+    // spec: ARC-7
+    pub fn check(&self) -> Result<(), &'static str> {
+        fn list<'a>(names: impl ExactSizeIterator<Item = &'a String>) -> bool {
+            names.len() <= MAX_NAMES
+                && names
+                    .into_iter()
+                    .all(|name| (1..=255).contains(&name.len()) && !name.contains(char::is_control))
+        }
+        let set = |names: &Names| match names {
+            Names::Any => true,
+            Names::Only(names) => list(names.iter()),
+        };
+        if set(&self.inputs) && list(self.shares.keys()) && set(&self.env) && list(self.http.iter()) {
+            Ok(())
+        } else {
+            Err("a list of permissions in it is too long, or a name in one is empty, too long or not plain")
         }
     }
 

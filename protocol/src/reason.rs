@@ -1,6 +1,10 @@
 //! Why a task waits, was refused, paused or stopped: one closed list, the same words everywhere.
 
+use crate::text::sanitise;
 use serde::{Deserialize, Serialize};
+
+/// Most bytes of somebody's own words in a reason: two sentences. It travels, and some reasons stand in the ledger.
+pub const MAX_WORDS: usize = 280;
 
 /// A reason, with what a person needs to understand it.
 // spec: DEL-2, DEL-9
@@ -116,4 +120,50 @@ pub enum Reason {
     /// Its submitter trusts other members only.
     #[error("its submitter does not trust that member")]
     NotTrusted,
+}
+
+impl Reason {
+    fn words(&self) -> Option<&str> {
+        match self {
+            Self::NotGranted(words)
+            | Self::TooLarge { what: words, .. }
+            | Self::NotFetched(words)
+            | Self::Inadmissible(words)
+            | Self::SandboxFailed(words)
+            | Self::BadResult(words)
+            | Self::StorageFailed(words) => Some(words),
+            _ => None,
+        }
+    }
+
+    fn words_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::NotGranted(words)
+            | Self::TooLarge { what: words, .. }
+            | Self::NotFetched(words)
+            | Self::Inadmissible(words)
+            | Self::SandboxFailed(words)
+            | Self::BadResult(words)
+            | Self::StorageFailed(words) => Some(words),
+            _ => None,
+        }
+    }
+
+    /// Are the words in it few and plain enough to travel?
+    // spec: ARC-7
+    pub fn check(&self) -> Result<(), &'static str> {
+        let fit =
+            self.words().is_none_or(|words| words.len() <= MAX_WORDS && sanitise(words, false) == words);
+        if fit { Ok(()) } else { Err("the words of a reason in it are too long or not plain") }
+    }
+
+    /// The same reason, its words made plain and cut off where they are too long: errors quote what they stumbled over.
+    #[must_use]
+    pub fn fit(mut self) -> Self {
+        if let Some(words) = self.words_mut() {
+            *words = sanitise(words, false);
+            words.truncate(words.floor_char_boundary(MAX_WORDS));
+        }
+        self
+    }
 }

@@ -3,7 +3,7 @@
 use crate::canonical;
 use crate::ids::{Digest, InputHash, ModuleHash, TaskId};
 use crate::key::{BadSignature, Domain, PublicKey, SecretKey, Signature};
-use crate::limits::Limits;
+use crate::limits::{Limits, MAX_ARGS, MAX_ARGS_BYTES};
 use crate::outcome::Outcome;
 use crate::permissions::Permissions;
 use crate::profile::EngineProfile;
@@ -11,6 +11,11 @@ use serde::{Deserialize, Serialize};
 
 /// Version of [`Receipt`]'s shape.
 pub const VERSION: u8 = 1;
+
+/// Most walls, engine features or the like in one list: thrice what there is.
+const MAX_LIST: usize = 64;
+/// Most bytes of an outcome with what it quotes: some names of imports, or a compiler's complaint.
+const MAX_OUTCOME: usize = 16 * 1024;
 
 /// What ran, what it used and what came out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,6 +169,34 @@ impl Receipt {
         self.executor = key.public();
         let signature = key.sign(Domain::Receipt, &canonical::encode(&self));
         SignedReceipt { receipt: self, signature }
+    }
+
+    /// Are its inner bounds kept? A frame bounds the whole; this bounds what is shown and stored of it.
+    // spec: ARC-7
+    pub fn check(&self) -> Result<(), &'static str> {
+        let texts = self.args.iter().chain(self.env.iter().flat_map(|(key, value)| [key, value]));
+        let bytes: usize = texts.map(String::len).sum();
+        let few = |list: usize| list <= MAX_LIST;
+        let profile = &self.profile;
+        let names = [&self.name, &self.out_bound, &profile.engine, &profile.fuel_table, &profile.world];
+        let names = names.into_iter().chain(&self.walls).chain(&profile.features);
+        let names = names.chain(profile.limits.iter().map(|(name, _)| name));
+        if self.version != VERSION {
+            Err("its receipt has another version")
+        } else if self.args.len() > MAX_ARGS || self.env.len() > MAX_ARGS || bytes > MAX_ARGS_BYTES {
+            Err("the arguments and environment in its receipt are too long")
+        } else if !few(self.walls.len())
+            || !few(profile.features.len())
+            || !few(profile.limits.len())
+            || !few(self.not_comparable.len())
+            || names.into_iter().any(|name| name.len() > 255)
+        {
+            Err("a list or a name in its receipt is too long")
+        } else if canonical::encode(&self.outcome).len() > MAX_OUTCOME {
+            Err("the outcome in its receipt is too long")
+        } else {
+            self.granted.check()
+        }
     }
 
     /// What differs between two receipts of one task, in words, where both should agree.

@@ -3,7 +3,7 @@
 use crate::canonical;
 use crate::ids::{BlobHash, CommunityId, InputHash, ModuleHash, TaskId};
 use crate::key::{Domain, PublicKey, SecretKey, Signature, UserKey};
-use crate::limits::{Limits, MAX_ARGS, MAX_ARGS_BYTES};
+use crate::limits::{Limits, MAX_ARGS, MAX_ARGS_BYTES, MAX_BYTES};
 use crate::manifest::{is_env_key, is_file_name, is_task_name};
 use crate::permissions::Permissions;
 use serde::{Deserialize, Serialize};
@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 pub const VERSION: u8 = 1;
 /// Most files given to one task: the list travels in one frame.
 pub const MAX_INPUT_FILES: usize = 256;
-/// Most bytes of a task as it travels: it must fit into a frame of the offer with room to spare.
-pub const MAX_TASK: usize = 96 * 1024;
+/// Most bytes of a task as it travels. An offer holds it beside eight ledger entries, and must fit into a frame.
+pub const MAX_TASK: usize = 80 * 1024;
+/// Most bytes of an input's path: deeper trees are no use to a small job.
+pub const MAX_PATH: usize = 1024;
 /// Most replicas.
 pub const MAX_REPLICAS: u8 = 16;
 
@@ -127,6 +129,7 @@ impl TaskSpec {
     }
 
     /// Is every bound kept?
+    // spec: ARC-7
     pub fn check(&self) -> Result<(), String> {
         let texts = self.args.iter().chain(self.env.iter().flat_map(|(key, value)| [key, value]));
         let bytes: usize = texts.map(String::len).sum();
@@ -150,7 +153,8 @@ impl TaskSpec {
                 self.inputs.len()
             ));
         }
-        if let Some(file) = self.inputs.iter().find(|file| !file.path.split('/').all(is_file_name)) {
+        let is_path = |path: &str| path.len() <= MAX_PATH && path.split('/').all(is_file_name);
+        if let Some(file) = self.inputs.iter().find(|file| !is_path(&file.path)) {
             return Err(format!("{:?} is no name for an input", file.path));
         }
         let sorted =
@@ -165,9 +169,18 @@ impl TaskSpec {
                 self.limits.input_bytes
             ));
         }
-        match self.limits.out_of_range() {
-            Some((name, range)) => Err(format!("its {name} must be {range}")),
-            None => Ok(()),
+        if let Some((name, range)) = self.limits.out_of_range() {
+            return Err(format!("its {name} must be {range}"));
+        }
+        if self.module_len > MAX_BYTES {
+            return Err("its module is larger than any".into());
+        }
+        self.permissions.check()?;
+        match canonical::encode(self).len() {
+            len if len > MAX_TASK => Err(format!(
+                "its arguments, environment and input names are too long together: {len} bytes, at most {MAX_TASK} are allowed"
+            )),
+            _ => Ok(()),
         }
     }
 }

@@ -1,185 +1,9 @@
 //! Several peers on loopback as people would run them: real processes, real QUIC, real disks.
 
-use crate::support::{BOUND, program, until};
+use crate::peers::{LONG, Peer, endless, hello, street};
+use crate::support::{BOUND, forget, until};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
-
-/// A peer with a home of its own.
-struct Peer {
-    home: TempDir,
-    name: &'static str,
-    running: Option<Child>,
-    starts: usize,
-}
-
-impl Peer {
-    fn new(name: &'static str) -> Self {
-        let home = tempfile::Builder::new().prefix("mesh-street-").tempdir().unwrap();
-        let peer = Self { home, name, running: None, starts: 0 };
-        peer.ok(&["init", "--name", name, "--device-name", &format!("{name}-laptop")]);
-        peer
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(program());
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.arg("--home").arg(self.home.path());
-        command
-    }
-
-    fn log(&self) -> PathBuf {
-        self.home.path().join(format!("log-{}", self.starts))
-    }
-
-    fn up(&mut self, more: &[&str]) {
-        self.starts += 1;
-        let log = std::fs::File::create(self.log()).unwrap();
-        let mut command = self.command();
-        command.args(["up", "--listen", "127.0.0.1:0", "--no-mdns"]).args(more);
-        let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        self.running = Some(child);
-        until(&format!("{} to be up", self.name), BOUND, || {
-            let said = std::fs::read_to_string(self.log()).unwrap_or_default();
-            assert!(self.running.is_some(), "{said}");
-            said.contains("ready ").then_some(())
-        });
-    }
-
-    /// The process dies as in a power cut.
-    fn kill(&mut self) {
-        let mut child = self.running.take().expect("it runs");
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command().args(args).stdin(Stdio::null()).output().unwrap()
-    }
-
-    fn start(&self, args: &[&str]) -> Child {
-        let mut command = self.command();
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().unwrap()
-    }
-
-    fn ok(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        assert!(
-            output.status.success(),
-            "{}: mesh {args:?}: {}\n{}{}",
-            self.name,
-            output.status,
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    /// Fails, and says this on stderr.
-    fn refused(&self, args: &[&str], part: &str) {
-        let output = self.run(args);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && said.contains(part), "{}: mesh {args:?}: {said}", self.name);
-        assert!(said.contains("error: "), "{said}");
-    }
-
-    fn json(&self, args: &[&str]) -> Value {
-        let text = self.ok(&[args, &["--json"]].concat());
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("mesh {args:?}: {error}: {text}"))
-    }
-
-    fn task(&self, id: &str) -> Value {
-        self.json(&["task", "show", id])
-    }
-
-    fn waits_for(&self, id: &str, what: &str, look: impl Fn(&Value) -> bool) -> Value {
-        until(&format!("the task of {} to be {what}", self.name), BOUND, || {
-            let task = self.task(id);
-            look(&task).then_some(task)
-        })
-    }
-
-    fn submit(&self, args: &[&str]) -> String {
-        self.ok(&[&["submit", "--id-only"], args].concat()).trim().to_owned()
-    }
-
-    fn runs_now(&self) -> usize {
-        self.json(&["status"])["running"].as_array().map_or(0, Vec::len)
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.running.take() {
-            let _gone = child.kill();
-            let _gone = child.wait();
-        }
-        let logs = (1..=self.starts).map(|start| self.home.path().join(format!("log-{start}")));
-        for log in logs {
-            let said = std::fs::read_to_string(log).unwrap_or_default();
-            if std::thread::panicking() {
-                eprintln!("---- {} said:\n{said}", self.name);
-            } else {
-                assert!(!said.contains("ERROR") && !said.contains("panicked"), "{}: {said}", self.name);
-            }
-        }
-    }
-}
-
-/// Peers of one community; the first founded it, and the others let its tasks run.
-fn street(names: &[&'static str]) -> Vec<Peer> {
-    let mut peers: Vec<Peer> = names.iter().map(|name| Peer::new(name)).collect();
-    for peer in &mut peers {
-        peer.up(&[]);
-    }
-    peers[0].ok(&["community", "new", "Street"]);
-    for peer in &peers[1..] {
-        let ticket = peers[0].ok(&["invite"]);
-        peer.ok(&["join", ticket.trim()]);
-        peer.ok(&["grant", "--user", names[0]]);
-    }
-    for number in 1..peers.len() {
-        let there = |peer: &Value| peer["connected"] == true && peer["free_slots"].as_u64() > Some(0);
-        until("the peers to be seen with free slots", BOUND, || {
-            let seen = peers[0].json(&["peers"]);
-            let seen = seen.as_array()?.iter().find(|peer| peer["user"] == names[number])?.clone();
-            there(&seen).then_some(())
-        });
-    }
-    peers
-}
-
-fn wat(folder: &Path, name: &str, body: &str) -> String {
-    let text = format!(
-        r#"(module
-        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
-        (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
-        (memory (export "memory") 1)
-        (data (i32.const 100) "hello from afar\n")
-        (func $say
-            (i32.store (i32.const 0) (i32.const 100)) (i32.store (i32.const 4) (i32.const 16))
-            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
-        (func (export "_start") {body}))"#
-    );
-    let path = folder.join(format!("{name}.wasm"));
-    std::fs::write(&path, crate::support::assemble(name, &text)).unwrap();
-    path.to_str().unwrap().to_owned()
-}
-
-/// Says hello and ends.
-fn hello(folder: &Path) -> String {
-    wat(folder, "hello", "(call $say)")
-}
-
-/// Says hello and computes for far longer than any test.
-fn endless(folder: &Path) -> String {
-    wat(folder, "endless", "(call $say) (loop $l (br $l))")
-}
-
-const LONG: [&str; 2] = ["--duration", "1h"];
 
 // spec: NET-2, PERM-1, DEL-1, DEL-3, DEL-9, LED-6
 #[test]
@@ -217,13 +41,13 @@ fn a_task_moves_to_the_third_peer_when_the_second_is_killed() {
     peers[0].ok(&["task", "cancel", &id]);
     until("the guest to be gone", BOUND, || peers.iter().all(|peer| peer.runs_now() == 0).then_some(()));
     assert!(!follower.wait().unwrap().success(), "a cancelled task is no success");
+    forget(follower.id());
 
     // Everybody has the same ledger, and it proves itself; a changed one does not.
     let export = files.path().join("ledger");
     let export = export.to_str().unwrap();
-    let entries = |peer: &Peer| peer.json(&["status"])["entries"].as_u64().unwrap();
     until("the ledgers to be equal", BOUND, || {
-        let counts: Vec<u64> = peers.iter().map(entries).collect();
+        let counts: Vec<u64> = peers.iter().map(|peer| peer.entries()).collect();
         counts.iter().all(|count| *count == counts[0]).then_some(())
     });
     peers[2].ok(&["ledger", "export", export]);
@@ -330,12 +154,10 @@ fn strangers_get_nothing_and_are_told_so() {
     // Garbage on the port changes nothing.
     let net = peers[0].json(&["peers"]);
     assert!(net.as_array().is_some());
-    let text = std::fs::read_to_string(peers[0].log()).unwrap();
-    let port = text.split("listening on ").nth(1).and_then(|rest| rest.split([',', ' ', '\n']).next()).unwrap();
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     for size in [0usize, 1, 20, 1200, 1400] {
         let garbage: Vec<u8> = (0..size).map(|at| (at * 31 % 251) as u8 | 0xc0).collect();
-        socket.send_to(&garbage, port).unwrap();
+        socket.send_to(&garbage, peers[0].addr()).unwrap();
     }
     let output = peers[0].run(&["submit", "--follow", &hello(files.path())]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

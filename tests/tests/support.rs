@@ -137,9 +137,7 @@ impl<'a> Mesh<'a> {
     }
 
     pub(crate) fn start(self) -> Running<'a> {
-        static ADOPT: Once = Once::new();
-        // Whoever is left behind by a `mesh` that ended becomes our child, and so is seen.
-        ADOPT.call_once(|| set_child_subreaper(Some(rustix::process::getpid())).unwrap());
+        adopt();
         let dir = |name| self.home.path(name);
         let mut command = Command::new(program());
         command
@@ -230,22 +228,37 @@ impl Stream {
     }
 }
 
-/// Children that tests started and wait for themselves.
+/// Starts another program that no other test takes for something left over. Whoever has waited for its end forgets it.
+pub(crate) fn run_beside(command: &mut Command) -> Child {
+    adopt();
+    let mut ours = lock(&OURS);
+    let child = command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
+    ours.insert(child.id());
+    child
+}
+
+/// Its end was waited for.
+pub(crate) fn forget(id: u32) {
+    lock(&OURS).remove(&id);
+}
+
 /// Runs another program to its end, beside what the other tests do.
 pub(crate) fn beside(command: &mut Command) -> std::process::Output {
-    let child = {
-        let mut ours = lock(&OURS);
-        let child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        ours.insert(child.id());
-        child
-    };
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = run_beside(command);
     let id = child.id();
     let output = child.wait_with_output().unwrap();
-    lock(&OURS).remove(&id);
+    forget(id);
     output
 }
 
+/// Whoever is left behind by a `mesh` that ended becomes our child, and so is seen.
+pub(crate) fn adopt() {
+    static ADOPT: Once = Once::new();
+    ADOPT.call_once(|| set_child_subreaper(Some(rustix::process::getpid())).unwrap());
+}
+
+/// Children that tests started and wait for themselves.
 static OURS: Mutex<std::collections::BTreeSet<u32>> = Mutex::new(std::collections::BTreeSet::new());
 
 /// A `mesh` that runs.
@@ -314,16 +327,7 @@ impl Running<'_> {
 
     /// Processes of this run but `mesh` itself.
     pub(crate) fn helpers(&self) -> Vec<Process> {
-        let all = processes();
-        let mut family = HashSet::from([self.child.id()]);
-        // Children may stand before their parents in the list.
-        for _ in 0..4 {
-            family
-                .extend(all.iter().filter(|p| family.contains(&p.parent)).map(|p| p.id).collect::<Vec<_>>());
-        }
-        all.into_iter()
-            .filter(|p| p.id != self.child.id() && family.contains(&p.id) && p.state != 'Z')
-            .collect()
+        family(self.child.id())
     }
 
     /// Waits for its end, and checks that nothing of it is left over.
@@ -534,6 +538,8 @@ pub(crate) struct Process {
     line: String,
     /// Ticks of the processor's time, those in the kernel included.
     pub(crate) ticks: u64,
+    /// When it began, so that another one with the same number is known from it.
+    pub(crate) since: u64,
 }
 
 fn pid(id: u32) -> Pid {
@@ -546,10 +552,22 @@ pub(crate) fn process(id: u32) -> Option<Process> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?.chars().next()?;
     let parent = fields.next()?.parse().ok()?;
-    let ticks: Vec<u64> = fields.skip(9).take(2).filter_map(|field| field.parse().ok()).collect();
+    let ticks: Vec<u64> = fields.by_ref().skip(9).take(2).filter_map(|field| field.parse().ok()).collect();
+    let since = fields.nth(6)?.parse().ok()?;
     let line = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
     let line = String::from_utf8_lossy(&line).replace('\0', " ");
-    Some(Process { id, state, parent, line, ticks: ticks.iter().sum() })
+    Some(Process { id, state, parent, line, ticks: ticks.iter().sum(), since })
+}
+
+/// Processes below one, however far, but not those that have ended.
+pub(crate) fn family(root: u32) -> Vec<Process> {
+    let all = processes();
+    let mut family = HashSet::from([root]);
+    // Children may stand before their parents in the list.
+    for _ in 0..4 {
+        family.extend(all.iter().filter(|p| family.contains(&p.parent)).map(|p| p.id).collect::<Vec<_>>());
+    }
+    all.into_iter().filter(|p| p.id != root && family.contains(&p.id) && p.state != 'Z').collect()
 }
 
 fn processes() -> Vec<Process> {

@@ -14,6 +14,7 @@ use anyhow::{Result, bail};
 use run::{Repo, say};
 use std::process::ExitCode;
 use tasks::Profile;
+use test::Bench;
 
 const HELP: &str = "\
 What is done to Task Mesh rather than with it.
@@ -29,6 +30,8 @@ Commands:
                                    whose name contains a FILTER (all of them without one)
   fuzz [--seconds N]               Run the fuzz tests for N seconds each (60 without --seconds)
   bench sandbox [--json FILE]      Measure the sandbox in a release build; --json writes the figures too
+  bench mesh [--json FILE]         The same for peers, transport and ledger. The first time it makes a ledger
+                                   of a million entries, 1 GB in target/bench-ledger/
   demo                             Run three example tasks visibly, in a release build. Leaves target/demo/
   ci                               Everything that must hold before a change is merged; what .ci/run calls
   help                             Print this
@@ -46,7 +49,7 @@ enum Command {
     BuildTasks { profile: Profile, force: bool },
     Test { filters: Vec<String> },
     Fuzz { seconds: u32 },
-    Bench { json: Option<String> },
+    Bench { what: Bench, json: Option<String> },
     Demo,
     Ci,
 }
@@ -99,11 +102,13 @@ fn parse(args: Vec<String>) -> Result<Command> {
         }
         "bench" => {
             let json = take_value(&mut rest, "--json")?;
-            if rest.first().map(String::as_str) != Some("sandbox") {
-                bail!("bench needs to be told what to measure: `cargo xtask bench sandbox`");
-            }
+            let what = match rest.first().map(String::as_str) {
+                Some("sandbox") => Bench::Sandbox,
+                Some("mesh") => Bench::Mesh,
+                _ => bail!("bench needs to be told what to measure: `cargo xtask bench sandbox` or `bench mesh`"),
+            };
             rest.remove(0);
-            Command::Bench { json }
+            Command::Bench { what, json }
         }
         "demo" => Command::Demo,
         "ci" => Command::Ci,
@@ -142,7 +147,7 @@ fn execute(command: Command) -> Result<()> {
         Command::BuildTasks { profile, force } => tasks::build(&repo, profile, force).map(drop),
         Command::Test { filters } => test::test(&repo, &filters),
         Command::Fuzz { seconds } => test::fuzz(&repo, seconds),
-        Command::Bench { json } => test::bench(&repo, json.as_deref()),
+        Command::Bench { what, json } => test::bench(&repo, what, json.as_deref()),
         Command::Demo => demo::demo(&repo),
         Command::Ci => ci::ci(&repo),
     }

@@ -29,8 +29,19 @@ pub(crate) fn fuzz(repo: &Repo, seconds: u32) -> Result<()> {
     run(tell(&mut cargo, &built))
 }
 
-pub(crate) fn bench(repo: &Repo, json: Option<&str>) -> Result<()> {
+/// What is measured.
+#[derive(Clone, Copy)]
+pub(crate) enum Bench {
+    Sandbox,
+    Mesh,
+}
+
+pub(crate) fn bench(repo: &Repo, what: Bench, json: Option<&str>) -> Result<()> {
     setup::setup(repo)?;
+    let program = match what {
+        Bench::Sandbox => "bench",
+        Bench::Mesh => "bench_mesh",
+    };
     let programs = [
         "--package",
         "mesh",
@@ -41,13 +52,15 @@ pub(crate) fn bench(repo: &Repo, json: Option<&str>) -> Result<()> {
         "--bin",
         "mesh",
         "--bin",
-        "bench",
+        program,
     ];
     let built = build_with(repo, Profile::Release, &programs, false)?;
     // Started directly: `cargo run` of one package might build the sandbox again with other features.
-    let bench = repo.target.join("release").join(format!("bench{}", std::env::consts::EXE_SUFFIX));
+    let bench = repo.target.join("release").join(format!("{program}{}", std::env::consts::EXE_SUFFIX));
     let mut bench = repo.command(bench);
-    bench.arg("sandbox");
+    if let Bench::Sandbox = what {
+        bench.arg("sandbox");
+    }
     if let Some(json) = json {
         bench.arg("--json").arg(repo.typed(json));
     }

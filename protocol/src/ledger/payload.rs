@@ -1,15 +1,17 @@
 //! What entries say.
 // spec: LED-2
 
-use super::{ForkProof, Tip};
+use super::{ForkProof, MAX_PAYLOAD, MAX_REFS, Tip};
 use crate::ids::{Commitment, Digest, EntryId, ModuleHash, ProfileId, TaskId};
 use crate::invite::{DeviceCert, JoinRequest};
 use crate::key::{Domain, PublicKey, SecretKey, Signature, UserKey};
+use crate::manifest::is_task_name;
 use crate::outcome::Outcome;
 use crate::permissions::Permissions;
 use crate::reason::Reason;
 use crate::rules::Rules;
-use crate::task::{Importance, Sla};
+use crate::task::{Importance, MAX_REPLICAS, Sla};
+use crate::text::sanitise;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -19,6 +21,10 @@ pub const MAX_NAME: usize = 64;
 pub const MAX_TEXT: usize = 280;
 /// Most tips in one entry that names many: they fill a payload.
 pub const MAX_TIPS: usize = 50;
+/// Most votes that one result names: they fill a payload.
+pub const MAX_VOTES: usize = 120;
+/// Most walls that a device names: four times what there is.
+pub const MAX_WALLS: usize = 16;
 
 /// What an entry says. The order of kinds is part of the format: new ones come last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,17 +272,28 @@ impl Payload {
         )
     }
 
-    /// Are its inner bounds kept?
+    /// The same, with what errors quote made to fit.
+    #[must_use]
+    pub fn fit(self) -> Self {
+        match self {
+            Self::Refused { task, attempt, reason } => Self::Refused { task, attempt, reason: reason.fit() },
+            Self::Failed { task, attempts, reason } => Self::Failed { task, attempts, reason: reason.fit() },
+            other => other,
+        }
+    }
+
+    /// Are its inner bounds kept? Whatever keeps them has at most [`MAX_PAYLOAD`](super::MAX_PAYLOAD) bytes.
     // spec: ARC-7
     pub fn check(&self) -> Result<(), &'static str> {
         let name = |text: &str| match is_name(text) {
             true => Ok(()),
             false => Err("a name in it is empty, too long or not plain text"),
         };
-        let text = |text: &str| match text.len() <= MAX_TEXT && !text.chars().any(char::is_control) {
+        let text = |text: &str| match text.len() <= MAX_TEXT && sanitise(text, false) == text {
             true => Ok(()),
             false => Err("a text in it is too long or not plain"),
         };
+        let counted = |attempt: u32| if attempt > 0 { Ok(()) } else { Err("attempts count from 1") };
         match self {
             Self::Founded(founded) => {
                 name(&founded.name)?;
@@ -284,31 +301,82 @@ impl Payload {
                 name(&founded.device_name)?;
                 founded.rules.check().map_err(|_| "a rule in it is out of its range")
             }
-            Self::Admitted(request) => {
-                name(&request.user_name)?;
-                name(&request.device_name)
-            }
+            Self::Admitted(request) => request.check(),
             Self::PeerRegistered(peer) => {
                 let (lat, lon) = peer.place.unwrap_or_default();
-                match (-90..=90).contains(&lat) && (-180..=180).contains(&lon) {
-                    true => name(&peer.name),
-                    false => Err("a place in it is not on Earth"),
+                if !(-90..=90).contains(&lat) || !(-180..=180).contains(&lon) {
+                    return Err("a place in it is not on Earth");
+                }
+                if peer.walls.len() > MAX_WALLS {
+                    return Err("it names more walls than there are");
+                }
+                peer.walls.iter().chain([&peer.name]).try_for_each(|text| name(text))
+            }
+            Self::TaskSubmitted(task) => {
+                if !is_task_name(&task.name) {
+                    return Err("the task's name in it is none");
+                }
+                match (1..=MAX_REPLICAS).contains(&task.replicas) {
+                    true => Ok(()),
+                    false => Err("it asks for no peer, or for more than may run one task"),
                 }
             }
-            Self::TaskSubmitted(task) => name(&task.name),
             Self::Expelled { why, tips, .. } => {
                 bounded(tips)?;
                 text(why)
             }
             Self::Witnessed { tips } => bounded(tips),
-            Self::Vetoed { why, .. } | Self::HealthDisputed { why, .. } => text(why),
+            Self::Vetoed { attempt, why, .. } => {
+                counted(*attempt)?;
+                text(why)
+            }
+            Self::HealthDisputed { why, .. } => text(why),
+            Self::Consensus { votes, .. } if votes.len() > MAX_VOTES => {
+                Err("it names more votes than one entry may")
+            }
+            Self::Delegated { attempt, .. } | Self::Accepted { attempt, .. } => counted(*attempt),
+            Self::Refused { attempt, reason, .. } => {
+                counted(*attempt)?;
+                reason.check()
+            }
+            Self::Failed { reason, .. } => reason.check(),
+            Self::Completed(completed) => counted(completed.statement.attempt),
+            Self::Contribution { unit, month, .. } => {
+                name(unit)?;
+                match (200_001..=999_912).contains(month) && (1..=12).contains(&(month % 100)) {
+                    true => Ok(()),
+                    false => Err("a month in it is none"),
+                }
+            }
+            Self::Forked(proof) => {
+                match proof.a.header.refs.len().max(proof.b.header.refs.len()) <= MAX_REFS {
+                    true => Ok(()),
+                    false => Err("it names more tips of other logs than one entry may"),
+                }
+            }
             Self::RulesProposed { rules, why } => {
                 text(why)?;
                 rules.check().map_err(|_| "a rule in it is out of its range")
             }
             Self::Voted { comment, .. } => text(comment),
-            Self::Granted(grant) => grant.pattern.check(),
-            _ => Ok(()),
+            Self::Granted(grant) => {
+                grant.pattern.check()?;
+                grant.permissions.check()?;
+                // The lists may be long, but not all of them at once.
+                match crate::canonical::encode(self).len() <= MAX_PAYLOAD {
+                    true => Ok(()),
+                    false => Err("the permissions in it are too many for one entry"),
+                }
+            }
+            Self::DeviceAdded(_)
+            | Self::PeerOnline
+            | Self::PeerOffline
+            | Self::Revoked { .. }
+            | Self::Consensus { .. }
+            | Self::Cancelled { .. }
+            | Self::RulesVoted { .. }
+            | Self::KeyRotated { .. }
+            | Self::KeyRevoked { .. } => Ok(()),
         }
     }
 }
@@ -319,12 +387,7 @@ fn bounded(tips: &[Tip]) -> Result<(), &'static str> {
 
 /// Is this a name that a person, device or community may have?
 pub fn is_name(text: &str) -> bool {
-    (1..=MAX_NAME).contains(&text.len())
-        && text.trim() == text
-        && !text.chars().any(|c| {
-            c.is_control()
-                || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        })
+    (1..=MAX_NAME).contains(&text.len()) && text.trim() == text && sanitise(text, false) == text
 }
 
 /// How a community begins.

@@ -1,16 +1,18 @@
 //! The HTTP API of a running peer, for its owner's programs on this machine; the command line uses it too.
 // spec: API-1, API-2
 
+mod asked;
 mod door;
 mod publish;
 mod routes;
+mod serve;
 pub(crate) mod services;
 
-pub(crate) use publish::{FILE, Published, Unpublish, publish, token};
+pub(crate) use publish::{FILE, Published, publish, token};
+pub(crate) use serve::serve;
 pub(crate) use services::{Chunks, ImportReport, Later, Services, Stream};
 
 use crate::up::Handle;
-use std::io;
 use std::sync::Arc;
 
 /// What every handler has.
@@ -24,15 +26,6 @@ pub(crate) struct State {
     pub(crate) token: Arc<str>,
     /// Was it told to listen to other machines too?
     pub(crate) remote: bool,
-}
-
-/// Serves until `stop` resolves.
-pub(crate) async fn serve(
-    state: State,
-    listener: tokio::net::TcpListener,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    axum::serve(listener, routes::router(state)).with_graceful_shutdown(stop).await
 }
 
 #[cfg(test)]

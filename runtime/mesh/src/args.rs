@@ -330,6 +330,44 @@ mod tests {
         Args::command().debug_assert();
     }
 
+    // spec: CLI-1
+    #[test]
+    fn every_verb_that_takes_something_has_an_example() {
+        fn look(command: &clap::Command) {
+            let verbs: Vec<_> = command.get_subcommands().collect();
+            let takes = command.get_arguments().any(|argument| argument.get_id() != "json");
+            if verbs.is_empty() && takes && !matches!(command.get_name(), "doctor" | "man") {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Example"), "{}", command.get_name());
+            }
+            verbs.into_iter().for_each(look);
+        }
+        look(&Args::command());
+    }
+
+    // spec: CLI-1
+    #[test]
+    fn every_list_and_show_has_json() {
+        let lists = [
+            &["status"][..],
+            &["peers"],
+            &["members"],
+            &["permissions"],
+            &["trust"],
+            &["community", "show"],
+            &["community", "rules"],
+            &["task", "ls"],
+            &["task", "show", "x"],
+            &["task", "why", "x"],
+            &["ledger", "log"],
+            &["ledger", "verify"],
+        ];
+        for list in lists {
+            let typed = ["mesh"].iter().chain(list).chain(&["--json"]);
+            assert!(Args::try_parse_from(typed).is_ok(), "{list:?}");
+        }
+    }
+
     // spec: SBX-3
     #[test]
     fn what_follows_the_module_is_the_tasks_own() {

@@ -24,7 +24,9 @@ mod runner;
 mod runs;
 mod services;
 
-pub(crate) use handle::{Handle, Question};
+pub(crate) use handle::Handle;
+#[cfg(test)]
+pub(crate) use handle::Question;
 
 use crate::api;
 use crate::exit_codes;
@@ -40,8 +42,8 @@ use mesh_net::{Bounds, MdnsConfig, Net};
 use mesh_node::{Capacity, Command, Node};
 use mesh_protocol::frame::MAX_FRAME;
 use mesh_protocol::key::PublicKey;
-use options::Options;
 use mesh_store::{DiskStore, Loaded, Opened, Store as _};
+use options::Options;
 use remembered::Remembered;
 use runner::{Modules, Runner};
 use runs::Runs;
@@ -122,14 +124,18 @@ fn open_store(data: &Path) -> Result<(DiskStore, Opened)> {
     })?;
     if let Some(rebuilt) = &opened.rebuilt {
         let aside = rebuilt.set_aside.as_ref().map(|path| path.display().to_string());
-        tracing::warn!(why = rebuilt.why, ?aside, "the store was rebuilt; what only peers knew is fetched from them");
+        tracing::warn!(
+            why = rebuilt.why,
+            ?aside,
+            "the store was rebuilt; what only peers knew is fetched from them"
+        );
     }
     Ok((store, opened))
 }
 
 fn executor(options: &Options, scratch: &Path) -> Result<Executor> {
-    let program = std::env::current_exe()
-        .map_err(|error| Failure::because("find the mesh program itself", &error))?;
+    let program =
+        std::env::current_exe().map_err(|error| Failure::because("find the mesh program itself", &error))?;
     let mut config = mesh_executor::Config::new(program);
     config.cache = options.home.cache().map(Path::to_owned);
     config.scratch = scratch.to_owned();
@@ -180,7 +186,13 @@ async fn bind(
         .hint("name another address with --listen, or leave it out to take any port"))
 }
 
-fn node(options: Options, net: &Net, executor: &Executor, store: &DiskStore, opened: &Opened) -> Result<Node> {
+fn node(
+    options: Options,
+    net: &Net,
+    executor: &Executor,
+    store: &DiskStore,
+    opened: &Opened,
+) -> Result<Node> {
     let walls = executor.walls().map_err(|error| {
         Failure::because("start the sandbox", &error).hint("`mesh doctor` checks what the sandbox needs")
     })?;
@@ -287,7 +299,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         net: net.clone(),
         arrivals: arrivals.clone(),
         happenings: happenings.clone(),
-        refused,
+        refused: refused.clone(),
         is_member: Box::new(move |peer| members.node().ledger().governance().owner(peer).is_some()),
     };
     tokio::spawn(incoming.run(events));
@@ -308,6 +320,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         outbox: outbox::Outbox::default(),
         connected: BTreeSet::new(),
         talks: BTreeMap::new(),
+        refused,
         remembered,
         data: data.to_owned(),
     };
@@ -356,7 +369,8 @@ async fn up(options: Options, data: &Path, store: DiskStore, opened: &Opened) ->
     }));
     let published = api::publish(data, api_addr, &token)
         .map_err(|error| Failure::file("say where the API is, in", data, &error))?;
-    let line = format!("ready {} listening on {}, API on {api_addr}\n", peer.me.short(), peer.net.local_addr());
+    let line =
+        format!("ready {} listening on {}, API on {api_addr}\n", peer.me.short(), peer.net.local_addr());
     // Nobody has to read it.
     let _nobody_reads = std::io::stdout().write_all(line.as_bytes()).and_then(|()| std::io::stdout().flush());
 

@@ -298,7 +298,7 @@ impl Node {
         self.counters.offers_refused += 1;
         self.step(id, AttemptEvent::Refuse);
         if granted && owner != self.me && self.can_say() {
-            self.write(Payload::Refused { task: id.task, attempt: id.attempt, reason: reason.clone() }, &[]);
+            self.say(Payload::Refused { task: id.task, attempt: id.attempt, reason: reason.clone() }, &[]);
         }
         self.send_task(owner, id, TaskFrame::Refused(reason));
     }
@@ -318,7 +318,7 @@ impl Node {
         }
         self.keep_attempt(id);
         if owner != self.me {
-            self.write(Payload::Accepted { task: id.task, attempt: id.attempt }, &[offer.tip]);
+            self.say(Payload::Accepted { task: id.task, attempt: id.attempt }, &[offer.tip]);
         }
         self.arm_attempt(id);
         self.send_task(owner, id, TaskFrame::Accepted);
@@ -758,7 +758,8 @@ impl Node {
         self.attempts.values().flat_map(|attempt| {
             let spec = attempt.spec();
             let output = attempt.kept.ended.as_ref().map(|ended| ended.output);
-            let blobs = spec.inputs.iter().map(|file| file.blob).chain(spec.stdin).chain(attempt.kept.offer.resume);
+            let blobs =
+                spec.inputs.iter().map(|file| file.blob).chain(spec.stdin).chain(attempt.kept.offer.resume);
             let blobs = blobs.chain(output).chain(attempt.checkpoint).map(|blob| blob.hash);
             blobs.chain([BlobHash::from(spec.module)])
         })

@@ -111,7 +111,7 @@ impl Node {
         {
             return Err(error(ErrorKind::Conflict, "vouch: you did so before; another member must", None));
         }
-        Ok(Answer::Entry(self.write(Payload::Admitted(Box::new(request)), &[]).id))
+        Ok(Answer::Entry(self.write(Payload::Admitted(Box::new(request)), &[])?.id))
     }
 
     // spec: NET-2
@@ -138,7 +138,7 @@ impl Node {
             .collect();
         let payload = Payload::Expelled { user, tips: tips.clone(), why };
         payload.check().map_err(|why| error(ErrorKind::Invalid, format!("expel a member: {why}"), None))?;
-        Ok(Answer::Entry(self.write(payload, &tips).id))
+        Ok(Answer::Entry(self.write(payload, &tips)?.id))
     }
 
     // spec: PERM-1
@@ -174,7 +174,7 @@ impl Node {
         }
         let grant =
             Grant { device, user, pattern, module: request.module, until_ms: request.until_ms, permissions };
-        let tip = self.write(Payload::Granted(Box::new(grant)), &[]);
+        let tip = self.write(Payload::Granted(Box::new(grant)), &[])?;
         self.permissions_changed();
         Ok(Answer::Entry(tip.id))
     }
@@ -215,7 +215,7 @@ impl Node {
                 ));
             }
         };
-        let tip = self.write(Payload::Revoked { grant }, &[]);
+        let tip = self.write(Payload::Revoked { grant }, &[])?;
         self.permissions_changed();
         Ok(Answer::Entry(tip.id))
     }

@@ -184,7 +184,7 @@ impl Node {
                 tips.push(tip);
             }
             if !tips.is_empty() {
-                self.write(Payload::Witnessed { tips: tips.clone() }, &tips);
+                self.say(Payload::Witnessed { tips: tips.clone() }, &tips);
             }
         }
         let every = if self.unwitnessed.is_empty() { WITNESS_EVERY_MS } else { 1000 };

@@ -15,8 +15,8 @@ use mesh_protocol::canonical;
 use mesh_protocol::frame::{self, MAX_OFFER_ENTRIES};
 use mesh_protocol::ids::{CommunityId, Digest, EntryId};
 use mesh_protocol::key::{PublicKey, SecretKey};
-use mesh_protocol::ledger::{Entry, ForkProof, Hlc, MAX_REFS, Payload, Place, SignedHeader, Tip};
-use std::collections::{BTreeMap, VecDeque};
+use mesh_protocol::ledger::{Entry, EntryError, ForkProof, Hlc, MAX_REFS, Payload, Place, SignedHeader, Tip};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Entries that wait for others. They come again with the next comparison of logs, so dropping some only costs time.
 const MAX_WAITING: usize = 4096;
@@ -66,8 +66,10 @@ pub struct Ledger {
     clock: Hlc,
     unnamed: BTreeMap<PublicKey, Tip>,
     waiting: BTreeMap<(PublicKey, u64), (Cause, Entry)>,
-    blocked: BTreeMap<Cause, Vec<(PublicKey, u64)>>,
+    blocked: BTreeMap<Cause, BTreeSet<(PublicKey, u64)>>,
     suspects: BTreeMap<(PublicKey, u64), SignedHeader>,
+    cuts: Vec<(PublicKey, u64)>,
+    orphans: Vec<ForkProof>,
     count: u64,
     recent: VecDeque<(u64, Vec<u8>)>,
 }
@@ -170,14 +172,23 @@ impl Ledger {
     /// The hash of everything that follows from the entries: equal on peers with equal entries.
     // spec: LED-3, DEL-14
     pub fn state_digest(&self) -> Digest {
-        let text = format!("{:?}{:?}", self.governance.state(), self.facts);
-        Digest(*blake3::hash(text.as_bytes()).as_bytes())
+        let bytes = canonical::encode(&(self.governance.state(), &self.facts));
+        Digest(*blake3::hash(&bytes).as_bytes())
     }
 
     /// Writes the next entry of the key's own log, which is the caller's to make durable before it leaves.
     ///
-    /// Entries that `about` names are named by the new one, so that whoever has it has those first.
-    pub fn write(&mut self, key: &SecretKey, wall_ms: u64, payload: Payload, about: &[Tip]) -> Entry {
+    /// Entries that `about` names are named by the new one, so that whoever has it has those first. What others would
+    /// not take is not written.
+    pub fn write(
+        &mut self,
+        key: &SecretKey,
+        wall_ms: u64,
+        payload: Payload,
+        about: &[Tip],
+    ) -> Result<Entry, EntryError> {
+        let payload = payload.fit();
+        payload.check().map_err(EntryError::Bounds)?;
         let author = key.public();
         let founding = matches!(payload, Payload::Founded(_));
         let mut refs: Vec<Tip> = about.iter().filter(|tip| tip.author != author).copied().collect();
@@ -203,7 +214,7 @@ impl Ledger {
             refs,
             hlc: self.clock.next(wall_ms),
         };
-        let entry = Entry::write(key, place, payload);
+        let entry = Entry::try_write(key, place, payload)?;
         if founding {
             self.community = Some(entry.header().belongs_to());
         }
@@ -213,21 +224,23 @@ impl Ledger {
             self.recent.pop_front();
         }
         self.recent.push_back((seq, entry.bytes().to_vec()));
-        entry
+        Ok(entry)
     }
 
-    /// Takes an entry from the store, where everything was checked before.
+    /// Takes an entry from the store, where everything was checked before. One that does not follow what is here is
+    /// left out; others have it.
     pub fn restore(&mut self, entry: &Entry) {
-        if self.community.is_none() {
-            self.community = Some(entry.header().belongs_to());
+        let header = entry.header();
+        let community = *self.community.get_or_insert_with(|| header.belongs_to());
+        let prev = self.tip(&header.author).map_or(EntryId::ZERO, |tip| tip.id);
+        if community == header.belongs_to() && header.seq == self.len(&header.author) && header.prev == prev {
+            self.apply(entry, true);
         }
-        self.apply(entry, true);
     }
 
     /// Brings what depends on the order of restoring into order; to be called when all is restored.
     pub fn restored(&mut self, me: &PublicKey) {
-        self.governance.refold();
-        self.cut();
+        self.settle();
         self.unnamed = self.tips().filter(|tip| tip.author != *me).map(|tip| (tip.author, tip)).collect();
     }
 
@@ -236,12 +249,17 @@ impl Ledger {
         match self.fits(&entry) {
             Ok(()) => {}
             Err(Unfit::Known) => return Taken::Known,
-            Err(Unfit::Ignored(why)) => return Taken::Ignored(why),
+            Err(Unfit::Ignored(why)) => {
+                self.learn(&entry);
+                return Taken::Ignored(why);
+            }
             Err(Unfit::Fork) => {
                 let (author, seq) = (entry.header().author, entry.header().seq);
-                if self.suspects.len() < MAX_SUSPECTS {
-                    self.suspects.insert((author, seq), entry.signed().clone());
+                // Those that nobody looked up in the meantime come again.
+                if self.suspects.len() >= MAX_SUSPECTS {
+                    self.suspects.pop_first();
                 }
+                self.suspects.insert((author, seq), entry.signed().clone());
                 return Taken::Fork(author, seq);
             }
             Err(Unfit::Waits(cause)) => {
@@ -260,13 +278,14 @@ impl Ledger {
                 }
                 Err(_) => continue,
             }
-            let admitted = self.apply(&entry, false);
-            let here = Cause::Entry(entry.header().author, entry.header().seq);
-            for cause in admitted.into_iter().map(Cause::Author).chain([here]) {
+            let changed = self.apply(&entry, false);
+            let (author, seq) = (entry.header().author, entry.header().seq);
+            self.release((author, seq));
+            let here = Cause::Entry(author, seq);
+            let causes = changed.into_iter().flat_map(|author| self.causes(author)).chain([here]);
+            for cause in causes.collect::<BTreeSet<_>>() {
                 for key in self.blocked.remove(&cause).unwrap_or_default() {
-                    if let Some((_, entry)) = self.waiting.remove(&key) {
-                        ready.push_back(entry);
-                    }
+                    ready.extend(self.waiting.remove(&key).map(|(_, entry)| entry));
                 }
             }
             new.push(entry);
@@ -276,11 +295,66 @@ impl Ledger {
 
     fn hold(&mut self, cause: Cause, entry: Entry) {
         let key = (entry.header().author, entry.header().seq);
-        if self.waiting.len() >= MAX_WAITING || self.waiting.contains_key(&key) {
+        if self.waiting.contains_key(&key) {
             return;
         }
-        self.blocked.entry(cause).or_default().push(key);
+        // What waits for something that never comes must not keep others out for good.
+        if self.waiting.len() >= MAX_WAITING {
+            self.waiting.clear();
+            self.blocked.clear();
+        }
+        self.blocked.entry(cause).or_default().insert(key);
         self.waiting.insert(key, (cause, entry));
+    }
+
+    /// Whatever waits at this place need not wait any more.
+    fn release(&mut self, key: (PublicKey, u64)) {
+        let Some((cause, _)) = self.waiting.remove(&key) else { return };
+        if let Some(keys) = self.blocked.get_mut(&cause) {
+            keys.remove(&key);
+            if keys.is_empty() {
+                self.blocked.remove(&cause);
+            }
+        }
+    }
+
+    /// What entries wait for that wait for this author.
+    fn causes(&self, author: PublicKey) -> Vec<Cause> {
+        let entries = Cause::Entry(author, 0)..=Cause::Entry(author, u64::MAX);
+        let entries = self.blocked.range(entries).map(|(cause, _)| *cause);
+        entries.chain([Cause::Author(author)]).collect()
+    }
+
+    /// A proof that a log forked holds, whoever hands it over and whatever became of them: it is not lost.
+    // spec: LED-5
+    fn learn(&mut self, entry: &Entry) {
+        if let Payload::Forked(proof) = entry.payload()
+            && Some(proof.a.header.belongs_to()) == self.community
+            && self.governance.is_news(proof)
+        {
+            self.keep_proofs(vec![(**proof).clone()]);
+        }
+    }
+
+    fn keep_proofs(&mut self, proofs: Vec<ForkProof>) {
+        for proof in proofs {
+            if self.orphans.len() < MAX_SUSPECTS && !self.orphans.contains(&proof) {
+                self.orphans.push(proof);
+            }
+        }
+    }
+
+    /// Proofs of forks that no entry holds which counts: for this device to say again.
+    // spec: LED-5
+    pub fn orphans(&mut self) -> Vec<ForkProof> {
+        let mut orphans = std::mem::take(&mut self.orphans);
+        orphans.retain(|proof| self.governance.is_news(proof));
+        orphans
+    }
+
+    /// Logs that were cut off since this was last asked, and the first entry of each that is not kept any more.
+    pub fn cuts(&mut self) -> Vec<(PublicKey, u64)> {
+        std::mem::take(&mut self.cuts)
     }
 
     fn fits(&self, entry: &Entry) -> Result<(), Unfit> {
@@ -290,14 +364,11 @@ impl Ledger {
         }
         let author = header.author;
         let founding = matches!(entry.payload(), Payload::Founded(_));
-        if !founding && self.governance.device(&author).is_none() {
-            return match self.governance.cap(&author) {
-                Some(_) => Err(Unfit::Ignored("its author's log does not count any more")),
-                None => Err(Unfit::Waits(Cause::Author(author))),
-            };
-        }
         if self.governance.cap(&author).is_some_and(|cap| header.seq >= cap) {
             return Err(Unfit::Ignored("its author's log does not count this far"));
+        }
+        if !founding && self.governance.device(&author).is_none() {
+            return Err(Unfit::Waits(Cause::Author(author)));
         }
         if let Some(id) = self.id_at(&author, header.seq) {
             return Err(if id == entry.id() { Unfit::Known } else { Unfit::Fork });
@@ -322,6 +393,9 @@ impl Ledger {
                 }
                 // What does not count need not be there: a fork's other branch, an expelled member's last words.
                 (_, Some(cap)) if tip.seq >= cap => {}
+                // Nor what a device said that nobody admitted, or not any more: nobody may have it. Were this entry to
+                // wait, its author's log would end here on every peer that did not have the other's in time.
+                (None, _) if self.governance.device(&tip.author).is_none() => {}
                 (Some(_), _) => return Err(Unfit::Waits(Cause::Entry(tip.author, u64::MAX))),
                 (None, _) => return Err(Unfit::Waits(Cause::Entry(tip.author, tip.seq))),
             }
@@ -332,7 +406,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Adds an entry that fits, and gives the devices that belong to the community since.
+    /// Adds an entry that fits, and gives the devices of whose logs more or less counts since.
     fn apply(&mut self, entry: &Entry, restoring: bool) -> Vec<PublicKey> {
         let header = entry.header();
         let log = self.logs.entry(header.author).or_default();
@@ -349,27 +423,38 @@ impl Ledger {
             self.governance.add_later(entry);
             return Vec::new();
         }
-        let new = self.governance.add(entry);
-        self.cut();
-        new
+        self.governance.add_later(entry);
+        self.settle()
     }
 
-    /// Cuts logs off where they do not count any more.
-    fn cut(&mut self) {
-        for (author, cap) in self.governance.caps() {
-            let Some(log) = self.logs.get_mut(&author) else { continue };
-            let len = usize::try_from(cap).unwrap_or(usize::MAX);
+    /// Folds who belongs, and cuts logs off where they do not count any more: where they are capped, and altogether
+    /// where their device is not a member's any more. Gives the devices of whose logs more or less counts since.
+    // spec: LED-3
+    fn settle(&mut self) -> Vec<PublicKey> {
+        let ends = |governance: &Governance| -> BTreeMap<PublicKey, u64> {
+            let devices = governance.devices().keys().copied();
+            let all = devices.chain(governance.caps().into_iter().map(|(device, _)| device));
+            all.map(|device| (device, governance.end(&device))).collect()
+        };
+        let before = ends(&self.governance);
+        let orphans = self.governance.settle();
+        self.keep_proofs(orphans);
+        let after = ends(&self.governance);
+        for (author, log) in &mut self.logs {
+            let end = after.get(author).copied().unwrap_or_default();
+            let len = usize::try_from(end).unwrap_or(usize::MAX);
             if log.ids.len() > len {
                 self.count -= (log.ids.len() - len) as u64;
                 log.ids.truncate(len);
                 log.hlcs.truncate(len);
-                self.facts.cut(&author, cap);
-                self.unnamed.remove(&author);
-            }
-            if log.ids.is_empty() {
-                self.logs.remove(&author);
+                self.facts.cut(author, end);
+                self.unnamed.remove(author);
+                self.cuts.push((*author, end));
             }
         }
+        self.logs.retain(|_, log| !log.ids.is_empty());
+        let devices: BTreeSet<PublicKey> = before.keys().chain(after.keys()).copied().collect();
+        devices.into_iter().filter(|device| before.get(device) != after.get(device)).collect()
     }
 
     /// The proof that a log forked, from the entry that was looked up.

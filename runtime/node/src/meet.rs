@@ -101,7 +101,7 @@ impl Node {
             return;
         }
         let mut name = self.config.device_name.clone();
-        name.truncate(mesh_protocol::ledger::MAX_NAME);
+        name.truncate(name.floor_char_boundary(mesh_protocol::ledger::MAX_NAME));
         let registered = PeerRegistered {
             name,
             place: self.config.place,
@@ -394,7 +394,7 @@ impl Node {
         payload
             .check()
             .map_err(|why| error(ErrorKind::Invalid, format!("found a community: {why}"), None))?;
-        self.write(payload, &[]);
+        self.write(payload, &[])?;
         let Some(community) = self.community() else {
             return Err(error(ErrorKind::Invalid, "found a community", None));
         };
@@ -648,7 +648,8 @@ impl Node {
                 return Ok(JoinAnswer::Pending);
             }
             self.use_ticket(request.invite, peer);
-            entry = self.write(Payload::Admitted(Box::new(request)), &[]).id;
+            let told = self.write(Payload::Admitted(Box::new(request)), &[]);
+            entry = told.map_err(|_| JoinRefusal::Invalid)?.id;
         }
         match self.ledger.governance().member(&user) {
             Some(_) => Ok(JoinAnswer::Admitted(entry)),
@@ -682,7 +683,7 @@ impl Node {
         }
         if self.ledger.governance().device(&peer).is_none() {
             self.use_ticket(request.invite, peer);
-            self.write(Payload::DeviceAdded(cert.clone()), &[]);
+            self.say(Payload::DeviceAdded(cert.clone()), &[]);
         }
         Ok(JoinAnswer::Device(Box::new(cert)))
     }
@@ -765,7 +766,7 @@ impl Node {
     /// Says goodbye.
     pub(crate) fn go_offline(&mut self) {
         if self.can_say() {
-            self.write(Payload::PeerOffline, &[]);
+            self.say(Payload::PeerOffline, &[]);
         }
     }
 }

@@ -12,7 +12,7 @@ use mesh_protocol::canonical;
 use mesh_protocol::frame::{AttemptId, HelloFrame, SyncFrame, TaskFrame};
 use mesh_protocol::ids::{CommunityId, ProfileId, TaskId};
 use mesh_protocol::key::{PublicKey, SecretKey, UserKey};
-use mesh_protocol::ledger::{Entry, Pattern, Payload, Tip};
+use mesh_protocol::ledger::{Entry, EntryError, Pattern, Payload, Tip};
 use mesh_protocol::record::{Record, Table};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -445,11 +445,25 @@ impl Node {
             }
             return None;
         }
-        Some(self.write(payload, about))
+        self.write(payload, about).ok()
     }
 
-    pub(crate) fn write(&mut self, payload: Payload, about: &[Tip]) -> Tip {
-        let entry = self.ledger.write(&self.config.device, self.now.wall_ms, payload, about);
+    /// Writes an entry, unless others would not take it.
+    pub(crate) fn write(
+        &mut self,
+        payload: Payload,
+        about: &[Tip],
+    ) -> Result<Tip, crate::command::CommandError> {
+        let kind = payload.kind_name();
+        let written = self.ledger.write(&self.config.device, self.now.wall_ms, payload, about);
+        let entry = written.map_err(|why| {
+            tracing::error!(kind, %why, "an entry of this device is one that nobody would take, and was not written");
+            let why = match why {
+                EntryError::Bounds(why) => why.to_owned(),
+                other => other.to_string(),
+            };
+            error(ErrorKind::Invalid, format!("write the ledger entry `{kind}`: {why}"), None)
+        })?;
         let record = Record::Entry {
             author: self.me,
             seq: entry.header().seq,
@@ -464,7 +478,7 @@ impl Node {
         if governs {
             self.governed();
         }
-        tip
+        Ok(tip)
     }
 
     /// Says what had to wait.
@@ -472,7 +486,8 @@ impl Node {
         while self.can_say()
             && let Some((payload, about)) = self.drafts.pop_front()
         {
-            self.write(payload, &about);
+            // What cannot be written is left out with a warning.
+            let _told = self.write(payload, &about);
         }
     }
 
@@ -510,6 +525,7 @@ impl Node {
             Taken::Ignored(why) => {
                 self.counters.entries_ignored += 1;
                 tracing::debug!(why, "an entry was left out");
+                self.say_orphans();
                 false
             }
             Taken::Fork(author, seq) => {
@@ -548,11 +564,20 @@ impl Node {
 
     /// Who belongs, or by which rules, may have changed.
     pub(crate) fn governed(&mut self) {
-        for (author, seq) in self.ledger.governance().caps() {
+        for (author, seq) in self.ledger.cuts() {
             self.output(Output::Persist(Record::Truncate { author, seq }));
         }
         self.standings_changed();
         self.permissions_changed();
+        self.say_orphans();
+    }
+
+    /// Says again that a log forked where the entry that proved it does not count any more.
+    // spec: LED-5
+    fn say_orphans(&mut self) {
+        for proof in self.ledger.orphans() {
+            self.say(Payload::Forked(Box::new(proof)), &[]);
+        }
     }
 
     fn looked_up(&mut self, entry: &Entry) {

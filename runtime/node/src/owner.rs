@@ -278,7 +278,11 @@ impl Node {
         let Some(task) = self.tasks.get(&id) else { return };
         let (state, at) = (task.kept.state, (task.spec().created_ms, id));
         let put = |set: &mut BTreeSet<(u64, TaskId)>, belongs: bool| {
-            if belongs { set.insert(at) } else { set.remove(&at) };
+            if belongs {
+                set.insert(at)
+            } else {
+                set.remove(&at)
+            };
         };
         put(&mut self.waiting, state == TaskState::Waiting);
         put(&mut self.out, state.is_out());
@@ -415,7 +419,7 @@ impl Node {
             importance: spec.importance,
             replicas: 1,
         };
-        self.write(Payload::TaskSubmitted(Box::new(submitted)), &[]);
+        self.say(Payload::TaskSubmitted(Box::new(submitted)), &[]);
     }
 
     // ---- placing ----
@@ -429,7 +433,8 @@ impl Node {
     pub(crate) fn place_waiting(&mut self) {
         let now = self.now.boot_ms;
         let after = self.placed_last.map_or(Bound::Unbounded, Bound::Excluded);
-        let rest = self.waiting.range((after, Bound::Unbounded)).chain(&self.waiting).take(self.waiting.len());
+        let rest =
+            self.waiting.range((after, Bound::Unbounded)).chain(&self.waiting).take(self.waiting.len());
         let due = rest.filter(|(_, id)| self.tasks.get(id).is_some_and(|task| task.not_before <= now));
         let due: Vec<(u64, TaskId)> = due.take(PLACE_AT_ONCE).copied().collect();
         let mut more = due.len() == PLACE_AT_ONCE;
@@ -579,7 +584,8 @@ impl Node {
                 if news {
                     self.tell_task(id);
                 }
-                let full = candidates.iter().all(|peer| peer.free_slots == 0 || !worth_waiting(&peer.permitted));
+                let full =
+                    candidates.iter().all(|peer| peer.free_slots == 0 || !worth_waiting(&peer.permitted));
                 return if full { Placing::NoRoom } else { Placing::Waits };
             }
         };
@@ -601,7 +607,10 @@ impl Node {
         task.heard_at = self.now.boot_ms;
         task.progress = None;
         task.why.clear();
-        let tip = self.write(Payload::Delegated { task: id, attempt, device, grant }, &[]);
+        // Nothing in it is of any length, so it is always written.
+        let Ok(tip) = self.write(Payload::Delegated { task: id, attempt, device, grant }, &[]) else {
+            return;
+        };
         if let Some(last) = self.tasks.get_mut(&id).and_then(|task| task.kept.tries.last_mut()) {
             last.tip_seq = tip.seq;
         }
@@ -832,6 +841,11 @@ impl Node {
         }
         match result {
             Ok(()) => self.settle(id.task),
+            // A line that broke says nothing of the result: it is asked for again when the peer is back.
+            Err(_) if task.device().is_some_and(|device| !self.peers.get(&device).is_some_and(|peer| peer.connected)) => {
+                task.fetching = None;
+                task.kept.state = TaskState::Running;
+            }
             Err(why) => {
                 self.counters.bad_results += 1;
                 if let Some(device) = task.device() {
@@ -1088,7 +1102,8 @@ impl Node {
         let tasks = self.tasks.values().flat_map(|task| {
             let spec = task.spec();
             let blobs = spec.inputs.iter().map(|file| file.blob).chain(spec.stdin).chain(task.kept.resume);
-            let blobs = blobs.chain(task.kept.result.as_ref().map(|(_, _, output)| *output)).chain(task.checkpoint);
+            let blobs =
+                blobs.chain(task.kept.result.as_ref().map(|(_, _, output)| *output)).chain(task.checkpoint);
             blobs.map(|blob| blob.hash).chain([BlobHash::from(spec.module)])
         });
         tasks.chain(self.needed_by_attempts()).collect()
@@ -1120,7 +1135,10 @@ enum Placing {
 
 /// Would another task fare better there?
 fn worth_waiting(permitted: &Result<(), Reason>) -> bool {
-    !matches!(permitted, Err(Reason::NoCapacity | Reason::NotConnected | Reason::DonorPaused | Reason::DonorFinishing))
+    !matches!(
+        permitted,
+        Err(Reason::NoCapacity | Reason::NotConnected | Reason::DonorPaused | Reason::DonorFinishing)
+    )
 }
 
 /// Is this what the peer that had the attempt can truthfully say of it?

@@ -2,11 +2,11 @@
 // spec: API-1
 
 use super::State;
+use axum::Json;
 use axum::extract::{Request, State as Extract};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use mesh_node::{CommandError, ErrorKind};
 use serde_json::json;
 
@@ -78,8 +78,11 @@ fn is_here(host: &str) -> bool {
         || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
+/// A header that is given once; of two, nobody knows which another program would believe.
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
+    let mut given = headers.get_all(name).iter();
+    let value = given.next()?.to_str().ok()?;
+    given.next().is_none().then_some(value)
 }
 
 /// Compares without telling by its time where two texts differ.
@@ -88,7 +91,8 @@ fn same(a: &str, b: &str) -> bool {
 }
 
 fn refuse(state: &State, headers: &HeaderMap) -> Option<Problem> {
-    let forbidden = |what: &str, hint| Problem::new(StatusCode::FORBIDDEN, format!("use the API: {what}"), Some(hint));
+    let forbidden =
+        |what: &str, hint| Problem::new(StatusCode::FORBIDDEN, format!("use the API: {what}"), Some(hint));
     // A name that resolves here by somebody else's doing is how a web page would get in.
     let host = text(headers, header::HOST).is_some_and(|host| state.remote || is_here(host));
     if !host {
@@ -105,7 +109,9 @@ fn refuse(state: &State, headers: &HeaderMap) -> Option<Problem> {
         return Some(Problem::new(
             StatusCode::UNAUTHORIZED,
             "use the API: the token is missing or wrong",
-            Some("send `Authorization: Bearer TOKEN` with the token from api.json in this peer's data folder"),
+            Some(
+                "send `Authorization: Bearer TOKEN` with the token from api.json in this peer's data folder",
+            ),
         ));
     }
     None
@@ -129,7 +135,15 @@ mod tests {
         for here in ["127.0.0.1", "127.0.0.1:80", "localhost:1", "LOCALHOST", "[::1]:8", "127.9.9.9:1"] {
             assert!(is_here(here), "{here}");
         }
-        for there in ["", "example.org", "127.0.0.1.example.org", "localhost.example.org:1", "10.0.0.1", "[::2]:1", ":80"] {
+        for there in [
+            "",
+            "example.org",
+            "127.0.0.1.example.org",
+            "localhost.example.org:1",
+            "10.0.0.1",
+            "[::2]:1",
+            ":80",
+        ] {
             assert!(!is_here(there), "{there}");
         }
     }

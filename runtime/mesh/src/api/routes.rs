@@ -2,11 +2,12 @@
 // spec: API-2
 
 use super::State;
+use super::asked::{Asked, Named, Queried, Whole};
 use super::door::{self, Problem};
 use super::services::{Chunks, ImportReport, Stream};
+use crate::ledger_file::{self, Trouble};
 use axum::body::Body;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, FromRequest, Path, Query, State as Extract};
+use axum::extract::{DefaultBodyLimit, State as Extract};
 use axum::http::{StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -18,7 +19,6 @@ use mesh_protocol::invite::TicketKind;
 use mesh_protocol::rules::Rules;
 use mesh_protocol::task::Blob;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -34,26 +34,6 @@ const MAX_IMPORT: usize = 512 << 20;
 const PIECES: usize = 8;
 
 type Result<T> = std::result::Result<T, Problem>;
-
-/// A JSON body whose errors are told as all others are.
-struct Asked<T>(T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Asked<T> {
-    type Rejection = Problem;
-    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self> {
-        match Json::<T>::from_request(request, state).await {
-            Ok(Json(value)) => Ok(Self(value)),
-            Err(rejection) => {
-                let status = match rejection {
-                    JsonRejection::BytesRejection(_) => StatusCode::PAYLOAD_TOO_LARGE,
-                    _ => StatusCode::BAD_REQUEST,
-                };
-                let hint = "send JSON with `Content-Type: application/json`; GET /v1/openapi.json describes it";
-                Err(Problem::new(status, format!("read the request: {}", rejection.body_text()), Some(hint)))
-            }
-        }
-    }
-}
 
 /// An address: what each method of it does, in words, and what carries it out.
 struct Address {
@@ -93,7 +73,10 @@ fn addresses() -> Vec<Address> {
         at("/v1/permissions/{grant}", &[("delete", "End a grant")], delete(revoke)),
         at(
             "/v1/trust",
-            &[("get", "Whom this device's tasks may go to"), ("put", "Choose them: {users}; none for everybody")],
+            &[
+                ("get", "Whom this device's tasks may go to"),
+                ("put", "Choose them: {users}; none for everybody"),
+            ],
             get(trust).put(set_trust),
         ),
         at(
@@ -103,7 +86,10 @@ fn addresses() -> Vec<Address> {
         ),
         at(
             "/v1/tasks",
-            &[("get", "This device's tasks, newest first"), ("post", "Submit a task whose bytes are kept here")],
+            &[
+                ("get", "This device's tasks, newest first"),
+                ("post", "Submit a task whose bytes are kept here"),
+            ],
             get(tasks).post(submit),
         ),
         at("/v1/tasks/{id}", &[("get", "One task, with its attempts and its signed receipt")], get(task)),
@@ -122,7 +108,10 @@ fn addresses() -> Vec<Address> {
         at("/v1/donor/finish", &[("post", "End what runs here and take no more")], post(finish)),
         at(
             "/v1/ledger",
-            &[("get", "All entries, as `mesh ledger export` writes them"), ("post", "Take entries from such a file")],
+            &[
+                ("get", "All entries, as `mesh ledger export` writes them"),
+                ("post", "Take entries from such a file"),
+            ],
             get(ledger).post(import).layer(DefaultBodyLimit::max(MAX_IMPORT)),
         ),
         at("/v1/openapi.json", &[("get", "This list as an OpenAPI document")], get(openapi)),
@@ -285,7 +274,7 @@ async fn join(Extract(state): Extract<State>, Asked(asked): Asked<Joining>) -> R
     ask(&state, Command::Join { ticket: asked.ticket }).await
 }
 
-async fn sponsor(Extract(state): Extract<State>, Path(user): Path<String>) -> Result<Json<Value>> {
+async fn sponsor(Extract(state): Extract<State>, Named(user): Named) -> Result<Json<Value>> {
     ask(&state, Command::Sponsor { user }).await
 }
 
@@ -298,7 +287,7 @@ struct Because {
 
 async fn expel(
     Extract(state): Extract<State>,
-    Path(user): Path<String>,
+    Named(user): Named,
     Asked(asked): Asked<Because>,
 ) -> Result<Json<Value>> {
     ask(&state, Command::Expel { user, why: asked.why }).await
@@ -312,7 +301,7 @@ async fn grant(Extract(state): Extract<State>, Asked(asked): Asked<GrantRequest>
     ask(&state, Command::Grant(asked)).await
 }
 
-async fn revoke(Extract(state): Extract<State>, Path(grant): Path<String>) -> Result<Json<Value>> {
+async fn revoke(Extract(state): Extract<State>, Named(grant): Named) -> Result<Json<Value>> {
     ask(&state, Command::Revoke { grant }).await
 }
 
@@ -342,29 +331,33 @@ async fn submit(Extract(state): Extract<State>, Asked(draft): Asked<Draft>) -> R
         let len = path.and_then(|path| std::fs::metadata(path).ok()).map(|meta| meta.len());
         if len != Some(blob.len) {
             let what = format!("submit: the bytes {} of {} are not here", blob.hash.short(), blob.len);
-            return Err(Problem::new(StatusCode::CONFLICT, what, Some("upload them first with POST /v1/blobs")));
+            return Err(Problem::new(
+                StatusCode::CONFLICT,
+                what,
+                Some("upload them first with POST /v1/blobs"),
+            ));
         }
     }
     ask(&state, Command::Submit(Box::new(draft))).await
 }
 
-async fn task(Extract(state): Extract<State>, Path(task): Path<String>) -> Result<Json<Value>> {
+async fn task(Extract(state): Extract<State>, Named(task): Named) -> Result<Json<Value>> {
     ask(&state, Command::Task { task }).await
 }
 
-async fn cancel(Extract(state): Extract<State>, Path(task): Path<String>) -> Result<Json<Value>> {
+async fn cancel(Extract(state): Extract<State>, Named(task): Named) -> Result<Json<Value>> {
     ask(&state, Command::Cancel { task }).await
 }
 
 async fn veto(
     Extract(state): Extract<State>,
-    Path(task): Path<String>,
+    Named(task): Named,
     Asked(asked): Asked<Because>,
 ) -> Result<Json<Value>> {
     ask(&state, Command::Veto { task, why: asked.why }).await
 }
 
-async fn rerun(Extract(state): Extract<State>, Path(task): Path<String>) -> Result<Json<Value>> {
+async fn rerun(Extract(state): Extract<State>, Named(task): Named) -> Result<Json<Value>> {
     ask(&state, Command::Rerun { task }).await
 }
 
@@ -391,12 +384,9 @@ fn stdout() -> Stream {
 // spec: DEL-5
 async fn logs(
     Extract(state): Extract<State>,
-    Path(task): Path<String>,
-    following: std::result::Result<Query<Following>, axum::extract::rejection::QueryRejection>,
+    Named(task): Named,
+    Queried(following): Queried<Following>,
 ) -> Result<Response> {
-    let Query(following) = following.map_err(|rejection| {
-        Problem::new(StatusCode::BAD_REQUEST, rejection.body_text(), Some("?stream=stdout|stderr&from=BYTE"))
-    })?;
     let task = view(&state, task).await?.task;
     let chunks = state.services.follow(task, following.stream, following.from).await?;
     Ok(bytes_of(chunks))
@@ -407,15 +397,23 @@ fn bytes_of(chunks: Chunks) -> Response {
     ([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response()
 }
 
-async fn output(Extract(state): Extract<State>, Path(task): Path<String>) -> Result<Response> {
+async fn output(Extract(state): Extract<State>, Named(task): Named) -> Result<Response> {
     let view = view(&state, task).await?;
     let Some(result) = view.result else {
         let what = format!("give the task's result: it has none; it is {}", view.state);
-        return Err(Problem::new(StatusCode::CONFLICT, what, Some("`mesh task why ID` says what it waits for")));
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            what,
+            Some("`mesh task why ID` says what it waits for"),
+        ));
     };
     let path = state.services.blob_path(result.output.hash);
     let path = path.ok_or_else(|| {
-        Problem::new(StatusCode::NOT_FOUND, "give the task's result: its bytes are not kept here any more", None)
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "give the task's result: its bytes are not kept here any more",
+            None,
+        )
     })?;
     let mut file = tokio::fs::File::open(path).await?;
     let (send, chunks) = mpsc::channel(PIECES);
@@ -517,29 +515,23 @@ async fn finish(Extract(state): Extract<State>) -> Result<Json<Value>> {
 
 async fn ledger(Extract(state): Extract<State>) -> Result<Response> {
     let entries = state.services.ledger().await?;
-    let mut file = crate::ledger_file::MAGIC.to_vec();
-    for entry in &entries {
-        file.extend_from_slice(&(entry.len() as u32).to_le_bytes());
-        file.extend_from_slice(entry);
-    }
+    let file = ledger_file::encode(entries.iter().map(Vec::as_slice));
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], file).into_response())
 }
 
-async fn import(Extract(state): Extract<State>, body: Bytes) -> Result<Json<ImportReport>> {
-    let wrong = |what: &str| {
+async fn import(Extract(state): Extract<State>, Whole(body): Whole) -> Result<Json<ImportReport>> {
+    let wrong = |trouble: Trouble| {
+        let what = match trouble {
+            Trouble::Bad(fault) => format!("byte {}: {}", fault.at, fault.what),
+            Trouble::Read(error) => error.to_string(),
+        };
         let hint = "give a file written by `mesh ledger export`";
         Problem::new(StatusCode::BAD_REQUEST, format!("read the ledger file: {what}"), Some(hint))
     };
-    let mut rest = body.strip_prefix(crate::ledger_file::MAGIC).ok_or_else(|| wrong("it is none"))?;
+    let mut file = ledger_file::Entries::new(&body[..]).map_err(wrong)?;
     let mut entries = Vec::new();
-    while let Some((len, after)) = rest.split_first_chunk::<4>() {
-        let len = u32::from_le_bytes(*len) as usize;
-        let (entry, after) = after.split_at_checked(len).ok_or_else(|| wrong("it is cut off"))?;
-        entries.push(entry.to_vec());
-        rest = after;
-    }
-    if !rest.is_empty() {
-        return Err(wrong("it is cut off"));
+    while let Some(framed) = file.next().map_err(wrong)? {
+        entries.push(framed.bytes);
     }
     Ok(Json(state.services.import(entries).await))
 }

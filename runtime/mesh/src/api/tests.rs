@@ -1,7 +1,8 @@
 //! The API over a real socket, with a node that a test answers for.
 
+use super::State;
+use super::serve::patiently;
 use super::services::{Chunks, ImportReport, Later, Services, Stream};
-use super::{State, serve};
 use crate::up::Handle;
 use bytes::Bytes;
 use mesh_node::{Answer, Command, ErrorKind, Happening};
@@ -10,6 +11,7 @@ use mesh_protocol::task::Blob;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -82,11 +84,15 @@ async fn server() -> Server {
         remote: false,
     };
     let (stop, stopped) = oneshot::channel::<()>();
-    tokio::spawn(serve(state, listener, async {
+    let until = async {
         let _dropped = stopped.await;
-    }));
+    };
+    tokio::spawn(patiently(state, listener, until, PATIENCE));
     Server { addr, happenings, _stop: stop }
 }
+
+/// Long enough for any request of ours, and short enough to be waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Sends bytes as they are, and gives the whole answer.
 async fn raw(server: &Server, request: &str) -> String {
@@ -121,6 +127,8 @@ async fn only_the_owners_programs_come_in() {
     assert_eq!(get("Authorization: Basic secret\r\n").await, "401");
     assert_eq!(get(&format!("Host: evil.example\r\n{TOKEN}")).await, "403");
     assert_eq!(get(&format!("Host: localhost:1\r\n{TOKEN}")).await, "200");
+    assert_eq!(get(&format!("Host: localhost:1\r\nHost: evil.example\r\n{TOKEN}")).await, "403");
+    assert_eq!(get("Authorization: Bearer secret\r\nAuthorization: Bearer x\r\n").await, "401");
     assert_eq!(get(&format!("Origin: http://evil.example\r\n{TOKEN}")).await, "403");
     assert_eq!(get(&format!("Origin: null\r\n{TOKEN}")).await, "403");
     assert_eq!(get(&format!("Origin: http://{}\r\n{TOKEN}", server.addr)).await, "200");
@@ -144,10 +152,35 @@ async fn every_wrong_request_is_told_what_is_wrong() {
     assert!(ask(&server, "POST", "/v1/join", JSON, &long).await.starts_with("HTTP/1.1 413"));
     let answer = ask(&server, "GET", "/v1/tasks/ab/logs?stream=stdin", TOKEN, "").await;
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
-    for garbage in ["\r\n\r\n", "GET\r\n\r\n", "\u{0}\u{1}\u{2}\r\n\r\n", "GET / HTTP/9.9\r\n\r\n"] {
+    for (method, path) in
+        [("GET", "/v1/tasks/%ff"), ("DELETE", "/v1/permissions/%80"), ("POST", "/v1/ledger")]
+    {
+        let answer = ask(&server, method, path, TOKEN, "junk").await;
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("\"hint\""), "{path}: {answer}");
+    }
+    for garbage in ["GET\r\n\r\n", "\u{0}\u{1}\u{2}\r\n\r\n", "GET / HTTP/9.9\r\n\r\n"] {
         let _closed = raw(&server, garbage).await;
     }
-    assert!(ask(&server, "POST", "/v1/donor/resume", TOKEN, "").await.starts_with("HTTP/1.1 200"), "it goes on");
+    assert!(
+        ask(&server, "POST", "/v1/donor/resume", TOKEN, "").await.starts_with("HTTP/1.1 200"),
+        "it goes on"
+    );
+}
+
+// spec: API-1, NET-4
+#[tokio::test]
+async fn whoever_says_nothing_does_not_stay() {
+    let server = server().await;
+    // More than there is room for.
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(TcpStream::connect(server.addr).await.unwrap());
+    }
+    // Neither does whoever never ends what they began.
+    for begun in ["", "\r\n\r\n", "GET /v1/status HTTP/1.1\r\nHost: 127.0.0.1\r\n"] {
+        assert!(!raw(&server, begun).await.starts_with("HTTP/1.1 200"), "{begun}");
+    }
+    assert!(ask(&server, "POST", "/v1/donor/resume", TOKEN, "").await.starts_with("HTTP/1.1 200"));
 }
 
 // spec: DEL-1

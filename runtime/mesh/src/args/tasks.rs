@@ -113,8 +113,10 @@ pub(crate) enum Task {
         #[arg(long)]
         stderr: bool,
     },
-    /// Put a task's result into a folder: stdout, stderr and out/
-    #[command(after_help = "Example:\n  mesh task result 3f2a -o result")]
+    /// Put a task's result into a folder: stdout, stderr, out/ and receipt.json
+    #[command(
+        after_help = "Examples:\n  mesh task result 3f2a -o result\n  mesh verify result/receipt.json --module word-count.wasm --input big.txt --stdout result/stdout"
+    )]
     Result {
         /// Its name or the beginning of its id
         task: String,

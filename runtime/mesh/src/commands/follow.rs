@@ -169,7 +169,14 @@ impl Stay<'_> {
                     }
                     Err(failure) => {
                         self.screen.clear();
-                        return Err(failure);
+                        let gone = failure.exit_code() == exit_codes::NODE_NOT_RUNNING;
+                        let id = self.task.short();
+                        return Err(match gone {
+                            true => failure.hint(format!(
+                                "start it with `mesh up`, and the task goes on; `mesh task logs -f {id}` follows it again"
+                            )),
+                            false => failure,
+                        });
                     }
                 }
             }
@@ -192,7 +199,9 @@ impl Stay<'_> {
                     let _nobody_reads = self.screen.aside(|| err.write(&bytes));
                 }
                 Ok(Word::Progress(progress)) => {
-                    if progress.phase == Phase::Running {
+                    // What begins has been said already.
+                    let begun = progress.permille > 0 || !progress.note.is_empty();
+                    if progress.phase == Phase::Running && begun {
                         self.screen.progress(progress.permille.min(1000), &sanitise(&progress.note, false));
                     }
                 }

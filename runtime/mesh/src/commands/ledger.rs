@@ -197,7 +197,7 @@ mod tests {
             "{text}"
         );
         assert_eq!(failure.exit_code(), exit_codes::FAILED);
-        std::fs::write(&path, MAGIC).unwrap();
+        std::fs::write(&path, ledger_file::encode([])).unwrap();
         assert_eq!(verify(Some(&path), true).unwrap(), exit_codes::OK);
         assert!(import(&folder.path().join("none"), false).unwrap_err().to_string().contains("hint:"));
     }

@@ -81,7 +81,7 @@ impl Screen {
             None if self.last.is_some_and(|last| last / 50 == permille / 50) => {}
             None => {
                 self.last = Some(permille);
-                crate::say!("progress: {:>3} % {note}", permille / 10);
+                crate::say!("{}", format!("progress: {:>3} % {note}", permille / 10).trim_end());
             }
         }
     }

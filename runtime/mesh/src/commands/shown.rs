@@ -24,11 +24,8 @@ pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(size.ws_col);
     }
-    let mut text: String = table.lines().map(|line| format!("{}\n", line.trim())).collect();
-    if text.is_empty() {
-        text.push('\n');
-    }
-    text
+    // Every cell is padded; what is outside of the first and the last is of no use.
+    table.lines().map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(&line).trim_end())).collect()
 }
 
 /// A thing's properties, one a line.
@@ -76,7 +73,7 @@ mod tests {
     #[test]
     fn a_table_holds_nothing_that_steers_a_terminal() {
         let text = table(&["NAME", "WHY"], [vec!["a\x1b[2J".into(), "two\nlines".into()]]);
-        assert_eq!(text, "NAME      WHY\na\u{fffd}[2J   two\u{fffd}lines\n");
+        assert_eq!(text, "NAME   WHY\na\u{fffd}[2J  two\u{fffd}lines\n");
         assert_eq!(table(&["NAME"], []), "NAME\n");
     }
 

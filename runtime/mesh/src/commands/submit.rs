@@ -55,8 +55,11 @@ pub(super) fn run(submit: &Submit) -> Result<u8> {
     if again && !submit.quiet && !submit.id_only {
         crate::say!("note: it was submitted before under this key; it is the same task");
     }
-    if !submit.follow && !(submit.wait && submit.json) {
-        if submit.json { super::print_json(&answer)? } else { super::print(&format!("{task}\n"))? }
+    match (submit.follow, submit.wait, submit.json) {
+        // Standard output is the task's, or the whole task's in the end.
+        (true, ..) | (_, true, true) => {}
+        (_, _, true) => super::print_json(&answer)?,
+        _ => super::print(&format!("{task}\n"))?,
     }
     if submit.follow || submit.wait {
         if !submit.quiet && !submit.id_only {

@@ -16,6 +16,8 @@ const MAX_DEPTH: usize = 72;
 const MAX_NAME: u64 = 32 * 1024;
 /// What an archive holds at its top, and nothing else.
 const TOP: [&str; 3] = ["stdout", "stderr", "out"];
+/// What is put beside it.
+pub(super) const RECEIPT: &str = "receipt.json";
 
 /// What was unpacked.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -34,7 +36,12 @@ pub(super) fn check_free(folder: &Path) -> Result<()> {
         return Err(Failure::new(format!("put the result into {}: it is no folder", folder.display()))
             .hint("name another folder"));
     }
-    match TOP.iter().map(|name| folder.join(name)).find(|path| path.symlink_metadata().is_ok()) {
+    match TOP
+        .iter()
+        .chain([&RECEIPT])
+        .map(|name| folder.join(name))
+        .find(|path| path.symlink_metadata().is_ok())
+    {
         None => Ok(()),
         Some(path) => {
             Err(Failure::new(format!("put the result into {}: it is there already", path.display()))
@@ -51,6 +58,11 @@ pub(super) fn unpack(archive: impl Read, folder: &Path, overwrite: bool) -> Resu
     let failed = |error: io::Error| Failure::file("put the result into", folder, &error);
     std::fs::create_dir_all(folder).map_err(failed)?;
     let dir = Dir::open_ambient_dir(folder, ambient_authority()).map_err(failed)?;
+    // One of an earlier result must not vouch for this one, and a link there must not lead the new one elsewhere.
+    match dir.remove_file(RECEIPT) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
     let mut unpacked = Unpacked::default();
     let mut archive = Archive::new(archive);
     let mut count = 0;
@@ -333,6 +345,9 @@ mod tests {
         fs::write(&secret, "mine").unwrap();
         let to = outer.path().join("to");
         fs::create_dir(&to).unwrap();
+        std::os::unix::fs::symlink(&secret, to.join(RECEIPT)).unwrap();
+        assert!(check_free(&to).unwrap_err().to_string().contains(RECEIPT));
+        assert!(unpack(&archive(|_| {})[..], &to, true).is_ok() && !to.join(RECEIPT).is_symlink());
         std::os::unix::fs::symlink(&secret, to.join("stdout")).unwrap();
         let tar = archive(|tar| file(tar, "stdout", "new"));
         let text = unpack(&tar[..], &to, false).unwrap_err().to_string();

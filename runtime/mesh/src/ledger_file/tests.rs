@@ -1,6 +1,6 @@
 use super::*;
 use mesh_protocol::ids::{Commitment, CommunityId, EntryId, ModuleHash, ProfileId, TaskId};
-use mesh_protocol::invite::DeviceCert;
+use mesh_protocol::invite::{DeviceCert, JoinRequest};
 use mesh_protocol::key::{SecretKey, Signature, UserKey};
 use mesh_protocol::ledger::{
     Completed, Effect, Entry, ForkProof, Founded, Hlc, Payload, Place, Statement, Tip,
@@ -8,12 +8,7 @@ use mesh_protocol::ledger::{
 use mesh_protocol::rules::Rules;
 
 fn file<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Vec<u8> {
-    let mut file = MAGIC.to_vec();
-    for entry in entries {
-        file.extend_from_slice(&(entry.bytes().len() as u32).to_le_bytes());
-        file.extend_from_slice(entry.bytes());
-    }
-    file
+    encode(entries.into_iter().map(Entry::bytes))
 }
 
 fn fault(file: &[u8]) -> Fault {
@@ -83,15 +78,37 @@ fn completed(signer: &SecretKey) -> Payload {
     Payload::Completed(Box::new(Completed { statement, signature, effect: Effect::Done }))
 }
 
-/// Two logs that name each other.
-fn entries() -> Vec<Entry> {
+/// Somebody's wish to join, with a device; each has keys of their own beside that device's.
+fn admitted(community: CommunityId, device: u8) -> Payload {
+    let (user, invite) = (key(100 + device), key(200 + device));
+    let request = JoinRequest {
+        user: UserKey(user.public()),
+        user_name: "bob".into(),
+        recovery: key(150 + device).public(),
+        device_name: "desktop".into(),
+        cert: DeviceCert::sign(&user, community, key(device).public(), 1000, 0),
+        invite: invite.public(),
+        signature: Signature([0; 64]),
+    };
+    Payload::Admitted(Box::new(request.sign(&invite)))
+}
+
+/// Alice's log, her founding and Bob's admission, and Bob's log.
+fn street() -> (Log, [Entry; 2], Log) {
     let mut alice = Log::new(1, CommunityId::ZERO);
     let first = alice.write(10, vec![], founded());
-    let mut bob = Log::new(2, alice.community);
-    let second = bob.write(20, vec![first.tip()], Payload::PeerOnline);
-    let third = alice.write(30, vec![second.tip()], completed(&key(2)));
-    let fourth = bob.write(40, vec![third.tip()], Payload::PeerOffline);
-    vec![first, second, third, fourth]
+    let second = alice.write(11, vec![], admitted(alice.community, 2));
+    let bob = Log::new(2, alice.community);
+    (alice, [first, second], bob)
+}
+
+/// Two logs that name each other.
+fn entries() -> Vec<Entry> {
+    let (mut alice, [first, second], mut bob) = street();
+    let third = bob.write(20, vec![second.tip()], Payload::PeerOnline);
+    let fourth = alice.write(30, vec![third.tip()], completed(&key(2)));
+    let fifth = bob.write(40, vec![fourth.tip()], Payload::PeerOffline);
+    vec![first, second, third, fourth, fifth]
 }
 
 // spec: LED-6
@@ -99,10 +116,10 @@ fn entries() -> Vec<Entry> {
 fn a_sound_file_is_found_sound() {
     let entries = entries();
     let found = verify(&file(&entries)[..]).unwrap();
-    assert_eq!((found.entries, found.logs, found.name.as_str()), (4, 2, "Elm Street"));
+    assert_eq!((found.entries, found.logs, found.name.as_str()), (5, 2, "Elm Street"));
     assert_eq!(found.community, Some(CommunityId(entries[0].id().0)));
     assert_eq!(found.bytes, file(&entries).len() as u64);
-    assert_eq!(verify(MAGIC).unwrap().entries, 0);
+    assert_eq!(verify(&encode([])[..]).unwrap().entries, 0);
 }
 
 // spec: LED-6
@@ -122,7 +139,9 @@ fn every_changed_byte_is_found_in_its_entry() {
             bad[index] ^= flip;
             let fault = fault(&bad);
             match frames.iter().position(|frame| frame.contains(&index)) {
-                None => assert_eq!((fault.at, fault.entry), (index as u64, None)),
+                None if index < MAGIC.len() => assert_eq!((fault.at, fault.entry), (index as u64, None)),
+                None if index < at + 4 => assert_eq!(fault.at, at as u64, "the last length: {fault:?}"),
+                None => assert_eq!((fault.at, fault.entry), (at as u64 + 4, None), "the hash: {fault:?}"),
                 Some(number) => {
                     assert_eq!(fault.at, frames[number].start as u64, "byte {index}: {fault:?}");
                     assert_eq!(fault.entry, Some(number as u64), "byte {index}: {fault:?}");
@@ -134,103 +153,120 @@ fn every_changed_byte_is_found_in_its_entry() {
 
 // spec: LED-6
 #[test]
-fn a_file_that_is_cut_off_within_an_entry_is_found_so() {
-    let entries = entries();
-    let good = file(&entries);
-    let ends: Vec<usize> = (0..=entries.len()).map(|count| file(&entries[..count]).len()).collect();
+fn a_file_that_is_cut_off_or_goes_on_is_found_so() {
+    let good = file(&entries());
     for len in 0..good.len() {
-        match verify(&good[..len]) {
-            Ok(found) => {
-                assert!(ends.contains(&len), "{len}");
-                assert_eq!(found.bytes, len as u64);
-            }
-            Err(Trouble::Bad(fault)) => {
-                assert!(fault.at <= len as u64 && !ends.contains(&len), "{len}: {fault:?}");
-            }
-            Err(Trouble::Read(error)) => panic!("{error}"),
-        }
+        let fault = fault(&good[..len]);
+        assert!(fault.at <= len as u64, "{len}: {fault:?}");
+        assert_eq!(fault.what.contains("cut off"), len >= MAGIC.len(), "{len}: {fault:?}");
     }
+    let fault = fault(&[&good[..], &good[..]].concat());
+    assert_eq!((fault.at, fault.what.as_str()), (good.len() as u64, "something follows the end"));
 }
 
 // spec: LED-6
 #[test]
 fn entries_out_of_place_are_found() {
-    let [a, b, c, d] = entries().try_into().unwrap();
-    assert!(fault(&file([&a, &c, &b, &d])).what.contains("which is missing before it"));
-    assert!(fault(&file([&a, &b, &d])).what.contains("names place 1"));
-    assert!(fault(&file([&a, &c, &d])).what.contains("names place 0"));
-    assert!(fault(&file([&a, &b, &c, &c])).what.contains("twice"));
-    assert!(fault(&file([&b, &c])).what.contains("names place 0"));
-    let mut other = Log::new(1, CommunityId::ZERO);
-    other.write(1, vec![], founded());
-    let gap = {
-        other.write(2, vec![], Payload::PeerOnline);
-        other.write(3, vec![], Payload::PeerOffline)
-    };
-    assert!(fault(&file([&gap])).what.contains("place 0 of the same log is missing"));
+    let [a, b, c, d, e] = entries().try_into().unwrap();
+    assert!(fault(&file([&a, &b, &d, &c, &e])).what.contains("order of clock"));
+    assert!(fault(&file([&a, &c, &b])).what.contains("order of clock"));
+    let gap = fault(&file([&a, &b, &d, &e]));
+    assert!(gap.what.contains("the entry at place 0 of the same log is missing"), "{gap:?}");
+    let unnamed = fault(&file([&a, &b, &d]));
+    assert!(unnamed.what.contains("names place 0") && unnamed.entry == Some(2), "{unnamed:?}");
+    assert!(fault(&file([&a, &b, &c, &d, &d])).what.contains("twice"));
+    assert!(fault(&file([&c])).what.contains("founds the community"));
+    assert!(fault(&file([&a, &c])).what.contains("was admitted"), "without the word that let Bob in");
+}
 
-    let mut alice = Log::new(1, CommunityId::ZERO);
-    let first = alice.write(10, vec![], founded());
-    let mut bob = Log::new(2, alice.community);
-    let (late, early) =
-        (bob.write(30, vec![], Payload::PeerOnline), alice.write(20, vec![], Payload::PeerOnline));
-    assert!(fault(&file([&first, &late, &early])).what.contains("order of clock"));
+// spec: LED-6, NET-2
+#[test]
+fn who_was_never_admitted_adds_nothing() {
+    let (mut alice, [first, second], _) = street();
+    let mut stranger = Log::new(9, alice.community);
+    let theirs = stranger.write(20, vec![second.tip()], Payload::PeerOnline);
+    let after = alice.write(30, vec![], Payload::PeerOnline);
+    let found = fault(&file([&first, &second, &theirs, &after]));
+    assert!(found.what.contains("was admitted") && found.entry == Some(2), "{found:?}");
+    assert!(verify(&file([&first, &second, &after])[..]).is_ok());
+}
+
+// spec: LED-3, LED-6
+#[test]
+fn what_an_expelled_member_said_last_need_not_be_there() {
+    let (mut alice, [first, second], mut bob) = street();
+    let third = alice.write(12, vec![], admitted(alice.community, 3));
+    let mut carol = Log::new(3, alice.community);
+    let early = bob.write(20, vec![], Payload::PeerOnline);
+    let late = bob.write(21, vec![], Payload::PeerOffline);
+    // Carol heard what Alice had not heard when she expelled Bob.
+    let named = carol.write(30, vec![late.tip()], Payload::PeerOnline);
+    let user = UserKey(key(102).public());
+    let expelled = Payload::Expelled { user, tips: vec![early.tip()], why: String::new() };
+    let last = alice.write(40, vec![], expelled);
+    let found = verify(&file([&first, &second, &third, &early, &named, &last])[..]).unwrap();
+    assert_eq!(found.entries, 6);
+    let beyond = fault(&file([&first, &second, &third, &early, &late, &named, &last]));
+    assert!(beyond.what.contains("does not count this far") && beyond.entry == Some(4), "{beyond:?}");
 }
 
 // spec: LED-5, LED-6
 #[test]
 fn forks_are_found() {
-    let mut alice = Log::new(1, CommunityId::ZERO);
-    let first = alice.write(10, vec![], founded());
-    let (tip, community) = (alice.tip, alice.community);
-    let one = alice.write(20, vec![], Payload::PeerOnline);
-    alice.tip = tip;
-    let other = alice.write(21, vec![], Payload::PeerOffline);
-    assert!(fault(&file([&first, &one, &other])).what.contains("forked the log"));
+    let (alice, [first, second], mut bob) = street();
+    let one = bob.write(20, vec![], Payload::PeerOnline);
+    bob.tip = None;
+    let other = bob.write(21, vec![], Payload::PeerOffline);
+    assert!(fault(&file([&first, &second, &one, &other])).what.contains("forked the log"));
     let proof = ForkProof::of(one.signed(), other.signed()).unwrap();
-    let mut bob = Log::new(2, community);
-    let proven = bob.write(30, vec![], Payload::Forked(Box::new(proof.clone())));
-    let found = verify(&file([&first, &one, &proven])[..]).unwrap();
-    assert_eq!((found.forks.len(), found.forks[0].seq), (1, 1));
-    let named = bob.write(40, vec![other.tip()], Payload::PeerOnline);
-    assert!(fault(&file([&first, &one, &proven, &named])).what.contains("forked"));
+    let prove = |proof: &ForkProof| {
+        let mut alice = Log { key: key(1), community: alice.community, tip: alice.tip };
+        let proven = alice.write(30, vec![], Payload::Forked(Box::new(proof.clone())));
+        let named = alice.write(40, vec![other.tip()], Payload::PeerOnline);
+        (proven, named)
+    };
+    let (proven, named) = prove(&proof);
+    let found = verify(&file([&first, &second, &proven])[..]).unwrap();
+    assert_eq!((found.forks.len(), found.forks[0].seq), (1, 0));
+    assert!(
+        verify(&file([&first, &second, &proven, &named])[..]).is_ok(),
+        "the other branch need not be there"
+    );
+    assert!(fault(&file([&first, &second, &one, &proven])).what.contains("does not count"));
     let mut false_proof = proof;
     false_proof.a.signature = Signature([0; 64]);
-    let lie = Log::new(3, community).write(50, vec![], Payload::Forked(Box::new(false_proof)));
-    assert!(fault(&file([&first, &one, &proven, &lie])).what.contains("proves none"));
+    assert!(fault(&file([&first, &second, &prove(&false_proof).0])).what.contains("proves none"));
 }
 
 // spec: LED-6
 #[test]
 fn what_is_signed_within_entries_is_checked_too() {
-    let mut alice = Log::new(1, CommunityId::ZERO);
-    let first = alice.write(10, vec![], founded());
+    let (mut alice, [first, second], _) = street();
     let community = alice.community;
+    let says = |payload: Payload| Log::new(2, community).write(20, vec![], payload);
     let forged = alice.write(20, vec![], completed(&key(9)));
-    assert!(fault(&file([&first, &forged])).what.contains("the statement in it"));
-    let mut cert = DeviceCert::sign(&key(100), community, key(7).public(), 500, 0);
+    assert!(fault(&file([&first, &second, &forged])).what.contains("the statement in it"));
+    let mut cert = DeviceCert::sign(&key(102), community, key(7).public(), 500, 0);
     cert.share = 600;
-    let device = Log::new(2, community).write(20, vec![], Payload::DeviceAdded(cert));
-    assert!(fault(&file([&first, &device])).what.contains("word for a device"));
-    let (user, new) = (UserKey(key(100).public()), UserKey(key(102).public()));
+    let device = says(Payload::DeviceAdded(cert));
+    assert!(fault(&file([&first, &second, &device])).what.contains("word for a device"));
+    let (user, new) = (UserKey(key(102).public()), UserKey(key(99).public()));
     let rotated = |by: &SecretKey| {
         let signature = by.sign(mesh_protocol::key::Domain::Rotation, &[user.0.0, new.0.0].concat());
-        Log::new(2, community).write(20, vec![], Payload::KeyRotated { user, new, signature })
+        says(Payload::KeyRotated { user, new, signature })
     };
-    assert!(verify(&file([&first, &rotated(&key(101))])[..]).is_ok());
-    assert!(fault(&file([&first, &rotated(&key(100))])).what.contains("recovery key"));
-    let stranger = Log::new(5, CommunityId([9; 32])).write(20, vec![], Payload::PeerOnline);
-    assert!(fault(&file([&first, &stranger])).what.contains("another community"));
+    assert!(verify(&file([&first, &second, &rotated(&key(152))])[..]).is_ok());
+    assert!(fault(&file([&first, &second, &rotated(&key(102))])).what.contains("recovery key"));
+    let elsewhere = Log::new(2, CommunityId([9; 32])).write(20, vec![], Payload::PeerOnline);
+    assert!(fault(&file([&first, &second, &elsewhere])).what.contains("another community"));
 }
 
 // spec: LED-6
 #[test]
 fn clocks_rise() {
-    let mut alice = Log::new(1, CommunityId::ZERO);
-    let first = alice.write(10, vec![], founded());
-    let back = alice.write(10, vec![], Payload::PeerOnline);
-    assert!(fault(&file([&first, &back])).what.contains("clock"));
-    let mut bob = Log::new(2, alice.community);
-    let early = bob.write(10, vec![first.tip()], Payload::PeerOnline);
-    assert!(fault(&file([&first, &early])).what.contains("clock"));
+    let (mut alice, [first, second], mut bob) = street();
+    let back = alice.write(11, vec![], Payload::PeerOnline);
+    assert!(fault(&file([&first, &second, &back])).what.contains("clock"));
+    let early = bob.write(11, vec![second.tip()], Payload::PeerOnline);
+    assert!(fault(&file([&first, &second, &early])).what.contains("clock"));
 }

@@ -1,10 +1,14 @@
 //! Whether an exported ledger holds together, told from the file alone.
-// spec: LED-1, LED-6
+//!
+//! First what each entry says of itself and of those before it; then, once all are known, whether each of them counts:
+//! whether somebody entitled admitted its author, and whether what it names is there or need not be.
+// spec: LED-1, LED-3, LED-6
 
-use super::{Entries, Framed, Trouble};
+use super::{Entries, Fault, Framed, Trouble};
+use mesh_node::ledger::Ledger;
 use mesh_protocol::ids::{CommunityId, EntryId};
 use mesh_protocol::key::{Domain, PublicKey, UserKey};
-use mesh_protocol::ledger::{Entry, Hlc, Payload, rotation_message};
+use mesh_protocol::ledger::{Entry, Hlc, Payload, Tip, rotation_message};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -38,38 +42,51 @@ pub(crate) struct Fork {
     pub(crate) seq: u64,
 }
 
+/// An entry that stands in a log.
+#[derive(Clone, Copy)]
+struct Here {
+    id: EntryId,
+    hlc: Hlc,
+    /// Where it stands in the file, and which it is there.
+    at: u64,
+    number: u64,
+    kind: &'static str,
+}
+
 /// What is remembered of the entries before.
 #[derive(Default)]
 struct Before {
     found: Verified,
     last: Option<(Hlc, EntryId)>,
     /// Each log's entries by their places: there are no gaps.
-    logs: BTreeMap<PublicKey, Vec<(EntryId, Hlc)>>,
+    logs: BTreeMap<PublicKey, Vec<Here>>,
     /// Who may replace whose key.
     recovery: BTreeMap<UserKey, PublicKey>,
+    /// What entries name that is not before them, by their numbers.
+    missing: BTreeMap<u64, String>,
+    ledger: Ledger,
+    /// Entries that did not count when their turn came; later ones may change that.
+    waiting: Vec<Entry>,
 }
 
-/// Checks everything: shape, hashes, signatures, chains, references and clocks.
+/// Checks everything: shape, hashes, signatures, chains, references, clocks, and that every entry counts.
 pub(crate) fn verify(file: impl Read) -> Result<Verified, Trouble> {
     let mut entries = Entries::new(file)?;
     let mut before = Before::default();
     while let Some(framed) = entries.next()? {
         let entry = Entry::verify(&framed.bytes).map_err(|error| framed.bad(causes(&error)))?;
-        before.take(&entry).map_err(|what| named(&framed, &entry, &what))?;
+        let header = entry.header();
+        let name = named(entry.payload().kind_name(), header.seq, &header.author);
+        before.take(&framed, entry).map_err(|what| framed.bad(format!("{what} ({name})")))?;
     }
+    before.judge().map_err(Trouble::Bad)?;
     let mut found = before.found;
     (found.logs, found.bytes) = (before.logs.len(), entries.bytes());
     Ok(found)
 }
 
-fn named(framed: &Framed, entry: &Entry, what: &str) -> Trouble {
-    let header = entry.header();
-    framed.bad(format!(
-        "{what} ({}, place {} in the log of {})",
-        entry.payload().kind_name(),
-        header.seq,
-        header.author.short()
-    ))
+fn named(kind: &str, seq: u64, author: &PublicKey) -> String {
+    format!("{kind}, place {seq} in the log of {}", author.short())
 }
 
 fn causes(error: &(dyn Error + 'static)) -> String {
@@ -83,73 +100,126 @@ fn causes(error: &(dyn Error + 'static)) -> String {
 }
 
 impl Before {
-    fn take(&mut self, entry: &Entry) -> Result<(), String> {
+    fn take(&mut self, framed: &Framed, entry: Entry) -> Result<(), String> {
         let header = entry.header();
         let community = header.belongs_to();
         if *self.found.community.get_or_insert(community) != community {
             return Err("it belongs to another community".into());
         }
-        self.chain(entry)?;
-        let here = (header.hlc, entry.id());
-        if self.last.is_some_and(|last| last >= here) {
+        self.chain(&entry)?;
+        let place = (header.hlc, entry.id());
+        if self.last.is_some_and(|last| last >= place) {
             return Err("it does not stand in the order of clock and id".into());
         }
-        self.refs(entry)?;
-        self.content(entry, &community)?;
-        self.last = Some(here);
-        self.logs.entry(header.author).or_default().push((entry.id(), header.hlc));
+        if let Some(missing) = self.refs(&entry)? {
+            self.missing.insert(framed.number, missing);
+        }
+        self.content(&entry, &community)?;
+        self.last = Some(place);
+        let (at, number, kind) = (framed.at, framed.number, entry.payload().kind_name());
+        let here = Here { id: entry.id(), hlc: header.hlc, at, number, kind };
+        self.logs.entry(header.author).or_default().push(here);
         self.found.entries += 1;
         let date = header.hlc.wall_ms();
         self.found.dates_ms = Some((self.found.dates_ms.map_or(date, |(first, _)| first), date));
+        self.ledger.expect(community);
+        self.fold(entry);
         Ok(())
+    }
+
+    /// Adds it to the ledger as a peer would.
+    fn fold(&mut self, entry: Entry) {
+        let tip = entry.tip();
+        let _judged_at_the_end = self.ledger.take(entry.clone());
+        if !self.ledger.has(&tip) {
+            self.waiting.push(entry);
+        }
+    }
+
+    fn here(&self, tip: &Tip) -> Option<&Here> {
+        self.logs.get(&tip.author)?.get(usize::try_from(tip.seq).ok()?)
     }
 
     fn chain(&self, entry: &Entry) -> Result<(), String> {
         let header = entry.header();
         let log = self.logs.get(&header.author).map_or(&[][..], Vec::as_slice);
         let next = log.len() as u64;
-        if let Some((id, _)) = usize::try_from(header.seq).ok().and_then(|seq| log.get(seq)) {
-            return Err(match *id == entry.id() {
+        if let Some(here) = self.here(&entry.tip()) {
+            return Err(match here.id == entry.id() {
                 true => "it stands there twice".into(),
-                false => format!("its author forked the log: {} stands at the same place", id.short()),
+                false => format!("its author forked the log: {} stands at the same place", here.id.short()),
             });
         }
         if header.seq > next {
             return Err(format!("the entry at place {next} of the same log is missing before it"));
         }
         match log.last() {
-            Some((id, _)) if *id != header.prev => {
-                Err(format!("it follows on {}, but {} stands before it", header.prev.short(), id.short()))
-            }
-            Some((_, hlc)) if *hlc >= header.hlc => {
+            Some(last) if last.id != header.prev => Err(format!(
+                "it follows on {}, but {} stands before it",
+                header.prev.short(),
+                last.id.short()
+            )),
+            Some(last) if last.hlc >= header.hlc => {
                 Err("its clock is not later than that of the entry before it in its log".into())
             }
             _ => Ok(()),
         }
     }
 
-    fn refs(&self, entry: &Entry) -> Result<(), String> {
+    /// Are the entries it names earlier than it? Says which is not there: that may be one that does not count.
+    fn refs(&self, entry: &Entry) -> Result<Option<String>, String> {
         let header = entry.header();
+        let mut missing = None;
         for tip in &header.refs {
             let place = format!("place {} in the log of {}", tip.seq, tip.author.short());
-            let log = self.logs.get(&tip.author);
-            let known = log.and_then(|log| log.get(usize::try_from(tip.seq).ok()?));
-            match known {
-                None => return Err(format!("it names {place}, which is missing before it")),
-                Some((id, _)) if *id != tip.id => {
-                    return Err(format!(
-                        "it names {} at {place}, where {} stands: that log was forked",
-                        tip.id.short(),
-                        id.short()
-                    ));
+            match self.here(tip) {
+                None => missing = Some(format!("it names {place}, which is missing before it")),
+                Some(here) if here.id != tip.id => {
+                    let (named, is) = (tip.id.short(), here.id.short());
+                    missing =
+                        Some(format!("it names {named} at {place}, where {is} stands: that log was forked"));
                 }
-                Some((_, hlc)) if *hlc >= header.hlc => {
+                Some(here) if here.hlc >= header.hlc => {
                     return Err(format!("its clock is not later than that of {place}, which it names"));
                 }
                 Some(_) => {}
             }
         }
-        Ok(())
+        Ok(missing)
+    }
+
+    /// Does every entry count? What an entry names need not be there if it does not: the other branch of a proven fork,
+    /// the last words of somebody who was expelled meanwhile.
+    fn judge(&mut self) -> Result<(), Fault> {
+        loop {
+            let waiting = std::mem::take(&mut self.waiting);
+            let before = waiting.len();
+            waiting.into_iter().for_each(|entry| self.fold(entry));
+            if self.waiting.len() == before {
+                break;
+            }
+        }
+        let governance = self.ledger.governance();
+        // A log counts up to some place, so the first entry beyond it is the one to name.
+        let beyond = self.logs.iter().filter_map(|(author, log)| {
+            let seq = self.ledger.len(author);
+            Some((author, seq, log.get(usize::try_from(seq).ok()?)?))
+        });
+        let Some((author, seq, here)) = beyond.min_by_key(|(_, _, here)| here.at) else { return Ok(()) };
+        let why = if governance.founder().is_none() {
+            "the entry that founds the community is missing".to_owned()
+        } else if governance.cap(author).is_some_and(|cap| seq >= cap) {
+            "its author's log does not count this far".to_owned()
+        } else if governance.device(author).is_none() {
+            "its author is no device of anybody who was admitted".to_owned()
+        } else {
+            self.missing
+                .get(&here.number)
+                .cloned()
+                .unwrap_or_else(|| "what it rests on does not count".to_owned())
+        };
+        let what = format!("{why} ({})", named(here.kind, seq, author));
+        Err(Fault { at: here.at, entry: Some(here.number), what })
     }
 
     /// Signatures and proofs within what it says.

@@ -98,7 +98,8 @@ impl Blobs {
                     let meta = file.metadata()?;
                     let hash = file.file_name().to_str().and_then(|name| from_hex(name).ok()).map(BlobHash);
                     let known = hash.is_some_and(|hash| self.held().attempts.contains_key(&hash));
-                    let old = || meta.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age > LOST_AFTER));
+                    let old =
+                        || meta.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age > LOST_AFTER));
                     if hash.is_none() || (area == "lent" && !known && old()) {
                         tracing::debug!(path = %file.path().display(), "took away a blob that is lent to nobody");
                         fs::remove_file(file.path())?;
@@ -226,23 +227,34 @@ impl Blobs {
         writer.finish()
     }
 
-    /// Takes in a whole file made under [`Blobs::partial`], whose hash is known and whose bytes are durable. `lasting`:
-    /// it will be there after a crash; else only if the crash comes late enough.
-    pub(crate) fn adopt(&self, keeper: Keeper, partial: &Path, hash: BlobHash, lasting: bool) -> io::Result<Blob> {
+    /// Takes in a whole file made under [`Blobs::partial`], whose hash is known. `lasting`: it is durable when this
+    /// returns; else it is there after a crash only if that comes late enough.
+    pub(crate) fn adopt(
+        &self,
+        keeper: Keeper,
+        partial: &Path,
+        hash: BlobHash,
+        lasting: bool,
+    ) -> io::Result<Blob> {
         let len = fs::metadata(partial)?.len();
         if let Keeper::Attempt(attempt) = keeper {
             self.hold(attempt, &[hash])?;
         }
         let place = self.place_for(keeper, &hash);
-        if place.is_file() {
+        let known = place.is_file();
+        if lasting {
+            // Even what is known: it may have come without being made to last.
+            File::open(if known { &place } else { partial })?.sync_data()?;
+        }
+        if known {
             fs::remove_file(partial)?;
         } else {
             self.room(len)?;
             fs::rename(partial, &place)?;
             self.used.fetch_add(len, Ordering::Relaxed);
         }
-        if let Some(folder) = place.parent().filter(|_| lasting) {
-            sync_folder(folder)?;
+        if lasting {
+            sync_parent(&place)?;
         }
         Ok(Blob { hash, len })
     }
@@ -261,8 +273,9 @@ impl Blobs {
         match linked {
             Ok(()) => {
                 self.used.fetch_add(fs::metadata(&place)?.len(), Ordering::Relaxed);
-                if let Some(folder) = place.parent() {
-                    sync_folder(folder)?;
+                if keeper == Keeper::Own {
+                    File::open(&place)?.sync_data()?;
+                    sync_parent(&place)?;
                 }
                 Ok(true)
             }
@@ -275,7 +288,8 @@ impl Blobs {
 
     fn room(&self, more: u64) -> io::Result<()> {
         if self.used().saturating_add(more) > self.most {
-            let text = format!("{} bytes are kept for tasks here, which is all the room given to them", self.used());
+            let text =
+                format!("{} bytes are kept for tasks here, which is all the room given to them", self.used());
             return Err(io::Error::new(io::ErrorKind::QuotaExceeded, text));
         }
         Ok(())
@@ -300,6 +314,10 @@ fn read_held(folder: &Path) -> io::Result<Held> {
         held.by_attempt.insert(attempt, hashes);
     }
     Ok(held)
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), sync_folder)
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
@@ -343,7 +361,6 @@ impl Writer<'_> {
     /// The blob is whole, and durable when this returns.
     pub(crate) fn finish(self) -> io::Result<Blob> {
         let hash = BlobHash(*self.hasher.finalize().as_bytes());
-        self.file.sync_data()?;
         self.blobs.adopt(self.keeper, &self.partial.0, hash, true)
     }
 }

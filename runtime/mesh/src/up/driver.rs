@@ -322,7 +322,8 @@ pub(crate) fn now() -> Now {
     let boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Now {
-        boot_ms: u64::try_from(boot.tv_sec).unwrap_or(0) * 1000 + u64::try_from(boot.tv_nsec).unwrap_or(0) / 1_000_000,
+        boot_ms: u64::try_from(boot.tv_sec).unwrap_or(0) * 1000
+            + u64::try_from(boot.tv_nsec).unwrap_or(0) / 1_000_000,
         wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
     }
 }
@@ -342,6 +343,7 @@ impl Ids {
 mod tests {
     use super::*;
     use mesh_node::Happening;
+    use mesh_protocol::ledger::{Entry, Payload};
     use mesh_protocol::record::Table;
     use mesh_store::{LoadError, Loaded, MemoryStore, Size};
     use std::cell::RefCell;
@@ -416,11 +418,14 @@ mod tests {
         }
     }
 
-    /// Writes down what was carried out, and what was kept at that moment.
+    /// What was done, and which records were kept at that moment.
+    type Lines = Rc<RefCell<Vec<(String, Vec<u8>)>>>;
+
+    /// Writes down what was carried out.
     #[derive(Clone)]
     struct Diary {
         kept: Kept,
-        lines: Rc<RefCell<Vec<(String, Vec<u8>)>>>,
+        lines: Lines,
     }
 
     impl Diary {
@@ -433,8 +438,10 @@ mod tests {
         fn saw(&mut self, _: &Input) {}
         fn heard(&mut self, _: PublicKey, _: Heard, _: &mut VecDeque<Input>) {}
         fn carry_out(&mut self, output: Output, _: &dyn Store, _: &mut VecDeque<Input>) {
-            if let Output::Tell(Happening::Warning { text }) = output {
-                self.line(&text);
+            match output {
+                Output::Tell(Happening::Warning { text }) => self.line(&text),
+                Output::Spread(_) => self.line("gossip"),
+                _ => {}
             }
         }
         fn asked(&mut self, _: Question) -> Input {
@@ -456,16 +463,17 @@ mod tests {
 
     struct Rig {
         driver: Driver<Script, Diary, Kept>,
-        lines: Rc<RefCell<Vec<(String, Vec<u8>)>>>,
+        lines: Lines,
         kept: Kept,
         stop: watch::Sender<bool>,
         _runtime: tokio::runtime::Runtime,
     }
 
     fn rig() -> Rig {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
         let kept = Kept::default();
-        let lines = Rc::default();
+        let lines = Lines::default();
         let (stop, stopped) = watch::channel(false);
         let driver = Driver {
             brain: Script::default(),
@@ -489,6 +497,25 @@ mod tests {
         let line = |text: &str| (text.to_owned(), all.clone());
         assert_eq!(*rig.lines.borrow(), [line("1"), line("2"), line("3")]);
         assert_eq!(rig.kept.0.lock().unwrap().1, 1, "one commit for all of them");
+    }
+
+    #[test]
+    fn frames_go_before_gossip_of_the_entries_that_they_bring_along() {
+        let mut rig = rig();
+        let key = mesh_protocol::key::SecretKey::from_seed(&[1; 32]);
+        let place = mesh_protocol::ledger::Place {
+            community: mesh_protocol::ids::CommunityId([1; 32]),
+            seq: 0,
+            prev: mesh_protocol::ids::EntryId::ZERO,
+            refs: vec![],
+            hlc: mesh_protocol::ledger::Hlc::at(0),
+        };
+        let entry = Entry::write(&key, place, Payload::PeerOnline);
+        let outputs = [Output::Spread(Box::new(entry)), tell("an offer"), tell("an answer")];
+        rig.driver.brain.0.borrow_mut().extend(outputs);
+        rig.driver.settle(&mut VecDeque::new()).unwrap();
+        let order: Vec<String> = rig.lines.borrow().iter().map(|(text, _)| text.clone()).collect();
+        assert_eq!(order, ["an offer", "an answer", "gossip"]);
     }
 
     // spec: ARC-3, LED-8

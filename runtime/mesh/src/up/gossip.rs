@@ -223,7 +223,8 @@ impl Gossip {
             }
             self.look = now + LOOK_EVERY;
             let missing = NEIGHBOURS.saturating_sub(self.neighbours.len());
-            let more = self.there.keys().filter(|peer| !self.neighbours.contains(peer)).take(missing).copied();
+            let more =
+                self.there.keys().filter(|peer| !self.neighbours.contains(peer)).take(missing).copied();
             let more = more.collect();
             effects.extend(self.join(more, now));
         }

@@ -5,6 +5,7 @@ use super::driver::{self, Arrival, Hands, Ids};
 use super::fetch::Fetcher;
 use super::gossip::{Effect, Gossip, Heard};
 use super::handle::Question;
+use super::incoming::Refused;
 use super::outbox::{self, Line, Outbox, Sent};
 use super::remembered::Remembered;
 use super::runner::Runner;
@@ -19,6 +20,7 @@ use mesh_store::Store;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -46,6 +48,7 @@ pub(crate) struct Shell {
     pub(crate) connected: BTreeSet<PublicKey>,
     /// Attempts that a stream is open for, and with whom. Each is one that the node knows.
     pub(crate) talks: BTreeMap<AttemptId, PublicKey>,
+    pub(crate) refused: Arc<Refused>,
     pub(crate) remembered: Remembered,
     pub(crate) data: PathBuf,
 }
@@ -145,6 +148,7 @@ impl Hands for Shell {
 
     fn heard(&mut self, peer: PublicKey, heard: Heard, then: &mut VecDeque<Input>) {
         let effects = self.gossip.hear(peer, heard, Instant::now());
+        self.refused.gossip.store(self.gossip.dropped(), Ordering::Relaxed);
         self.effects(effects, then);
     }
 

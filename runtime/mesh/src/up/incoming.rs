@@ -29,6 +29,8 @@ const FEW: usize = 2;
 pub(crate) struct Refused {
     /// Frames that are none, or that say what does not hold.
     pub(crate) frames: AtomicU64,
+    /// Gossip from peers that sent too much of it at once.
+    pub(crate) gossip: AtomicU64,
 }
 
 /// Reads what comes.
@@ -110,7 +112,8 @@ impl Incoming {
                 tracing::debug!(peer = %peer.short(), reason, "a peer was not reached");
                 if !(self.is_member)(&peer) {
                     // Whoever waits to be let in by it should know.
-                    let text = format!("the peer {} was not reached: {reason}; it is tried again", peer.short());
+                    let text =
+                        format!("the peer {} was not reached: {reason}; it is tried again", peer.short());
                     let _nobody_listens = self.happenings.send(Happening::Warning { text });
                 }
                 return None;
@@ -148,7 +151,12 @@ impl Incoming {
     /// A peer that says such things is broken or bad: either way there is no talking to it now.
     fn refuse(&self, peer: PublicKey, why: &str) {
         self.refused.frames.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(peer = %peer.short(), why, "a peer sent what no peer sends");
+        if (self.is_member)(&peer) {
+            tracing::warn!(peer = %peer.short(), why, "a member's device sent what no peer sends");
+        } else {
+            // Strangers send what they like, and nobody is to be woken by it.
+            tracing::debug!(peer = %peer.short(), why, "a stranger sent what no peer sends");
+        }
         self.net.disconnect(peer, "it sent what no peer sends");
     }
 }

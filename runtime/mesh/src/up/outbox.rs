@@ -126,7 +126,9 @@ fn piece(store: &dyn Store, author: &PublicKey, from: u64, until: u64) -> Option
     }
     match store.entries(author, from, PIECE) {
         Ok(mut entries) => {
-            entries.truncate(usize::try_from(until - from).unwrap_or(usize::MAX).min(mesh_protocol::frame::MAX_TIPS));
+            entries.truncate(
+                usize::try_from(until - from).unwrap_or(usize::MAX).min(mesh_protocol::frame::MAX_TIPS),
+            );
             if entries.is_empty() {
                 return None;
             }
@@ -170,7 +172,9 @@ mod tests {
     fn seqs(wire: &Wire) -> Vec<u64> {
         let mut seqs = Vec::new();
         for (_, bytes) in wire.sent.borrow().iter() {
-            let SyncFrame::Entries(entries) = SyncFrame::decode(bytes).unwrap() else { panic!("not entries") };
+            let SyncFrame::Entries(entries) = SyncFrame::decode(bytes).unwrap() else {
+                panic!("not entries")
+            };
             assert!(bytes.len() <= MAX_FRAME);
             seqs.extend(entries.iter().map(|entry| u64::from_le_bytes(entry[..8].try_into().unwrap())));
         }
@@ -206,7 +210,10 @@ mod tests {
         let (mut outbox, wire, store) = (Outbox::default(), Wire::default(), MemoryStore::new());
         assert!(outbox.say(&wire, PEER, Channel::Hello, Bytes::from_static(b"1")));
         wire.room.set(1);
-        assert!(outbox.say(&wire, PEER, Channel::Hello, Bytes::from_static(b"2")), "it waits behind the first");
+        assert!(
+            outbox.say(&wire, PEER, Channel::Hello, Bytes::from_static(b"2")),
+            "it waits behind the first"
+        );
         assert!(outbox.go_on(&wire, &store));
         wire.room.set(9);
         assert!(!outbox.go_on(&wire, &store));

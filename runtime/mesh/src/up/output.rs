@@ -8,8 +8,9 @@ use mesh_protocol::ids::Digest;
 use mesh_protocol::limits::Limits;
 use mesh_protocol::manifest::is_file_name;
 use mesh_protocol::receipt::{Output, Receipt};
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use tar::{Builder, EntryType, Header};
 
@@ -71,7 +72,7 @@ fn header(kind: EntryType, len: u64) -> Header {
     header
 }
 
-/// Writes the archive. `scratch` is a folder for what lies between; it need not exist, and is gone afterwards.
+/// Writes the archive. `scratch` is where a folder for what lies between can be made; it is gone afterwards.
 pub(crate) fn pack(
     into: impl Write,
     stdout: &Path,
@@ -87,7 +88,8 @@ pub(crate) fn pack(
         tar.append_data(&mut header(EntryType::Regular, len), name, file.take(len))?;
     }
     if let Some(out) = out.filter(|out| !out.is_empty()) {
-        let packed = collect(out, scratch).and_then(|()| pack_folder(&mut tar, scratch, "out"));
+        collect(out, scratch)?;
+        let packed = pack_folder(&mut tar, scratch, "out");
         let _gone = fs::remove_dir_all(scratch);
         packed?;
     }
@@ -95,6 +97,11 @@ pub(crate) fn pack(
 }
 
 fn collect(out: &OutTree, scratch: &Path) -> io::Result<()> {
+    if let Some(folder) = scratch.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    // Its own: whatever lay in it would be taken for the task's.
+    DirBuilder::new().mode(0o700).create(scratch)?;
     let left_out = out.write_to(scratch).map_err(io::Error::other)?;
     match left_out.first() {
         None => Ok(()),
@@ -199,12 +206,11 @@ enum Kind {
     Link(String),
 }
 
+/// Takes an entry: its path, what it is, and its bytes.
+type Each<'a> = dyn FnMut(&str, Kind, &mut dyn Read) -> Result<(), OutputError> + 'a;
+
 /// Hands on every entry, at most `most`.
-fn walk(
-    archive: impl Read,
-    most: u64,
-    each: &mut dyn FnMut(&str, Kind, &mut dyn Read) -> Result<(), OutputError>,
-) -> Result<(), OutputError> {
+fn walk(archive: impl Read, most: u64, each: &mut Each<'_>) -> Result<(), OutputError> {
     const NOT_UTF8: OutputError = OutputError::Malformed("a name in it is not UTF-8");
     let mut archive = tar::Archive::new(archive);
     let mut count = 0;
@@ -408,12 +414,21 @@ mod tests {
         assert_eq!(refused(&|tar| entry(tar, EntryType::Regular, "out/../x", None, b"")), plain);
         assert_eq!(refused(&|tar| entry(tar, EntryType::Regular, "out//x", None, b"")), plain);
         assert!(refused(&|tar| entry(tar, EntryType::Regular, "/x", None, b"")).contains("beside"));
-        assert!(refused(&|tar| entry(tar, EntryType::Regular, "out/a/b", None, b"")).contains("in no folder"));
-        assert!(refused(&|tar| entry(tar, EntryType::Link, "out/a", Some("stdout"), b"")).contains("no file"));
+        assert!(
+            refused(&|tar| entry(tar, EntryType::Regular, "out/a/b", None, b"")).contains("in no folder")
+        );
+        assert!(
+            refused(&|tar| entry(tar, EntryType::Link, "out/a", Some("stdout"), b"")).contains("no file")
+        );
         assert!(refused(&|tar| entry(tar, EntryType::Char, "out/a", None, b"")).contains("no file"));
-        assert!(refused(&|tar| entry(tar, EntryType::XHeader, "out/a", None, b"9 a=b\n")).contains("no file"));
+        assert!(
+            refused(&|tar| entry(tar, EntryType::XHeader, "out/a", None, b"9 a=b\n")).contains("no file")
+        );
         assert!(refused(&|tar| entry(tar, EntryType::Symlink, "out/a", None, b"")).contains("leads nowhere"));
-        assert!(refused(&|tar| entry(tar, EntryType::GNULongName, "x", None, &[b'a'; 40_000])).contains("too long"));
+        assert!(
+            refused(&|tar| entry(tar, EntryType::GNULongName, "x", None, &[b'a'; 40_000]))
+                .contains("too long")
+        );
         assert!(
             refused(&|tar| {
                 for name in ["out/a", "out/b", "out/c"] {
@@ -429,7 +444,9 @@ mod tests {
             })
             .contains("not in order")
         );
-        assert!(refused(&|tar| entry(tar, EntryType::Regular, "out/a", None, &[0; 101])).contains("size of /out"));
+        assert!(
+            refused(&|tar| entry(tar, EntryType::Regular, "out/a", None, &[0; 101])).contains("size of /out")
+        );
         assert!(refused(&|_| {}).contains("/out"), "what the receipt names must be there");
     }
 

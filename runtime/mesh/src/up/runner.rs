@@ -3,12 +3,12 @@
 // spec: ARC-5, DEL-5
 
 use super::blobs::{Blobs, Keeper};
+use super::driver::Arrival;
 use super::fetch::Fetcher;
 use super::output;
 use super::runs::{Live, Runs, Stream, Wish, clear};
 use super::{causes, cut};
 use mesh_executor::{Event, Executor, LoadedModule, NamedInput, Report, StartError, Stdin, Task};
-use super::driver::Arrival;
 use mesh_node::{Input, Run, RunEvent};
 use mesh_protocol::checkpoint::Checkpoint;
 use mesh_protocol::digest::{self, TreeEntry, TreeNode};
@@ -199,7 +199,8 @@ impl Runner {
         if let Some(error) = trouble {
             return Err(storage("keep the output")(error));
         }
-        let report = report.ok_or_else(|| Reason::SandboxFailed("its supervisor ended without a word".into()))?;
+        let report =
+            report.ok_or_else(|| Reason::SandboxFailed("its supervisor ended without a word".into()))?;
         if live.stopped() {
             return Err(Over::Stopped);
         }
@@ -214,7 +215,9 @@ impl Runner {
         let writer = self.blobs.writer(self.keeper(run)).map_err(&keep)?;
         let mut writer = BufWriter::with_capacity(64 * 1024, writer);
         let [stdout, stderr] = [Stream::Stdout, Stream::Stderr].map(|stream| live.file(stream));
-        output::pack(&mut writer, &stdout, &stderr, report.out.as_ref(), scratch).map_err(&keep)?;
+        // Beside the inputs, which lie in the same folder.
+        let between = scratch.join("out");
+        output::pack(&mut writer, &stdout, &stderr, report.out.as_ref(), &between).map_err(&keep)?;
         let blob = writer.into_inner().map_err(|error| error.into_error()).and_then(|w| w.finish());
         Ok(RunEvent::Ended(Box::new(report.receipt), blob.map_err(&keep)?))
     }
@@ -248,7 +251,8 @@ impl Runner {
 
     /// The path of a blob that the attempt needs, fetched if it is not here.
     fn need(&self, run: &Run, live: &Live, blob: Blob, what: &str) -> Result<PathBuf, Over> {
-        let not_fetched = |why: String| Over::Lost(Reason::NotFetched(cut(&format!("{what}: {why}"), MAX_TEXT)));
+        let not_fetched =
+            |why: String| Over::Lost(Reason::NotFetched(cut(&format!("{what}: {why}"), MAX_TEXT)));
         if run.owner == self.me {
             let path = self.blobs.path(&blob.hash);
             return path.ok_or_else(|| not_fetched("it is not kept here any more".into()));
@@ -273,7 +277,7 @@ impl Runner {
             return Ok(module);
         }
         let blob = Blob { hash: hash.into(), len: run.spec.module_len };
-        if blob.len > mesh_executor::MAX_MODULE as u64 {
+        if blob.len > mesh_executor::MAX_MODULE {
             return Err(inadmissible("its module is larger than any may be"));
         }
         let path = self.need(run, live, blob, "its module")?;
@@ -327,7 +331,8 @@ impl Runner {
         }
         let path = self.need(run, live, blob, "its checkpoint")?;
         let bytes = fs::read(path).map_err(storage("read the checkpoint"))?;
-        Checkpoint::decode(&bytes).map_err(|error| inadmissible(&format!("its checkpoint: {}", causes(&error))))
+        Checkpoint::decode(&bytes)
+            .map_err(|error| inadmissible(&format!("its checkpoint: {}", causes(&error))))
     }
 
     /// Lays the input files out as they are named. A plain file is taken from where it lies; only what lies in folders

@@ -164,6 +164,7 @@ impl Services for Local {
             "connections": peers,
             "refused": counters,
             "frames_refused": self.refused.frames.load(Ordering::Relaxed),
+            "gossip_refused": self.refused.gossip.load(Ordering::Relaxed),
             "node": node,
             "blob_bytes": self.blobs.used(),
         })
@@ -203,7 +204,9 @@ impl Services for Local {
                         report.taken += 1;
                     } else {
                         let (author, seq) = (tip.author.short(), tip.seq);
-                        report.refuse(format!("entry {seq} of {author} does not follow on what is known, or does not count"));
+                        report.refuse(format!(
+                            "entry {seq} of {author} does not follow on what is known, or does not count"
+                        ));
                     }
                 }
             }
@@ -289,14 +292,14 @@ impl Follower {
         let mut read_to_end = None;
         loop {
             match self.result().await? {
-                Now::Output(blob) => return self.from_output(blob).await,
+                Now::Output(blob) => return self.read_output(blob).await,
                 Now::Nothing => return Ok(()),
                 Now::Open => {}
             }
             let place = self.node.node().attempt_of(&self.task);
             let mut wait = LOOK_AGAIN;
             if let Some((attempt, device)) = place.filter(|(attempt, _)| Some(*attempt) != read_to_end) {
-                match self.from_attempt(attempt, device).await {
+                match self.read_attempt(attempt, device).await {
                     // Whoever reads has gone.
                     Ok(None) => return Ok(()),
                     Ok(Some(true)) => read_to_end = Some(attempt),
@@ -326,7 +329,7 @@ impl Follower {
     }
 
     /// Hands on what an attempt says until it says no more. False if it cannot be followed (yet); none if nobody reads.
-    async fn from_attempt(&mut self, attempt: AttemptId, device: PublicKey) -> io::Result<Option<bool>> {
+    async fn read_attempt(&mut self, attempt: AttemptId, device: PublicKey) -> io::Result<Option<bool>> {
         let mut source = if device == self.me {
             let Some(live) = self.runs.get(attempt) else { return Ok(Some(false)) };
             Source::Here(live.follow(self.stream, self.at))
@@ -354,7 +357,7 @@ impl Follower {
     }
 
     /// Hands on what is left of a task that has ended.
-    async fn from_output(&mut self, blob: Blob) -> io::Result<()> {
+    async fn read_output(&mut self, blob: Blob) -> io::Result<()> {
         let path = self.blobs.path(&blob.hash).ok_or(io::ErrorKind::NotFound)?;
         let (stream, at, to) = (self.stream.number(), self.at, self.to.clone());
         blocking(move || {
@@ -374,7 +377,9 @@ async fn changed(happenings: &mut broadcast::Receiver<mesh_node::Happening>, tas
     use mesh_node::Happening;
     loop {
         match happenings.recv().await {
-            Ok(Happening::Task { task: which, .. } | Happening::Attempt { task: which, .. }) if which == task => {
+            Ok(Happening::Task { task: which, .. } | Happening::Attempt { task: which, .. })
+                if which == task =>
+            {
                 return;
             }
             Ok(_) => {}

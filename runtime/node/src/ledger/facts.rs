@@ -3,12 +3,13 @@
 // spec: LED-3
 
 use mesh_protocol::ids::{EntryId, TaskId};
-use mesh_protocol::key::PublicKey;
+use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::ledger::{Effect, Entry, Grant, Hlc, Payload, PeerRegistered};
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// A grant, as given.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GrantFact {
     /// By which device of its owner.
     pub author: PublicKey,
@@ -19,7 +20,7 @@ pub struct GrantFact {
 }
 
 /// A task's life as its submitter's log tells it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct TaskFacts {
     /// Where in the log it was submitted, and when.
     pub submitted: Option<(u64, Hlc)>,
@@ -32,7 +33,7 @@ pub struct TaskFacts {
 }
 
 /// What a device said of an attempt it was offered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Said {
     /// It takes it.
     Accepted,
@@ -46,7 +47,7 @@ pub enum Said {
 type Seen = BTreeMap<(PublicKey, u64), (u64, Hlc)>;
 
 /// All facts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Facts {
     tasks: BTreeMap<(PublicKey, TaskId), TaskFacts>,
     said: BTreeMap<(TaskId, u32, PublicKey, Said), u64>,
@@ -96,8 +97,9 @@ impl Facts {
         seen
     }
 
-    /// The date as of which an entry counts: its own, if enough others saw it in time, else that of the last of them
-    /// needed; none while too few have seen it.
+    /// The date as of which an entry counts: its own, if enough other members saw it in time, else that of the last of
+    /// them needed; none while too few have seen it. `owner` says whose a device is, so that nobody's second device
+    /// witnesses what their first one says.
     // spec: LED-10
     pub fn date(
         &self,
@@ -106,9 +108,16 @@ impl Facts {
         own: Hlc,
         members: usize,
         max_skew_ms: u64,
+        owner: impl Fn(&PublicKey) -> Option<UserKey>,
     ) -> Option<Hlc> {
         let needed = members.saturating_sub(1).min(2);
-        let mut seen: Vec<Hlc> = self.witnesses(author, seq).into_values().collect();
+        let mut others: BTreeMap<UserKey, Hlc> = BTreeMap::new();
+        for (witness, at) in self.witnesses(author, seq) {
+            if let Some(user) = owner(&witness).filter(|user| owner(author) != Some(*user)) {
+                others.entry(user).and_modify(|first| *first = (*first).min(at)).or_insert(at);
+            }
+        }
+        let mut seen: Vec<Hlc> = others.into_values().collect();
         seen.sort_unstable();
         match needed.checked_sub(1) {
             None => Some(own),
@@ -205,7 +214,8 @@ impl Facts {
             task.delegated.retain(|_, (seq, _)| *seq < cap);
             task.completed.retain(|_, (seq, _)| *seq < cap);
             task.ended = task.ended.filter(|seq| *seq < cap);
-            task.submitted.is_some_and(|(seq, _)| seq < cap)
+            task.submitted = task.submitted.filter(|(seq, _)| *seq < cap);
+            *task != TaskFacts::default()
         });
     }
 }

@@ -4,15 +4,16 @@
 use mesh_protocol::ids::EntryId;
 use mesh_protocol::invite::{DeviceCert, JoinRequest};
 use mesh_protocol::key::{Domain, PublicKey, UserKey};
-use mesh_protocol::ledger::{Entry, Hlc, Payload, rotation_message};
+use mesh_protocol::ledger::{Entry, ForkProof, Hlc, Payload, rotation_message};
 use mesh_protocol::rules::Rules;
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Members below which one sponsor is enough.
 const FEW_MEMBERS: usize = 3;
 
 /// A member.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Member {
     /// Their name.
     pub name: String,
@@ -37,7 +38,7 @@ impl Member {
 }
 
 /// A member's device.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Device {
     /// Whose.
     pub user: UserKey,
@@ -49,13 +50,15 @@ pub struct Device {
 }
 
 /// What follows from the entries.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct State {
     /// The community's name.
     pub name: String,
     /// Its rules.
     pub rules: Rules,
     founder: Option<UserKey>,
+    /// The device that wrote the founding entry, which counts whatever becomes of the device.
+    origin: Option<PublicKey>,
     members: BTreeMap<UserKey, Member>,
     devices: BTreeMap<PublicKey, Device>,
     caps: BTreeMap<PublicKey, u64>,
@@ -155,15 +158,47 @@ impl Governance {
         self.said.insert((header.hlc, entry.id()), said);
     }
 
-    /// Adds an entry, and gives the devices whose logs are kept since.
-    pub(super) fn add(&mut self, entry: &Entry) -> Vec<PublicKey> {
-        let before: BTreeSet<PublicKey> = self.state.devices.keys().copied().collect();
-        self.add_later(entry);
-        self.refold();
-        self.state.devices.keys().filter(|device| !before.contains(device)).copied().collect()
+    /// How many entries of a device's log count, as far as is known: none of a device that nobody admitted.
+    pub(super) fn end(&self, device: &PublicKey) -> u64 {
+        match self.device(device) {
+            Some(_) => self.cap(device).unwrap_or(u64::MAX),
+            None => 0,
+        }
     }
 
-    pub(super) fn refold(&mut self) {
+    /// Folds until nothing is left that does not count: a log that was cut off says nothing, so what it said is not
+    /// folded either, and every peer folds the same, whether it ever had the rest of that log or not. Gives proofs of
+    /// forks that went with it and that no other entry makes good.
+    pub(super) fn settle(&mut self) -> Vec<ForkProof> {
+        let mut gone = Vec::new();
+        loop {
+            self.refold();
+            let ends: BTreeMap<PublicKey, u64> =
+                self.said.values().map(|said| (said.author, self.end(&said.author))).collect();
+            let before = self.said.len();
+            self.said.retain(|_, said| {
+                let stays = ends.get(&said.author).is_some_and(|end| said.seq < *end);
+                if let (false, Payload::Forked(proof)) = (stays, &said.payload) {
+                    gone.push((**proof).clone());
+                }
+                stays
+            });
+            if self.said.len() == before {
+                gone.retain(|proof| self.is_news(proof));
+                return gone;
+            }
+        }
+    }
+
+    /// Does a proof hold that caps a log which is not capped yet?
+    pub(super) fn is_news(&self, proof: &ForkProof) -> bool {
+        proof.verify().is_some_and(|(author, seq)| {
+            self.device(&author).is_some()
+                && self.cap(&author).is_none_or(|cap| cap > seq.max(self.state.least(&author)))
+        })
+    }
+
+    fn refold(&mut self) {
         // An expulsion beats what is concurrent with it, also what stands before it here: such entries are void, and
         // the fold starts again without them. Each round makes at least one more void, so it ends.
         let mut void = BTreeSet::new();
@@ -176,11 +211,9 @@ impl Governance {
                 }
                 counted.push((at, said));
                 if said.payload.caps() {
-                    let beaten = counted.iter().filter(|(_, said)| {
-                        // A fork's proof and a founding stand for themselves.
-                        !matches!(said.payload, Payload::Forked(_) | Payload::Founded(_))
-                            && state.caps.get(&said.author).is_some_and(|cap| said.seq >= *cap)
-                    });
+                    let beaten = counted
+                        .iter()
+                        .filter(|(_, said)| state.caps.get(&said.author).is_some_and(|cap| said.seq >= *cap));
                     let beaten: Vec<_> = beaten.map(|(at, _)| **at).collect();
                     if !beaten.is_empty() {
                         void.extend(beaten);
@@ -241,7 +274,13 @@ impl State {
         (counts && self.members.get(&device.user)?.is_in()).then_some(device.user)
     }
 
+    /// Entries of a log that count whatever happens.
+    fn least(&self, device: &PublicKey) -> u64 {
+        u64::from(self.origin == Some(*device))
+    }
+
     fn cap(&mut self, device: PublicKey, cap: u64) {
+        let cap = cap.max(self.least(&device));
         let entry = self.caps.entry(device).or_insert(cap);
         *entry = cap.min(*entry);
     }
@@ -269,6 +308,7 @@ impl State {
                 self.name.clone_from(&founded.name);
                 self.rules = founded.rules.clone();
                 self.founder = Some(founded.user);
+                self.origin = Some(said.author);
                 let member = Member {
                     name: founded.user_name.clone(),
                     recovery: founded.recovery,
@@ -299,7 +339,9 @@ impl State {
                 let belong = self.members.values().filter(|member| member.is_in()).count();
                 let used = self.invites.get(&request.invite).is_some_and(|user| *user != request.user);
                 let taken = self.devices.get(&request.cert.device).is_some_and(|it| it.user != request.user);
-                if used || taken || speaker == request.user {
+                // Whoever replaced a key does not come in a second time by the old one.
+                let replaced = self.replaced.contains_key(&request.user);
+                if used || taken || replaced || speaker == request.user {
                     return false;
                 }
                 self.invites.insert(request.invite, request.user);
@@ -331,6 +373,8 @@ impl State {
                 true
             }
             Payload::Expelled { user, tips, .. } => {
+                // Replacing one's key is no way out.
+                let user = &self.current(*user);
                 if self.founder != Some(speaker) || *user == speaker {
                     return false;
                 }
@@ -367,6 +411,12 @@ impl State {
                 }
                 if let Some(member) = self.members.remove(user) {
                     self.members.insert(*new, member);
+                }
+                // They stay one sponsor, whichever of their keys vouched.
+                for member in self.members.values_mut() {
+                    if member.sponsors.remove(user) {
+                        member.sponsors.insert(*new);
+                    }
                 }
                 self.replaced.insert(*user, *new);
                 for device in self.devices.values_mut().filter(|device| device.user == *user) {

@@ -216,7 +216,7 @@ fn task(payload: &Payload) -> Option<TaskId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger_file::MAGIC;
+    use crate::ledger_file::encode;
     use mesh_protocol::ids::CommunityId;
     use mesh_protocol::key::SecretKey;
     use mesh_protocol::ledger::{Hlc, PeerRegistered, Place};
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn events_are_told_by_name_and_in_columns() {
         let key = SecretKey::from_seed(&[1; 32]);
-        let mut file = MAGIC.to_vec();
+        let mut entries = Vec::new();
         let mut prev = EntryId::ZERO;
         let registered = PeerRegistered {
             name: "lap|top".into(),
@@ -240,9 +240,9 @@ mod tests {
                 Place { community: CommunityId([1; 32]), seq, prev, refs: vec![], hlc: Hlc::at(1000 + seq) };
             let entry = Entry::write(&key, place, payload);
             prev = entry.id();
-            file.extend_from_slice(&(entry.bytes().len() as u32).to_le_bytes());
-            file.extend_from_slice(entry.bytes());
+            entries.push(entry);
         }
+        let file = encode(entries.iter().map(Entry::bytes));
         let all = events(Entries::new(&file[..]), None).unwrap();
         assert_eq!((all.len(), all[1].peer.as_str(), all[1].time_ms), (2, "lap|top", 1001));
         let last = events(Entries::new(&file[..]), Some(1)).unwrap();

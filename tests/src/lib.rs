@@ -1,0 +1,3 @@
+//! What the tests share: the simulator of a whole community.
+
+pub mod sim;

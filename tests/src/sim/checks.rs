@@ -1,0 +1,415 @@
+//! What must hold, whatever fails. Each check is a function named as a sentence.
+
+use super::executor::Phase;
+use super::kept;
+use super::model::id_on;
+use super::net::{Channel, Who};
+use super::world::World;
+use mesh_node::{Answer, AttemptState, Input, Message, Output, Run, TaskState};
+use mesh_protocol::frame::{AttemptId, HelloFrame, JoinAnswer, Offer, TaskFrame};
+use mesh_protocol::ids::{EntryId, TaskId};
+use mesh_protocol::key::PublicKey;
+use mesh_protocol::ledger::{Completed, Effect, Entry, Payload, Tip};
+use mesh_protocol::reason::Reason;
+use mesh_protocol::record::{Record, Table};
+use mesh_protocol::task::Sla;
+
+/// By how much a run may outlive its lease: a timer's grain, a message to the sandbox, its way of stopping.
+const LEASE_SLACK_MS: u64 = 500;
+
+/// Something that must hold does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// The check's name.
+    pub check: &'static str,
+    /// What was seen.
+    pub what: String,
+}
+
+pub(crate) type Verdict = Result<(), Broken>;
+
+pub(crate) fn hold(check: &'static str, holds: bool, what: impl FnOnce() -> String) -> Verdict {
+    if holds { Ok(()) } else { Err(Broken { check, what: what() }) }
+}
+
+impl World {
+    /// A node is about to hear something that a check will want to know of.
+    pub(crate) fn heed(&mut self, who: Who, input: &Input) {
+        let boot = self.peers[who].clock.boot(self.now);
+        match input {
+            Input::Task(_, id, TaskFrame::Offer(offer)) => {
+                self.model.heard.entry((who, *id)).or_insert(offer.lease_ms);
+            }
+            Input::Task(from, id, TaskFrame::Renew { lease_ms }) => {
+                let owner = self.peers[who].executor.jobs.get(id).map(|job| job.run.owner);
+                if owner.is_none_or(|owner| owner == *from)
+                    && let Some(until) = self.model.leases.get_mut(&(who, *id))
+                {
+                    *until = boot.saturating_add(*lease_ms);
+                }
+            }
+            Input::Energy(energy) => self.peers[who].energy = *energy,
+            _ => {}
+        }
+    }
+
+    /// A node has decided something, at this moment and with what it knows now.
+    pub(crate) fn decided(&mut self, who: Who, output: &Output) {
+        let Output::Run(run) = output else { return };
+        let verdict = nothing_starts_without_a_grant_valid_at_its_start(self, who, run)
+            .and_then(|()| nothing_starts_on_energy_that_its_patience_forbids(self, who, run));
+        self.must(verdict);
+        if run.owner != self.peers[who].key {
+            let lease = self.model.heard.get(&(who, run.attempt)).copied().unwrap_or_default();
+            let until = self.peers[who].clock.boot(self.now).saturating_add(lease);
+            self.model.leases.insert((who, run.attempt), until);
+        }
+    }
+
+    /// Something leaves an honest peer.
+    pub(crate) fn leaves(&mut self, who: Who, output: &Output, records: &[Record]) {
+        let verdict = nothing_leaves_before_it_is_durable(self, who, output, records)
+            .and_then(|()| a_stranger_learns_nothing(self, output));
+        self.must(verdict);
+        match output {
+            Output::Send(to, Message::Task(id, TaskFrame::Offer(_))) => {
+                let verdict = attempt_numbers_only_rise(self, who, *to, *id);
+                self.must(verdict);
+                self.model.offered.entry((who, id.task)).or_default().insert(id.attempt, *to);
+            }
+            Output::Send(to, Message::Task(id, TaskFrame::Stop(Reason::BadResult(why)))) => {
+                let verdict = no_honest_result_is_called_bad(self, who, *to, *id, why);
+                self.must(verdict);
+            }
+            Output::Run(run) => {
+                let first = self.model.runs.insert((who, run.attempt));
+                self.must(no_attempt_runs_twice_on_one_peer(first, run));
+            }
+            _ => {}
+        }
+    }
+
+    /// A peer has made records durable.
+    pub(crate) fn committed(&mut self, who: Who, records: &[Record]) {
+        for record in records {
+            match record {
+                Record::Entry { author, seq, bytes, .. } => self.entry_kept(who, author, *seq, bytes),
+                Record::Put { table: Table::Tasks, value, .. } if self.peers[who].is_honest() => {
+                    self.task_kept(who, value);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn entry_kept(&mut self, who: Who, author: &PublicKey, seq: u64, bytes: &[u8]) {
+        let Ok(entry) = Entry::trusted(bytes) else {
+            return self.must(hold("every_kept_entry_can_be_read", false, || format!("{author:?}/{seq}")));
+        };
+        let Some(writer) = self.who(author) else { return };
+        if !self.peers[writer].is_honest() {
+            return;
+        }
+        if writer == who {
+            let before = self.model.truth.insert((*author, seq), entry.id());
+            self.must(no_honest_peer_forks_itself(before, &entry));
+            if let Payload::Completed(completed) = entry.payload() {
+                let verdict = no_result_is_recorded_twice(self, who, completed);
+                self.must(verdict);
+                let statement = &completed.statement;
+                self.model.recorded.insert((who, statement.task, statement.attempt), completed.effect);
+            }
+        } else {
+            let verdict = no_copy_of_an_entry_exists_before_it_is_on_its_authors_disk(self, writer, &entry);
+            self.must(verdict);
+        }
+    }
+
+    fn task_kept(&mut self, who: Who, value: &[u8]) {
+        let Some(task) = kept::task_from(value) else {
+            return self.must(hold("the_simulator_reads_what_the_node_keeps", false, String::new));
+        };
+        let id = task.task.spec.id();
+        let verdict = no_task_is_done_twice(self, who, id, &task)
+            .and_then(|()| only_the_current_attempt_takes_effect(self, who, &task));
+        self.must(verdict);
+        if let (TaskState::Done, Some((attempt, _, output))) = (task.state, &task.result) {
+            self.model.done.insert((who, id), (*attempt, output.hash));
+        }
+    }
+
+    /// What is looked at after every event.
+    pub(crate) fn check_peer(&mut self, who: Who) {
+        if self.broken.is_some() || !self.peers[who].is_honest() {
+            return;
+        }
+        let verdict = no_acknowledged_task_is_lost(self, who)
+            .and_then(|()| a_fenced_attempt_never_outlives_its_lease(self, who));
+        self.must(verdict);
+    }
+}
+
+// ---- durability ----
+
+fn deleted(records: &[Record], table: Table, key: &[u8]) -> bool {
+    records.iter().any(
+        |record| matches!(record, Record::Delete { table: of, key: gone } if *of == table && *gone == key),
+    )
+}
+
+fn has_tip(world: &World, who: Who, tip: &Tip, records: &[Record]) -> bool {
+    let disk = &world.peers[who].disk;
+    let cut = records.iter().any(|record| {
+        matches!(record, Record::Truncate { author, seq } if *author == tip.author && *seq <= tip.seq)
+    });
+    cut || id_on(disk, &tip.author, tip.seq) == Some(tip.id)
+}
+
+/// What a frame, an answer or an entry promises is on the disk when it leaves.
+// spec: ARC-3, LED-5, DEL-1, DEL-11
+fn nothing_leaves_before_it_is_durable(
+    world: &World,
+    who: Who,
+    output: &Output,
+    records: &[Record],
+) -> Verdict {
+    let peer = &world.peers[who];
+    let holds = match output {
+        Output::Send(_, Message::Task(id, frame)) => return promise_is_kept(world, who, *id, frame, records),
+        Output::Send(_, Message::Hello(HelloFrame::JoinAnswer(JoinAnswer::Admitted(entry)))) => {
+            *entry == EntryId::ZERO || has_own(world, who, entry)
+        }
+        Output::Spread(entry) => {
+            entry.header().author != peer.key || has_tip(world, who, &entry.tip(), records)
+        }
+        Output::SendEntries { author, until, .. } if *author == peer.key => peer.disk.len_of(author) >= *until,
+        Output::Answer(_, Ok(Answer::Entry(entry))) => has_own(world, who, entry),
+        Output::Answer(_, Ok(Answer::Submitted { task, .. })) => peer.disk.value(Table::Tasks, &task.0).is_some(),
+        _ => true,
+    };
+    hold("nothing_leaves_before_it_is_durable", holds, || format!("{}: {}", peer.name, super::log::brief(output)))
+}
+
+fn has_own(world: &World, who: Who, entry: &EntryId) -> bool {
+    let peer = &world.peers[who];
+    peer.disk.log(&peer.key).rev().any(|(_, bytes)| Entry::trusted(bytes).is_ok_and(|kept| kept.id() == *entry))
+}
+
+fn promise_is_kept(world: &World, who: Who, id: AttemptId, frame: &TaskFrame, records: &[Record]) -> Verdict {
+    const NAME: &str = "nothing_leaves_before_it_is_durable";
+    let peer = &world.peers[who];
+    let gone = deleted(records, Table::Attempts, &kept::attempt_key(id));
+    let owns = |offer: &Offer| {
+        has_tip(world, who, &offer.tip, records)
+            && kept::task(&peer.disk, &id.task).is_some_and(|task| task.tries.len() >= id.attempt as usize)
+    };
+    let holds = match frame {
+        TaskFrame::Offer(offer) => owns(offer),
+        TaskFrame::Accepted => gone || kept::attempt(&peer.disk, id).is_some(),
+        TaskFrame::Ended(_) => {
+            gone || kept::attempt(&peer.disk, id)
+                .is_some_and(|kept| kept.ended.is_some() && kept.state == AttemptState::Ended)
+        }
+        TaskFrame::Settled => kept::task(&peer.disk, &id.task).is_some_and(|task| {
+            let fate = task.tries.get(id.attempt as usize - 1).map(|it| it.fate.clone());
+            task.state.is_over() || matches!(fate, Some(fate) if fate != kept::Fate::Open)
+        }),
+        _ => true,
+    };
+    hold(NAME, holds, || format!("{}: {:?} {}", peer.name, id, super::log::frame_name(frame)))
+}
+
+/// Others have of an honest log only what its author would find again.
+// spec: LED-5
+fn no_copy_of_an_entry_exists_before_it_is_on_its_authors_disk(
+    world: &World,
+    writer: Who,
+    entry: &Entry,
+) -> Verdict {
+    let known = world.model.truth.get(&(entry.header().author, entry.header().seq));
+    hold("no_copy_of_an_entry_exists_before_it_is_on_its_authors_disk", known == Some(&entry.id()), || {
+        format!("{}/{}", world.peers[writer].name, entry.header().seq)
+    })
+}
+
+/// Two entries at one place of a log are for liars.
+// spec: LED-5
+fn no_honest_peer_forks_itself(before: Option<EntryId>, entry: &Entry) -> Verdict {
+    hold("no_honest_peer_forks_itself", before.is_none_or(|id| id == entry.id()), || {
+        format!("{:?} was {before:?}", entry.tip())
+    })
+}
+
+// ---- tasks ----
+
+/// What was acknowledged is on the disk until somebody wants it gone.
+// spec: DEL-1, DEL-10
+fn no_acknowledged_task_is_lost(world: &World, who: Who) -> Verdict {
+    let peer = &world.peers[who];
+    let mine = world.model.acknowledged.range((who, TaskId([0; 32]))..=(who, TaskId([0xff; 32])));
+    for (_, task) in mine {
+        let there = peer.disk.value(Table::Tasks, &task.0).is_some();
+        hold("no_acknowledged_task_is_lost", there, || format!("{} {task}", peer.name))?;
+    }
+    Ok(())
+}
+
+/// One effect for good.
+// spec: DEL-4, DEL-11
+fn no_task_is_done_twice(world: &World, who: Who, id: TaskId, task: &kept::Task) -> Verdict {
+    const NAME: &str = "no_task_is_done_twice";
+    let now = task.result.as_ref().map(|(attempt, _, output)| (*attempt, output.hash));
+    match world.model.done.get(&(who, id)) {
+        None => Ok(()),
+        Some(before) => hold(NAME, task.state == TaskState::Done && now == Some(*before), || {
+            format!("{} {id}: was {before:?}, is {:?} {now:?}", world.peers[who].name, task.state)
+        }),
+    }
+}
+
+/// The effect is the last attempt's, and that of the device which had it and truly made it.
+// spec: DEL-4, DEL-11
+fn only_the_current_attempt_takes_effect(world: &World, who: Who, task: &kept::Task) -> Verdict {
+    const NAME: &str = "only_the_current_attempt_takes_effect";
+    let (TaskState::Done, Some((attempt, receipt, output))) = (task.state, &task.result) else { return Ok(()) };
+    let id = AttemptId { task: task.task.spec.id(), attempt: *attempt };
+    let last = task.tries.last().map(|it| it.device);
+    let by = receipt.receipt.executor;
+    let device = world.who(&by);
+    let made = device.is_none_or(|by| !world.peers[by].is_honest() || world.model.produced.contains(&(by, id)));
+    let kept = world.peers[who].blobs.get(&output.hash) == Some(&receipt.receipt.output.out);
+    let current = *attempt as usize == task.tries.len() && last == Some(by) && receipt.receipt.attempt == *attempt;
+    hold(NAME, current && made && kept, || {
+        format!(
+            "{} {id:?} of {} attempts: current {current}, made {made}, its output kept {kept}",
+            world.peers[who].name,
+            task.tries.len()
+        )
+    })
+}
+
+/// A number is given once, to one device, and the next is higher.
+// spec: DEL-11
+fn attempt_numbers_only_rise(world: &World, who: Who, to: PublicKey, id: AttemptId) -> Verdict {
+    let Some(before) = world.model.offered.get(&(who, id.task)) else { return Ok(()) };
+    let highest = before.keys().next_back().copied().unwrap_or_default();
+    let again = before.get(&id.attempt).is_some_and(|device| *device == to);
+    let holds = id.attempt > highest || (id.attempt == highest && again);
+    hold("attempt_numbers_only_rise", holds, || {
+        format!("{} offers {id:?} to {} after attempt {highest}", world.peers[who].name, world.name(&to))
+    })
+}
+
+/// A try is made once.
+// spec: DEL-11
+fn no_attempt_runs_twice_on_one_peer(first: bool, run: &Run) -> Verdict {
+    hold("no_attempt_runs_twice_on_one_peer", first, || format!("{:?}", run.attempt))
+}
+
+/// An owner's log says once what became of an attempt, and of one attempt alone that it was the task's result.
+// spec: DEL-11, DEL-13
+fn no_result_is_recorded_twice(world: &World, who: Who, completed: &Completed) -> Verdict {
+    let statement = &completed.statement;
+    let all = world.model.recorded.range((who, statement.task, 0)..=(who, statement.task, u32::MAX));
+    let clash = all.into_iter().find(|((_, _, attempt), effect)| {
+        *attempt == statement.attempt || (**effect == Effect::Done && completed.effect == Effect::Done)
+    });
+    hold("no_result_is_recorded_twice", clash.is_none(), || {
+        format!("{} {} attempt {}: {clash:?}", world.peers[who].name, statement.task, statement.attempt)
+    })
+}
+
+/// A line that breaks does not make a liar of who ran the task.
+// spec: DEL-5, DEL-8
+fn no_honest_result_is_called_bad(world: &World, who: Who, to: PublicKey, id: AttemptId, why: &str) -> Verdict {
+    let honest = world.who(&to).is_some_and(|to| {
+        world.peers[to].is_honest() && world.model.produced.contains(&(to, id))
+    });
+    hold("no_honest_result_is_called_bad", !honest, || {
+        format!("{} calls what {} made of {id:?} bad: {why}", world.peers[who].name, world.name(&to))
+    })
+}
+
+/// Whoever runs a task may: by the word of the device's own owner, as it stands on that device.
+// spec: DEL-12
+fn nothing_starts_without_a_grant_valid_at_its_start(world: &World, who: Who, run: &Run) -> Verdict {
+    let peer = &world.peers[who];
+    if run.owner == peer.key {
+        return Ok(());
+    }
+    let wall = peer.clock.at(world.now).wall_ms;
+    let word = world.model.words.get(&who);
+    let spec = &run.spec;
+    let granted = word.is_some_and(|word| {
+        !word.expelled.contains(&spec.user)
+            && word.grants.iter().any(|(id, grant)| {
+                grant.user == spec.user
+                    && grant.device == peer.key
+                    && grant.pattern.matches(&spec.name)
+                    && grant.until_ms.is_none_or(|until| until > wall)
+                    && !word.revoked.contains(id)
+            })
+    });
+    hold("nothing_starts_without_a_grant_valid_at_its_start", granted, || {
+        format!("{} starts {:?} of {}", peer.name, run.attempt, world.name(&run.owner))
+    })
+}
+
+/// Patience is kept to.
+// spec: DEL-12
+fn nothing_starts_on_energy_that_its_patience_forbids(world: &World, who: Who, run: &Run) -> Verdict {
+    let peer = &world.peers[who];
+    let clean = peer.energy.is_some_and(|energy| energy.g_per_kwh <= 150 || energy.renewable_percent >= 60);
+    let holds = run.spec.sla != Sla::Eco || clean;
+    hold("nothing_starts_on_energy_that_its_patience_forbids", holds, || {
+        format!("{} starts {:?} on {:?}", peer.name, run.attempt, peer.energy)
+    })
+}
+
+/// The lease is the sandbox's end, whatever the owner or the network does.
+// spec: DEL-3, DEL-11
+fn a_fenced_attempt_never_outlives_its_lease(world: &World, who: Who) -> Verdict {
+    let peer = &world.peers[who];
+    // What the node decides cannot be carried out while its disk takes nothing, and nobody computes asleep.
+    if peer.node.is_none() || peer.asleep_until.is_some() || peer.busy.is_some() {
+        return Ok(());
+    }
+    let boot = peer.clock.boot(world.now);
+    let grace = peer.clock.boot(peer.stuck_until).saturating_add(LEASE_SLACK_MS);
+    for (attempt, job) in &peer.executor.jobs {
+        let Some(until) = world.model.leases.get(&(who, *attempt)) else { continue };
+        let holds = job.phase != Phase::Running || boot <= until + LEASE_SLACK_MS || boot <= grace;
+        hold("a_fenced_attempt_never_outlives_its_lease", holds, || {
+            format!("{} runs {attempt:?} {} ms after its lease", peer.name, boot.saturating_sub(*until))
+        })?;
+    }
+    Ok(())
+}
+
+// ---- the wire ----
+
+/// The codecs of both ends agree.
+// spec: ARC-6
+pub(crate) fn what_an_honest_peer_says_can_be_read(honest: bool, channel: Channel) -> Verdict {
+    hold("what_an_honest_peer_says_can_be_read", !honest, || format!("{channel:?}"))
+}
+
+/// A key that nobody admitted hears that it is not let in, and nothing else.
+// spec: NET-2
+fn a_stranger_learns_nothing(world: &World, output: &Output) -> Verdict {
+    let (to, harmless) = match output {
+        Output::Send(to, Message::Hello(HelloFrame::JoinAnswer(_)) | Message::Task(_, TaskFrame::Refused(_))) => {
+            (to, true)
+        }
+        Output::Send(to, _) | Output::SendEntries { to, .. } => (to, false),
+        _ => return Ok(()),
+    };
+    let stranger = world.who(to).is_some_and(|to| world.peers[to].role == super::peer::Role::Stranger);
+    hold("a_stranger_learns_nothing", harmless || !stranger, || super::log::brief(output))
+}
+
+/// A key that nobody admitted gets through the handshake and no further.
+// spec: NET-2
+pub(crate) fn what_a_stranger_says_leaves_no_trace(records: &[Record]) -> Verdict {
+    hold("what_a_stranger_says_leaves_no_trace", records.is_empty(), || format!("{} records", records.len()))
+}

@@ -1,0 +1,72 @@
+//! What a node keeps of tasks and attempts, as the checks read it from the disk: the same fields in the same order. The
+//! node keeps these shapes to itself; what cannot be read in this way any more fails the first seed.
+
+use super::disk::Disk;
+use mesh_node::{AttemptState, TaskState};
+use mesh_protocol::canonical;
+use mesh_protocol::frame::{AttemptId, Ended, Offer};
+use mesh_protocol::ids::{EntryId, TaskId};
+use mesh_protocol::key::PublicKey;
+use mesh_protocol::reason::Reason;
+use mesh_protocol::receipt::SignedReceipt;
+use mesh_protocol::record::Table;
+use mesh_protocol::task::{Blob, SignedTask};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Fate {
+    Open,
+    Refused(Reason),
+    Lost(Reason),
+    Done,
+    Superseded,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Try {
+    pub(crate) device: PublicKey,
+    pub(crate) grant: Option<EntryId>,
+    tip_seq: u64,
+    pub(crate) fate: Fate,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Task {
+    pub(crate) task: SignedTask,
+    pub(crate) on: Option<PublicKey>,
+    pub(crate) state: TaskState,
+    pub(crate) tries: Vec<Try>,
+    resume: Option<Blob>,
+    pub(crate) result: Option<(u32, SignedReceipt, Blob)>,
+    failed: Option<Reason>,
+    announced: bool,
+    eco: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Attempt {
+    offer: Offer,
+    pub(crate) state: AttemptState,
+    pub(crate) ended: Option<Ended>,
+    until_ms: u64,
+}
+
+pub(crate) fn task_from(value: &[u8]) -> Option<Task> {
+    canonical::decode(value).ok()
+}
+
+pub(crate) fn task(disk: &Disk, id: &TaskId) -> Option<Task> {
+    task_from(disk.value(Table::Tasks, &id.0)?)
+}
+
+pub(crate) fn tasks(disk: &Disk) -> impl Iterator<Item = Task> {
+    disk.values.iter().filter(|((table, _), _)| *table == Table::Tasks).filter_map(|(_, value)| task_from(value))
+}
+
+pub(crate) fn attempt_key(id: AttemptId) -> Vec<u8> {
+    [&id.task.0[..], &id.attempt.to_be_bytes()].concat()
+}
+
+pub(crate) fn attempt(disk: &Disk, id: AttemptId) -> Option<Attempt> {
+    canonical::decode(disk.value(Table::Attempts, &attempt_key(id))?).ok()
+}

@@ -1,0 +1,113 @@
+//! What the world knows beside the peers: what was promised to whom, and what each said. The checks compare the two.
+
+use super::disk::Disk;
+use super::net::{Channel, Who};
+use super::peer::Peer;
+use mesh_node::CommandId;
+use mesh_protocol::frame::AttemptId;
+use mesh_protocol::ids::{BlobHash, EntryId, TaskId};
+use mesh_protocol::key::{PublicKey, UserKey};
+use mesh_protocol::ledger::{Effect, Entry, Grant, Payload};
+use mesh_protocol::record::Record;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Why something was asked.
+#[derive(Debug, Clone)]
+pub(crate) enum Ask {
+    /// A ticket for this peer.
+    Invite(Who),
+    /// To get in.
+    Join,
+    /// A task to be run.
+    Submit,
+    /// What a task waits for.
+    View(TaskId),
+    /// Whatever else.
+    Other,
+}
+
+/// What a peer itself has said of who may do what there.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Word {
+    pub(crate) grants: BTreeMap<EntryId, Grant>,
+    pub(crate) revoked: BTreeSet<EntryId>,
+    pub(crate) expelled: BTreeSet<UserKey>,
+}
+
+/// Everything recorded beside the system.
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) asked: BTreeMap<CommandId, (Who, Ask)>,
+    /// States told to people.
+    pub(crate) told: BTreeMap<(Who, TaskId), String>,
+    /// Own entries as their authors first made them durable.
+    pub(crate) truth: BTreeMap<(PublicKey, u64), EntryId>,
+    /// Attempts offered: number and device.
+    pub(crate) offered: BTreeMap<(Who, TaskId), BTreeMap<u32, PublicKey>>,
+    /// Submissions that were acknowledged.
+    pub(crate) acknowledged: BTreeSet<(Who, TaskId)>,
+    /// Effects: which attempt, which output.
+    pub(crate) done: BTreeMap<(Who, TaskId), (u32, BlobHash)>,
+    /// Results that an owner's log records.
+    pub(crate) recorded: BTreeMap<(Who, TaskId, u32), Effect>,
+    /// Runs that were begun.
+    pub(crate) runs: BTreeSet<(Who, AttemptId)>,
+    /// Runs that came to an end with a result.
+    pub(crate) produced: BTreeSet<(Who, AttemptId)>,
+    /// Leases in offers that were heard, in milliseconds.
+    pub(crate) heard: BTreeMap<(Who, AttemptId), u64>,
+    /// Until when leases run, by the boot clock of the peer that has them.
+    pub(crate) leases: BTreeMap<(Who, AttemptId), u64>,
+    pub(crate) words: BTreeMap<Who, Word>,
+    /// Forks that were made: of which log, and where.
+    pub(crate) forks: BTreeSet<(PublicKey, u64)>,
+    pub(crate) expelled: BTreeSet<Who>,
+    /// What tasks are said to wait for.
+    pub(crate) views: BTreeMap<(Who, TaskId), (String, String)>,
+    /// What a replayer has said, and to whom.
+    pub(crate) frames: Vec<(Who, Channel, Vec<u8>)>,
+}
+
+impl Model {
+    /// A process reads again what it has said.
+    pub(crate) fn restored(&mut self, who: Who, peer: &Peer) {
+        let mut word = Word::default();
+        for bytes in peer.disk.entries.values() {
+            word.add(bytes, &peer.key);
+        }
+        self.words.insert(who, word);
+    }
+
+    /// A process is gone, and with it what it was asked and what ran there.
+    pub(crate) fn crashed(&mut self, who: Who) {
+        self.asked.retain(|_, (at, _)| *at != who);
+        self.leases.retain(|(at, _), _| *at != who);
+        self.heard.retain(|(at, _), _| *at != who);
+    }
+
+    /// A node wants something kept.
+    pub(crate) fn said(&mut self, who: Who, record: &Record, key: &PublicKey) {
+        if let Record::Entry { bytes, .. } = record {
+            self.words.entry(who).or_default().add(bytes, key);
+        }
+    }
+}
+
+impl Word {
+    fn add(&mut self, bytes: &[u8], key: &PublicKey) {
+        let Ok(entry) = Entry::trusted(bytes) else { return };
+        let own = entry.header().author == *key;
+        match entry.payload() {
+            Payload::Granted(grant) if own => drop(self.grants.insert(entry.id(), (**grant).clone())),
+            Payload::Revoked { grant } if own => drop(self.revoked.insert(*grant)),
+            Payload::Expelled { user, .. } => drop(self.expelled.insert(*user)),
+            _ => {}
+        }
+    }
+}
+
+/// The id of a kept entry.
+pub(crate) fn id_on(disk: &Disk, author: &PublicKey, seq: u64) -> Option<EntryId> {
+    let bytes = disk.entries.get(&(*author, seq))?;
+    Entry::trusted(bytes).ok().map(|entry| entry.id())
+}
