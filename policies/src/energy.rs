@@ -11,7 +11,10 @@ use mesh_protocol::task::Sla;
 /// Is energy clean by the community's rules? Unknown energy is not.
 pub fn is_clean(energy: Option<&EnergyClaim>, rules: &Rules) -> bool {
     energy.is_some_and(|energy| {
-        energy.g_per_kwh <= rules.clean_g_per_kwh || energy.renewable_percent >= rules.clean_renewable_percent
+        let own = matches!(energy.source, Source::Solar | Source::Wind | Source::Hydro);
+        let grid = energy.g_per_kwh <= rules.clean_g_per_kwh
+            && energy.renewable_percent >= rules.clean_renewable_percent;
+        own || grid
     })
 }
 
@@ -39,6 +42,15 @@ mod tests {
             |source, renewable_percent, g_per_kwh| EnergyClaim { source, renewable_percent, g_per_kwh };
         let (coal, sun, wind) =
             (claim(Source::Grid, 10, 800), claim(Source::Solar, 100, 40), claim(Source::Wind, 100, 12));
+        for (energy, clean) in [
+            (claim(Source::Grid, 60, 150), true),
+            (claim(Source::Grid, 59, 150), false),
+            (claim(Source::Grid, 60, 151), false),
+            (claim(Source::Hydro, 0, 999), true),
+            (claim(Source::Battery, 59, 10), false),
+        ] {
+            assert_eq!(is_clean(Some(&energy), &rules), clean, "{energy:?}");
+        }
         let ok = |sla, energy: Option<&EnergyClaim>, own| allows(sla, energy, own, &rules).is_ok();
         for own in [true, false] {
             for energy in [None, Some(&coal), Some(&sun), Some(&wind)] {

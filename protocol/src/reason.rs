@@ -120,6 +120,9 @@ pub enum Reason {
     /// Its submitter trusts other members only.
     #[error("its submitter does not trust that member")]
     NotTrusted,
+    /// Its submitter, or a veto, named the one device it may run on.
+    #[error("it is to run on another device only")]
+    Elsewhere,
 }
 
 impl Reason {

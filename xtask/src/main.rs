@@ -6,6 +6,7 @@ mod foreign;
 mod pure;
 mod run;
 mod setup;
+mod sim;
 mod tasks;
 mod test;
 mod wasm;
@@ -32,6 +33,8 @@ Commands:
   bench sandbox [--json FILE]      Measure the sandbox in a release build; --json writes the figures too
   bench mesh [--json FILE]         The same for peers, transport and ledger. The first time it makes a ledger
                                    of a million entries, 1 GB in target/bench-ledger/
+  sim [--seeds N] [--from K]       Run N seeds (1000) of the simulator, from seed K (0) on, in a release build
+  sim replay SEED                  Run one seed and print every event and what came of it
   demo                             Run three example tasks visibly, in a release build. Leaves target/demo/
   ci                               Everything that must hold before a change is merged; what .ci/run calls
   help                             Print this
@@ -50,6 +53,7 @@ enum Command {
     Test { filters: Vec<String> },
     Fuzz { seconds: u32 },
     Bench { what: Bench, json: Option<String> },
+    Sim(sim::Sim),
     Demo,
     Ci,
 }
@@ -110,6 +114,7 @@ fn parse(args: Vec<String>) -> Result<Command> {
             rest.remove(0);
             Command::Bench { what, json }
         }
+        "sim" => Command::Sim(sim::parse(&mut rest)?),
         "demo" => Command::Demo,
         "ci" => Command::Ci,
         other => bail!("there is no command {other:?}"),
@@ -148,6 +153,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Test { filters } => test::test(&repo, &filters),
         Command::Fuzz { seconds } => test::fuzz(&repo, seconds),
         Command::Bench { what, json } => test::bench(&repo, what, json.as_deref()),
+        Command::Sim(sim) => sim::sim(&repo, &sim),
         Command::Demo => demo::demo(&repo),
         Command::Ci => ci::ci(&repo),
     }

@@ -66,7 +66,10 @@ pub(crate) fn run(command: Command) -> Result<u8> {
         Command::Task(task) => task::run(&task),
         Command::Ledger(ledger) => ledger::run(&ledger),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Args::command(), "mesh", &mut io::stdout());
+            // Not straight to a reader, who may go away: the library would panic.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "mesh", &mut script);
+            print(&String::from_utf8_lossy(&script))?;
             Ok(exit_codes::OK)
         }
         Command::Man { folder } => {

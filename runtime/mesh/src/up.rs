@@ -298,7 +298,6 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
     let incoming = Incoming {
         net: net.clone(),
         arrivals: arrivals.clone(),
-        happenings: happenings.clone(),
         refused: refused.clone(),
         is_member: Box::new(move |peer| members.node().ledger().governance().owner(peer).is_some()),
     };

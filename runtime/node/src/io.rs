@@ -36,6 +36,13 @@ pub enum Input {
         /// Where it was reached.
         addr: SocketAddr,
     },
+    /// It was dialled and not reached. It is tried again until told otherwise.
+    Unreachable {
+        /// Which.
+        peer: PublicKey,
+        /// Why, in words.
+        why: String,
+    },
     /// It cannot be sent to any more.
     Disconnected {
         /// Which.

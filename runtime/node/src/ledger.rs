@@ -70,6 +70,10 @@ pub struct Ledger {
     suspects: BTreeMap<(PublicKey, u64), SignedHeader>,
     cuts: Vec<(PublicKey, u64)>,
     orphans: Vec<ForkProof>,
+    /// Where logs are known to fork; no more than there are logs.
+    forked: BTreeMap<PublicKey, u64>,
+    /// Entries that this device wrote, those that do not count any more included.
+    written: u64,
     count: u64,
     recent: VecDeque<(u64, Vec<u8>)>,
 }
@@ -190,7 +194,11 @@ impl Ledger {
         let payload = payload.fit();
         payload.check().map_err(EntryError::Bounds)?;
         let author = key.public();
+        if !self.is_whole(&author) {
+            return Err(EntryError::Bounds("the end of this device's log is not here"));
+        }
         let founding = matches!(payload, Payload::Founded(_));
+        self.unnamed.retain(|_, tip| self.forked.get(&tip.author).is_none_or(|fork| tip.seq < *fork));
         let mut refs: Vec<Tip> = about.iter().filter(|tip| tip.author != author).copied().collect();
         refs.truncate(MAX_REFS);
         for tip in &refs {
@@ -215,6 +223,7 @@ impl Ledger {
             hlc: self.clock.next(wall_ms),
         };
         let entry = Entry::try_write(key, place, payload)?;
+        self.written = seq + 1;
         if founding {
             self.community = Some(entry.header().belongs_to());
         }
@@ -225,6 +234,13 @@ impl Ledger {
         }
         self.recent.push_back((seq, entry.bytes().to_vec()));
         Ok(entry)
+    }
+
+    /// Is all here that this device ever wrote? If some of it was cut off, and its log counts again, then another entry
+    /// in its place would be a fork.
+    // spec: LED-5
+    pub fn is_whole(&self, me: &PublicKey) -> bool {
+        self.len(me) >= self.written
     }
 
     /// Takes an entry from the store, where everything was checked before. One that does not follow what is here is
@@ -240,18 +256,29 @@ impl Ledger {
 
     /// Brings what depends on the order of restoring into order; to be called when all is restored.
     pub fn restored(&mut self, me: &PublicKey) {
+        self.written = self.len(me);
         self.settle();
         self.unnamed = self.tips().filter(|tip| tip.author != *me).map(|tip| (tip.author, tip)).collect();
     }
 
     /// Takes an entry from somebody.
     pub fn take(&mut self, entry: Entry) -> Taken {
-        match self.fits(&entry) {
-            Ok(()) => {}
-            Err(Unfit::Known) => return Taken::Known,
+        let mut ready = VecDeque::new();
+        if let Payload::Forked(proof) = entry.payload()
+            && let Some((author, seq)) = proof.verify()
+            && self.note_fork(author, seq)
+        {
+            ready.extend(self.causes(author).into_iter().flat_map(|cause| self.unblock(cause)));
+        }
+        let held_up = match self.fits(&entry) {
+            Ok(()) => {
+                ready.push_front(entry);
+                Taken::Known
+            }
+            Err(Unfit::Known) => Taken::Known,
             Err(Unfit::Ignored(why)) => {
                 self.learn(&entry);
-                return Taken::Ignored(why);
+                Taken::Ignored(why)
             }
             Err(Unfit::Fork) => {
                 let (author, seq) = (entry.header().author, entry.header().seq);
@@ -260,15 +287,20 @@ impl Ledger {
                     self.suspects.pop_first();
                 }
                 self.suspects.insert((author, seq), entry.signed().clone());
-                return Taken::Fork(author, seq);
+                Taken::Fork(author, seq)
             }
             Err(Unfit::Waits(cause)) => {
                 self.hold(cause, entry);
-                return Taken::Waits;
+                Taken::Waits
             }
-        }
+        };
+        let new = self.take_ready(ready);
+        if new.is_empty() { held_up } else { Taken::New(new) }
+    }
+
+    /// Takes entries that may fit now, and those that had waited for them. Gives what is new, in this order.
+    fn take_ready(&mut self, mut ready: VecDeque<Entry>) -> Vec<Entry> {
         let mut new = Vec::new();
-        let mut ready = VecDeque::from([entry]);
         while let Some(entry) = ready.pop_front() {
             match self.fits(&entry) {
                 Ok(()) => {}
@@ -284,13 +316,33 @@ impl Ledger {
             let here = Cause::Entry(author, seq);
             let causes = changed.into_iter().flat_map(|author| self.causes(author)).chain([here]);
             for cause in causes.collect::<BTreeSet<_>>() {
-                for key in self.blocked.remove(&cause).unwrap_or_default() {
-                    ready.extend(self.waiting.remove(&key).map(|(_, entry)| entry));
-                }
+                ready.extend(self.unblock(cause));
             }
             new.push(entry);
         }
-        Taken::New(new)
+        new
+    }
+
+    fn unblock(&mut self, cause: Cause) -> Vec<Entry> {
+        let keys = self.blocked.remove(&cause).unwrap_or_default();
+        keys.iter().filter_map(|key| self.waiting.remove(key)).map(|(_, entry)| entry).collect()
+    }
+
+    /// A log is known to have forked, whether or not an entry that says so counts yet. What waited for the other branch
+    /// need not: whoever proves the fork may have named it, and the proof would never arrive.
+    // spec: LED-5
+    fn note_fork(&mut self, author: PublicKey, seq: u64) -> bool {
+        let news = self.forked.get(&author).is_none_or(|noted| *noted > seq) && self.len(&author) > seq;
+        if news {
+            self.forked.insert(author, seq);
+        }
+        news
+    }
+
+    /// Does an entry not count, as far as is known, so that nobody need have it?
+    fn is_moot(&self, tip: &Tip) -> bool {
+        let from = |cap: Option<u64>| cap.is_some_and(|cap| tip.seq >= cap);
+        from(self.governance.cap(&tip.author)) || from(self.forked.get(&tip.author).copied())
     }
 
     fn hold(&mut self, cause: Cause, entry: Entry) {
@@ -387,17 +439,17 @@ impl Ledger {
             seq => self.hlc_at(&author, seq - 1).unwrap_or_default(),
         };
         for tip in &header.refs {
-            match (self.id_at(&tip.author, tip.seq), self.governance.cap(&tip.author)) {
-                (Some(id), _) if id == tip.id => {
+            match self.id_at(&tip.author, tip.seq) {
+                Some(id) if id == tip.id => {
                     latest = latest.max(self.hlc_at(&tip.author, tip.seq).unwrap_or_default());
                 }
                 // What does not count need not be there: a fork's other branch, an expelled member's last words.
-                (_, Some(cap)) if tip.seq >= cap => {}
+                _ if self.is_moot(tip) => {}
                 // Nor what a device said that nobody admitted, or not any more: nobody may have it. Were this entry to
                 // wait, its author's log would end here on every peer that did not have the other's in time.
-                (None, _) if self.governance.device(&tip.author).is_none() => {}
-                (Some(_), _) => return Err(Unfit::Waits(Cause::Entry(tip.author, u64::MAX))),
-                (None, _) => return Err(Unfit::Waits(Cause::Entry(tip.author, tip.seq))),
+                None if self.governance.device(&tip.author).is_none() => {}
+                Some(_) => return Err(Unfit::Waits(Cause::Entry(tip.author, u64::MAX))),
+                None => return Err(Unfit::Waits(Cause::Entry(tip.author, tip.seq))),
             }
         }
         if header.hlc <= latest {
@@ -462,7 +514,9 @@ impl Ledger {
     pub fn prove_fork(&mut self, stored: &Entry) -> Option<ForkProof> {
         let key = (stored.header().author, stored.header().seq);
         let other = self.suspects.remove(&key)?;
-        ForkProof::of(stored.signed(), &other)
+        let proof = ForkProof::of(stored.signed(), &other)?;
+        self.note_fork(key.0, key.1);
+        Some(proof)
     }
 
     /// The latest clock reading seen.

@@ -520,6 +520,25 @@ impl Node {
         self.hello(sponsor, frame);
     }
 
+    /// Nobody answers where the ticket says: whoever joins should know, and can try again.
+    // spec: CLI-5
+    pub(crate) fn unreachable(&mut self, peer: PublicKey, why: &str) {
+        let Some(joining) = &mut self.joining else { return };
+        if joining.ticket.sponsor != peer || joining.admitted {
+            return;
+        }
+        let Some(command) = joining.command.take() else { return };
+        self.joining = None;
+        let hint = "check that the member who made the ticket has `mesh up` running and can be reached from here, then try again";
+        let refused = error(
+            ErrorKind::Unavailable,
+            format!("join: the peer that made the ticket was not reached: {why}"),
+            Some(hint),
+        );
+        self.output(Output::Answer(command, Err(refused)));
+        self.output(Output::Close(peer, "not reached".into()));
+    }
+
     /// Is this the sponsor from whom the first entries come?
     pub(crate) fn awaits_entries_of(&self, peer: &PublicKey) -> bool {
         self.joining.as_ref().is_some_and(|joining| joining.admitted && joining.ticket.sponsor == *peer)

@@ -260,6 +260,7 @@ impl Node {
         match input {
             Input::Connected { peer, addr } => self.connected(peer, addr),
             Input::Disconnected { peer } => self.disconnected(peer),
+            Input::Unreachable { peer, why } => self.unreachable(peer, &why),
             Input::Hello(peer, frame) => self.heard_hello(peer, frame),
             Input::Gossip(peer, entry) => {
                 if self.is_member(&peer) {
@@ -425,7 +426,10 @@ impl Node {
     /// May an entry be numbered now?
     // spec: LED-5, NET-4
     pub(crate) fn can_say(&self) -> bool {
-        self.numbering == Numbering::Settled && self.my_user().is_some() && self.entries_left() > 0
+        self.numbering == Numbering::Settled
+            && self.my_user().is_some()
+            && self.ledger.is_whole(&self.me)
+            && self.entries_left() > 0
     }
 
     /// Entries that others still take of this device in this hour.
@@ -565,7 +569,10 @@ impl Node {
     /// Who belongs, or by which rules, may have changed.
     pub(crate) fn governed(&mut self) {
         for (author, seq) in self.ledger.cuts() {
-            self.output(Output::Persist(Record::Truncate { author, seq }));
+            // This device never forgets what it said, lest it say something else in its place.
+            if author != self.me {
+                self.output(Output::Persist(Record::Truncate { author, seq }));
+            }
         }
         self.standings_changed();
         self.permissions_changed();

@@ -476,7 +476,7 @@ impl Node {
                 let ad = self.ad_of(&device);
                 let claim = if own { self.config.energy } else { ad.and_then(|ad| ad.energy) };
                 let permitted = match (blocked.get(&device), on) {
-                    (_, Some(on)) if on != device => Err(Reason::NotTrusted),
+                    (_, Some(on)) if on != device => Err(Reason::Elsewhere),
                     (Some((until, reason)), _) if *until > now => Err(reason.clone()),
                     _ => permitted,
                 };
@@ -842,7 +842,11 @@ impl Node {
         match result {
             Ok(()) => self.settle(id.task),
             // A line that broke says nothing of the result: it is asked for again when the peer is back.
-            Err(_) if task.device().is_some_and(|device| !self.peers.get(&device).is_some_and(|peer| peer.connected)) => {
+            Err(_)
+                if task
+                    .device()
+                    .is_some_and(|device| !self.peers.get(&device).is_some_and(|peer| peer.connected)) =>
+            {
                 task.fetching = None;
                 task.kept.state = TaskState::Running;
             }

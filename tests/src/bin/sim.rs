@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-const USAGE: &str = "usage: sim [--seeds N] [--from K] [--bug NAME] [--counts] | sim replay SEED [--bug NAME]";
+const USAGE: &str =
+    "usage: sim [--seeds N] [--from K] [--bug NAME] [--counts] | sim replay SEED [--bug NAME]";
 
 fn main() -> ExitCode {
     match parse(std::env::args().skip(1)) {

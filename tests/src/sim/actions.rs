@@ -166,8 +166,11 @@ impl World {
         }
         match self.peers[who].ticket.clone() {
             None => {
-                let invite =
-                    Command::Invite { kind: TicketKind::Member, valid_ms: 24 * 3_600_000, addrs: vec![addr_of(0)] };
+                let invite = Command::Invite {
+                    kind: TicketKind::Member,
+                    valid_ms: 24 * 3_600_000,
+                    addrs: vec![addr_of(0)],
+                };
                 self.ask(0, invite, Ask::Invite(who));
             }
             Some(ticket) => {
@@ -251,7 +254,11 @@ impl World {
             }
             Kind::Revoke => {
                 let grants: Vec<String> = self.model.words.get(&who).map_or_else(Vec::new, |word| {
-                    word.grants.keys().filter(|id| !word.revoked.contains(id)).map(ToString::to_string).collect()
+                    word.grants
+                        .keys()
+                        .filter(|id| !word.revoked.contains(id))
+                        .map(ToString::to_string)
+                        .collect()
                 });
                 match grants.get(pick as usize % grants.len().max(1)) {
                     Some(grant) => {
@@ -422,7 +429,11 @@ impl World {
         match mine.get(pick as usize % mine.len().max(1)) {
             Some(task) => {
                 let command = command(task.to_string());
-                self.count(if matches!(command, Command::Cancel { .. }) { "cancel" } else { "veto by an owner" });
+                self.count(if matches!(command, Command::Cancel { .. }) {
+                    "cancel"
+                } else {
+                    "veto by an owner"
+                });
                 self.ask(who, command, Ask::Other);
             }
             None => self.skip(),
@@ -472,12 +483,8 @@ impl World {
         let Some((_, ask)) = self.model.asked.remove(&id) else { return };
         match (ask, answer) {
             (Ask::Invite(guest), Ok(Answer::Ticket(ticket))) => self.peers[guest].ticket = Some(ticket),
-            (Ask::Join, Err(error)) if self.chaos || self.now > SETUP_MS => {
-                // Damaged by a crash of its maker, perhaps: a new one is asked for.
-                if error.to_string().contains("ticket") {
-                    self.peers[who].ticket = None;
-                }
-            }
+            // Its maker crashed before it was kept, perhaps: a new one is asked for.
+            (Ask::Join, Err(error)) if error.to_string().contains("ticket") => self.peers[who].ticket = None,
             (Ask::Submit, Ok(Answer::Submitted { task, again })) => {
                 self.count(if again { "submitted again" } else { "submission acknowledged" });
                 if self.peers[who].is_honest() {

@@ -182,17 +182,26 @@ fn nothing_leaves_before_it_is_durable(
         Output::Spread(entry) => {
             entry.header().author != peer.key || has_tip(world, who, &entry.tip(), records)
         }
-        Output::SendEntries { author, until, .. } if *author == peer.key => peer.disk.len_of(author) >= *until,
+        Output::SendEntries { author, until, .. } if *author == peer.key => {
+            peer.disk.len_of(author) >= *until
+        }
         Output::Answer(_, Ok(Answer::Entry(entry))) => has_own(world, who, entry),
-        Output::Answer(_, Ok(Answer::Submitted { task, .. })) => peer.disk.value(Table::Tasks, &task.0).is_some(),
+        Output::Answer(_, Ok(Answer::Submitted { task, .. })) => {
+            peer.disk.value(Table::Tasks, &task.0).is_some()
+        }
         _ => true,
     };
-    hold("nothing_leaves_before_it_is_durable", holds, || format!("{}: {}", peer.name, super::log::brief(output)))
+    hold("nothing_leaves_before_it_is_durable", holds, || {
+        format!("{}: {}", peer.name, super::log::brief(output))
+    })
 }
 
 fn has_own(world: &World, who: Who, entry: &EntryId) -> bool {
     let peer = &world.peers[who];
-    peer.disk.log(&peer.key).rev().any(|(_, bytes)| Entry::trusted(bytes).is_ok_and(|kept| kept.id() == *entry))
+    peer.disk
+        .log(&peer.key)
+        .rev()
+        .any(|(_, bytes)| Entry::trusted(bytes).is_ok_and(|kept| kept.id() == *entry))
 }
 
 fn promise_is_kept(world: &World, who: Who, id: AttemptId, frame: &TaskFrame, records: &[Record]) -> Verdict {
@@ -271,14 +280,18 @@ fn no_task_is_done_twice(world: &World, who: Who, id: TaskId, task: &kept::Task)
 // spec: DEL-4, DEL-11
 fn only_the_current_attempt_takes_effect(world: &World, who: Who, task: &kept::Task) -> Verdict {
     const NAME: &str = "only_the_current_attempt_takes_effect";
-    let (TaskState::Done, Some((attempt, receipt, output))) = (task.state, &task.result) else { return Ok(()) };
+    let (TaskState::Done, Some((attempt, receipt, output))) = (task.state, &task.result) else {
+        return Ok(());
+    };
     let id = AttemptId { task: task.task.spec.id(), attempt: *attempt };
     let last = task.tries.last().map(|it| it.device);
     let by = receipt.receipt.executor;
     let device = world.who(&by);
-    let made = device.is_none_or(|by| !world.peers[by].is_honest() || world.model.produced.contains(&(by, id)));
+    let made =
+        device.is_none_or(|by| !world.peers[by].is_honest() || world.model.produced.contains(&(by, id)));
     let kept = world.peers[who].blobs.get(&output.hash) == Some(&receipt.receipt.output.out);
-    let current = *attempt as usize == task.tries.len() && last == Some(by) && receipt.receipt.attempt == *attempt;
+    let current =
+        *attempt as usize == task.tries.len() && last == Some(by) && receipt.receipt.attempt == *attempt;
     hold(NAME, current && made && kept, || {
         format!(
             "{} {id:?} of {} attempts: current {current}, made {made}, its output kept {kept}",
@@ -321,10 +334,16 @@ fn no_result_is_recorded_twice(world: &World, who: Who, completed: &Completed) -
 
 /// A line that breaks does not make a liar of who ran the task.
 // spec: DEL-5, DEL-8
-fn no_honest_result_is_called_bad(world: &World, who: Who, to: PublicKey, id: AttemptId, why: &str) -> Verdict {
-    let honest = world.who(&to).is_some_and(|to| {
-        world.peers[to].is_honest() && world.model.produced.contains(&(to, id))
-    });
+fn no_honest_result_is_called_bad(
+    world: &World,
+    who: Who,
+    to: PublicKey,
+    id: AttemptId,
+    why: &str,
+) -> Verdict {
+    let honest = world
+        .who(&to)
+        .is_some_and(|to| world.peers[to].is_honest() && world.model.produced.contains(&(to, id)));
     hold("no_honest_result_is_called_bad", !honest, || {
         format!("{} calls what {} made of {id:?} bad: {why}", world.peers[who].name, world.name(&to))
     })
@@ -398,9 +417,10 @@ pub(crate) fn what_an_honest_peer_says_can_be_read(honest: bool, channel: Channe
 // spec: NET-2
 fn a_stranger_learns_nothing(world: &World, output: &Output) -> Verdict {
     let (to, harmless) = match output {
-        Output::Send(to, Message::Hello(HelloFrame::JoinAnswer(_)) | Message::Task(_, TaskFrame::Refused(_))) => {
-            (to, true)
-        }
+        Output::Send(
+            to,
+            Message::Hello(HelloFrame::JoinAnswer(_)) | Message::Task(_, TaskFrame::Refused(_)),
+        ) => (to, true),
         Output::Send(to, _) | Output::SendEntries { to, .. } => (to, false),
         _ => return Ok(()),
     };

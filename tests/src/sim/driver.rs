@@ -63,9 +63,8 @@ impl World {
     }
 
     fn is_strangers(&self, input: &Input) -> bool {
-        let from = match input {
-            Input::Gossip(from, _) | Input::Sync(from, _) | Input::Task(from, ..) => from,
-            _ => return false,
+        let (Input::Gossip(from, _) | Input::Sync(from, _) | Input::Task(from, ..)) = input else {
+            return false;
         };
         self.who(from).is_some_and(|who| self.peers[who].role == Role::Stranger)
     }
@@ -122,7 +121,8 @@ impl World {
             }
         }
         self.peers[who].busy = Some(Busy { records, rest, tries: 0 });
-        let slow = if promises && self.rng.chance(self.profile.slow_disk) { self.rng.within(1, 12) } else { 0 };
+        let slow =
+            if promises && self.rng.chance(self.profile.slow_disk) { self.rng.within(1, 12) } else { 0 };
         if slow == 0 {
             self.commit(who);
         } else {
@@ -197,7 +197,9 @@ impl World {
                 self.peers[who].seen.insert(entry.id());
                 self.flood(who, entry.bytes(), None);
             }
-            Output::SendEntries { to, author, from, until } => self.send_entries(who, to, author, from, until),
+            Output::SendEntries { to, author, from, until } => {
+                self.send_entries(who, to, author, from, until)
+            }
             Output::Read { author, seq } => {
                 let stored = self.peers[who].disk.entries.get(&(author, seq));
                 if let Some(entry) = stored.and_then(|bytes| Entry::trusted(bytes).ok()) {

@@ -32,9 +32,23 @@ impl World {
     pub(crate) fn run(&mut self, who: Who, run: Run) {
         let way = self.way(who);
         let longest = run.spec.limits.duration_ms;
-        let left = if way == Way::TimeOut { longest } else { self.rng.within(20, self.profile.longest_run.min(longest)) };
+        let left = if way == Way::TimeOut {
+            longest
+        } else {
+            self.rng.within(20, self.profile.longest_run.min(longest))
+        };
         let attempt = run.attempt;
-        let job = Job { run, way, phase: Phase::Preparing, left, since: self.now, hold: false, wish: Step::Resume, ticks: 0, token: 0 };
+        let job = Job {
+            run,
+            way,
+            phase: Phase::Preparing,
+            left,
+            since: self.now,
+            hold: false,
+            wish: Step::Resume,
+            ticks: 0,
+            token: 0,
+        };
         self.peers[who].executor.jobs.insert(attempt, job);
         let fetching = self.rng.within(5, 1500);
         self.plan(who, attempt, fetching, Step::Start);
@@ -72,7 +86,8 @@ impl World {
                 job.ticks += 1;
                 let ticks = job.ticks;
                 let saves = job.run.spec.limits.checkpoint_bytes > 0 && ticks.is_multiple_of(3);
-                let content = Digest(*blake3::hash(&[&attempt.task.0[..], &ticks.to_be_bytes()].concat()).as_bytes());
+                let content =
+                    Digest(*blake3::hash(&[&attempt.task.0[..], &ticks.to_be_bytes()].concat()).as_bytes());
                 self.plan(who, attempt, TICK_MS, Step::Tick);
                 if saves {
                     let blob = blob_of(content);
@@ -136,7 +151,9 @@ impl World {
         self.go(who, attempt);
         let incarnation = self.peers[who].incarnation;
         self.arrive(who, Input::Run(attempt, RunEvent::Started));
-        if self.lives(who, incarnation) && self.peers[who].executor.jobs.get(&attempt).is_some_and(|job| job.hold) {
+        if self.lives(who, incarnation)
+            && self.peers[who].executor.jobs.get(&attempt).is_some_and(|job| job.hold)
+        {
             if let Some(job) = self.peers[who].executor.jobs.get_mut(&attempt) {
                 job.wish = Step::Pause;
             }

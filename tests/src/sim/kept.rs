@@ -60,7 +60,10 @@ pub(crate) fn task(disk: &Disk, id: &TaskId) -> Option<Task> {
 }
 
 pub(crate) fn tasks(disk: &Disk) -> impl Iterator<Item = Task> {
-    disk.values.iter().filter(|((table, _), _)| *table == Table::Tasks).filter_map(|(_, value)| task_from(value))
+    disk.values
+        .iter()
+        .filter(|((table, _), _)| *table == Table::Tasks)
+        .filter_map(|(_, value)| task_from(value))
 }
 
 pub(crate) fn attempt_key(id: AttemptId) -> Vec<u8> {

@@ -65,13 +65,17 @@ fn describe(line: &mut String, peers: &[Peer], event: &Event) {
                 Channel::Sync => SyncFrame::decode(&packet.bytes).map(|it| sync_name(&it)),
                 Channel::Task(id) => TaskFrame::decode(&packet.bytes)
                     .map(|it| format!("{} {}/{}", frame_name(&it), id.task.short(), id.attempt)),
-                Channel::Gossip => Ok(Entry::trusted(&packet.bytes).map_or_else(|_| "?".into(), |it| entry_name(&it))),
+                Channel::Gossip => {
+                    Ok(Entry::trusted(&packet.bytes).map_or_else(|_| "?".into(), |it| entry_name(&it)))
+                }
             };
             let what = what.unwrap_or_else(|error| error.to_string());
             write!(line, "{} <- {}: {what}", name(packet.to), name(packet.from))
         }
         Event::Down { at, other, .. } => write!(line, "{} may lose {}", name(*at), name(*other)),
-        Event::Idle { from, to, .. } => write!(line, "{} may have heard nothing of {}", name(*to), name(*from)),
+        Event::Idle { from, to, .. } => {
+            write!(line, "{} may have heard nothing of {}", name(*to), name(*from))
+        }
         Event::Dial { from, to, .. } => write!(line, "{} dials {}", name(*from), name(*to)),
         Event::Commit(who, _) => write!(line, "{} commits", name(*who)),
         Event::Sandbox(who, _, id, _, step) => {
@@ -146,7 +150,9 @@ pub(crate) fn brief(output: &Output) -> String {
             let what = match message {
                 Message::Hello(frame) => hello_name(frame).to_owned(),
                 Message::Sync(frame) => sync_name(frame),
-                Message::Task(id, frame) => format!("{} {}/{}", frame_name(frame), id.task.short(), id.attempt),
+                Message::Task(id, frame) => {
+                    format!("{} {}/{}", frame_name(frame), id.task.short(), id.attempt)
+                }
             };
             format!("to {}: {what}", to.short())
         }

@@ -24,7 +24,9 @@ impl World {
     /// Members who are what they seem, and still members: those that must agree.
     fn good(&self) -> Vec<Who> {
         (0..self.profile.peers)
-            .filter(|who| self.peers[*who].is_honest() && !self.model.expelled.contains(who) && self.is_in(*who))
+            .filter(|who| {
+                self.peers[*who].is_honest() && !self.model.expelled.contains(who) && self.is_in(*who)
+            })
             .collect()
     }
 
@@ -105,7 +107,10 @@ impl World {
 
     /// Clocks that are off, and logs that are cut, take longer than rounds of comparing.
     fn is_measurable(&self) -> bool {
-        self.model.forks.is_empty() && self.model.expelled.is_empty() && !self.profile.late && !self.profile.skew
+        self.model.forks.is_empty()
+            && self.model.expelled.is_empty()
+            && !self.profile.late
+            && !self.profile.skew
     }
 
     /// The ends of all honest logs, as the honest have them together.
@@ -126,9 +131,10 @@ impl World {
         let good = self.good();
         let ids: BTreeSet<_> =
             good.iter().filter_map(|who| super::model::id_on(&self.peers[*who].disk, author, seq)).collect();
-        let proven = good.iter().filter_map(|who| self.peers[*who].node.as_ref()).any(|node| {
-            node.ledger().governance().cap(author).is_some_and(|cap| cap <= seq)
-        });
+        let proven = good
+            .iter()
+            .filter_map(|who| self.peers[*who].node.as_ref())
+            .any(|node| node.ledger().governance().cap(author).is_some_and(|cap| cap <= seq));
         if proven { ids.len() + 2 } else { ids.len() }
     }
 
@@ -137,9 +143,11 @@ impl World {
         for who in self.good() {
             let Some(node) = self.peers[who].node.as_ref() else { continue };
             for tip in known.values() {
-                hold("frontiers_are_equal_within_three_pull_rounds_after_healing", node.ledger().has(tip), || {
-                    format!("{} has not {}/{}", self.peers[who].name, self.name(&tip.author), tip.seq)
-                })?;
+                hold(
+                    "frontiers_are_equal_within_three_pull_rounds_after_healing",
+                    node.ledger().has(tip),
+                    || format!("{} has not {}/{}", self.peers[who].name, self.name(&tip.author), tip.seq),
+                )?;
             }
         }
         Ok(())
@@ -147,16 +155,21 @@ impl World {
 
     fn is_at_rest(&self) -> bool {
         let working = self.good().into_iter().any(|who| {
-            self.peers[who].busy.is_some() || kept::tasks(&self.peers[who].disk).any(|task| !self.may_wait(&task))
+            self.peers[who].busy.is_some()
+                || kept::tasks(&self.peers[who].disk).any(|task| !self.may_wait(&task))
         });
-        !working && all_honest_peers_hold_the_same_ledger(self).is_ok() && every_fork_made_is_proven_everywhere(self).is_ok()
+        !working
+            && all_honest_peers_hold_the_same_ledger(self).is_ok()
+            && every_fork_made_is_proven_everywhere(self).is_ok()
     }
 
     /// Is it over, or does it wait for what will not come?
     fn may_wait(&self, task: &kept::Task) -> bool {
         let bound = |device: PublicKey| {
             self.who(&device).is_none_or(|at| {
-                !self.peers[at].is_honest() || self.model.expelled.contains(&at) || device != task.task.spec.submitter
+                !self.peers[at].is_honest()
+                    || self.model.expelled.contains(&at)
+                    || device != task.task.spec.submitter
             })
         };
         task.state.is_over() || (task.state == TaskState::Waiting && task.on.is_some_and(bound))
@@ -212,13 +225,18 @@ fn all_honest_peers_hold_the_same_ledger(world: &World) -> Verdict {
                     .chain(expected.iter().filter(|tip| !logs.contains(tip)))
                     .map(|tip| format!("{}/{}", world.name(&tip.author), tip.seq))
                     .collect();
-                format!("{} and {} differ in {}", world.peers[*one].name, world.peers[*who].name, differ.join(" "))
+                format!(
+                    "{} and {} differ in {}",
+                    world.peers[*one].name,
+                    world.peers[*who].name,
+                    differ.join(" ")
+                )
             })?,
         }
     }
-    let mut digests = good.iter().filter_map(|who| {
-        world.peers[*who].node.as_ref().map(|node| (*who, node.ledger().state_digest()))
-    });
+    let mut digests = good
+        .iter()
+        .filter_map(|who| world.peers[*who].node.as_ref().map(|node| (*who, node.ledger().state_digest())));
     let Some((one, digest)) = digests.next() else { return Ok(()) };
     for (who, other) in digests {
         hold(NAME, digest == other, || {

@@ -36,7 +36,9 @@ impl World {
                 self.count("frame withheld");
                 Vec::new()
             }
-            (Role::Liar, Output::Send(to, Message::Task(id, TaskFrame::Ended(mut ended)))) if self.rng.chance(300) => {
+            (Role::Liar, Output::Send(to, Message::Task(id, TaskFrame::Ended(mut ended))))
+                if self.rng.chance(300) =>
+            {
                 self.count("signature forged");
                 ended.signature.0[0] ^= 1;
                 vec![Output::Send(to, Message::Task(id, TaskFrame::Ended(ended)))]
@@ -89,7 +91,8 @@ impl World {
     /// Another entry at the last one's place, for somebody else to see.
     fn write_twice(&mut self, me: Who, pick: u64) {
         let key = self.peers[me].key;
-        let last = self.peers[me].disk.log(&key).next_back().and_then(|(_, bytes)| Entry::trusted(bytes).ok());
+        let last =
+            self.peers[me].disk.log(&key).next_back().and_then(|(_, bytes)| Entry::trusted(bytes).ok());
         let to = (pick >> 4) as usize % self.adversary();
         let Some(last) = last.filter(|last| last.header().seq > 0 && self.net.is_up(me, to)) else {
             return self.count("action that made no sense");
@@ -112,7 +115,9 @@ impl World {
     fn steal(&mut self, me: Who, pick: u64) {
         let mut known: Vec<(Who, AttemptId, PublicKey)> = Vec::new();
         for ((owner, task), tries) in &self.model.offered {
-            known.extend(tries.iter().map(|(attempt, at)| (*owner, AttemptId { task: *task, attempt: *attempt }, *at)));
+            known.extend(
+                tries.iter().map(|(attempt, at)| (*owner, AttemptId { task: *task, attempt: *attempt }, *at)),
+            );
         }
         // The latest are the ones that are still alive.
         let from = known.len().saturating_sub(6);
@@ -123,7 +128,8 @@ impl World {
         let Some(runs) = self.who(&device) else { return };
         let task = super::kept::task(&self.peers[owner].disk, &id.task);
         let ended = task.map(|task| {
-            let run = Run { attempt: id, spec: task.task.spec.clone(), owner: self.peers[owner].key, resume: None };
+            let run =
+                Run { attempt: id, spec: task.task.spec.clone(), owner: self.peers[owner].key, resume: None };
             let receipt = receipt_for(&run, Way::WrongOutput).sign(&self.peers[me].device());
             let statement = Statement::of(&receipt, &task.task.spec.nonce, 0);
             let signature = statement.sign(&self.peers[me].device());
@@ -186,7 +192,8 @@ impl World {
     /// A task for somebody who never granted it, on somebody else's grant or on none.
     fn impose(&mut self, me: Who, pick: u64) {
         let to = (pick >> 4) as usize % me.max(1);
-        let grants: Vec<EntryId> = self.model.words.values().flat_map(|word| word.grants.keys().copied()).collect();
+        let grants: Vec<EntryId> =
+            self.model.words.values().flat_map(|word| word.grants.keys().copied()).collect();
         let grant = grants.get(pick as usize % (grants.len() + 1)).copied();
         if let Some((id, frame)) = self.offer_by(me, grant, pick) {
             self.count("offer without a grant of its own");

@@ -37,7 +37,14 @@ pub(crate) enum Event {
     /// The sandbox goes on.
     Sandbox(Who, u64, AttemptId, u64, Step),
     /// A blob was transferred, or not.
-    Fetched { who: Who, incarnation: u64, attempt: AttemptId, blob: Blob, from: Who, check: Option<Box<Receipt>> },
+    Fetched {
+        who: Who,
+        incarnation: u64,
+        attempt: AttemptId,
+        blob: Blob,
+        from: Who,
+        check: Option<Box<Receipt>>,
+    },
     /// Somebody who is invited tries to get in.
     Join(Who),
     /// Something that the seed chose.

@@ -17,7 +17,7 @@ const MAX_CONNECTIONS: usize = 256;
 /// Headers of a request: those of any browser, several times.
 const MAX_HEADERS: usize = 100;
 /// How long a connection may be without a request that has begun and whose headers are whole.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait when no connection can be had, as when all files are open.
 const AGAIN: Duration = Duration::from_millis(200);
 

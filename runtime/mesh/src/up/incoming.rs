@@ -7,7 +7,7 @@ use super::driver::Arrival;
 use super::gossip;
 use bytes::Bytes;
 use mesh_net::{Channel, Event, Net};
-use mesh_node::{Happening, Input, SyncReceived};
+use mesh_node::{Input, SyncReceived};
 use mesh_protocol::frame::{AttemptId, Frame, FrameError, HelloFrame, SyncFrame, TaskFrame};
 use mesh_protocol::ids::TaskId;
 use mesh_protocol::key::PublicKey;
@@ -15,7 +15,7 @@ use mesh_protocol::ledger::Entry;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// Frames verified at once. Enough for every core of a small machine; what is behind them waits a few milliseconds for
@@ -37,7 +37,6 @@ pub(crate) struct Refused {
 pub(crate) struct Incoming {
     pub(crate) net: Net,
     pub(crate) arrivals: mpsc::Sender<Arrival>,
-    pub(crate) happenings: broadcast::Sender<Happening>,
     pub(crate) refused: Arc<Refused>,
     /// Is this key a member's device?
     pub(crate) is_member: Box<dyn Fn(&PublicKey) -> bool + Send>,
@@ -110,13 +109,7 @@ impl Incoming {
             }
             Event::DialFailed { peer, reason } => {
                 tracing::debug!(peer = %peer.short(), reason, "a peer was not reached");
-                if !(self.is_member)(&peer) {
-                    // Whoever waits to be let in by it should know.
-                    let text =
-                        format!("the peer {} was not reached: {reason}; it is tried again", peer.short());
-                    let _nobody_listens = self.happenings.send(Happening::Warning { text });
-                }
-                return None;
+                Input::Unreachable { peer, why: reason }
             }
         };
         Some(Step::Ready(input.into()))
