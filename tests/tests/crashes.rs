@@ -48,8 +48,17 @@ impl Ledger {
             })
             .collect();
         let owner = owner.json(&["status"])["device"].as_str().unwrap().to_owned();
-        assert_eq!(done.len(), 1, "the task {task} was done {} times: {done:?}", done.len());
+        assert_eq!(done.len(), 1, "the task {task} was done {} times: {:#?}", done.len(), self.about(task));
         assert_eq!(done[0].0, owner, "the task {task} had its effect elsewhere");
+    }
+
+    /// All that is said of a task, for a person.
+    fn about(&self, task: &str) -> Vec<String> {
+        let say = |entry: &Entry| {
+            let text = format!("{:?}", entry.payload());
+            text.contains(task).then(|| format!("{} {}: {text}", entry.header().author.short(), entry.header().seq))
+        };
+        self.0.iter().filter_map(say).collect()
     }
 
     /// No log is forked, and no task's attempts go back.

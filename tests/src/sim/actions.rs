@@ -105,7 +105,7 @@ impl Profile {
         let mut actions = always.to_vec();
         actions.extend(sometimes.into_iter().filter(|_| rng.chance(600)));
         if adversary != Role::Honest {
-            actions.push((K::Trick, 15));
+            actions.push((K::Trick, 30));
         }
         Self {
             peers,
@@ -310,10 +310,6 @@ impl World {
                 match pick % 4 {
                     0 => {
                         self.count("crash at rest");
-                        if self.profile.power && pick.is_multiple_of(8) {
-                            let lost = self.peers[who].disk.lose_power();
-                            self.count(if lost > 0 { "power loss that took entries" } else { "power loss" });
-                        }
                         self.crash(who, 50 + pick % 20_000);
                     }
                     1 => self.peers[who].crash = Some(CrashPoint::BeforeCommit),

@@ -305,6 +305,10 @@ impl World {
             }
         }
         self.tear(who);
+        if self.profile.power && self.chaos && self.rng.chance(500) {
+            let lost = self.peers[who].disk.lose_power();
+            self.count(if lost > 0 { "power loss that took entries" } else { "power loss" });
+        }
         self.peers[who].forget_process();
         self.model.crashed(who);
     }
