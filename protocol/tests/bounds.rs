@@ -314,7 +314,8 @@ fn full_frames_of_tips_and_addresses_fit() {
 // spec: ARC-7, DEL-1
 #[test]
 fn a_task_asks_for_no_more_than_fits() {
-    let cases: Vec<(&str, fn(&mut TaskSpec))> = vec![
+    type Case = (&'static str, fn(&mut TaskSpec));
+    let cases: Vec<Case> = vec![
         ("version", |it| it.version = 2),
         ("name", |it| it.name = "x".repeat(65)),
         ("arguments", |it| it.args = vec![String::new(); 1025]),

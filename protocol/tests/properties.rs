@@ -103,10 +103,10 @@ fn a_request_to_join_is_for_one_user_one_device_one_community_and_one_ticket() {
     let mut other = join_request();
     other.user = UserKey(key(9).public());
     other.cert = request.cert.clone();
-    assert!(!other.clone().sign(&key(3)).verify(&COMMUNITY), "another user's device");
+    assert!(!other.sign(&key(3)).verify(&COMMUNITY), "another user's device");
     let elsewhere = DeviceCert::sign(&key(1), CommunityId([1; 32]), key(2).public(), 1000, 0);
     assert!(!JoinRequest { cert: elsewhere, ..request.clone() }.sign(&key(3)).verify(&COMMUNITY));
-    let mut stolen = request.clone();
+    let mut stolen = request;
     stolen.invite = key(4).public();
     assert!(!stolen.verify(&COMMUNITY), "another ticket");
     // What a ticket's key signs for a member says nothing for a device.
@@ -148,7 +148,7 @@ fn two_entries_at_one_place_prove_a_fork_and_nothing_else_does() {
     assert!(ForkProof::of(a.signed(), elsewhere.signed()).is_none(), "one device in two communities");
     let unsigned = SignedHeader { signature: Signature([0; 64]), ..b.signed().clone() };
     assert!(ForkProof::of(a.signed(), &unsigned).unwrap().verify().is_none(), "nobody signed one of them");
-    let turned = ForkProof { a: proof.b.clone(), b: proof.a.clone() };
+    let turned = ForkProof { a: proof.b, b: proof.a };
     assert!(turned.verify().is_none(), "one proof has one spelling");
     // Two foundings are two communities, and a founding and another first entry of its community are a fork.
     let found = |hlc| {

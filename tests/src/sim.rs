@@ -35,6 +35,8 @@ pub struct Options {
     pub bug: Option<Bug>,
     /// Print every event as it comes.
     pub print: bool,
+    /// Log in words what travels, not only that something does.
+    pub words: bool,
 }
 
 /// What came of a seed.
@@ -58,7 +60,7 @@ pub struct Report {
 
 /// Runs one seed to its end, or until something does not hold.
 pub fn run(seed: u64, options: &Options) -> Report {
-    let mut world = world::World::new(seed, options.bug, log::Log::new(options.print));
+    let mut world = world::World::new(seed, options.bug, log::Log::new(options.print, options.words));
     world.set_up();
     world.run_until(500);
     world.found();

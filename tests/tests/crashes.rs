@@ -11,8 +11,8 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How an exported ledger begins.
@@ -41,7 +41,9 @@ impl Ledger {
             .0
             .iter()
             .filter_map(|entry| match entry.payload() {
-                Payload::Completed(it) if it.effect == Effect::Done && it.statement.task.to_string() == task => {
+                Payload::Completed(it)
+                    if it.effect == Effect::Done && it.statement.task.to_string() == task =>
+                {
                     Some((entry.header().author.to_string(), it.statement.attempt))
                 }
                 _ => None,
@@ -56,7 +58,8 @@ impl Ledger {
     fn about(&self, task: &str) -> Vec<String> {
         let say = |entry: &Entry| {
             let text = format!("{:?}", entry.payload());
-            text.contains(task).then(|| format!("{} {}: {text}", entry.header().author.short(), entry.header().seq))
+            text.contains(task)
+                .then(|| format!("{} {}: {text}", entry.header().author.short(), entry.header().seq))
         };
         self.0.iter().filter_map(say).collect()
     }
@@ -210,9 +213,15 @@ fn whoever_is_killed_and_when_what_was_acknowledged_is_done_once() {
         let tasks = peers[0].json(&["task", "ls"]);
         let tasks = tasks.as_array().unwrap();
         let known = |id: &&String| tasks.iter().any(|task| task["task"] == id.as_str());
-        assert!(acknowledged.iter().all(|id| known(&id)), "a task that was acknowledged is not known any more");
-        let open: Vec<&str> =
-            tasks.iter().filter(|task| task["state"] != "done").filter_map(|task| task["task"].as_str()).collect();
+        assert!(
+            acknowledged.iter().all(|id| known(&id)),
+            "a task that was acknowledged is not known any more"
+        );
+        let open: Vec<&str> = tasks
+            .iter()
+            .filter(|task| task["state"] != "done")
+            .filter_map(|task| task["task"].as_str())
+            .collect();
         if open.is_empty() {
             break;
         }
@@ -233,7 +242,11 @@ fn whoever_is_killed_and_when_what_was_acknowledged_is_done_once() {
     for peer in &mut peers {
         peer.stop();
     }
-    println!("{killed} kills in {took:.1?}, at rest {:.1?} later, {} tasks", rest.elapsed(), acknowledged.len());
+    println!(
+        "{killed} kills in {took:.1?}, at rest {:.1?} later, {} tasks",
+        rest.elapsed(),
+        acknowledged.len()
+    );
 }
 
 /// Takes all room that is left on a disk.
@@ -297,7 +310,8 @@ fn a_full_disk_refuses_with_a_reason_and_loses_nothing() {
     peers[0].kill();
     peers[0].up(&[]);
     let listed = peers[0].json(&["task", "ls"]);
-    let listed: Vec<&str> = listed.as_array().unwrap().iter().filter_map(|task| task["task"].as_str()).collect();
+    let listed: Vec<&str> =
+        listed.as_array().unwrap().iter().filter_map(|task| task["task"].as_str()).collect();
     assert!(taken.iter().all(|id| listed.contains(&id.as_str())), "{taken:?} {listed:?}");
     let ledger = equal_ledgers(&peers.iter().map(Peer::client).collect::<Vec<_>>());
     ledger.in_order();
@@ -351,7 +365,10 @@ fn a_store_that_lost_its_end_is_rebuilt_loudly_and_its_log_is_not_forked() {
         spoil(&peers[0].home.join("store"), damage);
         peers[0].up(&[]);
         let said = peers[0].said();
-        assert!(said.contains("WARN") && (said.contains("rebuilt") || said.contains("torn")), "{damage:?}: {said}");
+        assert!(
+            said.contains("WARN") && (said.contains("rebuilt") || said.contains("torn")),
+            "{damage:?}: {said}"
+        );
         sees_slots(&peers[0], "bob");
         sees_slots(&peers[0], "carol");
         tasks.push(id);

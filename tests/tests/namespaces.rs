@@ -38,7 +38,8 @@ pub(crate) fn inside(module: &str, test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
-    let tried = Command::new("unshare").arg("--version").stdout(Stdio::null()).status().map_err(|e| e.to_string());
+    let tried =
+        Command::new("unshare").arg("--version").stdout(Stdio::null()).status().map_err(|e| e.to_string());
     let tried = tried.and_then(|_| {
         let output = beside(unshare().args(["sh", "-c", "ip link set lo up && mount -t tmpfs none /mnt"]));
         match output.status.success() {
@@ -57,7 +58,10 @@ pub(crate) fn inside(module: &str, test: &str) -> bool {
     let output = beside(&mut command);
     let said = String::from_utf8_lossy(&output.stdout);
     let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "inside of the namespaces:\n{said}\n{complained}");
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "inside of the namespaces:\n{said}\n{complained}"
+    );
     print!("{said}{complained}");
     false
 }
@@ -91,7 +95,8 @@ impl Drop for Space {
 
 impl Space {
     pub(crate) fn new() -> Self {
-        let holder = run_beside(Command::new("unshare").args(["--net", "sleep", "infinity"]).stdin(Stdio::null()));
+        let holder =
+            run_beside(Command::new("unshare").args(["--net", "sleep", "infinity"]).stdin(Stdio::null()));
         let ours = std::fs::read_link("/proc/self/ns/net").unwrap();
         let space = Self { holder };
         until("a namespace", BOUND, || {

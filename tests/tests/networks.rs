@@ -104,7 +104,9 @@ fn a_donor_behind_a_router_is_reached_over_the_connection_that_it_dialled() {
     // It is a router that lets nobody in.
     let outside = nat.outside;
     stranger.enter(move || UdpSocket::bind("0.0.0.0:0").unwrap().send_to(&[0xc0; 1200], outside).unwrap());
-    until("a stranger's packet to be turned away", BOUND, || (nat.turned_away.load(Ordering::Relaxed) > 0).then_some(()));
+    until("a stranger's packet to be turned away", BOUND, || {
+        (nat.turned_away.load(Ordering::Relaxed) > 0).then_some(())
+    });
     does(&alice, "bob");
 }
 
@@ -182,7 +184,9 @@ fn what_both_sides_of_a_cut_did_comes_together_when_it_heals() {
 
     // One task is under way across the cut, and both sides begin others during it.
     let across = alice.submit(&["--on", "bob-laptop", "--duration", "1h", &endless(files.path())]);
-    alice.waits_for(&across, "running", |task| task["state"] == "running" && task["progress"]["phase"] == "running");
+    alice.waits_for(&across, "running", |task| {
+        task["state"] == "running" && task["progress"]["phase"] == "running"
+    });
     cable(1, false);
     let (hello, short) = (hello(files.path()), short(files.path()));
     let mut tasks = Vec::new();
@@ -196,7 +200,8 @@ fn what_both_sides_of_a_cut_did_comes_together_when_it_heals() {
     let waits = alice.submit(&["--on", "carol-laptop", &hello]);
     tasks.push((alice.client(), waits.clone()));
     // Long enough for the owner to give its attempt up.
-    alice.waits_for(&across, "given up", |task| task["history"][0]["fate"].as_str().unwrap().contains("lost"));
+    alice
+        .waits_for(&across, "given up", |task| task["history"][0]["fate"].as_str().unwrap().contains("lost"));
     assert_ne!(alice.task(&waits)["state"], "done");
     cable(1, true);
     alice.waits_for(&waits, "done", |task| task["state"] == "done");

@@ -1,6 +1,8 @@
 //! Peers as people run them: real processes, real QUIC, real disks, each with a home of its own.
 
-use crate::support::{BOUND, Process, SOON, adopt, assemble, beside, family, process, program, run_beside, until};
+use crate::support::{
+    BOUND, Process, SOON, adopt, assemble, beside, family, process, program, run_beside, until,
+};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::ffi::OsString;

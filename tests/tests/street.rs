@@ -86,7 +86,9 @@ fn owner_and_donor_have_the_last_word() {
     let at = |name: &str| if name == "bob-laptop" { 1 } else { 2 };
     let running = |id: &str, attempt: u64| {
         let task = peers[0].waits_for(id, "running", |task| {
-            task["state"] == "running" && task["attempt"][0] == attempt && task["progress"]["phase"] == "running"
+            task["state"] == "running"
+                && task["attempt"][0] == attempt
+                && task["progress"]["phase"] == "running"
         });
         task["attempt"][1].as_str().unwrap().to_owned()
     };
@@ -149,7 +151,10 @@ fn strangers_get_nothing_and_are_told_so() {
     // Without a grant nobody else runs it.
     let id = carol.submit(&["--on", "bob-laptop", &hello(files.path())]);
     let task = carol.waits_for(&id, "waiting", |task| task["state"] == "waiting");
-    assert!(task["why"].as_str().unwrap().contains("bob") || task["why"].as_str().unwrap().contains("peer"), "{task}");
+    assert!(
+        task["why"].as_str().unwrap().contains("bob") || task["why"].as_str().unwrap().contains("peer"),
+        "{task}"
+    );
     assert_eq!(peers[1].runs_now(), 0);
     // Garbage on the port changes nothing.
     let net = peers[0].json(&["peers"]);

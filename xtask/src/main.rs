@@ -109,7 +109,9 @@ fn parse(args: Vec<String>) -> Result<Command> {
             let what = match rest.first().map(String::as_str) {
                 Some("sandbox") => Bench::Sandbox,
                 Some("mesh") => Bench::Mesh,
-                _ => bail!("bench needs to be told what to measure: `cargo xtask bench sandbox` or `bench mesh`"),
+                _ => bail!(
+                    "bench needs to be told what to measure: `cargo xtask bench sandbox` or `bench mesh`"
+                ),
             };
             rest.remove(0);
             Command::Bench { what, json }

@@ -18,7 +18,7 @@ const THREADS: usize = 2;
 
 pub(crate) fn measure(figures: &mut Figures) {
     note(
-        "5 MB between two endpoints in this process: Net::fetch, verified and durable, beside a plain quinn uni stream",
+        "5 MB between two endpoints in this process: Net::fetch into a file, verified, beside a plain quinn uni stream",
     );
     let folder = tempfile::tempdir().unwrap();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();

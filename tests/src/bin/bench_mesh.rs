@@ -56,6 +56,13 @@ fn main() {
         usage();
     }
     let mut figures = Figures::new();
+    let load = processes::load();
+    figures.put(
+        "load_before",
+        "processes that wanted to run before this (they slow all of it down)",
+        load,
+        "< 0.5",
+    );
     for (_, measure) in wanted {
         measure(&mut figures);
     }

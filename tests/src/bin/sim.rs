@@ -16,7 +16,7 @@ const USAGE: &str =
 fn main() -> ExitCode {
     match parse(std::env::args().skip(1)) {
         Ok(Wish { replay: Some(seed), bug, .. }) => {
-            let report = run(seed, &Options { bug, print: true });
+            let report = run(seed, &Options { bug, print: true, words: true });
             println!("{}", verdict(&report));
             exit(report.broken.is_none())
         }
@@ -104,12 +104,14 @@ fn run_all(wish: &Wish) -> bool {
                     if seed >= end {
                         return;
                     }
-                    let report = run(seed, &Options { bug: wish.bug, print: false });
+                    let report = run(seed, &Options { bug: wish.bug, ..Options::default() });
                     events.fetch_add(report.events, Ordering::Relaxed);
                     virtual_ms.fetch_add(report.virtual_ms, Ordering::Relaxed);
                     if report.broken.is_some() {
                         failed.fetch_add(1, Ordering::Relaxed);
-                        let kept = match keep(&report) {
+                        // Once more, for a log that can be read.
+                        let options = Options { bug: wish.bug, words: true, ..Options::default() };
+                        let kept = match keep(&run(seed, &options)) {
                             Ok(path) => format!("its log is {}", path.display()),
                             Err(error) => format!("its log could not be written: {error}"),
                         };

@@ -16,11 +16,13 @@ pub(crate) struct Log {
     hasher: blake3::Hasher,
     /// Print lines as they come.
     print: bool,
+    /// Say in words what travels. Reading everything once more just for that takes longer than all the rest.
+    words: bool,
 }
 
 impl Log {
-    pub(crate) fn new(print: bool) -> Self {
-        Self { lines: Vec::new(), hasher: blake3::Hasher::new(), print }
+    pub(crate) fn new(print: bool, words: bool) -> Self {
+        Self { lines: Vec::new(), hasher: blake3::Hasher::new(), print, words }
     }
 
     fn line(&mut self, line: String) {
@@ -34,13 +36,25 @@ impl Log {
 
     pub(crate) fn event(&mut self, now: u64, peers: &[Peer], event: &Event) {
         let mut line = format!("{:>9.3} ", now as f64 / 1000.0);
-        describe(&mut line, peers, event);
+        match event {
+            Event::Arrive(packet) if !self.words => {
+                let (from, to) = (&peers[packet.from].name, &peers[packet.to].name);
+                let hash = blake3::hash(&packet.bytes).to_hex();
+                let _infallible = write!(line, "{to} <- {from}: {:?} {}", packet.channel, &hash[..10]);
+            }
+            event => describe(&mut line, peers, event),
+        }
         self.line(line);
     }
 
     /// What a node wants done.
     pub(crate) fn output(&mut self, output: &Output) {
-        let line = format!("            -> {}", brief(output));
+        let line = match output {
+            Output::Persist(Record::Entry { author, seq, .. }) if !self.words => {
+                format!("            -> keep {}/{seq}", author.short())
+            }
+            output => format!("            -> {}", brief(output)),
+        };
         self.line(line);
     }
 

@@ -138,7 +138,7 @@ impl World {
         });
         let tips = tips.collect();
         let known = ledger.governance.device(&self.device(user)).map(|device| device.user);
-        let user = known.unwrap_or(self.user(user));
+        let user = known.unwrap_or_else(|| self.user(user));
         self.say(by, Payload::Expelled { user, tips, why: String::new() })
     }
 
@@ -173,12 +173,12 @@ impl World {
     /// One device hears all that another keeps.
     fn sync(&mut self, from: usize, to: usize) {
         let entries = self.kept(from);
-        take_all(&mut self.ledgers[to], &entries);
+        take_all(&mut self.ledgers[to], &entries, &self.all);
     }
 
     fn sync_all(&mut self) {
         for ledger in &mut self.ledgers {
-            take_all(ledger, &self.all);
+            take_all(ledger, &self.all, &self.all);
         }
     }
 
@@ -186,7 +186,7 @@ impl World {
     fn observer(&self, entries: &[Entry]) -> Ledger {
         let mut ledger = Ledger::default();
         ledger.expect(self.community());
-        take_all(&mut ledger, entries);
+        take_all(&mut ledger, entries, &self.all);
         ledger
     }
 
@@ -195,37 +195,40 @@ impl World {
         for _ in 0..20 {
             let mut proofs = Vec::new();
             for at in 0..self.ledgers.len() {
-                let forks = take_all(&mut self.ledgers[at], &self.all);
-                proofs.extend(forks.into_iter().filter_map(|(author, seq)| self.prove(at, author, seq)));
+                proofs.extend(take_all(&mut self.ledgers[at], &self.all, &self.all));
                 proofs.extend(self.ledgers[at].orphans());
             }
-            let Some(proof) = proofs.pop() else { return };
+            let news = proofs.into_iter().find(|proof| self.ledgers[0].governance.is_news(proof));
+            let Some(proof) = news else { return };
             self.say(0, Payload::Forked(Box::new(proof)));
         }
         panic!("the ledgers do not come to rest");
     }
-
-    fn prove(&mut self, at: usize, author: PublicKey, seq: u64) -> Option<ForkProof> {
-        let tip = self.ledgers[at].tip_at(&author, seq)?;
-        let stored = self.all.iter().find(|entry| entry.tip() == tip)?;
-        self.ledgers[at].prove_fork(stored)
-    }
 }
 
-/// Offers entries in their order, again and again, as comparing logs does, until nothing is new. Gives the forks seen.
-fn take_all(ledger: &mut Ledger, entries: &[Entry]) -> Vec<(PublicKey, u64)> {
+/// Offers entries in their order, again and again, as comparing logs does, until nothing is new. Forks are looked up
+/// among `stored`, as a node does. Gives the proofs.
+fn take_all(ledger: &mut Ledger, entries: &[Entry], stored: &[Entry]) -> Vec<ForkProof> {
+    let mut proofs = Vec::new();
     for _ in 0..100 {
         let mut news = false;
-        let mut forks = Vec::new();
         for entry in entries {
             match ledger.take(entry.clone()) {
                 Taken::New(_) => news = true,
-                Taken::Fork(author, seq) => forks.push((author, seq)),
+                Taken::Fork(author, seq) => {
+                    let tip = ledger.tip_at(&author, seq).unwrap();
+                    let stored = stored.iter().find(|entry| entry.tip() == tip).unwrap();
+                    let proof = ledger.prove_fork(stored).unwrap();
+                    if !proofs.contains(&proof) {
+                        proofs.push(proof);
+                        news = true;
+                    }
+                }
                 _ => {}
             }
         }
         if !news {
-            return forks;
+            return proofs;
         }
     }
     panic!("a ledger does not come to rest");
@@ -442,4 +445,529 @@ proptest! {
         }
         same_in_any_order(&mut world, seed);
     }
+}
+
+// ---- one by one ----
+
+// spec: NET-2, LED-3
+#[test]
+fn members_who_expel_each_other_both_stay_and_the_founder_decides() {
+    let mut world = World::of(3);
+    world.expel(1, 2, 0);
+    world.expel(2, 1, 0);
+    same_in_any_order(&mut world, 1);
+    assert!([0, 1, 2].iter().all(|user| world.ledgers[0].governance.member(&world.user(*user)).is_some()));
+    // The founder expels one who at the same time tries to expel the founder.
+    world.expel(1, 0, 0);
+    world.expel(0, 1, 0);
+    same_in_any_order(&mut world, 2);
+    let governance = &world.ledgers[2].governance;
+    assert!(governance.member(&world.user(0)).is_some() && governance.member(&world.user(1)).is_none());
+    assert_eq!(governance.owner(&world.device(1)), None);
+}
+
+// spec: LED-3
+#[test]
+fn an_expulsion_beats_what_is_concurrent_with_it() {
+    let mut world = World::of(2);
+    world.add_device(0, USERS);
+    world.sync_all();
+    // User 1 lets user 2 in, whose word is heard and named by the founder's second device.
+    let admission = world.admit(1, 2, 7);
+    world.sync(1, 2);
+    let word = world.say(2, registered(1));
+    world.sync(2, USERS);
+    let after = world.say(USERS, registered(2));
+    assert!(after.header().refs.contains(&word.tip()));
+    assert_eq!(world.ledgers[USERS].len(&world.device(2)), 1);
+    // The founder's first device has heard none of it.
+    let expulsion = world.expel(0, 1, 0);
+    same_in_any_order(&mut world, 3);
+    let ledger = &world.ledgers[0];
+    assert!(ledger.governance.member(&world.user(2)).is_none());
+    assert!(ledger.governance.device(&world.device(2)).is_none());
+    assert!(!ledger.has(&admission.tip()) && !ledger.has(&word.tip()) && ledger.has(&expulsion.tip()));
+    assert!(ledger.has(&after.tip()), "what names their words stands");
+    assert!(ledger.facts.registered(&world.device(2)).is_none());
+}
+
+// spec: LED-3
+#[test]
+fn what_an_expelled_member_says_later_is_neither_kept_nor_counted() {
+    let mut world = World::of(2);
+    world.say(1, registered(1));
+    world.sync(1, 0);
+    let late = [
+        world.say(1, registered(2)),
+        world.say(1, Payload::PeerOnline),
+        world.say(1, grant(world.device(1), world.user(0))),
+        world.say(1, submitted(TaskId([1; 32]))),
+        world.say(
+            1,
+            Payload::Delegated { task: TaskId([1; 32]), attempt: 1, device: world.device(0), grant: None },
+        ),
+        world.say(1, Payload::Accepted { task: TaskId([2; 32]), attempt: 1 }),
+        world.say(1, Payload::Revoked { grant: EntryId::ZERO }),
+    ];
+    let mut had_all = world.observer(&world.all);
+    let expulsion = world.expel(0, 1, 0);
+    had_all.take(expulsion);
+    assert_eq!(had_all.len(&world.device(1)), 1);
+    assert_eq!(had_all.cuts(), [(world.device(1), 1)]);
+    let first = had_all.facts.registered(&world.device(1)).unwrap();
+    assert_eq!(first.slots, 1, "what they said before stands");
+    assert!(had_all.facts.grants().is_empty() && had_all.facts.tasks().is_empty());
+    assert!(!had_all.facts.online(&world.device(1)));
+    assert!(!had_all.facts.has_said(&TaskId([2; 32]), 1, &world.device(1)));
+    for entry in late {
+        assert!(matches!(had_all.take(entry), Taken::Ignored(_)));
+    }
+    same_in_any_order(&mut world, 4);
+    equal(&had_all, &world.ledgers[0]);
+}
+
+// spec: LED-3
+#[test]
+fn what_a_device_said_of_a_task_it_never_submitted_stays_when_its_log_is_cut_behind_that() {
+    let mut world = World::of(2);
+    let task = TaskId([1; 32]);
+    world.say(1, Payload::Delegated { task, attempt: 1, device: world.device(0), grant: None });
+    world.sync(1, 0);
+    world.say(1, Payload::PeerOnline);
+    world.expel(0, 1, 0);
+    same_in_any_order(&mut world, 5);
+    assert!(world.ledgers[0].facts.tasks().contains_key(&(world.device(1), task)));
+}
+
+// spec: LED-5
+#[test]
+fn a_fork_counts_on_nobodys_ledger_and_all_prove_the_same() {
+    let mut world = World::of(3);
+    let (one, other) = world.fork(1);
+    world.ledgers[2].take(one.clone());
+    world.sync(1, 0);
+    // The founder names one branch before it hears of the other.
+    let before = world.say(0, Payload::PeerOnline);
+    assert!(before.header().refs.contains(&other.tip()));
+    assert_eq!(world.ledgers[0].take(one.clone()), Taken::Fork(world.device(1), 0));
+    assert_eq!(world.ledgers[2].take(other.clone()), Taken::Fork(world.device(1), 0));
+    let proof = world.ledgers[0].prove_fork(&other).unwrap();
+    assert_eq!(world.ledgers[2].prove_fork(&one).unwrap(), proof);
+    assert!(world.ledgers[2].prove_fork(&one).is_none(), "once");
+    // Whoever holds the other branch hears of the proof all the same.
+    let mut stuck = world.observer(&[&world.all[..3], std::slice::from_ref(&one)].concat());
+    let said = world.say(0, Payload::Forked(Box::new(proof)));
+    assert!(said.header().refs.iter().all(|tip| tip.author != world.device(1)));
+    assert_eq!(stuck.take(before.clone()), Taken::Waits);
+    assert_eq!(stuck.take(said.clone()), Taken::New(vec![before, said]));
+    for ledger in world.ledgers.iter().chain([&stuck]) {
+        if ledger.governance.cap(&world.device(1)).is_some() {
+            assert_eq!((ledger.governance.cap(&world.device(1)), ledger.len(&world.device(1))), (Some(0), 0));
+        }
+    }
+    same_in_any_order(&mut world, 6);
+    equal(&stuck, &world.ledgers[0]);
+    assert!(world.ledgers[0].governance.owner(&world.device(1)).is_none(), "a forked key is not trusted");
+}
+
+// spec: LED-5, DEL-14
+#[test]
+fn a_proof_of_a_fork_outlives_whoever_said_it() {
+    let mut world = World::of(3);
+    let (one, other) = world.fork(1);
+    world.sync(1, 2);
+    world.ledgers[2].take(one);
+    let proof = world.ledgers[2].prove_fork(&other).unwrap();
+    let said = world.say(2, Payload::Forked(Box::new(proof.clone())));
+    // Somebody has heard it when its author turns out to be expelled, and somebody hears it later.
+    let mut early = world.observer(&world.all);
+    assert_eq!(early.governance.cap(&world.device(1)), Some(0));
+    let expulsion = world.expel(0, 2, 0);
+    early.take(expulsion.clone());
+    assert_eq!(early.orphans(), std::slice::from_ref(&proof));
+    assert!(early.orphans().is_empty(), "once");
+    assert!(world.ledgers[0].orphans().is_empty());
+    assert!(matches!(world.ledgers[0].take(said), Taken::Ignored(_)));
+    assert_eq!(world.ledgers[0].orphans(), [proof]);
+    same_in_any_order(&mut world, 7);
+    assert_eq!(world.ledgers[0].governance.cap(&world.device(1)), Some(0));
+}
+
+// spec: NET-2
+#[test]
+fn nothing_of_a_key_that_nobody_admitted_is_kept() {
+    let mut world = World::of(2);
+    let before = world.ledgers[0].state_digest();
+    let place = Place {
+        community: world.community(),
+        seq: 0,
+        prev: EntryId::ZERO,
+        refs: vec![],
+        hlc: Hlc::at(2_000_000),
+    };
+    for payload in [Payload::PeerOnline, Payload::Admitted(Box::new(world.request(4, 4)))] {
+        let stranger = Entry::write(&key(9, 9), place.clone(), payload);
+        assert_eq!(world.ledgers[0].take(stranger), Taken::Waits);
+    }
+    assert_eq!((world.ledgers[0].state_digest(), world.ledgers[0].len(&key(9, 9).public())), (before, 0));
+    // Somebody admitted says something, and all of it that was heard too early is there at once.
+    let admission = world.admit(0, 2, 2);
+    world.sync(0, 2);
+    let word = world.say(2, Payload::PeerOnline);
+    let mut peer = world.observer(&world.all[..2]);
+    assert_eq!(peer.take(word.clone()), Taken::Waits);
+    assert_eq!(peer.take(admission.clone()), Taken::New(vec![admission, word]));
+}
+
+// spec: NET-2
+#[test]
+fn a_ticket_lets_one_in() {
+    let mut world = World::of(2);
+    // Two members give the same ticket's holder their word, for two different users, and do not know of each other.
+    world.admit(0, 2, 9);
+    world.admit(1, 3, 9);
+    same_in_any_order(&mut world, 8);
+    let is_in = |user: usize| world.ledgers[0].governance.member(&world.user(user)).is_some();
+    assert_eq!((is_in(2), is_in(3)), (true, false));
+}
+
+// spec: NET-2
+#[test]
+fn one_member_vouches_while_there_are_fewer_than_three_and_then_two_must() {
+    let mut world = World::of(3);
+    let is_in = |world: &World| world.ledgers[0].governance.member(&world.user(3)).is_some();
+    assert!([1, 2].iter().all(|user| world.ledgers[0].governance.members()[&world.user(*user)].needed == 1));
+    world.admit(0, 3, 3);
+    world.admit(0, 3, 3);
+    world.add_device(0, USERS);
+    world.sync(0, USERS);
+    world.admit(USERS, 3, 3);
+    world.sync(USERS, 0);
+    // The same person by another key is the same sponsor.
+    world.rotate(0, 0);
+    world.admit(0, 3, 3);
+    assert!(!is_in(&world), "one member, however often");
+    assert!(world.ledgers[0].governance.request_of(|_, user| *user == world.user(3)).is_some());
+    world.sync(0, 1);
+    world.admit(1, 3, 3);
+    world.sync(1, 0);
+    assert!(is_in(&world));
+    same_in_any_order(&mut world, 9);
+}
+
+// spec: NET-1, NET-2
+#[test]
+fn a_replaced_key_is_the_same_member_and_no_way_out_or_in() {
+    let mut world = World::of(2);
+    let (old, request) = (world.user(1), world.request(1, 8));
+    world.rotate(1, 1);
+    world.sync(1, 0);
+    assert_eq!(world.ledgers[0].governance.current(old), world.user(1));
+    assert_eq!(world.ledgers[0].governance.owner(&world.device(1)), Some(world.user(1)));
+    world.say(0, Payload::Admitted(Box::new(request)));
+    assert!(world.ledgers[0].governance.member(&old).is_none(), "not a second time by the old key");
+    // Whoever did not hear of it yet expels them by the old key.
+    let expulsion = Payload::Expelled { user: old, tips: vec![], why: String::new() };
+    let tips = vec![world.ledgers[0].tip(&world.device(1)).unwrap()];
+    world.say(
+        0,
+        match expulsion {
+            Payload::Expelled { user, why, .. } => Payload::Expelled { user, tips, why },
+            other => other,
+        },
+    );
+    assert!(world.ledgers[0].governance.member(&world.user(1)).is_none());
+    same_in_any_order(&mut world, 10);
+    // Only the recovery key replaces a key.
+    let mut world = World::of(2);
+    let (old, new) = (world.user(1), UserKey(key(5, 1).public()));
+    let signature = world.users[1][0].sign(Domain::Rotation, &rotation_message(&old, &new));
+    world.say(1, Payload::KeyRotated { user: old, new, signature });
+    assert!(world.ledgers[1].governance.member(&new).is_none());
+}
+
+// spec: NET-1
+#[test]
+fn only_its_user_adds_or_revokes_a_device() {
+    let mut world = World::of(2);
+    let cert = DeviceCert::sign(&world.users[1][0], world.community(), world.device(USERS + 1), 300, 0);
+    world.say(0, Payload::DeviceAdded(cert.clone()));
+    assert!(world.ledgers[0].governance.device(&world.device(USERS + 1)).is_none(), "by somebody else");
+    world.sync(0, 1);
+    world.say(1, Payload::DeviceAdded(DeviceCert { share: 400, ..cert }));
+    assert!(world.ledgers[1].governance.device(&world.device(USERS + 1)).is_none(), "with a changed share");
+    world.add_device(1, USERS + 1);
+    assert_eq!(world.ledgers[1].governance.owner(&world.device(USERS + 1)), Some(world.user(1)));
+    world.sync(1, USERS + 1);
+    world.say(USERS + 1, Payload::PeerOnline);
+    world.sync(USERS + 1, 0);
+    world.revoke(0, USERS + 1, 0);
+    assert!(world.ledgers[0].governance.owner(&world.device(USERS + 1)).is_some(), "not by somebody else");
+    world.revoke(1, USERS + 1, 0);
+    same_in_any_order(&mut world, 11);
+    assert_eq!(world.ledgers[0].governance.owner(&world.device(USERS + 1)), None);
+    assert_eq!(world.ledgers[0].len(&world.device(USERS + 1)), 0, "the revoking device had not heard it");
+}
+
+// spec: LED-3
+#[test]
+fn the_founding_stands_whatever_becomes_of_the_device_that_wrote_it() {
+    let mut world = World::of(2);
+    world.add_device(0, USERS);
+    world.sync(0, USERS);
+    world.revoke(USERS, 0, 99);
+    same_in_any_order(&mut world, 12);
+    let ledger = &world.ledgers[0];
+    assert_eq!((ledger.len(&world.device(0)), ledger.governance.state().name.as_str()), (1, "Elm Street"));
+    assert!(ledger.governance.member(&world.user(0)).is_some());
+}
+
+/// An entry of device 1 of `world` that follows what it has, changed.
+fn odd(world: &World, change: impl FnOnce(&mut Place)) -> Entry {
+    let ledger = &world.ledgers[1];
+    let tip = ledger.tip(&world.device(1)).unwrap();
+    let hlc = Hlc::at(world.now + 1);
+    let mut place = Place { community: world.community(), seq: tip.seq + 1, prev: tip.id, refs: vec![], hlc };
+    change(&mut place);
+    Entry::write(&world.devices[1], place, Payload::PeerOffline)
+}
+
+// spec: LED-1
+#[test]
+fn an_entry_comes_after_what_it_follows_and_names() {
+    let mut world = World::of(3);
+    let first = world.say(1, Payload::PeerOnline);
+    world.sync(1, 0);
+    let tip = first.tip();
+    let peer = |world: &World| world.ledgers[0].clone();
+    let take = |entry: Entry| peer(&world).take(entry);
+    assert!(matches!(take(odd(&world, |_| {})), Taken::New(_)));
+    assert_eq!(take(first.clone()), Taken::Known);
+    assert!(matches!(take(odd(&world, |place| place.hlc = first.header().hlc)), Taken::Ignored(_)));
+    assert!(matches!(take(odd(&world, |place| place.community = CommunityId([1; 32]))), Taken::Ignored(_)));
+    assert_eq!(take(odd(&world, |place| place.seq += 1)), Taken::Waits);
+    assert_eq!(take(odd(&world, |place| place.prev = EntryId([1; 32]))), Taken::Waits);
+    let founder = world.ledgers[0].tip(&world.device(0)).unwrap();
+    let early = odd(&world, |place| {
+        place.hlc = Hlc(first.header().hlc.0 + 1);
+        place.refs = vec![founder];
+    });
+    assert!(matches!(take(early), Taken::New(_)), "the founder's word was before");
+    // A gap closes whatever the order: the last comes first.
+    let second = world.say(1, Payload::PeerOffline);
+    world.sync(1, 2);
+    let third = world.say(2, Payload::PeerOnline);
+    assert!(third.header().refs.contains(&second.tip()));
+    let fourth = world.say(2, Payload::PeerOffline);
+    let mut late = peer(&world);
+    assert_eq!(late.take(fourth.clone()), Taken::Waits);
+    assert_eq!(late.take(third.clone()), Taken::Waits);
+    assert_eq!(late.take(second.clone()), Taken::New(vec![second.clone(), third, fourth]));
+    assert!(late.waiting.is_empty() && late.blocked.is_empty());
+    // A clock that does not come after what it names.
+    let backdated = odd(&world, |place| {
+        place.hlc = Hlc(second.header().hlc.0 + 1);
+        place.refs = vec![Tip { seq: 1, ..world.ledgers[2].tip(&world.device(2)).unwrap() }];
+    });
+    assert!(matches!(world.ledgers[2].clone().take(backdated), Taken::Ignored(_)));
+    assert!(world.ledgers[0].has(&tip) && !world.ledgers[0].has(&Tip { seq: 1, ..tip }));
+}
+
+// spec: ARC-7
+#[test]
+fn what_waits_in_vain_keeps_nobody_out() {
+    let mut world = World::of(2);
+    let community = world.community();
+    let stranger = key(9, 9);
+    let mut ledger = world.ledgers[0].clone();
+    for seq in 0..=MAX_WAITING as u64 {
+        let prev = if seq == 0 { EntryId::ZERO } else { EntryId([1; 32]) };
+        let place = Place { community, seq, prev, refs: vec![], hlc: Hlc::at(seq + 1) };
+        assert_eq!(ledger.take(Entry::write(&stranger, place, Payload::PeerOnline)), Taken::Waits);
+        assert!(ledger.waiting.len() <= MAX_WAITING);
+        assert!(ledger.blocked.values().map(BTreeSet::len).sum::<usize>() <= MAX_WAITING);
+    }
+    let (first, second) = (world.say(1, Payload::PeerOnline), world.say(1, Payload::PeerOffline));
+    assert_eq!(ledger.take(second.clone()), Taken::Waits);
+    assert_eq!(ledger.take(first.clone()), Taken::New(vec![first, second]));
+    let (one, _) = world.fork(1);
+    take_all(&mut ledger, &world.all, &world.all);
+    for _ in 0..MAX_SUSPECTS * 2 {
+        ledger.take(one.clone());
+        assert!(ledger.suspects.len() <= MAX_SUSPECTS);
+    }
+}
+
+// spec: NET-4
+#[test]
+fn an_hour_has_room_for_so_many_entries_of_one_device() {
+    const HOUR: u64 = 3_600_000;
+    let mut world = World::of(2);
+    let me = world.device(1);
+    let room = |world: &World, at: u64| world.ledgers[1].room_in_hour(&me, at, 3);
+    assert_eq!(room(&world, world.now), 3);
+    let start = world.now;
+    world.say(1, Payload::PeerOnline);
+    world.now += 1000;
+    world.say(1, Payload::PeerOffline);
+    assert_eq!(room(&world, world.now), 1);
+    world.say(1, Payload::PeerOnline);
+    world.say(1, Payload::PeerOnline);
+    assert_eq!(room(&world, world.now), 0);
+    assert_eq!(room(&world, start + 500 + HOUR), 0, "the first has passed, three are left");
+    assert_eq!(room(&world, world.now + HOUR + 1), 3);
+}
+
+// spec: LED-10
+#[test]
+fn an_entry_counts_as_of_its_own_date_if_enough_others_saw_it_in_time() {
+    let author = key(1, 0).public();
+    let device = |number: usize| key(1, number).public();
+    // Device 8 is another of the author's user.
+    let owner = |device: &PublicKey| {
+        let number = (0..10).find(|number| key(1, *number).public() == *device)?;
+        Some(UserKey(key(2, if number == 8 { 0 } else { number }).public()))
+    };
+    let mut facts = Facts::default();
+    let mut saw = |witness: usize, place: u64, upto: u64, at_ms: u64| {
+        let prev = if place == 0 { EntryId::ZERO } else { EntryId([1; 32]) };
+        let community = CommunityId([1; 32]);
+        let tips = vec![Tip { author, seq: upto, id: EntryId([2; 32]) }];
+        let place = Place { community, seq: place, prev, refs: vec![], hlc: Hlc::at(at_ms) };
+        facts.add(&Entry::write(&key(1, witness), place, Payload::Witnessed { tips }));
+    };
+    // Entry 5 is dated 1000; up to 200 later is in time.
+    saw(1, 0, 4, 1010);
+    saw(1, 1, 5, 1150);
+    saw(1, 2, 9, 1900);
+    saw(2, 0, 6, 1500);
+    saw(3, 0, 5, 1700);
+    saw(8, 0, 5, 1001);
+    saw(0, 0, 5, 1002);
+    let date = |seq: u64, members: usize, skew: u64| {
+        facts.date(&author, seq, Hlc::at(1000), members, skew, owner).map(Hlc::wall_ms)
+    };
+    // (members, skew) and the date as of which entry 5 counts.
+    let table = [
+        (1, 200, Some(1000)),
+        (2, 200, Some(1000)),
+        (2, 100, Some(1150)),
+        (3, 200, Some(1500)),
+        (9, 200, Some(1500)),
+        (9, 499, Some(1500)),
+        (9, 500, Some(1000)),
+    ];
+    for (members, skew, expected) in table {
+        assert_eq!(date(5, members, skew), expected, "{members} members, {skew} ms");
+    }
+    assert_eq!(date(6, 3, 200), Some(1900), "entry 6 was seen by 2 at 1500 and by 1 at 1900");
+    assert_eq!(date(9, 3, 9999), None, "only one has seen it");
+    assert_eq!(date(9, 2, 9999), Some(1000));
+    assert_eq!(date(10, 2, 9999), None, "nobody has");
+    assert_eq!(facts.witnesses(&author, 5).len(), 4, "the author is none of them");
+    assert_eq!(facts.witnesses(&author, 5)[&device(1)].wall_ms(), 1150, "the first time counts");
+}
+
+// spec: LED-4
+#[test]
+fn the_digest_of_a_range_changes_with_its_tips_and_with_no_others() {
+    let mut world = World::of(3);
+    for device in 0..3 {
+        world.say(device, Payload::PeerOnline);
+    }
+    world.sync_all();
+    let digests = |ledger: &Ledger| (0..16).map(|half| ledger.digest(&[half])).collect::<Vec<_>>();
+    let before = digests(&world.ledgers[2]);
+    assert_eq!(before.iter().map(|(count, _)| count).sum::<u64>(), 3);
+    assert_eq!(world.ledgers[2].digest(&[]).0, 3);
+    let half = world.device(1).0[0] >> 4;
+    let entry = world.say(1, Payload::PeerOffline);
+    let mut peer = world.ledgers[2].clone();
+    peer.take(entry.clone());
+    for (at, (old, new)) in before.iter().zip(digests(&peer)).enumerate() {
+        assert_eq!(*old == new, at != usize::from(half));
+    }
+    assert_ne!(peer.digest(&[]), world.ledgers[2].digest(&[]));
+    peer.take(entry);
+    let again = digests(&peer);
+    peer.take(world.all[0].clone());
+    assert_eq!(digests(&peer), again, "nothing was new");
+    let key = world.device(1);
+    assert!(starts_with(&key, &[]) && starts_with(&key, &[key.0[0] >> 4, key.0[0] & 15]));
+    assert!(!starts_with(&key, &[key.0[0] >> 4, (key.0[0] & 15) ^ 1]));
+    assert_eq!(peer.tips_within(&[key.0[0] >> 4, key.0[0] & 15]).filter(|tip| tip.author == key).count(), 1);
+}
+
+// spec: LED-5
+#[test]
+fn a_device_whose_log_was_cut_says_nothing_until_it_is_whole() {
+    let mut world = World::of(2);
+    let admission = world.admit(1, 2, 2);
+    world.sync(1, 2);
+    let (one, two) = (world.say(2, Payload::PeerOnline), world.say(2, Payload::PeerOffline));
+    let expulsion = world.expel(0, 1, 0);
+    world.ledgers[2].take(expulsion);
+    assert!(!world.ledgers[2].has(&one.tip()) && !world.ledgers[2].is_whole(&world.device(2)));
+    assert!(!world.ledgers[2].has(&admission.tip()));
+    // It is let in again, and has not all of its own log back.
+    world.admit(0, 2, 5);
+    world.sync(0, 2);
+    assert!(world.ledgers[2].governance.owner(&world.device(2)).is_some());
+    let said = |world: &mut World| {
+        let ledger = &mut world.ledgers[2];
+        ledger.write(&world.devices[2], 9_000_000, Payload::PeerOnline, &[])
+    };
+    assert!(said(&mut world).is_err());
+    world.ledgers[2].take(one);
+    assert!(said(&mut world).is_err());
+    world.ledgers[2].take(two);
+    assert_eq!(said(&mut world).unwrap().header().seq, 2);
+}
+
+// spec: ARC-7
+#[test]
+fn what_others_would_not_take_is_not_written() {
+    let mut world = World::of(1);
+    let len = world.ledgers[0].len(&world.device(0));
+    let long = Payload::Vetoed { task: TaskId([1; 32]), attempt: 1, why: "x".repeat(281) };
+    assert!(world.ledgers[0].write(&world.devices[0], 2_000_000, long, &[]).is_err());
+    assert_eq!(world.ledgers[0].len(&world.device(0)), len);
+    // What an error quotes is shortened instead.
+    let reason = Reason::NotFetched("x\n".repeat(400));
+    let entry = world.say(0, Payload::Refused { task: TaskId([1; 32]), attempt: 1, reason });
+    assert!(Entry::verify(entry.bytes()).is_ok());
+}
+
+// spec: LED-3
+#[test]
+fn a_store_with_a_hole_gives_what_is_before_it() {
+    let mut world = World::of(1);
+    for _ in 0..4 {
+        world.say(0, Payload::PeerOnline);
+    }
+    let mut ledger = Ledger::default();
+    for entry in world.all.iter().filter(|entry| entry.header().seq != 2) {
+        ledger.restore(entry);
+    }
+    ledger.restored(&world.device(0));
+    assert_eq!((ledger.len(&world.device(0)), ledger.count()), (2, 2));
+}
+
+// spec: LED-1, LED-5
+#[test]
+fn what_is_written_names_what_was_heard_and_recent_entries_go_with_offers() {
+    let mut world = World::of(3);
+    let word = world.say(1, Payload::PeerOnline);
+    world.sync(1, 0);
+    let about = world.ledgers[0].tip(&world.device(1)).unwrap();
+    let first = world.say(0, Payload::PeerOnline);
+    let second = world.say(0, Payload::PeerOnline);
+    assert!(first.header().refs.contains(&word.tip()) && second.header().refs.is_empty());
+    assert!(first.header().hlc > word.header().hlc);
+    let named = world.ledgers[0].write(&world.devices[0], 0, Payload::PeerOnline, &[about]).unwrap();
+    assert_eq!(named.header().refs, [about]);
+    assert!(named.header().hlc > second.header().hlc, "whatever the wall clock says");
+    let recent = world.ledgers[0].recent(second.header().seq);
+    assert_eq!(recent.last().map(Vec::as_slice), Some(second.bytes()));
+    assert!(recent.len() <= MAX_OFFER_ENTRIES);
 }
