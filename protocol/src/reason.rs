@@ -123,6 +123,9 @@ pub enum Reason {
     /// Its submitter, or a veto, named the one device it may run on.
     #[error("it is to run on another device only")]
     Elsewhere,
+    /// It has computed for longer than it may.
+    #[error("the peer let it run for longer than it may")]
+    Overdue,
 }
 
 impl Reason {

@@ -13,6 +13,7 @@ mod driver;
 mod executor;
 mod hands;
 mod kept;
+mod known;
 mod log;
 mod model;
 mod net;

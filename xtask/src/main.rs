@@ -30,6 +30,9 @@ Commands:
   test [FILTER...]                 Set up, build the tasks, check the pure crates, run the tests
                                    whose name contains a FILTER (all of them without one)
   fuzz [--seconds N]               Run the fuzz tests for N seconds each (60 without --seconds)
+  crash [--kills N] [--seed S]     Kill peers that work for each other, N times (1000), and check that what they
+                                   acknowledged was done once. Prints its seed, with which whom it kills and how
+                                   long it waits is the same again
   bench sandbox [--json FILE]      Measure the sandbox in a release build; --json writes the figures too
   bench mesh [--json FILE]         The same for peers, transport and ledger. The first time it makes a ledger
                                    of a million entries, 1 GB in target/bench-ledger/
@@ -52,6 +55,7 @@ enum Command {
     BuildTasks { profile: Profile, force: bool },
     Test { filters: Vec<String> },
     Fuzz { seconds: u32 },
+    Crash { kills: u32, seed: Option<u64> },
     Bench { what: Bench, json: Option<String> },
     Sim(sim::Sim),
     Demo,
@@ -104,6 +108,20 @@ fn parse(args: Vec<String>) -> Result<Command> {
             };
             Command::Fuzz { seconds }
         }
+        "crash" => {
+            let mut number = |option: &str| match take_value(&mut rest, option)? {
+                None => Ok(None),
+                Some(text) => match text.parse() {
+                    Ok(number) => Ok(Some(number)),
+                    Err(_) => bail!("{option} takes a whole number, not {text:?}"),
+                },
+            };
+            let kills = number("--kills")?.unwrap_or(1000);
+            let Ok(kills) = u32::try_from(kills) else {
+                bail!("--kills takes a smaller number than {kills}")
+            };
+            Command::Crash { kills, seed: number("--seed")? }
+        }
         "bench" => {
             let json = take_value(&mut rest, "--json")?;
             let what = match rest.first().map(String::as_str) {
@@ -155,6 +173,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Test { filters } => test::test(&repo, &filters),
         Command::Fuzz { seconds } => test::fuzz(&repo, seconds),
         Command::Bench { what, json } => test::bench(&repo, what, json.as_deref()),
+        Command::Crash { kills, seed } => test::crash(&repo, kills, seed),
         Command::Sim(sim) => sim::sim(&repo, &sim),
         Command::Demo => demo::demo(&repo),
         Command::Ci => ci::ci(&repo),

@@ -36,6 +36,19 @@ pub(crate) enum Bench {
     Mesh,
 }
 
+/// The test that kills peers, for as long as that takes.
+// spec: LED-8
+pub(crate) fn crash(repo: &Repo, kills: u32, seed: Option<u64>) -> Result<()> {
+    let built = build_with(repo, Profile::Dev, &TESTED, false)?;
+    let mut cargo = repo.cargo();
+    cargo.args(["test", "--workspace", "--test", "main", "--", "--nocapture", "crashes::whoever_is_killed"]);
+    cargo.env("MESH_CRASH_KILLS", kills.to_string());
+    if let Some(seed) = seed {
+        cargo.env("MESH_CRASH_SEED", seed.to_string());
+    }
+    run(tell(&mut cargo, &built))
+}
+
 pub(crate) fn bench(repo: &Repo, what: Bench, json: Option<&str>) -> Result<()> {
     setup::setup(repo)?;
     let program = match what {

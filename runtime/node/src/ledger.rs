@@ -72,6 +72,8 @@ pub struct Ledger {
     orphans: Vec<ForkProof>,
     /// Where logs are known to fork; no more than there are logs.
     forked: BTreeMap<PublicKey, u64>,
+    /// Those that this device proved itself.
+    proven: BTreeMap<PublicKey, u64>,
     /// Entries that this device wrote, those that do not count any more included.
     written: u64,
     count: u64,
@@ -516,7 +518,10 @@ impl Ledger {
         let other = self.suspects.remove(&key)?;
         let proof = ForkProof::of(stored.signed(), &other)?;
         self.note_fork(key.0, key.1);
-        Some(proof)
+        // Once is enough: a proof that rests on the fork itself does not count, however often it is said.
+        let before = self.proven.get(&key.0).is_some_and(|proven| *proven <= key.1);
+        self.proven.entry(key.0).and_modify(|proven| *proven = key.1.min(*proven)).or_insert(key.1);
+        (!before).then_some(proof)
     }
 
     /// The latest clock reading seen.

@@ -28,6 +28,8 @@ const MAX_REMEMBERED: usize = 1024;
 const MAX_INVITES: usize = 256;
 /// How long others have to say how long this device's log is.
 const NUMBERING_MS: u64 = 2_000;
+/// How long that is waited for where nothing says that anything was lost.
+const CLEAN_ASK_MS: u64 = 5_000;
 /// Peers that must have said it, or all that are known, if fewer.
 const NUMBERING_PEERS: usize = 2;
 
@@ -297,25 +299,36 @@ impl Node {
 
     pub(crate) fn start_numbering(&mut self, unclean: bool) {
         let others = self.ledger.governance().devices().keys().any(|device| *device != self.me);
-        if unclean && others && self.ledger.len(&self.me) > 0 {
-            self.numbering = Numbering::Asking(std::collections::BTreeSet::new());
-            self.arm_in(Timer::Numbering, NUMBERING_MS);
+        if others && self.ledger.len(&self.me) > 0 {
+            // Also after a clean end the store may be an old copy of itself. That is rare, so it is asked for, and not
+            // waited for longer than a few seconds.
+            self.ask_from_now((!unclean).then_some(CLEAN_ASK_MS));
         }
     }
 
-    /// Somebody knows more of this device's log than it does itself: its store was lost, or set back.
+    fn ask_from_now(&mut self, at_most_ms: Option<u64>) {
+        self.numbering = Numbering::Asking(std::collections::BTreeSet::new());
+        self.numbering_until = at_most_ms.map(|ms| self.now.boot_ms + ms);
+        self.claimed.clear();
+        self.arm_in(Timer::Numbering, NUMBERING_MS);
+    }
+
+    /// Somebody says that this device had a log before, though its store holds none of it: it came in again with an
+    /// old key. A claim alone never stops a device that has its log.
     // spec: LED-5
     pub(crate) fn lost_own_end(&mut self) {
-        if self.numbering == Numbering::Settled {
-            tracing::warn!("other peers know more of this device's log than its own store does");
-            self.numbering = Numbering::Asking(std::collections::BTreeSet::new());
-            self.arm_in(Timer::Numbering, 0);
+        if self.numbering == Numbering::Settled && self.ledger.len(&self.me) == 0 {
+            tracing::warn!("other peers know a log of this device, and its own store holds none");
+            self.ask_from_now(Some(CLEAN_ASK_MS));
         }
     }
 
     /// Asks everybody connected how long this device's log is.
     pub(crate) fn ask_for_numbering(&mut self) {
         let Numbering::Asking(answered) = &self.numbering else { return };
+        if self.numbering_until.is_some_and(|until| until <= self.now.boot_ms) {
+            return self.numbering_settled();
+        }
         let ask: Vec<PublicKey> = self
             .peers
             .iter()
@@ -335,12 +348,15 @@ impl Node {
             && tip.author == self.me
             && mine.is_none_or(|mine| mine.seq < tip.seq)
         {
-            // It knows more of this log than this device: its end was lost, and comes back from there.
+            // It knows more of this log than this device: its end was lost, and comes back from there. Whoever says so
+            // again without showing the entries has none.
             let from = mine.map_or(0, |mine| mine.seq + 1);
             self.lost_own_end();
             self.want(peer, self.me, from);
-            self.arm_within(Timer::Numbering, NUMBERING_MS);
-            return;
+            if self.claimed.insert(peer) {
+                self.arm_within(Timer::Numbering, NUMBERING_MS);
+                return;
+            }
         }
         let others = self
             .ledger
@@ -352,11 +368,16 @@ impl Node {
         let Numbering::Asking(answered) = &mut self.numbering else { return };
         answered.insert(peer);
         if answered.len() >= NUMBERING_PEERS.min(others) {
-            self.numbering = Numbering::Settled;
-            self.disarm(Timer::Numbering);
-            self.say_drafts();
-            self.place_soon();
+            self.numbering_settled();
         }
+    }
+
+    fn numbering_settled(&mut self) {
+        self.numbering = Numbering::Settled;
+        self.numbering_until = None;
+        self.disarm(Timer::Numbering);
+        self.say_drafts();
+        self.place_soon();
     }
 
     // ---- getting in ----

@@ -147,6 +147,10 @@ pub struct Node {
     pub(crate) trust: Option<BTreeSet<UserKey>>,
     pub(crate) donor: Donor,
     pub(crate) numbering: Numbering,
+    /// When it is settled even if nobody has answered.
+    pub(crate) numbering_until: Option<u64>,
+    /// Peers that said to know more of this log than it does itself, and have yet to show it.
+    pub(crate) claimed: BTreeSet<PublicKey>,
     pub(crate) drafts: VecDeque<(Payload, Vec<Tip>)>,
     pub(crate) unwitnessed: BTreeMap<PublicKey, Tip>,
     pub(crate) ad_serial: u64,
@@ -186,6 +190,8 @@ impl Node {
             trust: None,
             donor: Donor::Taking,
             numbering: Numbering::Settled,
+            numbering_until: None,
+            claimed: BTreeSet::new(),
             drafts: VecDeque::new(),
             unwitnessed: BTreeMap::new(),
             // Ads are compared by serial across restarts.

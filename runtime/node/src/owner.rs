@@ -179,6 +179,8 @@ pub(crate) struct Task {
     pub(crate) kept: Kept,
     heard_at: u64,
     renew_at: u64,
+    /// How long the attempt that counts has computed, as far as was heard.
+    ran_ms: u64,
     pub(crate) progress: Option<Progress>,
     /// Peers that are not asked until then, and why.
     blocked: BTreeMap<PublicKey, (u64, Reason)>,
@@ -196,6 +198,7 @@ impl Task {
             kept,
             heard_at: 0,
             renew_at: 0,
+            ran_ms: 0,
             progress: None,
             blocked: BTreeMap::new(),
             refusals: 0,
@@ -605,6 +608,8 @@ impl Node {
         let attempt = task.current() + 1;
         task.kept.tries.push(Try { device, grant, tip_seq: 0, fate: Fate::Open });
         task.heard_at = self.now.boot_ms;
+        task.renew_at = self.now.boot_ms;
+        task.ran_ms = 0;
         task.progress = None;
         task.why.clear();
         // Nothing in it is of any length, so it is always written.
@@ -795,7 +800,11 @@ impl Node {
         let Some(last) = task.kept.tries.last_mut() else { return };
         last.fate = Fate::Refused(reason.clone());
         let device = last.device;
+        let full = reason == Reason::NoCapacity;
         task.blocked.insert(device, (now + wait, reason));
+        if !full {
+            self.slot_freed(device);
+        }
         self.wake_for(now + wait);
         self.keep_task(id.task);
         self.tell_task(id.task);
@@ -986,7 +995,7 @@ impl Node {
     pub(crate) fn task_due(&mut self, id: TaskId) {
         let now = self.now.boot_ms;
         let rules = self.ledger.governance().rules();
-        let (suspect, every) = (rules.suspect_after_ms, self.beat_every());
+        let (suspect, grace, every) = (rules.suspect_after_ms, rules.lease_grace_ms, self.beat_every());
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let Some(device) = task.device().filter(|_| task.kept.state.is_out()) else { return };
         let attempt = AttemptId { task: id, attempt: task.current() };
@@ -996,6 +1005,15 @@ impl Node {
             let there = self.is_connected(&device);
             self.lost(id, if there { Reason::PeerSilent } else { Reason::NotConnected });
             return self.send_task(device, attempt, TaskFrame::Stop(Reason::Fenced));
+        }
+        // Time in which the peer held it does not count; what is left is bounded, whatever the peer says.
+        let running = task.progress.as_ref().is_some_and(|progress| progress.phase != Phase::Paused);
+        if running && task.kept.state == TaskState::Running {
+            task.ran_ms = task.ran_ms.saturating_add(now.saturating_sub(task.renew_at).min(every));
+        }
+        if task.ran_ms > task.spec().limits.duration_ms.saturating_add(grace) {
+            self.lost(id, Reason::Overdue);
+            return self.send_task(device, attempt, TaskFrame::Stop(Reason::Overdue));
         }
         task.renew_at = now;
         let lease_ms = match self.tasks.get(&id) {

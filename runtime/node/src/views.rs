@@ -217,7 +217,7 @@ impl Node {
 
     fn why_waiting(&self, task: &crate::owner::Task) -> String {
         if let Numbering::Asking(_) = self.numbering {
-            return "this device ended badly and asks other peers where its log ends; it goes on when two, or all there are, have answered".into();
+            return "this device has just started and asks other peers where its log ends; it goes on when two, or all there are, have answered, or after a few seconds if its last run ended in order".into();
         }
         if !self.can_say() {
             return "this device has written as many ledger entries in this hour as the rules allow; it goes on when the hour is over".into();
@@ -249,7 +249,7 @@ impl Node {
         }
         if let Numbering::Asking(answered) = &self.numbering {
             trouble.push(format!(
-                "after an unclean start other peers are asked where this device's log ends; {} have answered",
+                "after a start other peers are asked where this device's log ends; {} have answered",
                 answered.len()
             ));
         } else if self.my_user().is_some() && !self.can_say() {

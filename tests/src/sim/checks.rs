@@ -103,7 +103,7 @@ impl World {
     }
 
     fn entry_kept(&mut self, who: Who, author: &PublicKey, seq: u64, bytes: &[u8]) {
-        let Ok(entry) = Entry::trusted(bytes) else {
+        let Some(entry) = self.known.read(bytes) else {
             return self.must(hold("every_kept_entry_can_be_read", false, || format!("{author:?}/{seq}")));
         };
         let Some(writer) = self.who(author) else { return };
@@ -113,6 +113,11 @@ impl World {
         if writer == who {
             let before = self.model.truth.insert((*author, seq), entry.id());
             self.must(no_honest_peer_forks_itself(before, &entry));
+            if let Payload::Forked(proof) = entry.payload()
+                && self.model.proven.insert((proof.a.header.author, proof.a.header.seq))
+            {
+                self.count("fork proven");
+            }
             if let Payload::Completed(completed) = entry.payload() {
                 let verdict = no_result_is_recorded_twice(self, who, completed);
                 self.must(verdict);

@@ -1,6 +1,7 @@
 //! What the world knows beside the peers: what was promised to whom, and what each said. The checks compare the two.
 
 use super::disk::Disk;
+use super::known::Known;
 use super::net::{Channel, Who};
 use super::peer::Peer;
 use mesh_node::CommandId;
@@ -8,7 +9,6 @@ use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ids::{BlobHash, EntryId, TaskId};
 use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::ledger::{Effect, Entry, Grant, Payload};
-use mesh_protocol::record::Record;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why something was asked.
@@ -61,6 +61,8 @@ pub(crate) struct Model {
     pub(crate) words: BTreeMap<Who, Word>,
     /// Forks that were made: of which log, and where.
     pub(crate) forks: BTreeSet<(PublicKey, u64)>,
+    /// Forks that an honest peer has proven in its log.
+    pub(crate) proven: BTreeSet<(PublicKey, u64)>,
     pub(crate) expelled: BTreeSet<Who>,
     /// What tasks are said to wait for.
     pub(crate) views: BTreeMap<(Who, TaskId), (String, String)>,
@@ -70,10 +72,10 @@ pub(crate) struct Model {
 
 impl Model {
     /// A process reads again what it has said.
-    pub(crate) fn restored(&mut self, who: Who, peer: &Peer) {
+    pub(crate) fn restored(&mut self, who: Who, peer: &Peer, known: &mut Known) {
         let mut word = Word::default();
-        for bytes in peer.disk.entries.values() {
-            word.add(bytes, &peer.key);
+        for entry in peer.disk.entries.values().filter_map(|bytes| known.read(bytes)) {
+            word.add(&entry, &peer.key);
         }
         self.words.insert(who, word);
     }
@@ -86,16 +88,13 @@ impl Model {
     }
 
     /// A node wants something kept.
-    pub(crate) fn said(&mut self, who: Who, record: &Record, key: &PublicKey) {
-        if let Record::Entry { bytes, .. } = record {
-            self.words.entry(who).or_default().add(bytes, key);
-        }
+    pub(crate) fn said(&mut self, who: Who, entry: &Entry, key: &PublicKey) {
+        self.words.entry(who).or_default().add(entry, key);
     }
 }
 
 impl Word {
-    fn add(&mut self, bytes: &[u8], key: &PublicKey) {
-        let Ok(entry) = Entry::trusted(bytes) else { return };
+    fn add(&mut self, entry: &Entry, key: &PublicKey) {
         let own = entry.header().author == *key;
         match entry.payload() {
             Payload::Granted(grant) if own => drop(self.grants.insert(entry.id(), (**grant).clone())),

@@ -131,10 +131,7 @@ impl World {
         let good = self.good();
         let ids: BTreeSet<_> =
             good.iter().filter_map(|who| super::model::id_on(&self.peers[*who].disk, author, seq)).collect();
-        let proven = good
-            .iter()
-            .filter_map(|who| self.peers[*who].node.as_ref())
-            .any(|node| node.ledger().governance().cap(author).is_some_and(|cap| cap <= seq));
+        let proven = self.model.proven.iter().any(|(by, from)| by == author && *from <= seq);
         if proven { ids.len() + 2 } else { ids.len() }
     }
 
@@ -250,7 +247,7 @@ fn all_honest_peers_hold_the_same_ledger(world: &World) -> Verdict {
 // spec: LED-5, DEL-14
 fn every_fork_made_is_proven_everywhere(world: &World) -> Verdict {
     const NAME: &str = "every_fork_made_is_proven_everywhere";
-    for (author, seq) in &world.model.forks {
+    for (author, seq) in world.model.forks.union(&world.model.proven) {
         for who in world.good() {
             let Some(node) = world.peers[who].node.as_ref() else { continue };
             let cap = node.ledger().governance().cap(author);

@@ -60,7 +60,7 @@ impl World {
             Channel::Sync => match SyncFrame::decode(&bytes) {
                 Ok(SyncFrame::Entries(entries)) => {
                     let verified: Option<Vec<Entry>> =
-                        entries.iter().map(|bytes| Entry::verify(bytes).ok()).collect();
+                        entries.iter().map(|bytes| self.known.read(bytes)).collect();
                     verified.map(|entries| Input::Sync(peer, SyncReceived::Entries(entries)))
                 }
                 Ok(frame) => Some(Input::Sync(peer, SyncReceived::Frame(frame))),
@@ -69,15 +69,15 @@ impl World {
             Channel::Task(attempt) => {
                 TaskFrame::decode(&bytes).ok().map(|frame| Input::Task(peer, attempt, frame))
             }
-            Channel::Gossip => match Entry::verify(&bytes) {
-                Ok(entry) => {
+            Channel::Gossip => match self.known.read(&bytes) {
+                Some(entry) => {
                     if !self.peers[to].seen.insert(entry.id()) && !self.rng.chance(50) {
                         return;
                     }
                     self.flood(to, &bytes, Some(from));
                     Some(Input::Gossip(peer, Box::new(entry)))
                 }
-                Err(_) => None,
+                None => None,
             },
         };
         match input {

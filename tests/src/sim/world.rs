@@ -80,6 +80,7 @@ pub(crate) struct World {
     /// Do things go wrong now?
     pub(crate) chaos: bool,
     pub(crate) log: super::log::Log,
+    pub(crate) known: super::known::Known,
     commands: u64,
 }
 
@@ -116,6 +117,7 @@ impl World {
             broken: None,
             chaos: false,
             log,
+            known: super::known::Known::default(),
             commands: 0,
         }
     }
@@ -284,7 +286,7 @@ impl World {
         node.start(now, unclean);
         peer.node = Some(node);
         peer.unclean = true;
-        self.model.restored(who, &self.peers[who]);
+        self.model.restored(who, &self.peers[who], &mut self.known);
         self.settle(who, Vec::new(), Vec::new());
         self.turn(who);
     }
@@ -326,7 +328,11 @@ impl World {
 
     /// Something is not kept any more, or never was: what else a check reads is brought up to date.
     pub(crate) fn said(&mut self, who: Who, record: &Record) {
-        let key = self.peers[who].key;
-        self.model.said(who, record, &key);
+        if let Record::Entry { bytes, .. } = record
+            && let Some(entry) = self.known.read(bytes)
+        {
+            let key = self.peers[who].key;
+            self.model.said(who, &entry, &key);
+        }
     }
 }

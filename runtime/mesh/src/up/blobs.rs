@@ -286,7 +286,8 @@ impl Blobs {
         }
     }
 
-    fn room(&self, more: u64) -> io::Result<()> {
+    /// Is there room for so many bytes more?
+    pub(super) fn room(&self, more: u64) -> io::Result<()> {
         if self.used().saturating_add(more) > self.most {
             let text =
                 format!("{} bytes are kept for tasks here, which is all the room given to them", self.used());

@@ -78,6 +78,7 @@ impl Fetcher {
                 None => Ok(()),
             };
         }
+        self.blobs.room(blob.len).map_err(|error| causes(&error))?;
         let partial = Partial(self.blobs.partial());
         self.transfer(&partial.0, blob, from).await?;
         let blobs = self.blobs.clone();

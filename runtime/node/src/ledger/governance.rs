@@ -57,8 +57,6 @@ pub struct State {
     /// Its rules.
     pub rules: Rules,
     founder: Option<UserKey>,
-    /// The device that wrote the founding entry, which counts whatever becomes of the device.
-    origin: Option<PublicKey>,
     members: BTreeMap<UserKey, Member>,
     devices: BTreeMap<PublicKey, Device>,
     caps: BTreeMap<PublicKey, u64>,
@@ -75,10 +73,13 @@ struct Said {
     holds: bool,
 }
 
+/// An entry's place in the order of the fold.
+type At = (Hlc, EntryId);
+
 /// Folds the entries that govern, in the order of clock and id.
 #[derive(Debug, Clone, Default)]
 pub struct Governance {
-    said: BTreeMap<(Hlc, EntryId), Said>,
+    said: BTreeMap<At, Said>,
     state: State,
 }
 
@@ -193,36 +194,42 @@ impl Governance {
     /// Does a proof hold that caps a log which is not capped yet?
     pub(super) fn is_news(&self, proof: &ForkProof) -> bool {
         proof.verify().is_some_and(|(author, seq)| {
-            self.device(&author).is_some()
-                && self.cap(&author).is_none_or(|cap| cap > seq.max(self.state.least(&author)))
+            self.device(&author).is_some() && self.cap(&author).is_none_or(|cap| cap > seq)
         })
     }
 
     fn refold(&mut self) {
         // An expulsion beats what is concurrent with it, also what stands before it here: such entries are void, and
-        // the fold starts again without them. Each round makes at least one more void, so it ends.
-        let mut void = BTreeSet::new();
+        // the fold starts again without them. What beats the very entries that it rests on itself does not hold, nor
+        // does what was beaten by something that is void: the first says nothing then, and what it beat counts. Each
+        // round makes at least one more void, or one more say nothing, so it ends.
+        let mut void: BTreeMap<At, At> = BTreeMap::new();
+        let mut idle: BTreeSet<At> = BTreeSet::new();
         'again: loop {
             let mut state = State::default();
-            let mut counted: Vec<(&(Hlc, EntryId), &Said)> = Vec::new();
+            let mut counted: BTreeMap<&At, &Said> = BTreeMap::new();
             for (at, said) in &self.said {
-                if void.contains(at) || !state.step(at.0, said) {
+                if void.contains_key(at) || idle.contains(at) || !state.step(at.0, said) {
                     continue;
                 }
-                counted.push((at, said));
+                counted.insert(at, said);
                 if said.payload.caps() {
-                    let beaten = counted
-                        .iter()
-                        .filter(|(_, said)| state.caps.get(&said.author).is_some_and(|cap| said.seq >= *cap));
-                    let beaten: Vec<_> = beaten.map(|(at, _)| **at).collect();
+                    let beaten = counted.iter().filter(|(_, said)| !state.counts(said));
+                    let beaten: Vec<At> = beaten.map(|(at, _)| **at).collect();
                     if !beaten.is_empty() {
-                        void.extend(beaten);
+                        void.extend(beaten.into_iter().map(|beaten| (beaten, *at)));
                         continue 'again;
                     }
                 }
             }
-            self.state = state;
-            return;
+            let unfounded: BTreeSet<At> =
+                void.values().filter(|by| !counted.contains_key(by)).copied().collect();
+            if unfounded.is_empty() {
+                self.state = state;
+                return;
+            }
+            void.retain(|_, by| !unfounded.contains(by));
+            idle.extend(unfounded);
         }
     }
 }
@@ -267,20 +274,18 @@ impl State {
         user
     }
 
+    /// Is it before the place from which on its log does not count?
+    fn counts(&self, said: &Said) -> bool {
+        self.caps.get(&said.author).is_none_or(|cap| said.seq < *cap)
+    }
+
     /// The user who speaks, if their word counts at this place of the order.
     fn speaker(&self, said: &Said) -> Option<UserKey> {
         let device = self.devices.get(&said.author)?;
-        let counts = self.caps.get(&said.author).is_none_or(|cap| said.seq < *cap);
-        (counts && self.members.get(&device.user)?.is_in()).then_some(device.user)
-    }
-
-    /// Entries of a log that count whatever happens.
-    fn least(&self, device: &PublicKey) -> u64 {
-        u64::from(self.origin == Some(*device))
+        (self.counts(said) && self.members.get(&device.user)?.is_in()).then_some(device.user)
     }
 
     fn cap(&mut self, device: PublicKey, cap: u64) {
-        let cap = cap.max(self.least(&device));
         let entry = self.caps.entry(device).or_insert(cap);
         *entry = cap.min(*entry);
     }
@@ -308,7 +313,6 @@ impl State {
                 self.name.clone_from(&founded.name);
                 self.rules = founded.rules.clone();
                 self.founder = Some(founded.user);
-                self.origin = Some(said.author);
                 let member = Member {
                     name: founded.user_name.clone(),
                     recovery: founded.recovery,
@@ -322,9 +326,13 @@ impl State {
                 self.certify(&founded.cert, &founded.device_name);
                 true
             }
+            // It proves itself, so whoever's log is kept may say it.
             Payload::Forked(proof) => {
-                self.cap(proof.a.header.author, proof.a.header.seq);
-                true
+                let kept = self.devices.contains_key(&said.author) && self.counts(said);
+                if kept {
+                    self.cap(proof.a.header.author, proof.a.header.seq);
+                }
+                kept
             }
             payload => match self.speaker(said) {
                 Some(speaker) => self.spoken(at, said, speaker, payload),
