@@ -468,7 +468,10 @@ impl Ledger {
         log.hlcs.push(header.hlc);
         self.count += 1;
         self.clock = self.clock.max(header.hlc);
-        self.unnamed.insert(header.author, entry.tip());
+        // What is restored is gathered at the end.
+        if !restoring {
+            self.unnamed.insert(header.author, entry.tip());
+        }
         self.facts.add(entry);
         if !entry.payload().governs() {
             return Vec::new();
