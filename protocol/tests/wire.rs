@@ -11,12 +11,14 @@ use mesh_protocol::frame::{Frame, FrameError, JoinRefusal, MAX_FRAME, Phase};
 use mesh_protocol::ids::to_hex;
 use mesh_protocol::invite::{Ticket, TicketKind};
 use mesh_protocol::ledger::{Effect, Entry, EntryError, KINDS, MAX_ENTRY, Payload};
+use mesh_protocol::reason::Reason;
 use mesh_protocol::record::Table;
 use mesh_protocol::rules::VotingMethod;
 use mesh_protocol::task::{Importance, SignedTask, Sla};
 use samples::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 /// Hex in which 32 equal bytes, as ids and keys are here, are one `<byte>`. A signature is two such.
@@ -39,6 +41,12 @@ fn short(mut bytes: &[u8]) -> String {
 
 fn same(got: &[String], expected: &[&str]) {
     assert_eq!(got, expected, "\n{}", got.iter().map(|hex| format!("\"{hex}\",\n")).collect::<String>());
+}
+
+/// Is this the number of no variant? A known one would be read, or miss its end; the zeros are there for what it holds.
+fn is_unknown<T: Serialize + DeserializeOwned>(number: usize) -> bool {
+    let bytes = [&[number as u8][..], &[0; 600]].concat();
+    matches!(canonical::decode::<T>(&bytes), Err(DecodeError::Shape(_)))
 }
 
 /// The bytes of a value, which must give the value again.
@@ -162,7 +170,7 @@ const LISTS: [&str; 9] = [
     "0400010203",
     "050001020304",
 ];
-const REASONS: [&str; 34] = [
+const REASONS: [&str; 36] = [
     "00",
     "01",
     "02",
@@ -197,6 +205,8 @@ const REASONS: [&str; 34] = [
     "1f",
     "20",
     "21",
+    "22",
+    "23",
 ];
 
 // spec: ARC-6, LED-2
@@ -210,8 +220,8 @@ fn every_kind_of_entry_has_fixed_bytes_and_a_number_and_a_name() {
         assert_eq!(payload.check(), Ok(()), "{payload:?}");
     }
     assert!(
-        matches!(canonical::decode::<Payload>(&[27]), Err(DecodeError::Shape(_))),
-        "no kind of this number"
+        is_unknown::<Payload>(27) && (0..27).all(|kind| !is_unknown::<Payload>(kind)),
+        "there are no more kinds than these"
     );
 }
 
@@ -231,7 +241,13 @@ fn frames<F: Frame + PartialEq + Debug>(frames: &[F], expected: &[&str]) {
             "a byte too few: {frame:?}"
         );
     }
-    assert!(matches!(F::decode(&[99]), Err(FrameError::Decode(DecodeError::Shape(_)))), "an unknown variant");
+    let kinds: BTreeSet<u8> = frames.iter().map(|frame| frame.encode()[0]).collect();
+    assert!(
+        kinds.iter().copied().eq(0..kinds.len() as u8) && is_unknown::<F>(kinds.len()),
+        "each kind is here"
+    );
+    let unknown = [kinds.len() as u8];
+    assert!(matches!(F::decode(&unknown), Err(FrameError::Decode(DecodeError::Shape(_)))));
     assert!(matches!(F::decode(&vec![0; MAX_FRAME + 1]), Err(FrameError::TooLong(_))));
     assert!(matches!(F::decode(&[]), Err(FrameError::Decode(DecodeError::Shape(_)))));
 }
@@ -289,6 +305,20 @@ fn what_is_chosen_from_a_list_has_fixed_numbers() {
     ];
     same(&got, &LISTS);
     same(&all(&reasons()), &REASONS);
+    let complete = [
+        is_unknown::<Importance>(5),
+        is_unknown::<Sla>(6),
+        is_unknown::<Source>(5),
+        is_unknown::<Phase>(3),
+        is_unknown::<Effect>(2),
+        is_unknown::<JoinRefusal>(5),
+        is_unknown::<TicketKind>(2),
+        is_unknown::<VotingMethod>(4),
+        is_unknown::<Table>(5),
+        is_unknown::<Reason>(REASONS.len()),
+    ];
+    assert_eq!(complete, [true; 10], "a list has a value that is not here");
+    assert!(!is_unknown::<Reason>(REASONS.len() - 1));
 }
 
 // spec: ARC-6, LED-1

@@ -161,6 +161,7 @@ fn submits(peer: &Client, modules: &[String; 2], dice: &mut Dice, stop: &AtomicB
 
 // spec: DEL-1, DEL-3, DEL-4, DEL-10, DEL-11, DEL-14, LED-5, LED-8
 #[test]
+#[ignore = "long, and wants a quiet machine: cargo xtask crash runs it"]
 fn whoever_is_killed_and_when_what_was_acknowledged_is_done_once() {
     let kills = number("MESH_CRASH_KILLS", 25);
     let random = std::process::id().into();
@@ -266,6 +267,7 @@ fn fill(folder: &Path) -> PathBuf {
 
 // spec: LED-8, DEL-1, DEL-10, CLI-5
 #[test]
+#[ignore = "long, and wants a quiet machine: cargo xtask crash runs it"]
 fn a_full_disk_refuses_with_a_reason_and_loses_nothing() {
     if !inside("crashes", "a_full_disk_refuses_with_a_reason_and_loses_nothing") {
         return;
@@ -355,6 +357,7 @@ fn spoil(store: &Path, damage: Damage) {
 
 // spec: LED-5, LED-8, DEL-14
 #[test]
+#[ignore = "long, and wants a quiet machine: cargo xtask crash runs it"]
 fn a_store_that_lost_its_end_is_rebuilt_loudly_and_its_log_is_not_forked() {
     let files = tempfile::tempdir().unwrap();
     let mut peers = street(&["alice", "bob", "carol"]);

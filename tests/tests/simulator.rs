@@ -4,7 +4,7 @@ use mesh_tests::sim::{Options, run};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// As many as take well under a minute in a debug build on two cores.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 60;
 
 // spec: DEL-10, DEL-11, DEL-12, DEL-13, DEL-14, LED-3, LED-4, LED-5
 #[test]

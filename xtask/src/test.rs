@@ -41,7 +41,16 @@ pub(crate) enum Bench {
 pub(crate) fn crash(repo: &Repo, kills: u32, seed: Option<u64>) -> Result<()> {
     let built = build_with(repo, Profile::Dev, &TESTED, false)?;
     let mut cargo = repo.cargo();
-    cargo.args(["test", "--workspace", "--test", "main", "--", "--nocapture", "crashes::whoever_is_killed"]);
+    cargo.args([
+        "test",
+        "--workspace",
+        "--test",
+        "main",
+        "--",
+        "--nocapture",
+        "--include-ignored",
+        "crashes::",
+    ]);
     cargo.env("MESH_CRASH_KILLS", kills.to_string());
     if let Some(seed) = seed {
         cargo.env("MESH_CRASH_SEED", seed.to_string());

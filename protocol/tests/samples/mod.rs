@@ -387,5 +387,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         Reason::LogNotReady,
         Reason::Restarted,
         Reason::NotTrusted,
+        Reason::Elsewhere,
+        Reason::Overdue,
     ]
 }

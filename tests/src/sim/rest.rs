@@ -156,6 +156,7 @@ impl World {
                 || kept::tasks(&self.peers[who].disk).any(|task| !self.may_wait(&task))
         });
         !working
+            && everybody_invited_is_in(self).is_ok()
             && all_honest_peers_hold_the_same_ledger(self).is_ok()
             && every_fork_made_is_proven_everywhere(self).is_ok()
     }

@@ -618,13 +618,15 @@ fn nothing_of_a_key_that_nobody_admitted_is_kept() {
 // spec: NET-2
 #[test]
 fn a_ticket_lets_one_in() {
-    let mut world = World::of(2);
-    // Two members give the same ticket's holder their word, for two different users, and do not know of each other.
-    world.admit(0, 2, 9);
-    world.admit(1, 3, 9);
+    let mut world = World::of(1);
+    world.add_device(0, USERS);
+    world.sync_all();
+    // Two devices give the same ticket's holder their word, for two different users, and do not know of each other.
+    world.admit(0, 1, 9);
+    world.admit(USERS, 2, 9);
     same_in_any_order(&mut world, 8);
     let is_in = |user: usize| world.ledgers[0].governance.member(&world.user(user)).is_some();
-    assert_eq!((is_in(2), is_in(3)), (true, false));
+    assert_eq!((is_in(1), is_in(2)), (true, false));
 }
 
 // spec: NET-2
@@ -655,7 +657,11 @@ fn one_member_vouches_while_there_are_fewer_than_three_and_then_two_must() {
 #[test]
 fn a_replaced_key_is_the_same_member_and_no_way_out_or_in() {
     let mut world = World::of(2);
-    let (old, request) = (world.user(1), world.request(1, 8));
+    let old = world.user(1);
+    // Whoever has the old key asks to come in with another device.
+    let cert = DeviceCert::sign(&world.users[1][0], world.community(), world.device(USERS + 1), 1000, 0);
+    let request = JoinRequest { cert, ..world.request(1, 8) }.sign(&ticket(8));
+    assert!(request.verify(&world.community()));
     world.rotate(1, 1);
     world.sync(1, 0);
     assert_eq!(world.ledgers[0].governance.current(old), world.user(1));
@@ -922,7 +928,8 @@ fn a_device_whose_log_was_cut_says_nothing_until_it_is_whole() {
     let mut world = World::of(2);
     let admission = world.admit(1, 2, 2);
     world.sync(1, 2);
-    let (one, two) = (world.say(2, Payload::PeerOnline), world.say(2, Payload::PeerOffline));
+    let (one, two) = (world.say(2, Payload::PeerOnline), world.add_device(2, USERS + 2));
+    assert!(world.ledgers[2].governance.device(&world.device(USERS + 2)).is_some());
     let expulsion = world.expel(0, 1, 0);
     world.ledgers[2].take(expulsion);
     assert!(!world.ledgers[2].has(&one.tip()) && !world.ledgers[2].is_whole(&world.device(2)));
@@ -931,6 +938,10 @@ fn a_device_whose_log_was_cut_says_nothing_until_it_is_whole() {
     world.admit(0, 2, 5);
     world.sync(0, 2);
     assert!(world.ledgers[2].governance.owner(&world.device(2)).is_some());
+    assert!(
+        world.ledgers[2].governance.device(&world.device(USERS + 2)).is_none(),
+        "nothing of it is folded either"
+    );
     let said = |world: &mut World| {
         let ledger = &mut world.ledgers[2];
         ledger.write(&world.devices[2], 9_000_000, Payload::PeerOnline, &[])
