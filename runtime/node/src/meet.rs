@@ -329,6 +329,10 @@ impl Node {
         if self.numbering_until.is_some_and(|until| until <= self.now.boot_ms) {
             return self.numbering_settled();
         }
+        // Fewer answers may be needed by now: somebody who was asked is a member no longer.
+        if answered.len() >= self.answers_needed() {
+            return self.numbering_settled();
+        }
         let ask: Vec<PublicKey> = self
             .peers
             .iter()
@@ -358,18 +362,19 @@ impl Node {
                 return;
             }
         }
-        let others = self
-            .ledger
-            .governance()
-            .devices()
-            .keys()
-            .filter(|device| **device != self.me && self.is_member(device))
-            .count();
+        let needed = self.answers_needed();
         let Numbering::Asking(answered) = &mut self.numbering else { return };
         answered.insert(peer);
-        if answered.len() >= NUMBERING_PEERS.min(others) {
+        if answered.len() >= needed {
             self.numbering_settled();
         }
+    }
+
+    /// Two, or all others there are, if fewer.
+    fn answers_needed(&self) -> usize {
+        let devices = self.ledger.governance().devices().keys();
+        let others = devices.filter(|device| **device != self.me && self.is_member(device));
+        NUMBERING_PEERS.min(others.count())
     }
 
     fn numbering_settled(&mut self) {
