@@ -131,8 +131,9 @@ const TASK: [&str; 11] = [
     ),
     "071404676f6e65",
     "0810",
-    "09",
+    "0900",
     "0a",
+    "0b01076368616e676564",
 ];
 /// A device cert, a join request, a device request, a task, a signed task, a statement, an ad, a signed ad, a receipt.
 const SIGNED: [&str; 9] = [
