@@ -283,7 +283,8 @@ impl Net {
         dial::want(self.shared(), peer, &addrs, None);
     }
 
-    /// Like [`connect`](Self::connect), through a peer that is connected, when nothing direct works.
+    /// Like [`connect`](Self::connect), through this peer, when nothing direct works. Members that are connected are
+    /// asked to relay without being named.
     pub fn connect_via(&self, peer: PublicKey, relay: PublicKey) {
         dial::want(self.shared(), peer, &[], Some(relay));
     }
@@ -326,6 +327,15 @@ impl Net {
             })
         };
         sessions.into_iter().filter_map(info).collect()
+    }
+
+    /// Who is dialled and not connected, and why, in words, once a round has failed.
+    pub fn unreached(&self) -> Vec<(PublicKey, Option<String>)> {
+        let dials: Vec<_> =
+            lock(&self.shared().dials).iter().map(|(peer, dial)| (*peer, dial.clone())).collect();
+        let peers = lock(&self.shared().peers);
+        let gone = dials.into_iter().filter(|(peer, _)| !peers.sessions.contains_key(peer));
+        gone.map(|(peer, dial)| (peer, dial.failure())).collect()
     }
 
     #[cfg(test)]
