@@ -112,7 +112,7 @@ const HELLO: [&str; 11] = [
     "0701<d0>05<e0>",
 ];
 const SYNC: [&str; 5] = ["00020f00ac02<aa>", "010101", "020001<d0>05<e0>", "0301<d0>07", "040103010203"];
-const TASK: [&str; 11] = [
+const TASK: [&str; 12] = [
     concat!(
         "0001<c0><d0><b0><a8>0a776f72642d636f756e74<a2>c80101022d7601044c414e47014301<a4>ac020103612f",
         "62<a4>ac02<a9>80c0f9decfae01c0cf2480c2d72f8094ebdc0380a0c21e80c8d00780c2d72fe807000100000100",
@@ -131,8 +131,9 @@ const TASK: [&str; 11] = [
     ),
     "071404676f6e65",
     "0810",
-    "09",
+    "0900",
     "0a",
+    "0b01076368616e676564",
 ];
 /// A device cert, a join request, a device request, a task, a signed task, a statement, an ad, a signed ad, a receipt.
 const SIGNED: [&str; 9] = [

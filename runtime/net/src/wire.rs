@@ -140,7 +140,13 @@ pub(crate) enum FrameError {
     Oversized,
     /// The stream broke, in the middle of a frame or before.
     Lost,
+    /// Not a frame, but word that the next one comes on another connection.
+    Moved,
 }
+
+/// In place of a frame's length: the channel goes on on another connection. It is stopped once it is read, so that the
+/// sender knows when nothing sent here can come later than what it sends there.
+pub(crate) const MOVED: u32 = u32::MAX;
 
 /// The prefix of a frame.
 pub(crate) fn frame_prefix(frame: &[u8]) -> Option<Bytes> {
@@ -159,7 +165,11 @@ pub(crate) async fn read_frame<R: AsyncRead + Unpin>(
         Ok(n) => stream.read_exact(&mut prefix[n..]).await.map_err(|_| FrameError::Lost)?,
         Err(_) => return Err(FrameError::Lost),
     };
-    let length = usize::try_from(u32::from_le_bytes(prefix)).map_err(|_| FrameError::Oversized)?;
+    let length = u32::from_le_bytes(prefix);
+    if length == MOVED {
+        return Err(FrameError::Moved);
+    }
+    let length = usize::try_from(length).map_err(|_| FrameError::Oversized)?;
     if length > bound {
         return Err(FrameError::Oversized);
     }
@@ -212,8 +222,9 @@ mod tests {
     // spec: NET-4
     #[test]
     fn a_length_beyond_the_bound_is_refused_before_it_is_believed() {
-        let claim = [&u32::MAX.to_le_bytes()[..], b"x"].concat();
+        let claim = [&(MOVED - 1).to_le_bytes()[..], b"x"].concat();
         assert!(matches!(now(read_frame(&mut &claim[..], 64)), Err(FrameError::Oversized)));
+        assert!(matches!(now(read_frame(&mut &MOVED.to_le_bytes()[..], 64)), Err(FrameError::Moved)));
         let long = Head::Follow { from: 0, what: vec![1; MAX_WHAT] };
         let mut bytes = long.encode();
         bytes[9..11].copy_from_slice(&u16::MAX.to_le_bytes());

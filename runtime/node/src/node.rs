@@ -13,6 +13,7 @@ use mesh_protocol::frame::{AttemptId, HelloFrame, SyncFrame, TaskFrame};
 use mesh_protocol::ids::{CommunityId, ProfileId, TaskId};
 use mesh_protocol::key::{PublicKey, SecretKey, UserKey};
 use mesh_protocol::ledger::{Entry, EntryError, Pattern, Payload, Tip};
+use mesh_protocol::permissions::Access;
 use mesh_protocol::record::{Record, Table};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -41,6 +42,8 @@ pub struct Config {
     pub capacity: Capacity,
     /// Names of others' tasks that it takes at all.
     pub accepts: Vec<Pattern>,
+    /// Folders of its owner that tasks may be granted, by name, and what for.
+    pub shares: BTreeMap<String, Access>,
     /// Its energy.
     pub energy: Option<EnergyClaim>,
     /// Where it can be dialled.

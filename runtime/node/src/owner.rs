@@ -7,7 +7,7 @@ use crate::node::{Donor, Node, Timer, error};
 use mesh_policies::energy;
 use mesh_policies::placement::{Candidate, choose};
 use mesh_protocol::canonical;
-use mesh_protocol::frame::{AttemptId, Ended, Offer, Phase, TaskFrame};
+use mesh_protocol::frame::{AttemptId, Ended, Offer, Phase, Released, TaskFrame};
 use mesh_protocol::ids::{BlobHash, Commitment, EntryId, TaskId};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::ledger::{Completed, Effect, Payload, Statement, TaskSubmitted};
@@ -168,6 +168,8 @@ pub(crate) struct Kept {
     pub(crate) resume: Option<Blob>,
     pub(crate) result: Option<(u32, SignedReceipt, Blob)>,
     pub(crate) failed: Option<Reason>,
+    /// What came of its changes to the executing peer's shares.
+    pub(crate) released: Option<Released>,
     announced: bool,
     /// Its owner vetoed a delegation: it runs in ECO mode.
     eco: bool,
@@ -390,6 +392,7 @@ impl Node {
             resume: None,
             result: None,
             failed: None,
+            released: None,
             announced: false,
             eco: false,
         };
@@ -687,7 +690,7 @@ impl Node {
             TaskFrame::Offer(_)
             | TaskFrame::Renew { .. }
             | TaskFrame::Stop(_)
-            | TaskFrame::Settled
+            | TaskFrame::Settled(_)
             | TaskFrame::Status => self.executor_heard(peer, id, frame),
             _ => self.owner_heard(peer, id, frame),
         }
@@ -765,6 +768,8 @@ impl Node {
                 let genuine = genuine(&ended, task.spec(), id, peer).is_ok();
                 let Some(attempt) = task.kept.tries.get_mut(id.attempt as usize - 1) else { return };
                 let first = !matches!(attempt.fate, Fate::Done | Fate::Superseded);
+                // It may have been recorded, and the word of that lost.
+                let done = matches!(attempt.fate, Fate::Done);
                 if first && genuine {
                     // What was spent was spent.
                     attempt.fate = Fate::Superseded;
@@ -773,7 +778,17 @@ impl Node {
                 } else if first {
                     self.counters.bad_results += 1;
                 }
-                self.send_task(peer, id, TaskFrame::Settled);
+                let effect = if done { Effect::Done } else { Effect::Superseded };
+                self.send_task(peer, id, TaskFrame::Settled(effect));
+            }
+            TaskFrame::Released(released) => {
+                let fate = task.kept.tries.get(id.attempt as usize - 1).map(|attempt| &attempt.fate);
+                if task.kept.released.is_some() || !matches!(fate, Some(Fate::Done)) {
+                    return;
+                }
+                task.kept.released = Some(released);
+                self.keep_task(id.task);
+                self.tell_task(id.task);
             }
             TaskFrame::Accepted | TaskFrame::Beat(_) => {
                 self.counters.stale_frames += 1;
@@ -899,7 +914,7 @@ impl Node {
         self.completed(&ended, Effect::Done);
         self.slot_freed(device);
         self.tell_task(id);
-        self.send_task(device, AttemptId { task: id, attempt }, TaskFrame::Settled);
+        self.send_task(device, AttemptId { task: id, attempt }, TaskFrame::Settled(Effect::Done));
         self.place_soon();
     }
 
