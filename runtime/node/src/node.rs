@@ -553,7 +553,8 @@ impl Node {
         self.output(Output::Persist(record));
         self.tell(Happening::Entry { entry: entry.id(), kind: entry.payload().kind_name() });
         match entry.payload() {
-            Payload::TaskSubmitted(_)
+            Payload::Admitted(_)
+            | Payload::TaskSubmitted(_)
             | Payload::Voted { .. }
             | Payload::RulesProposed { .. }
             | Payload::RulesVoted { .. }
