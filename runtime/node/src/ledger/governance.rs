@@ -16,6 +16,10 @@ use mesh_protocol::rules::{FOUNDERS_OWN, Rules};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Devices that a user may ever certify, those taken back included: each has an allowance of entries in everybody's
+/// store. More than a person wears out in ten years.
+const MAX_DEVICES: usize = 32;
+
 /// A member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Member {
@@ -307,6 +311,9 @@ impl State {
     fn certify(&mut self, cert: &DeviceCert, name: &str) {
         let known = self.devices.get(&cert.device);
         if known.is_some_and(|known| known.user != cert.user || known.serial >= cert.serial) {
+            return;
+        }
+        if known.is_none() && self.devices.values().filter(|it| it.user == cert.user).count() >= MAX_DEVICES {
             return;
         }
         let name = known.map_or_else(|| name.to_owned(), |known| known.name.clone());
