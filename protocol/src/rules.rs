@@ -58,7 +58,13 @@ pub struct Rules {
     pub entries_per_hour: u32,
     /// Ads of one device that are taken in a minute.
     pub ads_per_minute: u16,
+    /// Members who must vouch for a new one; the founder alone lets in the first [`FOUNDERS_OWN`].
+    pub sponsors: u8,
 }
+
+/// Members who are in on the founder's word alone: with the founder they are three, and can be each other's second
+/// sponsor.
+pub const FOUNDERS_OWN: usize = 2;
 
 impl Default for Rules {
     fn default() -> Self {
@@ -82,6 +88,7 @@ impl Default for Rules {
             fuel_per_second: crate::limits::FUEL_PER_SECOND,
             entries_per_hour: 600,
             ads_per_minute: 4,
+            sponsors: 2,
         }
     }
 }
@@ -124,6 +131,8 @@ impl Rules {
             ),
             (self.entries_per_hour <= 100_000_000, "entries_per_hour", "at most 100 million, 0 for no limit"),
             ((1..=600).contains(&self.ads_per_minute), "ads_per_minute", "from 1 to 600"),
+            // A founder and the two whom the founder may let in alone are three: more might never be found.
+            ((1..=3).contains(&self.sponsors), "sponsors", "from 1 to 3"),
         ];
         match checks.iter().find(|(fits, ..)| !fits) {
             None => Ok(()),

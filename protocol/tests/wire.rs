@@ -64,8 +64,8 @@ const PAYLOADS: [(&str, &str); 27] = [
     (
         "community founded",
         concat!(
-            "0003456c6de0a7123c01008088b2a002145f96013c0ac0a9079875c0cf24058088b2a0020580c8afa025d80404<b",
-            "0>02616c<b1>027063<c0><b0><d0>e80702<f5><f5>",
+            "0003456c6de0a7123c01008088b2a002145f96013c0ac0a9079875c0cf24058088b2a0020580c8afa025d8040402<",
+            "b0>02616c<b1>027063<c0><b0><d0>e80702<f5><f5>",
         ),
     ),
     ("member admitted", "01<b0>02626f<b1>027063<c0><b0><d0>e80702<f5><f5><d1><f5><f5>"),
@@ -89,7 +89,7 @@ const PAYLOADS: [(&str, &str); 27] = [
     ("contribution", "13<b0>05686f7572735af3ae0c"),
     (
         "rules proposed",
-        "14e0a7123c01008088b2a002145f96013c0ac0a9079875c0cf24058088b2a0020580c8afa025d8040403776879",
+        "14e0a7123c01008088b2a002145f96013c0ac0a9079875c0cf24058088b2a0020580c8afa025d804040203776879",
     ),
     ("rules vote", "15<e0>01"),
     ("health disputed", "16<a1>03776879"),
