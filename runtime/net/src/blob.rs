@@ -280,7 +280,8 @@ impl Partial {
                 Ok(BaoContentItem::Parent(Parent { node, pair })) => self.outboard.save(node, &pair)?,
                 Ok(BaoContentItem::Leaf(Leaf { data, .. })) => {
                     gathered.bytes += data.len();
-                    gathered.groups.push(data);
+                    // An empty file is one group of nothing, which cannot be written.
+                    gathered.groups.extend(Some(data).filter(|data| !data.is_empty()));
                     if gathered.bytes >= GATHER {
                         gathered.write(&self)?;
                     }
