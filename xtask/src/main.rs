@@ -38,7 +38,9 @@ Commands:
                                    of a million entries, 1 GB in target/bench-ledger/
   sim [--seeds N] [--from K]       Run N seeds (1000) of the simulator, from seed K (0) on, in a release build
   sim replay SEED                  Run one seed and print every event and what came of it
-  demo                             Run three example tasks visibly, in a release build. Leaves target/demo/
+  demo [--speed N]                 Show a community of three at work over two recorded days of sun, wind and grid, in a
+                                   release build, in two minutes; --speed 1440 is an hour in 2.5 s. Leaves nothing
+  demo sandbox                     Run three example tasks visibly, in a release build. Leaves target/demo/
   ci                               Everything that must hold before a change is merged; what .ci/run calls
   help                             Print this
 
@@ -58,7 +60,8 @@ enum Command {
     Crash { kills: u32, seed: Option<u64> },
     Bench { what: Bench, json: Option<String> },
     Sim(sim::Sim),
-    Demo,
+    Demo { speed: Option<String> },
+    DemoSandbox,
     Ci,
 }
 
@@ -135,7 +138,11 @@ fn parse(args: Vec<String>) -> Result<Command> {
             Command::Bench { what, json }
         }
         "sim" => Command::Sim(sim::parse(&mut rest)?),
-        "demo" => Command::Demo,
+        "demo" if rest.first().is_some_and(|what| what == "sandbox") => {
+            rest.remove(0);
+            Command::DemoSandbox
+        }
+        "demo" => Command::Demo { speed: take_value(&mut rest, "--speed")? },
         "ci" => Command::Ci,
         other => bail!("there is no command {other:?}"),
     };
@@ -175,7 +182,8 @@ fn execute(command: Command) -> Result<()> {
         Command::Bench { what, json } => test::bench(&repo, what, json.as_deref()),
         Command::Crash { kills, seed } => test::crash(&repo, kills, seed),
         Command::Sim(sim) => sim::sim(&repo, &sim),
-        Command::Demo => demo::demo(&repo),
+        Command::Demo { speed } => demo::community(&repo, speed.as_deref()),
+        Command::DemoSandbox => demo::sandbox(&repo),
         Command::Ci => ci::ci(&repo),
     }
 }

@@ -2,6 +2,7 @@
 
 mod build;
 mod community;
+mod demo;
 mod doctor;
 mod follow;
 mod gather;
@@ -65,6 +66,7 @@ pub(crate) fn run(command: Command) -> Result<u8> {
         Command::Submit(submit) => submit::run(&submit).map_err(own_failure),
         Command::Task(task) => task::run(&task),
         Command::Ledger(ledger) => ledger::run(&ledger),
+        Command::Demo(demo) => demo::run(&demo),
         Command::Completions { shell } => {
             // Not straight to a reader, who may go away: the library would panic.
             let mut script = Vec::new();

@@ -24,11 +24,13 @@ mod runner;
 mod runs;
 mod services;
 
+pub(crate) use driver::Arrival;
 pub(crate) use handle::Handle;
 #[cfg(test)]
 pub(crate) use handle::Question;
 
 use crate::api;
+use crate::energy;
 use crate::exit_codes;
 use crate::failure::{Failure, Result};
 use blobs::Blobs;
@@ -211,7 +213,10 @@ fn node(
         capacity: Capacity { slots: options.slots, memory: options.memory, longest_ms: options.longest_ms },
         accepts: options.accepts,
         shares: options.shares.iter().map(|share| (share.name.clone(), share.access)).collect(),
-        energy: options.energy,
+        energy: match options.energy {
+            Some(energy::Source::Fixed(claim)) => Some(claim),
+            _ => None,
+        },
         addrs: net.addrs(),
         seed,
     };
@@ -261,6 +266,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
 
     let me = options.keys.device.public();
     let shares = options.shares.clone();
+    let source = options.energy.clone().filter(|source| !matches!(source, energy::Source::Fixed(_)));
     let shared = Shared::new(node(options, &net, &executor, &store, opened)?);
     // Set once, here.
     let _set = late.set(shared.clone());
@@ -298,6 +304,10 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         arrivals: arrivals.clone(),
         refused: refused.clone(),
     });
+    if let Some(source) = source {
+        energy::watch(source, arrivals.clone())
+            .map_err(|error| Failure::because("start reading the energy", &error))?;
+    }
     let members = shared.clone();
     let incoming = Incoming {
         net: net.clone(),

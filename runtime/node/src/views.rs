@@ -195,10 +195,8 @@ impl Node {
                 Some(progress) if progress.phase == Phase::Paused => {
                     format!("{at} holds it, since its owner paused it or it slept; it goes on when that ends")
                 }
-                Some(progress) if progress.phase == Phase::Preparing => {
-                    format!("{at} has taken it and is fetching its module and inputs")
-                }
-                _ => format!("{at} runs it"),
+                Some(progress) if progress.phase == Phase::Running => format!("{at} runs it"),
+                _ => format!("{at} has taken it and is fetching its module and inputs"),
             },
             TaskState::Fetching => format!("{at} has ended it, and its result is fetched and checked"),
             TaskState::Done => {
