@@ -41,6 +41,7 @@ use mesh_executor::Executor;
 use mesh_net::{Bounds, MdnsConfig, Net};
 use mesh_node::{Capacity, Command, Node};
 use mesh_protocol::frame::MAX_FRAME;
+use mesh_protocol::ids::CommunityId;
 use mesh_protocol::key::PublicKey;
 use mesh_store::{DiskStore, Loaded, Opened, Store as _};
 use options::Options;
@@ -52,6 +53,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -147,6 +149,12 @@ fn executor(options: &Options, scratch: &Path) -> Result<Executor> {
     })
 }
 
+/// What is announced on the local network: a hash, so that who listens learns no community's id.
+fn nearby(community: CommunityId) -> MdnsConfig {
+    let hash = blake3::Hasher::new_derive_key("taskmesh mdns v1").update(&community.0).finalize();
+    MdnsConfig { community: hash.to_hex().to_string() }
+}
+
 /// Opens the socket: where it is told to, else where it was last time, else anywhere.
 async fn bind(
     options: &Options,
@@ -165,13 +173,7 @@ async fn bind(
         // Some of our frames are longer than the transport's own bound: an offer brings all arguments of its task.
         config.bounds = Bounds { frame: MAX_FRAME, ..Bounds::default() };
         config.relay_bytes = options.relay_bytes;
-        config.mdns = remembered.community.filter(|_| options.mdns).map(|community| MdnsConfig {
-            community: blake3::Hasher::new_derive_key("taskmesh mdns v1")
-                .update(&community.0)
-                .finalize()
-                .to_hex()
-                .to_string(),
-        });
+        config.mdns = remembered.community.filter(|_| options.mdns).map(nearby);
         match Net::bind(config, provider.clone()).await {
             Ok(bound) => return Ok(bound),
             Err(error) => {
@@ -249,7 +251,9 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
     let runs = Arc::new(Runs::open(&folder("runs")).map_err(unusable("runs"))?);
     let scratch = folder("scratch");
     runs::clear(&scratch);
-    std::fs::create_dir_all(&scratch).map_err(unusable("scratch"))?;
+    // What a guest leaves half-done is nobody else's to read.
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&scratch);
+    made.map_err(unusable("scratch"))?;
     let executor = executor(&options, &scratch)?;
     let mut remembered = Remembered::read(data);
 
@@ -259,7 +263,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
     remembered.port = Some(net.local_addr().port());
     remembered.write(data);
 
-    let me = options.keys.device.public();
+    let (me, mdns) = (options.keys.device.public(), options.mdns);
     let shares = options.shares.clone();
     let shared = Shared::new(node(options, &net, &executor, &store, opened)?);
     // Set once, here.
@@ -325,6 +329,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         talks: BTreeMap::new(),
         refused,
         remembered,
+        mdns,
         data: data.to_owned(),
     };
     let driver = Driver {
@@ -426,19 +431,24 @@ async fn end(peer: Peer) -> Result<u8> {
     }
 }
 
-/// Ctrl-C and the system's request to end.
-struct Signals(Signal, Signal);
+/// Ctrl-C, the system's request to end, and the terminal's end.
+struct Signals(Signal, Signal, Signal);
 
 impl Signals {
     fn new() -> Result<Self> {
         let listen = |kind| signal(kind).map_err(|error| Failure::because("listen for Ctrl-C", &error));
-        Ok(Self(listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?))
+        Ok(Self(
+            listen(SignalKind::interrupt())?,
+            listen(SignalKind::terminate())?,
+            listen(SignalKind::hangup())?,
+        ))
     }
 
     async fn next(&mut self) {
         tokio::select! {
             _ = self.0.recv() => {}
             _ = self.1.recv() => {}
+            _ = self.2.recv() => {}
         }
     }
 }
