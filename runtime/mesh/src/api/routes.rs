@@ -103,9 +103,9 @@ fn addresses() -> Vec<Address> {
         ),
         at("/v1/tasks/{id}/output", &[("get", "Its result as tar: stdout, stderr and out/")], get(output)),
         at("/v1/events", &[("get", "What happens, as server-sent events")], get(events)),
-        at("/v1/donor/pause", &[("post", "Hold all tasks here and take no more: {for_ms?}")], post(pause)),
-        at("/v1/donor/resume", &[("post", "Go on after a pause")], post(resume)),
-        at("/v1/donor/finish", &[("post", "End what runs here and take no more")], post(finish)),
+        at("/v1/pause", &[("post", "Hold all tasks here and take no more: {for_ms?}")], post(pause)),
+        at("/v1/resume", &[("post", "Go on after a pause")], post(resume)),
+        at("/v1/finish", &[("post", "End what runs here and take no more")], post(finish)),
         at(
             "/v1/ledger",
             &[

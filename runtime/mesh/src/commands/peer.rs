@@ -78,7 +78,7 @@ pub(super) fn peers(show: &Show) -> Result<u8> {
 
 // spec: PERM-5
 pub(super) fn pause(pause: &Pause) -> Result<u8> {
-    Client::find()?.post("/v1/donor/pause", &json!({ "for_ms": pause.span }))?;
+    Client::find()?.post("/v1/pause", &json!({ "for_ms": pause.span }))?;
     match pause.span {
         Some(span) => {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -91,13 +91,13 @@ pub(super) fn pause(pause: &Pause) -> Result<u8> {
 }
 
 pub(super) fn resume() -> Result<u8> {
-    Client::find()?.post("/v1/donor/resume", &json!({}))?;
+    Client::find()?.post("/v1/resume", &json!({}))?;
     crate::say!("this device takes tasks again");
     Ok(exit_codes::OK)
 }
 
 pub(super) fn finish() -> Result<u8> {
-    Client::find()?.post("/v1/donor/finish", &json!({}))?;
+    Client::find()?.post("/v1/finish", &json!({}))?;
     crate::say!("what runs here ends, and nothing more is taken; `mesh resume` ends that");
     Ok(exit_codes::OK)
 }
