@@ -130,6 +130,14 @@ fn two_peers_behind_routers_exchange_a_task_through_a_volunteer() {
     assert_eq!(way["path"], format!("relayed by {}", key(&alice)), "{way}");
     sees_slots(&bob, "carol");
     does(&bob, "carol");
+    // Both are told so, and what would be better.
+    let peers = bob.json(&["peers"]);
+    let told = |device: &str| peers.as_array().unwrap().iter().find(|peer| peer["device"] == device).unwrap();
+    assert_eq!(told(&carols)["path"]["relay"], key(&alice), "{peers}");
+    assert_eq!(told(&key(&alice))["path"]["addr"], at(1).to_string(), "{peers}");
+    let doctor = bob.run(&["doctor"]);
+    let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(doctor.contains("relayed by alice-laptop") && doctor.contains("hint: let UDP port"), "{doctor}");
     let relayed = net(&street, &alice)["refused"]["relay_bytes"].as_u64();
     assert!(relayed > Some(1000), "the volunteer forwarded it: {relayed:?}");
 }

@@ -263,7 +263,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
     remembered.port = Some(net.local_addr().port());
     remembered.write(data);
 
-    let (me, mdns) = (options.keys.device.public(), options.mdns);
+    let (me, mdns, relay_bytes) = (options.keys.device.public(), options.mdns, options.relay_bytes);
     let shares = options.shares.clone();
     let shared = Shared::new(node(options, &net, &executor, &store, opened)?);
     // Set once, here.
@@ -301,6 +301,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         reads,
         arrivals: arrivals.clone(),
         refused: refused.clone(),
+        relay_bytes,
     });
     let members = shared.clone();
     let incoming = Incoming {

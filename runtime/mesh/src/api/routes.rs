@@ -55,7 +55,7 @@ fn addresses() -> Vec<Address> {
     vec![
         at("/v1/status", &[("get", "How this peer is")], get(status)),
         at("/v1/net", &[("get", "Connections, ways and counters of the transport")], get(net)),
-        at("/v1/peers", &[("get", "All peers")], get(peers)),
+        at("/v1/peers", &[("get", "All peers, and by which path each is reached")], get(peers)),
         at(
             "/v1/community",
             &[("get", "The community, its rules and members"), ("post", "Begin a community: {name, rules?}")],
@@ -231,8 +231,20 @@ async fn net(Extract(state): Extract<State>) -> Json<Value> {
     Json(state.services.net_status())
 }
 
+/// What the ledger and the peers say of each, and by which path it is reached.
+// spec: NET-6
 async fn peers(Extract(state): Extract<State>) -> Result<Json<Value>> {
-    ask(&state, Command::Peers).await
+    let Json(mut peers) = ask(&state, Command::Peers).await?;
+    let net = state.services.net_status();
+    let about = |list: &str, device: &Value| {
+        net[list].as_array().into_iter().flatten().find(|one| one["peer"] == *device).cloned()
+    };
+    for peer in peers.as_array_mut().into_iter().flatten() {
+        let device = peer["device"].clone();
+        peer["path"] = about("connections", &device).map_or(Value::Null, |conn| conn["way"].clone());
+        peer["unreached"] = about("unreached", &device).map_or(Value::Null, |dial| dial["why"].clone());
+    }
+    Ok(Json(peers))
 }
 
 async fn community(Extract(state): Extract<State>) -> Result<Json<Value>> {
