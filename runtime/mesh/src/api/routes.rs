@@ -336,7 +336,11 @@ async fn tasks(Extract(state): Extract<State>) -> Result<Json<Value>> {
 }
 
 async fn submit(Extract(state): Extract<State>, Asked(draft): Asked<Draft>) -> Result<Json<Value>> {
-    // What the task needs must be here before the node promises to run it.
+    // What the task needs must be here before the node promises to run it. To say where it would run takes no bytes.
+    // spec: CLI-3
+    if draft.dry_run {
+        return ask(&state, Command::Submit(Box::new(draft))).await;
+    }
     let module = Blob { hash: draft.module.into(), len: draft.module_len };
     for blob in draft.inputs.iter().map(|file| file.blob).chain(draft.stdin).chain([module]) {
         let path = state.services.blob_path(blob.hash);
