@@ -2,9 +2,15 @@
 //! as data, and one function. Here is the one place where their order of combination stands.
 // spec: ARC-1, ARC-4
 
+pub mod donor;
 pub mod energy;
+pub mod health;
+pub mod importance;
 pub mod permission;
 pub mod placement;
+pub mod queue;
+pub mod quota;
+pub mod votes;
 
 use mesh_protocol::reason::Reason;
 

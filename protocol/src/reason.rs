@@ -126,6 +126,40 @@ pub enum Reason {
     /// It has computed for longer than it may.
     #[error("the peer let it run for longer than it may")]
     Overdue,
+    /// The members have not decided yet.
+    #[error("its ballot is still open")]
+    BallotOpen,
+    /// Voted unimportant, it had four weeks.
+    #[error("in four weeks no peer had enough energy of its own for a task voted NON_CRITICAL")]
+    NeverEnoughEnergy,
+    /// By the donor's hours.
+    #[error("its owner shares the device at other hours")]
+    OutsideHours,
+    /// By the donor's rule.
+    #[error("the device runs on battery, and its owner shares it on mains only")]
+    OnBattery,
+    /// By the donor's rule.
+    #[error("the device's battery is at {percent} %, its owner keeps {floor} %")]
+    BatteryLow {
+        /// How full it is.
+        percent: u8,
+        /// How full it stays.
+        floor: u8,
+    },
+    /// By the donor's rule.
+    #[error("other programs use {percent} % of the device, its owner shares it up to {most} %")]
+    DeviceBusy {
+        /// How much others use.
+        percent: u8,
+        /// Up to how much it is shared.
+        most: u8,
+    },
+    /// By the donor's rule.
+    #[error("the device has no surplus of its own sun, and its owner shares nothing else")]
+    NoSurplus,
+    /// By the donor's rule.
+    #[error("the device has uploaded as much today as its owner lets it")]
+    UploadUsedUp,
 }
 
 impl Reason {

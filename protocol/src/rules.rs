@@ -1,6 +1,28 @@
 //! The rules a community agreed on, as data.
 
+use crate::key::UserKey;
+use crate::limits::{MAX_DURATION_MS, MAX_MEMORY, MB};
 use serde::{Deserialize, Serialize};
+
+/// Most words of public health, and most bytes of one: the rules as a whole fit into one entry.
+pub const MAX_WORDS: usize = 64;
+/// Most bytes of a word of public health.
+pub const MAX_WORD: usize = 32;
+/// Most treasurers.
+pub const MAX_TREASURERS: usize = 8;
+
+/// What a member of some standing may ask of others in a day.
+// spec: QUOTA-1
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tier {
+    /// Tasks a day; 0 for no limit.
+    pub tasks: u32,
+    /// Milliseconds of the longest task.
+    pub longest_ms: u64,
+    /// Bytes of memory of the largest task.
+    pub memory_bytes: u64,
+}
 
 /// How votes are weighed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,10 +80,51 @@ pub struct Rules {
     pub entries_per_hour: u32,
     /// Ads of one device that are taken in a minute.
     pub ads_per_minute: u16,
+    /// Members who must vouch for a new one; the founder alone lets in the first [`FOUNDERS_OWN`].
+    pub sponsors: u8,
+    /// What every member may ask of others.
+    pub free: Tier,
+    /// What a supporter may.
+    pub supporter: Tier,
+    /// What a contributor may.
+    pub contributor: Tier,
+    /// Words that make a task a matter of public health, in lower case.
+    pub health_words: Vec<String>,
+    /// Who records contributions; the founder if nobody is named.
+    pub treasurers: Vec<UserKey>,
 }
+
+/// Members who are in on the founder's word alone: with the founder they are three, and can be each other's second
+/// sponsor.
+pub const FOUNDERS_OWN: usize = 2;
+
+/// Words that make a task a matter of public health until a community says otherwise.
+// spec: HEALTH-1
+const HEALTH_WORDS: [&str; 19] = [
+    "health",
+    "medical",
+    "hospital",
+    "emergency",
+    "ambulance",
+    "drug",
+    "vaccine",
+    "oxygen",
+    "security",
+    "police",
+    "fire",
+    "rescue",
+    "hazmat",
+    "nuclear",
+    "power-grid",
+    "water",
+    "sewage",
+    "pandemic",
+    "disaster",
+];
 
 impl Default for Rules {
     fn default() -> Self {
+        const MINUTE: u64 = 60_000;
         Self {
             voting_window_ms: 5 * 60_000,
             consensus_percent: 60,
@@ -82,6 +145,12 @@ impl Default for Rules {
             fuel_per_second: crate::limits::FUEL_PER_SECOND,
             entries_per_hour: 600,
             ads_per_minute: 4,
+            sponsors: 2,
+            free: Tier { tasks: 10, longest_ms: 10 * MINUTE, memory_bytes: 100 * MB },
+            supporter: Tier { tasks: 50, longest_ms: 30 * MINUTE, memory_bytes: 500 * MB },
+            contributor: Tier { tasks: 200, longest_ms: 60 * MINUTE, memory_bytes: 2000 * MB },
+            health_words: HEALTH_WORDS.map(str::to_owned).into(),
+            treasurers: Vec::new(),
         }
     }
 }
@@ -101,6 +170,18 @@ impl Rules {
     pub fn check(&self) -> Result<(), RuleError> {
         const DAY: u64 = 24 * 3_600_000;
         let percent = |value: u8| value <= 100;
+        let tier = |tier: &Tier| {
+            tier.tasks <= 1_000_000
+                && (1..=MAX_DURATION_MS).contains(&tier.longest_ms)
+                && (65_536..=MAX_MEMORY).contains(&tier.memory_bytes)
+        };
+        let word = |word: &String| {
+            let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+            (2..=MAX_WORD).contains(&word.len()) && word.bytes().all(plain)
+        };
+        let words = self.health_words.len() <= MAX_WORDS && self.health_words.iter().all(word);
+        let tier_range =
+            "at most 1000000 tasks a day (0 for no limit), from 1 ms to 28 days, from 65536 bytes to 4 GiB";
         let checks = [
             (self.voting_window_ms <= 7 * DAY, "voting_window", "at most 7 days"),
             ((50..=100).contains(&self.consensus_percent), "consensus", "from 50 % to 100 %"),
@@ -124,6 +205,13 @@ impl Rules {
             ),
             (self.entries_per_hour <= 100_000_000, "entries_per_hour", "at most 100 million, 0 for no limit"),
             ((1..=600).contains(&self.ads_per_minute), "ads_per_minute", "from 1 to 600"),
+            // A founder and the two whom the founder may let in alone are three: more might never be found.
+            ((1..=3).contains(&self.sponsors), "sponsors", "from 1 to 3"),
+            (tier(&self.free), "free", tier_range),
+            (tier(&self.supporter), "supporter", tier_range),
+            (tier(&self.contributor), "contributor", tier_range),
+            (words, "health_words", "at most 64 words of 2 to 32 lower-case letters, digits and hyphens"),
+            (self.treasurers.len() <= MAX_TREASURERS, "treasurers", "at most 8 members' keys"),
         ];
         match checks.iter().find(|(fits, ..)| !fits) {
             None => Ok(()),

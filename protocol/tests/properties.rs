@@ -10,11 +10,11 @@ use mesh_protocol::canonical;
 use mesh_protocol::frame::{Frame, HelloFrame, SyncFrame, TaskFrame};
 use mesh_protocol::ids::{Commitment, CommunityId, EntryId};
 use mesh_protocol::invite::{DeviceCert, DeviceRequest, JoinRequest, Ticket, TicketError};
-use mesh_protocol::key::{Domain, SecretKey, Signature, UserKey};
+use mesh_protocol::key::{Domain, PublicKey, SecretKey, Signature, UserKey};
 use mesh_protocol::ledger::{
     Entry, ForkProof, Hlc, Pattern, Payload, Place, SignedHeader, Statement, is_name, rotation_message,
 };
-use mesh_protocol::rules::Rules;
+use mesh_protocol::rules::{Rules, Tier};
 use mesh_protocol::task::SignedTask;
 use proptest::prelude::*;
 use samples::*;
@@ -202,7 +202,8 @@ fn every_rule_has_a_range_and_is_refused_beyond_it() {
             }
         )*
             // A rule without a range would be missing above.
-            let Rules { $($rule: _,)* voting_method: _ } = Rules::default();
+            let Rules { $($rule: _,)* voting_method: _, free: _, supporter: _, contributor: _, health_words: _, treasurers: _ } =
+                Rules::default();
         };
     }
     assert_eq!(Rules::default().check(), Ok(()));
@@ -225,7 +226,59 @@ fn every_rule_has_a_range_and_is_refused_beyond_it() {
         fuel_per_second 1_000_000, 1_000_000_000_000;
         entries_per_hour 0, 100_000_000;
         ads_per_minute 1, 600;
+        sponsors 1, 3;
     }
+}
+
+// spec: ARC-7, QUOTA-1, HEALTH-3
+#[test]
+fn tiers_and_words_have_ranges_and_all_rules_fit_into_an_entry() {
+    let tier = |tier: Tier| {
+        let rules = [
+            Rules { free: tier, ..Rules::default() },
+            Rules { supporter: tier, ..Rules::default() },
+            Rules { contributor: tier, ..Rules::default() },
+        ];
+        let fits: Vec<bool> = rules.iter().map(|rules| rules.check().is_ok()).collect();
+        assert!(fits.iter().all(|fit| *fit == fits[0]));
+        fits[0]
+    };
+    let free = Rules::default().free;
+    for (tasks, longest_ms, memory_bytes, fits) in [
+        (0, 1, 65_536, true),
+        (1_000_000, 28 * 86_400_000, 1 << 32, true),
+        (1_000_001, 1, 65_536, false),
+        (0, 0, 65_536, false),
+        (0, 28 * 86_400_000 + 1, 65_536, false),
+        (0, 1, 65_535, false),
+        (0, 1, (1 << 32) + 1, false),
+    ] {
+        assert_eq!(
+            tier(Tier { tasks, longest_ms, memory_bytes }),
+            fits,
+            "{tasks} {longest_ms} {memory_bytes}"
+        );
+    }
+    assert_eq!((free.tasks, free.longest_ms, free.memory_bytes), (10, 600_000, 100_000_000));
+    let words = |words: &[&str]| {
+        Rules { health_words: words.iter().map(|word| (*word).to_owned()).collect(), ..Rules::default() }
+            .check()
+            .is_ok()
+    };
+    let long = "x".repeat(32);
+    assert!(words(&[]) && words(&["power-grid", "h5", &long]));
+    assert!(!words(&["Fire"]) && !words(&["a"]) && !words(&["two words"]) && !words(&[&"x".repeat(33)]));
+    let most = Rules {
+        health_words: vec![long; 64],
+        treasurers: vec![UserKey(PublicKey([7; 32])); 8],
+        ..Rules::default()
+    };
+    assert_eq!(most.check(), Ok(()));
+    let why = "w".repeat(mesh_protocol::ledger::MAX_TEXT);
+    let payload = Payload::RulesProposed { rules: Box::new(most.clone()), why };
+    assert!(canonical::encode(&payload).len() <= mesh_protocol::ledger::MAX_PAYLOAD);
+    assert!(Rules { health_words: vec!["fire".into(); 65], ..most.clone() }.check().is_err());
+    assert!(Rules { treasurers: vec![UserKey(PublicKey([7; 32])); 9], ..most }.check().is_err());
 }
 
 // spec: LED-1

@@ -60,11 +60,15 @@ fn all<T: Serialize + DeserializeOwned + PartialEq + Debug>(values: &[T]) -> Vec
     values.iter().map(hex).collect()
 }
 
-const PAYLOADS: [(&str, &str); 27] = [
+const PAYLOADS: [(&str, &str); 30] = [
     (
         "community founded",
         concat!(
-            "0003456c6de0a7123c01008088b2a002145f96013c0ac0a9079875c0cf24058088b2a0020580c8afa025d80404<b",
+            "0003456c6de0a7123c01008088b2a002145f96013c0ac0a9079875c0cf24058088b2a0020580c8afa025d80404",
+            "020ac0cf2480c2d72f32c0ee6d80cab5ee01c80180dddb0180a8d6b90713066865616c7468076d65646963616c08",
+            "686f73706974616c09656d657267656e637909616d62756c616e636504647275670776616363696e65066f7879",
+            "67656e08736563757269747906706f6c6963650466697265067265736375650668617a6d6174076e75636c6561",
+            "720a706f7765722d67726964057761746572067365776167650870616e64656d696308646973617374657200<b",
             "0>02616c<b1>027063<c0><b0><d0>e80702<f5><f5>",
         ),
     ),
@@ -89,7 +93,13 @@ const PAYLOADS: [(&str, &str); 27] = [
     ("contribution", "13<b0>05686f7572735af3ae0c"),
     (
         "rules proposed",
-        "14e0a7123c01008088b2a002145f96013c0ac0a9079875c0cf24058088b2a0020580c8afa025d8040403776879",
+        concat!(
+            "14e0a7123c01008088b2a002145f96013c0ac0a9079875c0cf24058088b2a0020580c8afa025d80404020ac0cf24",
+            "80c2d72f32c0ee6d80cab5ee01c80180dddb0180a8d6b90713066865616c7468076d65646963616c08686f7370",
+            "6974616c09656d657267656e637909616d62756c616e636504647275670776616363696e65066f787967656e08",
+            "736563757269747906706f6c6963650466697265067265736375650668617a6d6174076e75636c6561720a706f",
+            "7765722d67726964057761746572067365776167650870616e64656d69630864697361737465720003776879",
+        ),
     ),
     ("rules vote", "15<e0>01"),
     ("health disputed", "16<a1>03776879"),
@@ -97,6 +107,9 @@ const PAYLOADS: [(&str, &str); 27] = [
     ("key rotated", "18<b0><b1><f5><f5>"),
     ("key revoked", "19<d0>00"),
     ("fork proof", "1a01<c0><d0>04<e0>00030501<a5><f5><f5>01<c0><d0>04<e0>00030501<a6><f5><f5>"),
+    ("time zone", "1b0d4575726f70652f4265726c696e"),
+    ("health", "1c<a1>0466697265"),
+    ("held", "1d<a1>020127"),
 ];
 const HELLO: [&str; 11] = [
     "0001<c0>0200c0000201d8360120010db8000000000000000000000001d836",
@@ -171,7 +184,7 @@ const LISTS: [&str; 9] = [
     "0400010203",
     "050001020304",
 ];
-const REASONS: [&str; 36] = [
+const REASONS: [&str; 44] = [
     "00",
     "01",
     "02",
@@ -208,6 +221,14 @@ const REASONS: [&str; 36] = [
     "21",
     "22",
     "23",
+    "24",
+    "25",
+    "26",
+    "27",
+    "28091e",
+    "295019",
+    "2a",
+    "2b",
 ];
 
 // spec: ARC-6, LED-2
@@ -221,7 +242,7 @@ fn every_kind_of_entry_has_fixed_bytes_and_a_number_and_a_name() {
         assert_eq!(payload.check(), Ok(()), "{payload:?}");
     }
     assert!(
-        is_unknown::<Payload>(27) && (0..27).all(|kind| !is_unknown::<Payload>(kind)),
+        is_unknown::<Payload>(30) && (0..30).all(|kind| !is_unknown::<Payload>(kind)),
         "there are no more kinds than these"
     );
 }

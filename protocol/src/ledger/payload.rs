@@ -184,10 +184,31 @@ pub enum Payload {
     },
     /// A log has two entries at one place.
     Forked(Box<ForkProof>),
+    /// The author's user lives in this time zone; their day begins at its midnight.
+    ZoneSet {
+        /// By its name in the time zone database, as `Europe/Berlin`.
+        zone: String,
+    },
+    /// The submitter takes a task for a matter of public health. Whether it is one, everybody judges themselves.
+    HealthFlagged {
+        /// Which task.
+        task: TaskId,
+        /// The sentence that says so: its name, or of its description what mentions it.
+        text: String,
+    },
+    /// The author's device holds an attempt, or lets it go on.
+    Held {
+        /// Which task.
+        task: TaskId,
+        /// Which try.
+        attempt: u32,
+        /// Why; none if it goes on.
+        reason: Option<Reason>,
+    },
 }
 
 /// Names of the kinds, by number.
-pub const KINDS: [&str; 27] = [
+pub const KINDS: [&str; 30] = [
     "community founded",
     "member admitted",
     "expelled",
@@ -215,6 +236,9 @@ pub const KINDS: [&str; 27] = [
     "key rotated",
     "key revoked",
     "fork proof",
+    "time zone",
+    "health",
+    "held",
 ];
 
 impl Payload {
@@ -248,6 +272,9 @@ impl Payload {
             Self::KeyRotated { .. } => 24,
             Self::KeyRevoked { .. } => 25,
             Self::Forked(_) => 26,
+            Self::ZoneSet { .. } => 27,
+            Self::HealthFlagged { .. } => 28,
+            Self::Held { .. } => 29,
         }
     }
 
@@ -278,6 +305,9 @@ impl Payload {
         match self {
             Self::Refused { task, attempt, reason } => Self::Refused { task, attempt, reason: reason.fit() },
             Self::Failed { task, attempts, reason } => Self::Failed { task, attempts, reason: reason.fit() },
+            Self::Held { task, attempt, reason } => {
+                Self::Held { task, attempt, reason: reason.map(Reason::fit) }
+            }
             other => other,
         }
     }
@@ -331,6 +361,12 @@ impl Payload {
                 text(why)
             }
             Self::HealthDisputed { why, .. } => text(why),
+            Self::ZoneSet { zone } => name(zone),
+            Self::HealthFlagged { text: said, .. } => text(said),
+            Self::Held { attempt, reason, .. } => {
+                counted(*attempt)?;
+                reason.as_ref().map_or(Ok(()), Reason::check)
+            }
             Self::Consensus { votes, .. } if votes.len() > MAX_VOTES => {
                 Err("it names more votes than one entry may")
             }

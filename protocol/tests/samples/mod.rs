@@ -262,6 +262,9 @@ pub(crate) fn payloads() -> Vec<Payload> {
         Payload::KeyRotated { user: USER, new: UserKey(RECOVERY), signature: SIGNATURE },
         Payload::KeyRevoked { device: DEVICE, tip: None },
         Payload::Forked(Box::new(proof)),
+        Payload::ZoneSet { zone: "Europe/Berlin".into() },
+        Payload::HealthFlagged { task: TASK, text: "fire".into() },
+        Payload::Held { task: TASK, attempt: 2, reason: Some(Reason::OnBattery) },
     ]
 }
 
@@ -391,5 +394,13 @@ pub(crate) fn reasons() -> Vec<Reason> {
         Reason::NotTrusted,
         Reason::Elsewhere,
         Reason::Overdue,
+        Reason::BallotOpen,
+        Reason::NeverEnoughEnergy,
+        Reason::OutsideHours,
+        Reason::OnBattery,
+        Reason::BatteryLow { percent: 9, floor: 30 },
+        Reason::DeviceBusy { percent: 80, most: 25 },
+        Reason::NoSurplus,
+        Reason::UploadUsedUp,
     ]
 }

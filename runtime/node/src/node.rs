@@ -123,6 +123,9 @@ fn draft_key(number: u64) -> Vec<u8> {
 /// What wants to be said while entries cannot be numbered. More would be lost work, not lost promises.
 const MAX_DRAFTS: usize = 10_000;
 
+/// Hours' worth of entries that one device may bring at once, whatever dates they bear: a day that it spent by itself.
+const HOURS_AT_ONCE: u64 = 24;
+
 /// A whole peer as a state machine. It does no IO, reads no clock and draws no randomness but from its seed.
 ///
 /// The contract:
@@ -161,6 +164,10 @@ pub struct Node {
     /// What waits to be numbered, in this order; also what a person or a task's step was promised of it is kept.
     pub(crate) drafts: BTreeMap<u64, (Payload, Vec<Tip>)>,
     pub(crate) unwitnessed: BTreeMap<PublicKey, Tip>,
+    /// Entries of others that were new since this process began.
+    taken: BTreeMap<PublicKey, u64>,
+    /// Up to when the ledger was known when it began, in milliseconds since 1970; a newcomer's begins with the community.
+    known_until: Option<u64>,
     pub(crate) ad_serial: u64,
     pub(crate) random: Random,
     pub(crate) counters: Counters,
@@ -204,6 +211,8 @@ impl Node {
             claimed: BTreeSet::new(),
             drafts: BTreeMap::new(),
             unwitnessed: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            known_until: None,
             // Ads are compared by serial across restarts.
             ad_serial: now.wall_ms,
             random: Random::new(&config.seed),
@@ -257,6 +266,7 @@ impl Node {
     pub fn start(&mut self, now: Now, unclean: bool) {
         self.now = now;
         self.ledger.restored(&self.me);
+        self.known_until = (self.ledger.count() > 0).then(|| self.ledger.clock().wall_ms());
         if let Some(community) = self.ledger.community() {
             self.outputs.push_back(Output::Belongs(community));
         }
@@ -534,6 +544,17 @@ impl Node {
 
     // ---- others' logs ----
 
+    /// May `author` still bring something new? Dates are claims, so entries are counted as they come too: as many as the
+    /// hours hold since this peer knew of everything, and those of a day beside. More is taken later, as time goes on.
+    // spec: NET-4, LED-10
+    pub(crate) fn has_room_for(&self, author: &PublicKey) -> bool {
+        let limit = u64::from(self.ledger.governance().rules().entries_per_hour);
+        let (Some(since), true) = (self.known_until, limit > 0 && *author != self.me) else { return true };
+        let ms = self.now.wall_ms.saturating_sub(since);
+        let allowed = (limit * HOURS_AT_ONCE).saturating_add(limit.saturating_mul(ms) / 3_600_000);
+        self.taken.get(author).is_none_or(|taken| *taken < allowed)
+    }
+
     /// Takes an entry from a peer. Says whether it was new.
     pub(crate) fn take(&mut self, entry: Entry, from: Option<PublicKey>) -> bool {
         // A clock far ahead would take everybody's along.
@@ -549,9 +570,16 @@ impl Node {
             self.counters.entries_ignored += 1;
             return false;
         }
+        if !self.has_room_for(&entry.header().author) {
+            self.counters.entries_ignored += 1;
+            return false;
+        }
         match self.ledger.take(entry) {
             Taken::New(entries) => {
                 for entry in &entries {
+                    let header = entry.header();
+                    self.known_until.get_or_insert(header.hlc.wall_ms());
+                    *self.taken.entry(header.author).or_default() += 1;
                     self.entry_is_new(entry);
                 }
                 true
@@ -584,7 +612,8 @@ impl Node {
         self.output(Output::Persist(record));
         self.tell(Happening::Entry { entry: entry.id(), kind: entry.payload().kind_name() });
         match entry.payload() {
-            Payload::TaskSubmitted(_)
+            Payload::Admitted(_)
+            | Payload::TaskSubmitted(_)
             | Payload::Voted { .. }
             | Payload::RulesProposed { .. }
             | Payload::RulesVoted { .. }

@@ -67,11 +67,18 @@ fn rules_from(text: &str) -> std::result::Result<Rules, String> {
     Ok(rules)
 }
 
-/// Rules in the form that `--rules` reads: every one a number or a word.
+/// Rules in the form that `--rules` reads: numbers, words, lists of words, and tiers, which are tables of numbers.
 fn as_toml(rules: &Rules) -> Result<String> {
     let value = serde_json::to_value(rules).map_err(|error| Failure::because("write the rules", &error))?;
+    let written = |value: &Value| match value.as_object() {
+        Some(table) => {
+            let cells: Vec<String> = table.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+            format!("{{ {} }}", cells.join(", "))
+        }
+        None => value.to_string(),
+    };
     let lines = value.as_object().into_iter().flatten();
-    Ok(lines.map(|(rule, value)| format!("{rule} = {value}\n")).collect())
+    Ok(lines.map(|(rule, value)| format!("{rule} = {}\n", written(value))).collect())
 }
 
 fn shown(value: Value) -> Result<String> {

@@ -175,6 +175,12 @@ impl Names {
                 format!("{}: {amount} of {unit} in {month}", self.user(user))
             }
             Payload::RulesProposed { why, .. } | Payload::HealthDisputed { why, .. } => why.clone(),
+            Payload::ZoneSet { zone } => zone.clone(),
+            Payload::HealthFlagged { text, .. } => format!("URGENT on any energy: {text}"),
+            Payload::Held { attempt, reason, .. } => match reason {
+                Some(reason) => format!("attempt {attempt}: {reason}"),
+                None => format!("attempt {attempt} goes on"),
+            },
             Payload::RulesVoted { proposal, yes } => {
                 format!("{} {}", if *yes { "for" } else { "against" }, proposal.short())
             }
@@ -208,6 +214,8 @@ fn task(payload: &Payload) -> Option<TaskId> {
         | Payload::Vetoed { task, .. }
         | Payload::Failed { task, .. }
         | Payload::Cancelled { task }
+        | Payload::HealthFlagged { task, .. }
+        | Payload::Held { task, .. }
         | Payload::HealthDisputed { task, .. } => Some(*task),
         _ => None,
     }

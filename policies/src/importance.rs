@@ -1,0 +1,333 @@
+//! What do a task's service level and its vote make of it? The one place where they combine.
+// spec: VOTE-4, VOTE-5, VOTE-6, HEALTH-1
+
+use crate::energy::is_clean;
+use mesh_protocol::ad::{EnergyClaim, Source};
+use mesh_protocol::reason::Reason;
+use mesh_protocol::rules::Rules;
+use mesh_protocol::task::{Importance, Sla};
+
+const HOUR_MS: u64 = 3_600_000;
+/// An urgent task starts within this.
+pub const URGENT_MS: u64 = HOUR_MS / 2;
+/// A task of service level HIGH ends within this.
+pub const HIGH_MS: u64 = 24 * HOUR_MS;
+/// A task of service level NORMAL ends within this.
+pub const NORMAL_MS: u64 = 48 * HOUR_MS;
+/// Longest wait of any task.
+pub const LONGEST_MS: u64 = 28 * 24 * HOUR_MS;
+
+/// What is known of a task's importance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Voice {
+    /// Its ballot is open.
+    Pending,
+    /// Its ballot closed with too few voters.
+    Silent,
+    /// There is nobody to ask, or no ballot by the rules.
+    NoBallot,
+    /// The members decided.
+    Level(Importance),
+    /// It is a matter of public health.
+    Health,
+}
+
+/// On which energy it may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Energy {
+    /// Any.
+    Any,
+    /// Clean by the rules.
+    Clean,
+    /// A peer's own renewable generation.
+    OwnRenewable,
+    /// The own device's sun.
+    OwnSolar,
+    /// The own device's wind.
+    OwnWind,
+}
+
+/// What happens to a task that does not get its energy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Patience {
+    /// Any energy will do.
+    None,
+    /// It starts on any at its latest start, so that it meets the deadline it was submitted with.
+    UntilLatestStart,
+    /// It waits for as long as it takes.
+    Endless,
+    /// It fails after four weeks.
+    FourWeeks,
+}
+
+/// What becomes of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Course {
+    /// Its place in a queue.
+    pub rank: Importance,
+    /// On which energy it may start.
+    pub energy: Energy,
+    /// For how long it waits for that.
+    pub patience: Patience,
+    /// Only on the device it was submitted on?
+    pub at_home: bool,
+    /// Must it wait for the ballot to close, unless a peer's energy is perfect?
+    pub waits_for_ballot: bool,
+}
+
+/// When a task must have started, in milliseconds since 1970; none if no moment is too late.
+pub fn latest_start_ms(sla: Sla, created_ms: u64, duration_ms: u64) -> Option<u64> {
+    let end = |within: u64| created_ms.saturating_add(within.saturating_sub(duration_ms));
+    match sla {
+        Sla::Urgent => Some(created_ms.saturating_add(URGENT_MS)),
+        Sla::High => Some(end(HIGH_MS)),
+        Sla::Normal => Some(end(NORMAL_MS)),
+        Sla::Eco | Sla::SolarOnly | Sla::WindOnly => None,
+    }
+}
+
+/// What becomes of a task of this service level and importance.
+// spec: VOTE-6
+pub fn course(sla: Sla, voice: Voice) -> Course {
+    let at_home = matches!(sla, Sla::SolarOnly | Sla::WindOnly);
+    let rank = match voice {
+        Voice::Health => Importance::Critical,
+        Voice::Level(level) => level,
+        Voice::Silent => Importance::Low,
+        Voice::Pending | Voice::NoBallot => match sla {
+            Sla::Urgent => Importance::Critical,
+            Sla::High => Importance::High,
+            Sla::Normal => Importance::Normal,
+            Sla::Eco | Sla::SolarOnly | Sla::WindOnly => Importance::Low,
+        },
+    };
+    let (energy, patience) = match (sla, voice) {
+        (_, Voice::Health) => (Energy::Any, Patience::None),
+        (Sla::SolarOnly, _) => (Energy::OwnSolar, Patience::Endless),
+        (Sla::WindOnly, _) => (Energy::OwnWind, Patience::Endless),
+        (_, Voice::Level(Importance::Critical | Importance::High)) => (Energy::Any, Patience::None),
+        (_, Voice::Level(Importance::NonCritical)) => (Energy::OwnRenewable, Patience::FourWeeks),
+        // Nobody said anything: that hurries nothing, and holds nothing up that cannot wait.
+        (Sla::Urgent, Voice::Silent) => (Energy::Any, Patience::None),
+        (Sla::Eco, _) => (Energy::Clean, Patience::Endless),
+        (_, Voice::Level(Importance::Low) | Voice::Silent) => (Energy::Clean, Patience::UntilLatestStart),
+        (_, Voice::Level(Importance::Normal) | Voice::Pending | Voice::NoBallot) => {
+            (Energy::Any, Patience::None)
+        }
+    };
+    let waits_for_ballot = voice == Voice::Pending && matches!(sla, Sla::High | Sla::Normal | Sla::Eco);
+    Course { rank, energy, patience, at_home, waits_for_ballot }
+}
+
+/// A task that wants to start somewhere now.
+#[derive(Debug, Clone, Copy)]
+pub struct Start<'a> {
+    /// The energy there, if it is known and can be believed.
+    pub energy: Option<&'a EnergyClaim>,
+    /// Is it the device the task was submitted on?
+    pub own: bool,
+    /// Did its submitter declare it CRITICAL?
+    pub declared_critical: bool,
+    /// Now, in milliseconds since 1970.
+    pub now_ms: u64,
+    /// When it was submitted.
+    pub created_ms: u64,
+    /// [`latest_start_ms`].
+    pub latest_start_ms: Option<u64>,
+}
+
+/// May it start there now?
+// spec: VOTE-5, VOTE-6, VOTE-7, DEL-12
+pub fn may_start(course: &Course, start: &Start<'_>, rules: &Rules) -> Result<(), Reason> {
+    if course.at_home && !start.own {
+        return Err(Reason::Elsewhere);
+    }
+    if start.declared_critical && start.own {
+        return Ok(());
+    }
+    let from = |source: Source| start.energy.is_some_and(|energy| energy.source == source);
+    let due = start.latest_start_ms.is_some_and(|latest| start.now_ms >= latest);
+    let perfect = start.energy.is_some_and(|energy| energy.renewable_percent >= rules.perfect_energy_percent);
+    if course.waits_for_ballot && !perfect && !due {
+        return Err(Reason::BallotOpen);
+    }
+    let own_renewable = [Source::Solar, Source::Wind, Source::Hydro].into_iter().any(from)
+        && start.energy.is_some_and(|energy| energy.renewable_percent == 100);
+    let fits = match course.energy {
+        Energy::Any => true,
+        Energy::Clean => is_clean(start.energy, rules),
+        Energy::OwnRenewable => own_renewable,
+        Energy::OwnSolar => from(Source::Solar),
+        Energy::OwnWind => from(Source::Wind),
+    };
+    let over =
+        course.patience == Patience::FourWeeks && start.now_ms >= start.created_ms.saturating_add(LONGEST_MS);
+    match (fits, course.patience) {
+        _ if over => Err(Reason::NeverEnoughEnergy),
+        (true, _) => Ok(()),
+        (false, Patience::UntilLatestStart) if due => Ok(()),
+        (false, _) => Err(Reason::EnergyNotClean),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mesh_protocol::task::Importance::{Critical, High, Low, NonCritical, Normal};
+
+    const SLAS: [Sla; 6] = [Sla::Urgent, Sla::High, Sla::Normal, Sla::Eco, Sla::SolarOnly, Sla::WindOnly];
+    const VOICES: [Voice; 9] = [
+        Voice::Level(Critical),
+        Voice::Level(High),
+        Voice::Level(Normal),
+        Voice::Level(Low),
+        Voice::Level(NonCritical),
+        Voice::Silent,
+        Voice::Health,
+        Voice::Pending,
+        Voice::NoBallot,
+    ];
+
+    // spec: VOTE-6
+    #[test]
+    fn the_whole_table() {
+        let mut text = String::new();
+        for sla in SLAS {
+            for voice in VOICES {
+                let course = course(sla, voice);
+                let voice = match voice {
+                    Voice::Level(level) => format!("{level:?}"),
+                    other => format!("({other:?})"),
+                };
+                let place = if course.at_home { "at home" } else { "anywhere" };
+                let ballot = if course.waits_for_ballot { ", waits for the ballot" } else { "" };
+                text.push_str(&format!(
+                    "{:<10}{voice:<12}-> {:<12}{:?} energy, patience {:?}, {place}{ballot}\n",
+                    format!("{sla:?}"),
+                    format!("{:?}", course.rank),
+                    course.energy,
+                    course.patience,
+                ));
+            }
+        }
+        insta::assert_snapshot!(text);
+    }
+
+    fn claim(source: Source, renewable_percent: u8, g_per_kwh: u16) -> EnergyClaim {
+        EnergyClaim { source, renewable_percent, g_per_kwh }
+    }
+
+    fn start(energy: Option<&EnergyClaim>) -> Start<'_> {
+        Start {
+            energy,
+            own: false,
+            declared_critical: false,
+            now_ms: 1000,
+            created_ms: 0,
+            latest_start_ms: Some(2000),
+        }
+    }
+
+    // spec: VOTE-5, VOTE-6, VOTE-7, DEL-12
+    #[test]
+    fn each_course_has_its_energy_and_its_moment() {
+        let rules = Rules::default();
+        let (coal, clean) = (claim(Source::Grid, 10, 800), claim(Source::Grid, 70, 100));
+        let (sun, half_sun) = (claim(Source::Solar, 100, 40), claim(Source::Solar, 90, 40));
+        let (wind, perfect) = (claim(Source::Wind, 100, 12), claim(Source::Grid, 95, 200));
+        let ask = |sla, voice, start: Start<'_>| may_start(&course(sla, voice), &start, &rules);
+        let waits = Err(Reason::EnergyNotClean);
+
+        // While the ballot is open only perfect energy lets it start.
+        assert_eq!(ask(Sla::Normal, Voice::Pending, start(Some(&clean))), Err(Reason::BallotOpen));
+        assert_eq!(ask(Sla::Normal, Voice::Pending, start(Some(&perfect))), Ok(()));
+        assert_eq!(ask(Sla::Normal, Voice::Pending, start(None)), Err(Reason::BallotOpen));
+        assert_eq!(ask(Sla::Urgent, Voice::Pending, start(None)), Ok(()));
+        let due = Start { now_ms: 2000, ..start(Some(&coal)) };
+        assert_eq!(ask(Sla::High, Voice::Pending, due), Ok(()));
+
+        assert_eq!(ask(Sla::Normal, Voice::Level(Normal), start(Some(&coal))), Ok(()));
+        assert_eq!(ask(Sla::Eco, Voice::Level(High), start(Some(&coal))), Ok(()));
+        assert_eq!(ask(Sla::Normal, Voice::Level(Low), start(Some(&coal))), waits);
+        assert_eq!(ask(Sla::Normal, Voice::Level(Low), start(Some(&clean))), Ok(()));
+        assert_eq!(ask(Sla::Normal, Voice::Level(Low), due), Ok(()), "never past its deadline");
+        let nearly = Start { now_ms: 1999, ..due };
+        assert_eq!(ask(Sla::Normal, Voice::Silent, nearly), waits);
+        let eco = Start { latest_start_ms: None, ..due };
+        assert_eq!(ask(Sla::Eco, Voice::Level(Low), eco), waits);
+
+        // Non-critical: the sun and wind of whoever runs it, and all of it.
+        for (energy, fits) in
+            [(&sun, true), (&wind, true), (&half_sun, false), (&clean, false), (&perfect, false)]
+        {
+            let answer = ask(Sla::Normal, Voice::Level(NonCritical), start(Some(energy)));
+            assert_eq!(answer.is_ok(), fits, "{energy:?}");
+        }
+        let hydro = claim(Source::Hydro, 100, 10);
+        assert_eq!(ask(Sla::Normal, Voice::Level(NonCritical), start(Some(&hydro))), Ok(()));
+        let battery = claim(Source::Battery, 100, 10);
+        assert_eq!(ask(Sla::Normal, Voice::Level(NonCritical), start(Some(&battery))), waits);
+        let old = |now_ms| Start { now_ms, ..start(Some(&coal)) };
+        assert_eq!(ask(Sla::Normal, Voice::Level(NonCritical), old(LONGEST_MS - 1)), waits);
+        assert_eq!(
+            ask(Sla::Normal, Voice::Level(NonCritical), old(LONGEST_MS)),
+            Err(Reason::NeverEnoughEnergy)
+        );
+
+        // At home, whatever the vote.
+        let home = |energy| Start { own: true, ..start(Some(energy)) };
+        assert_eq!(ask(Sla::SolarOnly, Voice::Level(Critical), start(Some(&sun))), Err(Reason::Elsewhere));
+        assert_eq!(ask(Sla::SolarOnly, Voice::Level(Critical), home(&sun)), Ok(()));
+        assert_eq!(ask(Sla::SolarOnly, Voice::Level(Critical), home(&wind)), waits);
+        assert_eq!(ask(Sla::WindOnly, Voice::Level(Low), home(&wind)), Ok(()));
+        assert_eq!(ask(Sla::WindOnly, Voice::Level(Low), home(&sun)), waits);
+        assert_eq!(ask(Sla::SolarOnly, Voice::Health, home(&coal)), Ok(()));
+        assert_eq!(ask(Sla::SolarOnly, Voice::Health, start(Some(&coal))), Err(Reason::Elsewhere));
+
+        // Declared critical: at once at home, elsewhere by vote.
+        let declared = Start { declared_critical: true, ..start(Some(&coal)) };
+        assert_eq!(ask(Sla::Normal, Voice::Pending, declared), Err(Reason::BallotOpen));
+        assert_eq!(ask(Sla::Normal, Voice::Pending, Start { own: true, ..declared }), Ok(()));
+    }
+
+    // spec: VOTE-6
+    #[test]
+    fn the_latest_start_leaves_room_for_the_whole_run() {
+        for (sla, latest) in [
+            (Sla::Urgent, Some(5 + 1_800_000)),
+            (Sla::High, Some(5 + 86_400_000 - 60_000)),
+            (Sla::Normal, Some(5 + 172_800_000 - 60_000)),
+            (Sla::Eco, None),
+            (Sla::SolarOnly, None),
+            (Sla::WindOnly, None),
+        ] {
+            assert_eq!(latest_start_ms(sla, 5, 60_000), latest, "{sla:?}");
+        }
+        assert_eq!(latest_start_ms(Sla::High, 5, u64::MAX), Some(5), "longer than there is time: at once");
+        assert_eq!(LONGEST_MS, 28 * 86_400_000);
+    }
+
+    // spec: VOTE-6, VOTE-9
+    #[test]
+    fn a_higher_level_never_waits_longer() {
+        let levels = [NonCritical, Low, Normal, High, Critical];
+        let rules = Rules::default();
+        for sla in SLAS {
+            for pair in levels.windows(2) {
+                for source in [Source::Solar, Source::Wind, Source::Hydro, Source::Battery, Source::Grid] {
+                    for (percent, grams) in [(0, 900), (60, 150), (94, 20), (95, 20), (100, 0)] {
+                        for now_ms in [0, 1999, 2000, LONGEST_MS] {
+                            let energy = claim(source, percent, grams);
+                            let start = Start { now_ms, own: true, ..start(Some(&energy)) };
+                            let ask = |level| may_start(&course(sla, Voice::Level(level)), &start, &rules);
+                            assert!(
+                                ask(pair[0]).is_err() || ask(pair[1]).is_ok(),
+                                "{sla:?} {pair:?} {start:?}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
