@@ -58,6 +58,7 @@ pub(crate) fn run(command: Command) -> Result<u8> {
         Command::Join(join) => community::join(&join),
         Command::Members(members) => community::members(&members),
         Command::Device(Device::Add(invite)) => community::invite(&invite, TicketKind::Device),
+        Command::Device(Device::Ls(show)) => community::devices(&show),
         Command::Grant(grant) => permissions::grant(&grant),
         Command::Revoke(revoke) => permissions::revoke(&revoke),
         Command::Permissions(show) => permissions::list(&show),

@@ -43,6 +43,7 @@ use mesh_executor::Executor;
 use mesh_net::{Bounds, MdnsConfig, Net};
 use mesh_node::{Capacity, Command, Node};
 use mesh_protocol::frame::MAX_FRAME;
+use mesh_protocol::ids::CommunityId;
 use mesh_protocol::key::PublicKey;
 use mesh_store::{DiskStore, Loaded, Opened, Store as _};
 use options::Options;
@@ -54,6 +55,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -149,6 +151,12 @@ fn executor(options: &Options, scratch: &Path) -> Result<Executor> {
     })
 }
 
+/// What is announced on the local network: a hash, so that who listens learns no community's id.
+fn nearby(community: CommunityId) -> MdnsConfig {
+    let hash = blake3::Hasher::new_derive_key("taskmesh mdns v1").update(&community.0).finalize();
+    MdnsConfig { community: hash.to_hex().to_string() }
+}
+
 /// Opens the socket: where it is told to, else where it was last time, else anywhere.
 async fn bind(
     options: &Options,
@@ -167,13 +175,7 @@ async fn bind(
         // Some of our frames are longer than the transport's own bound: an offer brings all arguments of its task.
         config.bounds = Bounds { frame: MAX_FRAME, ..Bounds::default() };
         config.relay_bytes = options.relay_bytes;
-        config.mdns = remembered.community.filter(|_| options.mdns).map(|community| MdnsConfig {
-            community: blake3::Hasher::new_derive_key("taskmesh mdns v1")
-                .update(&community.0)
-                .finalize()
-                .to_hex()
-                .to_string(),
-        });
+        config.mdns = remembered.community.filter(|_| options.mdns).map(nearby);
         match Net::bind(config, provider.clone()).await {
             Ok(bound) => return Ok(bound),
             Err(error) => {
@@ -254,7 +256,9 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
     let runs = Arc::new(Runs::open(&folder("runs")).map_err(unusable("runs"))?);
     let scratch = folder("scratch");
     runs::clear(&scratch);
-    std::fs::create_dir_all(&scratch).map_err(unusable("scratch"))?;
+    // What a guest leaves half-done is nobody else's to read.
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&scratch);
+    made.map_err(unusable("scratch"))?;
     let executor = executor(&options, &scratch)?;
     let mut remembered = Remembered::read(data);
 
@@ -264,7 +268,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
     remembered.port = Some(net.local_addr().port());
     remembered.write(data);
 
-    let me = options.keys.device.public();
+    let (me, mdns, relay_bytes) = (options.keys.device.public(), options.mdns, options.relay_bytes);
     let shares = options.shares.clone();
     let source = options.energy.clone().filter(|source| !matches!(source, energy::Source::Fixed(_)));
     let shared = Shared::new(node(options, &net, &executor, &store, opened)?);
@@ -303,6 +307,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         reads,
         arrivals: arrivals.clone(),
         refused: refused.clone(),
+        relay_bytes,
     });
     if let Some(source) = source {
         energy::watch(source, arrivals.clone())
@@ -335,6 +340,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         talks: BTreeMap::new(),
         refused,
         remembered,
+        mdns,
         data: data.to_owned(),
     };
     let driver = Driver {
@@ -436,19 +442,24 @@ async fn end(peer: Peer) -> Result<u8> {
     }
 }
 
-/// Ctrl-C and the system's request to end.
-struct Signals(Signal, Signal);
+/// Ctrl-C, the system's request to end, and the terminal's end.
+struct Signals(Signal, Signal, Signal);
 
 impl Signals {
     fn new() -> Result<Self> {
         let listen = |kind| signal(kind).map_err(|error| Failure::because("listen for Ctrl-C", &error));
-        Ok(Self(listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?))
+        Ok(Self(
+            listen(SignalKind::interrupt())?,
+            listen(SignalKind::terminate())?,
+            listen(SignalKind::hangup())?,
+        ))
     }
 
     async fn next(&mut self) {
         tokio::select! {
             _ = self.0.recv() => {}
             _ = self.1.recv() => {}
+            _ = self.2.recv() => {}
         }
     }
 }

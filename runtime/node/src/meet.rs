@@ -243,8 +243,8 @@ impl Node {
                 if version != VERSION {
                     tracing::warn!(peer = %peer.short(), version, "a peer runs another version of the protocol");
                 }
-                if Some(community) == self.community() {
-                    self.remember(peer, addrs, true);
+                if Some(community) == self.community() && self.remember(peer, addrs, true) {
+                    self.introduce(peer);
                 }
             }
             HelloFrame::Join(request) => self.asked_to_admit(peer, *request),
@@ -268,11 +268,23 @@ impl Node {
         }
     }
 
-    /// Remembers where a peer was reached, over restarts too. `all`: these are all it has.
+    /// Tells the others where a peer says it is, so that two who came in by this one meet.
     // spec: NET-5
-    fn remember(&mut self, peer: PublicKey, addrs: Vec<SocketAddr>, all: bool) {
+    fn introduce(&mut self, peer: PublicKey) {
+        let Some(addrs) = self.peers.get(&peer).map(|known| known.addrs.clone()) else { return };
+        let told = HelloFrame::Peers(vec![PeerAddrs { peer, addrs }]);
+        let there = self.peers.iter().filter(|(key, other)| other.connected && other.member && **key != peer);
+        let others: Vec<PublicKey> = there.map(|(key, _)| *key).collect();
+        for other in others {
+            self.hello(other, told.clone());
+        }
+    }
+
+    /// Remembers where a peer was reached, over restarts too. `all`: these are all it has. Says whether that is new.
+    // spec: NET-5
+    fn remember(&mut self, peer: PublicKey, addrs: Vec<SocketAddr>, all: bool) -> bool {
         if self.peers.len() >= MAX_REMEMBERED && !self.peers.contains_key(&peer) {
-            return;
+            return false;
         }
         let entry = self.peers.entry(peer).or_default();
         entry.member = true;
@@ -289,10 +301,11 @@ impl Node {
             }
         }
         if merged.is_empty() || merged == entry.addrs {
-            return;
+            return false;
         }
         entry.addrs.clone_from(&merged);
         self.keep(Table::Peers, peer.0.to_vec(), &PeerAddrs { peer, addrs: merged });
+        true
     }
 
     // ---- numbering the own log ----

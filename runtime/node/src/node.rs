@@ -116,6 +116,10 @@ pub(crate) enum Numbering {
     Asking(BTreeSet<PublicKey>),
 }
 
+fn draft_key(number: u64) -> Vec<u8> {
+    [META_DRAFT, &number.to_be_bytes()].concat()
+}
+
 /// What wants to be said while entries cannot be numbered. More would be lost work, not lost promises.
 const MAX_DRAFTS: usize = 10_000;
 
@@ -157,7 +161,8 @@ pub struct Node {
     pub(crate) numbering_until: Option<u64>,
     /// Peers that said to know more of this log than it does itself, and have yet to show it.
     pub(crate) claimed: BTreeSet<PublicKey>,
-    pub(crate) drafts: VecDeque<(Payload, Vec<Tip>)>,
+    /// What waits to be numbered, in this order; also what a person or a task's step was promised of it is kept.
+    pub(crate) drafts: BTreeMap<u64, (Payload, Vec<Tip>)>,
     pub(crate) unwitnessed: BTreeMap<PublicKey, Tip>,
     /// Entries of others that were new since this process began.
     taken: BTreeMap<PublicKey, u64>,
@@ -180,6 +185,8 @@ impl std::fmt::Debug for Node {
 pub(crate) const META_COMMUNITY: &[u8] = b"community";
 pub(crate) const META_TRUST: &[u8] = b"trust";
 pub(crate) const META_DONOR: &[u8] = b"donor";
+/// With the draft's number, highest byte first.
+const META_DRAFT: &[u8] = b"draft/";
 
 impl Node {
     /// A node that knows nothing yet.
@@ -202,7 +209,7 @@ impl Node {
             numbering: Numbering::Settled,
             numbering_until: None,
             claimed: BTreeSet::new(),
-            drafts: VecDeque::new(),
+            drafts: BTreeMap::new(),
             unwitnessed: BTreeMap::new(),
             taken: BTreeMap::new(),
             known_until: None,
@@ -236,7 +243,12 @@ impl Node {
             META_COMMUNITY => self.ledger.expect(canonical::decode(value).ok()?),
             META_TRUST => self.trust = canonical::decode(value).ok()?,
             META_DONOR => self.donor = canonical::decode(value).ok()?,
-            _ => {}
+            _ => {
+                if let Some(number) = key.strip_prefix(META_DRAFT) {
+                    let number = u64::from_be_bytes(number.try_into().ok()?);
+                    self.drafts.insert(number, canonical::decode(value).ok()?);
+                }
+            }
         }
         Some(())
     }
@@ -262,6 +274,7 @@ impl Node {
         self.start_meeting();
         self.start_attempts();
         self.start_tasks();
+        self.say_drafts();
         if let Donor::Paused(Some(until)) = self.donor {
             self.arm(Timer::Donor, self.boot_of(until));
         }
@@ -461,10 +474,24 @@ impl Node {
     }
 
     /// Writes an entry, or keeps it as a draft while it cannot be numbered.
+    // spec: LED-5, DEL-14
     pub(crate) fn say(&mut self, payload: Payload, about: &[Tip]) -> Option<Tip> {
         if !self.can_say() {
             if self.drafts.len() < MAX_DRAFTS {
-                self.drafts.push_back((payload, about.to_vec()));
+                let number = self.drafts.last_key_value().map_or(0, |(last, _)| last + 1);
+                // A start says these anew.
+                let passing = matches!(
+                    payload,
+                    Payload::PeerRegistered(_)
+                        | Payload::PeerOnline
+                        | Payload::PeerOffline
+                        | Payload::Witnessed { .. }
+                );
+                let draft = (payload, about.to_vec());
+                if !passing {
+                    self.keep(Table::Meta, draft_key(number), &draft);
+                }
+                self.drafts.insert(number, draft);
             }
             return None;
         }
@@ -507,10 +534,11 @@ impl Node {
     /// Says what had to wait.
     pub(crate) fn say_drafts(&mut self) {
         while self.can_say()
-            && let Some((payload, about)) = self.drafts.pop_front()
+            && let Some((number, (payload, about))) = self.drafts.pop_first()
         {
             // What cannot be written is left out with a warning.
             let _told = self.write(payload, &about);
+            self.drop_kept(Table::Meta, draft_key(number));
         }
     }
 

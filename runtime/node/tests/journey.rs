@@ -35,6 +35,8 @@ fn profile() -> EngineProfile {
 struct Peer {
     node: Node,
     entries: BTreeMap<(PublicKey, u64), Vec<u8>>,
+    /// Everything else that was made durable, in order.
+    kept: Vec<Record>,
     runs: Vec<Run>,
     answers: Vec<(CommandId, Result<Answer, CommandError>)>,
 }
@@ -45,38 +47,43 @@ struct Room {
     now: Now,
     connected: Vec<(usize, usize)>,
     commands: u64,
+    /// Nobody who is dialled answers.
+    apart: bool,
 }
 
 fn addr(number: usize) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 1000 + number as u16))
 }
 
+fn config(number: usize, name: &str) -> Config {
+    let seed = |what: u8| [number as u8 * 10 + what; 32];
+    Config {
+        device: SecretKey::from_seed(&seed(1)),
+        user: Some(SecretKey::from_seed(&seed(2))),
+        user_name: name.into(),
+        recovery: SecretKey::from_seed(&seed(3)).public(),
+        device_name: format!("{name}-laptop"),
+        profile: profile().id(),
+        walls: vec![],
+        place: None,
+        capacity: Capacity { slots: 4, memory: 1 << 30, longest_ms: 3_600_000 },
+        shares: Default::default(),
+        accepts: vec![Pattern::new("*").unwrap()],
+        energy: None,
+        addrs: vec![addr(number)],
+        seed: seed(4),
+    }
+}
+
 impl Room {
     fn new(names: &[&str]) -> Self {
         let now = Now { boot_ms: 1000, wall_ms: 1_790_000_000_000 };
         let peers = names.iter().enumerate().map(|(number, name)| {
-            let seed = |what: u8| [number as u8 * 10 + what; 32];
-            let config = Config {
-                device: SecretKey::from_seed(&seed(1)),
-                user: Some(SecretKey::from_seed(&seed(2))),
-                user_name: (*name).into(),
-                recovery: SecretKey::from_seed(&seed(3)).public(),
-                device_name: format!("{name}-laptop"),
-                profile: profile().id(),
-                walls: vec![],
-                place: None,
-                capacity: Capacity { slots: 4, memory: 1 << 30, longest_ms: 3_600_000 },
-                shares: Default::default(),
-                accepts: vec![Pattern::new("*").unwrap()],
-                energy: None,
-                addrs: vec![addr(number)],
-                seed: seed(4),
-            };
-            let mut node = Node::new(config, now);
+            let mut node = Node::new(config(number, name), now);
             node.start(now, false);
-            Peer { node, entries: BTreeMap::new(), runs: vec![], answers: vec![] }
+            Peer { node, entries: BTreeMap::new(), kept: vec![], runs: vec![], answers: vec![] }
         });
-        Self { peers: peers.collect(), now, connected: vec![], commands: 0 }
+        Self { peers: peers.collect(), now, connected: vec![], commands: 0, apart: false }
     }
 
     fn key(&self, number: usize) -> PublicKey {
@@ -115,6 +122,7 @@ impl Room {
                     Output::Persist(Record::Entry { author, seq, bytes, .. }) => {
                         self.peers[number].entries.insert((author, seq), bytes);
                     }
+                    Output::Persist(record) => self.peers[number].kept.push(record),
                     Output::Send(to, message) => {
                         let to = self.number(to);
                         if self.connected.contains(&(number, to)) {
@@ -143,7 +151,7 @@ impl Room {
                     }
                     Output::Dial(to, _) => {
                         let to = self.number(to);
-                        if !self.connected.contains(&(number, to)) {
+                        if !self.apart && !self.connected.contains(&(number, to)) {
                             self.connected.extend([(number, to), (to, number)]);
                             inputs
                                 .push_back((number, Input::Connected { peer: self.key(to), addr: addr(to) }));
@@ -159,6 +167,31 @@ impl Room {
                 }
             }
         }
+    }
+
+    /// A peer dies, and comes back with what it had kept.
+    fn restart(&mut self, number: usize, name: &str) {
+        for other in 0..self.peers.len() {
+            self.disconnect(number, other);
+        }
+        let peer = &mut self.peers[number];
+        let mut values = BTreeMap::new();
+        for record in &peer.kept {
+            match record {
+                Record::Put { table, key, value } => drop(values.insert((*table as u8, key), (table, value))),
+                Record::Delete { table, key } => drop(values.remove(&(*table as u8, key))),
+                _ => {}
+            }
+        }
+        peer.node = Node::new(config(number, name), self.now);
+        for ((_, key), (table, value)) in values {
+            peer.node.restore_value(*table, key, value);
+        }
+        for bytes in peer.entries.values() {
+            peer.node.restore_entry(bytes);
+        }
+        peer.node.start(self.now, true);
+        self.handle(number, Input::Wake);
     }
 
     fn pass(&mut self, ms: u64) {
@@ -422,4 +455,47 @@ fn equal_peers_have_nothing_to_tell() {
     assert_eq!(room.peers.iter().map(|peer| peer.entries.len()).sum::<usize>(), before);
     assert_eq!(room.peers[0].node.community(), room.peers[2].node.community());
     assert_ne!(profile().id(), ProfileId::ZERO);
+}
+
+// spec: NET-5
+#[test]
+fn two_who_came_in_by_the_same_member_are_told_of_each_other() {
+    let mut room = Room::new(&["alice", "bob", "carol"]);
+    room.ask(0, Command::Found { name: "Street".into(), rules: Box::new(Rules::default()) }).unwrap();
+    for number in 1..3 {
+        let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
+        let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
+        room.ask(number, Command::Join { ticket }).unwrap();
+    }
+    room.pass(1000);
+    assert!(room.connected.contains(&(1, 2)));
+}
+
+// spec: LED-5, DEL-1, DEL-14
+#[test]
+fn what_waits_to_be_numbered_outlives_a_death() {
+    let mut room = Room::community(&["alice", "bob"]);
+    // Nobody is there to say how long its log is.
+    room.apart = true;
+    room.restart(0, "alice");
+    let task = room.submit(0, 1);
+    room.ask(0, Command::Cancel { task: task.clone() }).unwrap();
+    let said = |room: &Room| {
+        let entries = room.peers[1].entries.values();
+        let payloads = entries.map(|bytes| Entry::trusted(bytes).unwrap().payload().clone());
+        payloads
+            .filter(|payload| matches!(payload, Payload::Cancelled { task: it } if it.to_string() == task))
+            .count()
+    };
+    room.restart(0, "alice");
+    assert_eq!(said(&room), 0);
+    room.connect(0, 1);
+    room.pass(10_000);
+    assert_eq!(said(&room), 1);
+    // Said once, it is forgotten.
+    room.restart(0, "alice");
+    room.connect(0, 1);
+    room.pass(10_000);
+    assert_eq!(said(&room), 1);
+    equal(&room);
 }
