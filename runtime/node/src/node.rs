@@ -578,7 +578,7 @@ impl Node {
             Taken::New(entries) => {
                 for entry in &entries {
                     let header = entry.header();
-                    self.known_until.get_or_insert(header.hlc.wall_ms());
+                    self.known_until.get_or_insert_with(|| header.hlc.wall_ms());
                     *self.taken.entry(header.author).or_default() += 1;
                     self.entry_is_new(entry);
                 }
@@ -645,11 +645,11 @@ impl Node {
         self.say_orphans();
     }
 
-    /// Says again that a log forked where the entry that proved it does not count any more.
-    // spec: LED-5
+    /// Says again what proves itself, where the entry that said it does not count any more.
+    // spec: LED-3, LED-5
     fn say_orphans(&mut self) {
         for proof in self.ledger.orphans() {
-            self.say(Payload::Forked(Box::new(proof)), &[]);
+            self.say(proof, &[]);
         }
     }
 

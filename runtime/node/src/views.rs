@@ -82,10 +82,10 @@ impl Node {
                 .devices()
                 .iter()
                 .filter(|(_, device)| device.user == *user)
-                .map(|(key, device)| DeviceView {
+                .map(|(key, _)| DeviceView {
                     device: *key,
                     name: self.device_name(key),
-                    share: device.share,
+                    share: governance.share(key),
                     counts_until: governance.cap(key),
                 })
                 .collect(),

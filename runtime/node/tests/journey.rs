@@ -10,7 +10,7 @@ use mesh_protocol::frame::{AttemptId, SyncFrame};
 use mesh_protocol::ids::{BlobHash, CommunityId, Digest, EntryId, InputHash, ModuleHash, ProfileId};
 use mesh_protocol::invite::{DeviceCert, TicketKind};
 use mesh_protocol::key::{PublicKey, SecretKey};
-use mesh_protocol::ledger::{Entry, Hlc, Pattern, Payload, Place, Tip};
+use mesh_protocol::ledger::{DeviceAdded, Entry, Hlc, Pattern, Payload, Place, Tip};
 use mesh_protocol::limits::Limits;
 use mesh_protocol::outcome::Outcome;
 use mesh_protocol::permissions::Permissions;
@@ -55,14 +55,17 @@ fn addr(number: usize) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 1000 + number as u16))
 }
 
-fn config(number: usize, name: &str) -> Config {
+/// A device of the user whose keys are those of `user`.
+fn config(number: usize, name: &str, user: usize) -> Config {
     let seed = |what: u8| [number as u8 * 10 + what; 32];
+    let of_user = |what: u8| SecretKey::from_seed(&[user as u8 * 10 + what; 32]);
+    let device = if number == user { "laptop".into() } else { number.to_string() };
     Config {
         device: SecretKey::from_seed(&seed(1)),
-        user: Some(SecretKey::from_seed(&seed(2))),
+        user: Some(of_user(2)),
         user_name: name.into(),
-        recovery: SecretKey::from_seed(&seed(3)).public(),
-        device_name: format!("{name}-laptop"),
+        recovery: of_user(3).public(),
+        device_name: format!("{name}-{device}"),
         profile: profile().id(),
         walls: vec![],
         place: None,
@@ -78,12 +81,18 @@ fn config(number: usize, name: &str) -> Config {
 impl Room {
     fn new(names: &[&str]) -> Self {
         let now = Now { boot_ms: 1000, wall_ms: 1_790_000_000_000 };
-        let peers = names.iter().enumerate().map(|(number, name)| {
-            let mut node = Node::new(config(number, name), now);
-            node.start(now, false);
-            Peer { node, entries: BTreeMap::new(), kept: vec![], runs: vec![], answers: vec![] }
-        });
-        Self { peers: peers.collect(), now, connected: vec![], commands: 0, apart: false }
+        let mut room = Self { peers: vec![], now, connected: vec![], commands: 0, apart: false };
+        for (number, name) in names.iter().enumerate() {
+            room.add(name, number, number);
+        }
+        room
+    }
+
+    /// One more device, of the user whose keys are those of `user`.
+    fn add(&mut self, name: &str, number: usize, user: usize) {
+        let mut node = Node::new(config(number, name, user), self.now);
+        node.start(self.now, false);
+        self.peers.push(Peer { node, entries: BTreeMap::new(), kept: vec![], runs: vec![], answers: vec![] });
     }
 
     fn key(&self, number: usize) -> PublicKey {
@@ -183,7 +192,7 @@ impl Room {
                 _ => {}
             }
         }
-        peer.node = Node::new(config(number, name), self.now);
+        peer.node = Node::new(config(number, name, number), self.now);
         for ((_, key), (table, value)) in values {
             peer.node.restore_value(*table, key, value);
         }
@@ -423,8 +432,9 @@ fn a_log_spread_over_the_past_brings_no_more_than_others_took_time_for() {
     let mut bob = Forger::of(&room, 1);
     let from = room.key(1);
     let second = SecretKey::from_seed(&[99; 32]);
-    let cert = DeviceCert::sign(&SecretKey::from_seed(&[12; 32]), bob.community, second.public(), 0, 0);
-    let added = bob.write(room.now.wall_ms + 1000, Payload::DeviceAdded(cert));
+    let cert = DeviceCert::of(&SecretKey::from_seed(&[12; 32]), bob.community, &second, 0, 0);
+    let added = DeviceAdded { cert, name: "second".into() };
+    let added = bob.write(room.now.wall_ms + 1000, Payload::DeviceAdded(Box::new(added)));
     room.handle(0, Input::Gossip(from, Box::new(added)));
     let mut spread = Forger { key: second, community: bob.community, tip: None };
     let entries: Vec<Entry> =
@@ -440,6 +450,47 @@ fn a_log_spread_over_the_past_brings_no_more_than_others_took_time_for() {
     assert_eq!(say(&mut room), 122);
     room.pass(HOUR / 2);
     assert_eq!(say(&mut room), 125, "what is true comes in time");
+}
+
+// spec: NET-1, LED-5
+#[test]
+fn a_member_comes_back_with_a_new_device_by_anybodys_ticket() {
+    let mut room = Room::community(&["alice", "bob", "spare"]);
+    // Bob's one device forks its log, and everybody knows.
+    let from = room.key(0);
+    let mut bob = Forger::of(&room, 1);
+    for at in [1000, 2000] {
+        let mut branch = Forger { key: SecretKey::from_seed(&[11; 32]), ..bob };
+        let entry = branch.write(room.now.wall_ms + at, Payload::PeerOnline);
+        room.handle(0, Input::Gossip(from, Box::new(entry.clone())));
+        bob = Forger { key: SecretKey::from_seed(&[11; 32]), ..bob };
+        if at == 2000 {
+            let stored = room.peers[0].entries[&(entry.header().author, entry.header().seq)].clone();
+            room.handle(0, Input::Stored(Box::new(Entry::trusted(&stored).unwrap())));
+        }
+    }
+    room.pass(20_000);
+    let forked = room.key(1);
+    assert!(room.peers[0].node.ledger().governance().owner(&forked).is_none());
+    // With his user key he joins anew, by a ticket of Alice's.
+    room.add("bob", 3, 1);
+    let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
+    let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
+    let joined = room.ask(3, Command::Join { ticket }).unwrap();
+    assert!(matches!(joined, Answer::Joined { pending: false, .. }), "{joined:?}");
+    let governance = room.peers[0].node.ledger().governance();
+    let device = governance.device(&room.key(3)).unwrap();
+    assert_eq!((device.name.as_str(), governance.owner(&room.key(3))), ("bob-3", Some(device.user)));
+    assert_eq!(governance.device(&forked).map(|it| it.user), Some(device.user));
+    assert_eq!((governance.share(&forked), governance.share(&room.key(3))), (0, 1000));
+    // One more beside one that counts is no second quota.
+    room.add("bob", 4, 1);
+    let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
+    let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
+    room.ask(4, Command::Join { ticket }).unwrap();
+    let governance = room.peers[0].node.ledger().governance();
+    assert!(governance.owner(&room.key(4)).is_some());
+    assert_eq!((governance.share(&room.key(3)), governance.share(&room.key(4))), (1000, 0));
 }
 
 #[test]

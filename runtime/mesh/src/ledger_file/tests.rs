@@ -3,7 +3,7 @@ use mesh_protocol::ids::{Commitment, CommunityId, EntryId, ModuleHash, ProfileId
 use mesh_protocol::invite::{DeviceCert, JoinRequest};
 use mesh_protocol::key::{SecretKey, Signature, UserKey};
 use mesh_protocol::ledger::{
-    Completed, Effect, Entry, ForkProof, Founded, Hlc, Payload, Place, Statement, Tip,
+    Completed, DeviceAdded, Effect, Entry, ForkProof, Founded, Hlc, Payload, Place, Rotation, Statement, Tip,
 };
 use mesh_protocol::rules::Rules;
 
@@ -52,7 +52,7 @@ fn founded() -> Payload {
         user_name: "alice".into(),
         recovery: key(101).public(),
         device_name: "laptop".into(),
-        cert: DeviceCert::sign(&user, CommunityId::ZERO, key(1).public(), 1000, 0),
+        cert: DeviceCert::of(&user, CommunityId::ZERO, &key(1), 1000, 0),
     }))
 }
 
@@ -86,11 +86,12 @@ fn admitted(community: CommunityId, device: u8) -> Payload {
         user_name: "bob".into(),
         recovery: key(150 + device).public(),
         device_name: "desktop".into(),
-        cert: DeviceCert::sign(&user, community, key(device).public(), 1000, 0),
+        cert: DeviceCert::of(&user, community, &key(device), 1000, 0),
         invite: invite.public(),
+        word: Signature([0; 64]),
         signature: Signature([0; 64]),
     };
-    Payload::Admitted(Box::new(request.sign(&invite)))
+    Payload::Admitted(Box::new(request.sign(&user, &invite)))
 }
 
 /// Alice's log, her founding and Bob's admission, and Bob's log.
@@ -246,14 +247,13 @@ fn what_is_signed_within_entries_is_checked_too() {
     let says = |payload: Payload| Log::new(2, community).write(20, vec![], payload);
     let forged = alice.write(20, vec![], completed(&key(9)));
     assert!(fault(&file([&first, &second, &forged])).what.contains("the statement in it"));
-    let mut cert = DeviceCert::sign(&key(102), community, key(7).public(), 500, 0);
+    let mut cert = DeviceCert::of(&key(102), community, &key(7), 500, 0);
     cert.share = 600;
-    let device = says(Payload::DeviceAdded(cert));
+    let device = says(Payload::DeviceAdded(Box::new(DeviceAdded { cert, name: "phone".into() })));
     assert!(fault(&file([&first, &second, &device])).what.contains("word for a device"));
     let (user, new) = (UserKey(key(102).public()), UserKey(key(99).public()));
     let rotated = |by: &SecretKey| {
-        let signature = by.sign(mesh_protocol::key::Domain::Rotation, &[user.0.0, new.0.0].concat());
-        says(Payload::KeyRotated { user, new, signature })
+        says(Payload::KeyRotated(Box::new(Rotation::sign(by, community, user, new, Hlc(20)))))
     };
     assert!(verify(&file([&first, &second, &rotated(&key(152))])[..]).is_ok());
     assert!(fault(&file([&first, &second, &rotated(&key(102))])).what.contains("recovery key"));

@@ -7,8 +7,8 @@
 use super::{Entries, Fault, Framed, Trouble};
 use mesh_node::ledger::Ledger;
 use mesh_protocol::ids::{CommunityId, EntryId};
-use mesh_protocol::key::{Domain, PublicKey, UserKey};
-use mesh_protocol::ledger::{Entry, Hlc, Payload, Tip, rotation_message};
+use mesh_protocol::key::{PublicKey, UserKey};
+use mesh_protocol::ledger::{Entry, Hlc, Payload, Tip};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -236,22 +236,25 @@ impl Before {
                 self.recovery.entry(request.user).or_insert(request.recovery);
                 holds(request.verify(community), "the request to join in it is not signed by whom it names")
             }
-            Payload::DeviceAdded(cert) => holds(
-                cert.verify() && cert.community == *community,
-                "the word for a device in it is not signed by the user it names",
+            Payload::DeviceAdded(added) => holds(
+                added.cert.verify() && added.cert.community == *community,
+                "the word for a device in it is not signed by the user and the device it names",
             ),
             Payload::Completed(completed) => holds(
                 completed.statement.verify(&completed.signature),
                 "the statement in it is not signed by the peer that it names",
             ),
-            Payload::KeyRotated { user, new, signature } => {
-                let Some(recovery) = self.recovery.get(user).copied() else {
+            Payload::KeyRevoked(it) => holds(
+                it.verify() && it.community == *community,
+                "the revocation in it is not signed by the user it names",
+            ),
+            Payload::KeyRotated(it) => {
+                let Some(recovery) = self.recovery.get(&it.user).copied() else {
                     return Err("it replaces the key of a user who was never admitted".into());
                 };
-                self.recovery.insert(*new, recovery);
-                let message = rotation_message(user, new);
+                self.recovery.insert(it.new, recovery);
                 holds(
-                    recovery.verify(Domain::Rotation, &message, signature).is_ok(),
+                    it.verify(&recovery) && it.community == *community,
                     "it is not signed with the user's recovery key",
                 )
             }
