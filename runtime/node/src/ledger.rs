@@ -246,6 +246,9 @@ impl Ledger {
             hlc: self.clock.next(wall_ms),
         };
         let entry = Entry::try_write(key, place, payload)?;
+        if !governance::is_signed(entry.payload(), &entry) {
+            return Err(EntryError::Bounds("what it says is not signed by whom it names"));
+        }
         self.written = seq + 1;
         if founding {
             self.community = Some(entry.header().belongs_to());
@@ -460,6 +463,10 @@ impl Ledger {
         {
             // The author signed an entry that follows another one than we have: somewhere before, the log forked.
             return Err(Unfit::Waits(Cause::Entry(author, u64::MAX)));
+        }
+        // spec: LED-6
+        if !governance::is_signed(entry.payload(), entry) {
+            return Err(Unfit::Ignored("what it says is not signed by whom it names"));
         }
         let mut latest = match header.seq {
             0 => Hlc::default(),

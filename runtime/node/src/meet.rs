@@ -152,7 +152,26 @@ impl Node {
         if member {
             self.remember(peer, vec![addr], false);
             self.greet(peer);
+        } else if self.ledger.governance().device(&peer).is_some() {
+            self.turn_away(peer);
         }
+    }
+
+    /// A device that counts no more would not find out: nobody tells it anything else.
+    // spec: LED-5
+    fn turn_away(&mut self, peer: PublicKey) {
+        self.hello(peer, HelloFrame::JoinAnswer(JoinAnswer::Refused(JoinRefusal::Device)));
+    }
+
+    /// A member says that this device counts no more. It is their word alone, so it is told and nothing follows.
+    fn turned_away(&mut self, by: PublicKey) {
+        if !self.is_member(&by) || self.joining.is_some() {
+            return;
+        }
+        if self.turned_away_by.is_empty() {
+            self.tell(Happening::Warning { text: crate::views::COUNTS_NO_MORE.into() });
+        }
+        self.turned_away_by.insert(by);
     }
 
     /// What a member is told first.
@@ -220,6 +239,7 @@ impl Node {
                 self.hello(key, HelloFrame::JoinAnswer(JoinAnswer::Admitted(EntryId::ZERO)));
                 self.greet(key);
             } else {
+                self.turn_away(key);
                 self.output(Output::Standing(key, false));
                 self.output(Output::Close(key, "not a member any more".into()));
             }
@@ -243,6 +263,7 @@ impl Node {
                 if version != VERSION {
                     tracing::warn!(peer = %peer.short(), version, "a peer runs another version of the protocol");
                 }
+                self.turned_away_by.remove(&peer);
                 if Some(community) == self.community() && self.remember(peer, addrs, true) {
                     self.introduce(peer);
                 }
@@ -589,6 +610,9 @@ impl Node {
     }
 
     fn join_answered(&mut self, peer: PublicKey, answer: JoinAnswer) {
+        if answer == JoinAnswer::Refused(JoinRefusal::Device) {
+            self.turned_away(peer);
+        }
         let Some(joining) = &mut self.joining else { return };
         if joining.ticket.sponsor != peer || joining.admitted {
             return;

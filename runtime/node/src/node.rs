@@ -161,6 +161,8 @@ pub struct Node {
     pub(crate) numbering_until: Option<u64>,
     /// Peers that said to know more of this log than it does itself, and have yet to show it.
     pub(crate) claimed: BTreeSet<PublicKey>,
+    /// Members who say that this device counts no more.
+    pub(crate) turned_away_by: BTreeSet<PublicKey>,
     /// What waits to be numbered, in this order; also what a person or a task's step was promised of it is kept.
     pub(crate) drafts: BTreeMap<u64, (Payload, Vec<Tip>)>,
     pub(crate) unwitnessed: BTreeMap<PublicKey, Tip>,
@@ -209,6 +211,7 @@ impl Node {
             numbering: Numbering::Settled,
             numbering_until: None,
             claimed: BTreeSet::new(),
+            turned_away_by: BTreeSet::new(),
             drafts: BTreeMap::new(),
             unwitnessed: BTreeMap::new(),
             taken: BTreeMap::new(),
@@ -639,6 +642,10 @@ impl Node {
             if author != self.me {
                 self.output(Output::Persist(Record::Truncate { author, seq }));
             }
+        }
+        // It may learn so from the proof itself.
+        if self.ledger.governance().cap(&self.me).is_some() && self.turned_away_by.insert(self.me) {
+            self.tell(Happening::Warning { text: crate::views::COUNTS_NO_MORE.into() });
         }
         self.standings_changed();
         self.permissions_changed();

@@ -42,6 +42,10 @@ fn fate(fate: &Fate) -> String {
     }
 }
 
+/// What the owner of a device whose log forked, or that was revoked, is to know and do.
+pub(crate) const COUNTS_NO_MORE: &str = "this device counts no more: its log has two entries at one place, or it was \
+    revoked; to come back, put this device's user key into a new --home and run `mesh join` there with any member's ticket";
+
 impl Node {
     pub(crate) fn device_name(&self, device: &PublicKey) -> String {
         if let Some(registered) = self.ledger.facts().registered(device) {
@@ -263,7 +267,9 @@ impl Node {
             );
         }
         if let Some(cap) = self.ledger.governance().cap(&self.me) {
-            trouble.push(format!("this device's log does not count from entry {cap} on"));
+            trouble.push(format!("{COUNTS_NO_MORE} (from entry {cap} on)"));
+        } else if !self.turned_away_by.is_empty() {
+            trouble.push(format!("{COUNTS_NO_MORE} ({} members say so)", self.turned_away_by.len()));
         }
         let donor = match self.donor {
             Donor::Taking => "takes tasks".to_owned(),

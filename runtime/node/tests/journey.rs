@@ -472,6 +472,8 @@ fn a_member_comes_back_with_a_new_device_by_anybodys_ticket() {
     room.pass(20_000);
     let forked = room.key(1);
     assert!(room.peers[0].node.ledger().governance().owner(&forked).is_none());
+    let Answer::Status(status) = room.ask(1, Command::Status).unwrap() else { panic!("no status") };
+    assert!(status.trouble.iter().any(|it| it.contains("counts no more")), "{:?}", status.trouble);
     // With his user key he joins anew, by a ticket of Alice's.
     room.add("bob", 3, 1);
     let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };

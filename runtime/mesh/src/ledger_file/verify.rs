@@ -31,6 +31,20 @@ pub(crate) struct Verified {
     pub(crate) dates_ms: Option<(u64, u64)>,
     /// Forks that entries prove.
     pub(crate) forks: Vec<Fork>,
+    /// Entries that are whole and do not count, since what they say is not signed by whom they name. Anybody can write
+    /// such a thing into a log of their own; it makes nothing else unsound.
+    pub(crate) uncounted: Vec<Uncounted>,
+}
+
+/// An entry that says what it may not.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Uncounted {
+    /// Whose.
+    pub(crate) author: PublicKey,
+    /// Where in that log.
+    pub(crate) seq: u64,
+    /// What is wrong with it.
+    pub(crate) why: String,
 }
 
 /// A log that does not count from some place on.
@@ -114,7 +128,9 @@ impl Before {
         if let Some(missing) = self.refs(&entry)? {
             self.missing.insert(framed.number, missing);
         }
-        self.content(&entry, &community)?;
+        if let Err(why) = self.content(&entry, &community) {
+            self.found.uncounted.push(Uncounted { author: header.author, seq: header.seq, why });
+        }
         self.last = Some(place);
         let (at, number, kind) = (framed.at, framed.number, entry.payload().kind_name());
         let here = Here { id: entry.id(), hlc: header.hlc, at, number, kind };
@@ -203,6 +219,10 @@ impl Before {
         // A log counts up to some place, so the first entry beyond it is the one to name.
         let beyond = self.logs.iter().filter_map(|(author, log)| {
             let seq = self.ledger.len(author);
+            // Peers take a log up to what it may not say.
+            if self.found.uncounted.iter().any(|it| it.author == *author && it.seq == seq) {
+                return None;
+            }
             Some((author, seq, log.get(usize::try_from(seq).ok()?)?))
         });
         let Some((author, seq, here)) = beyond.min_by_key(|(_, _, here)| here.at) else { return Ok(()) };

@@ -191,7 +191,7 @@ impl Governance {
     pub(super) fn add_later(&mut self, entry: &Entry) {
         let header = entry.header();
         let payload = entry.payload().clone();
-        let holds = holds(&payload, entry);
+        let holds = is_signed(&payload, entry);
         let said = Said { author: header.author, seq: header.seq, payload, holds };
         self.said.insert((header.hlc, entry.id()), said);
     }
@@ -230,6 +230,10 @@ impl Governance {
 
     /// Does a proof hold that caps a log which is not capped so far yet?
     pub(super) fn is_news(&self, payload: &Payload) -> bool {
+        // Once is enough: what rests on the very thing it takes back says nothing, however often it is said.
+        if self.said.values().any(|said| said.payload == *payload) {
+            return false;
+        }
         let caps = |device: &PublicKey, end: u64| self.cap(device).is_none_or(|cap| cap > end);
         match payload {
             Payload::Forked(proof) => proof
@@ -294,7 +298,8 @@ pub(super) fn proves_itself(payload: &Payload) -> bool {
     matches!(payload, Payload::Forked(_) | Payload::KeyRevoked(_))
 }
 
-fn holds(payload: &Payload, entry: &Entry) -> bool {
+/// Is what an entry says signed by whom it names, as far as that can be told from the entry alone?
+pub(super) fn is_signed(payload: &Payload, entry: &Entry) -> bool {
     let header = entry.header();
     match payload {
         Payload::Founded(founded) => {
@@ -310,6 +315,7 @@ fn holds(payload: &Payload, entry: &Entry) -> bool {
         Payload::Forked(proof) => {
             proof.verify().is_some_and(|_| proof.a.header.belongs_to() == header.community)
         }
+        Payload::Completed(completed) => completed.statement.verify(&completed.signature),
         _ => true,
     }
 }

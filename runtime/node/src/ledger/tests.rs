@@ -380,7 +380,7 @@ impl World {
             7 => Payload::Accepted { task, attempt },
             8 => Payload::Refused { task, attempt, reason: Reason::NoCapacity },
             9 => Payload::Vetoed { task, attempt, why: String::new() },
-            10 => completed(task, attempt, other),
+            10 => completed(task, attempt, &self.devices[usize::from(about) % (USERS * 2)]),
             11 => Payload::Cancelled { task },
             _ => Payload::Witnessed { tips: self.ledgers[by].tips().take(8).collect() },
         }
@@ -426,7 +426,8 @@ fn submitted(task: TaskId) -> Payload {
     }))
 }
 
-fn completed(task: TaskId, attempt: u32, executor: PublicKey) -> Payload {
+fn completed(task: TaskId, attempt: u32, by: &SecretKey) -> Payload {
+    let executor = by.public();
     let statement = Statement {
         task,
         attempt,
@@ -444,7 +445,8 @@ fn completed(task: TaskId, attempt: u32, executor: PublicKey) -> Payload {
         output: Commitment::ZERO,
         receipt: Commitment::ZERO,
     };
-    Payload::Completed(Box::new(Completed { statement, signature: Signature([0; 64]), effect: Effect::Done }))
+    let signature = statement.sign(by);
+    Payload::Completed(Box::new(Completed { statement, signature, effect: Effect::Done }))
 }
 
 proptest! {
@@ -760,17 +762,42 @@ fn a_replaced_key_is_the_same_member_and_no_way_out_or_in() {
         Payload::KeyRotated(Box::new(Rotation::sign(by, community, old, new, from)))
     };
     let (now, community) = (Hlc::at(world.now), world.community());
-    for said in [
-        rotation(&world.users[1][0], community, now),
-        rotation(&key(3, 1), CommunityId([1; 32]), now),
-        // Nor does anybody say it as of a day before it was said.
-        rotation(&key(3, 1), community, Hlc::at(world.now + 1000)),
-    ] {
-        world.say(1, said);
-        assert!(world.ledgers[1].governance.member(&new).is_none());
-    }
+    world.say(1, rotation(&world.users[1][0], community, now));
+    assert!(world.ledgers[1].governance.member(&new).is_none());
+    refused(&mut world, 1, rotation(&key(3, 1), CommunityId([1; 32]), now));
+    // Nor does anybody say it as of a day before it was said.
+    let later = Hlc::at(now.wall_ms() + 1000);
+    refused(&mut world, 1, rotation(&key(3, 1), community, later));
     world.say(1, rotation(&key(3, 1), community, now));
     assert!(world.ledgers[1].governance.member(&new).is_some());
+}
+
+/// Nobody writes this, and nobody takes it from who wrote it all the same.
+fn refused(world: &mut World, by: usize, payload: Payload) {
+    let ledger = &mut world.ledgers[by];
+    assert!(ledger.write(&world.devices[by], world.now, payload.clone(), &[]).is_err());
+    let author = world.devices[by].public();
+    let prev = ledger.tip(&author).map_or(EntryId::ZERO, |tip| tip.id);
+    let (community, seq) = (ledger.community().unwrap(), ledger.len(&author));
+    let hlc = ledger.clock().next(world.now);
+    let entry = Entry::write(&world.devices[by], Place { community, seq, prev, refs: vec![], hlc }, payload);
+    let taken = ledger.clone().take(entry);
+    assert!(matches!(taken, Taken::Ignored(why) if why.contains("signed")), "{taken:?}");
+}
+
+// spec: LED-6, DEL-4
+#[test]
+fn what_is_not_signed_by_whom_it_names_is_nobodys() {
+    let mut world = World::of(2);
+    let task = TaskId([1; 32]);
+    let Payload::Completed(mut forged) = completed(task, 1, &key(1, 1)) else { panic!("no result") };
+    forged.statement.executor = world.device(0);
+    refused(&mut world, 1, Payload::Completed(forged));
+    let mut request = world.request(3, 3);
+    request.recovery = key(3, 1).public();
+    refused(&mut world, 1, Payload::Admitted(Box::new(request)));
+    world.say(1, completed(task, 1, &key(1, 0)));
+    same_in_any_order(&mut world, 26);
 }
 
 // spec: NET-1
@@ -781,13 +808,11 @@ fn only_its_user_adds_or_revokes_a_device_and_only_with_its_consent() {
     let mine = DeviceCert::of(&world.users[1][0], community, &world.devices[USERS + 1], 300, 0);
     let mut changed = mine.clone();
     changed.share = 400;
-    world.say(1, added(changed));
-    assert!(world.ledgers[1].governance.device(&second).is_none(), "with a changed share");
     // Somebody certifies a device that is not theirs, before its user does.
     let theirs = DeviceCert::sign(&world.users[2][0], community, second, mine.consent, 300, 0);
-    world.say(2, added(theirs));
-    world.sync(2, 0);
-    assert!(world.ledgers[0].governance.device(&second).is_none(), "without its consent");
+    for (by, cert) in [(1, changed), (2, theirs)] {
+        refused(&mut world, by, added(cert));
+    }
     // The user's word is enough, whoever passes it on.
     world.say(0, added(mine));
     assert_eq!(world.ledgers[0].governance.owner(&second), Some(world.user(1)));
@@ -795,11 +820,10 @@ fn only_its_user_adds_or_revokes_a_device_and_only_with_its_consent() {
     world.sync(0, USERS + 1);
     world.say(USERS + 1, Payload::PeerOnline);
     world.sync(USERS + 1, 0);
-    let others = [(0, CommunityId([9; 32])), (2, community)]
-        .map(|(user, community)| Revocation::sign(&world.users[user][0], community, second, None));
-    for revocation in others {
-        world.say(0, Payload::KeyRevoked(Box::new(revocation)));
-    }
+    let elsewhere = Revocation::sign(&world.users[1][0], CommunityId([9; 32]), second, None);
+    refused(&mut world, 0, Payload::KeyRevoked(Box::new(elsewhere)));
+    let revocation = Revocation::sign(&world.users[2][0], community, second, None);
+    world.say(0, Payload::KeyRevoked(Box::new(revocation)));
     assert!(world.ledgers[0].governance.owner(&second).is_some(), "not by somebody else");
     world.sync(0, 1);
     world.revoke(1, USERS + 1, 99);
@@ -863,6 +887,18 @@ fn a_revocation_outlives_whoever_passed_it_on() {
     same_in_any_order(&mut world, 25);
     assert!(world.ledgers[0].governance.member(&world.user(2)).is_none());
     assert_eq!(world.ledgers[0].governance.owner(&world.device(USERS + 1)), None);
+}
+
+// spec: LED-3
+#[test]
+fn a_revocation_that_rests_on_what_it_takes_back_is_passed_on_once() {
+    let mut world = World::by(Rules { sponsors: 1, ..Rules::default() }).with(5);
+    // A new user key takes back the device that said it is the new one, in a log which is taken back itself.
+    world.rotate(1, 1);
+    world.revoke(3, 2, 0);
+    world.revoke(2, 1, 0);
+    same_in_any_order(&mut world, 27);
+    assert_eq!(world.ledgers[0].governance.owner(&world.device(1)), Some(world.user(1)));
 }
 
 // spec: LED-3
