@@ -189,7 +189,7 @@ fn midnights(zone: &TimeZone, at_ms: u64) -> Option<Span> {
 // spec: QUOTA-3
 pub fn day(zones: &[(u64, String)], at_ms: u64) -> Span {
     let within =
-        |zone: &TimeZone, at: u64| midnights(zone, at).unwrap_or((at, at.saturating_add(86_400_000)));
+        |zone: &TimeZone, at: u64| midnights(zone, at).unwrap_or_else(|| (at, at.saturating_add(86_400_000)));
     let mut zone = TimeZone::UTC;
     let mut current: Option<Span> = None;
     for (since, name) in zones.iter().filter(|(since, _)| *since <= at_ms) {

@@ -3,8 +3,9 @@
 use crate::command::{ErrorKind, Happening, Progress};
 use crate::io::{Output, Run, RunEvent};
 use crate::node::{Donor, META_DONOR, Node, Timer, error};
+use mesh_policies::importance::may_start;
 use mesh_policies::permission::{self, Standing, Wish};
-use mesh_policies::{Check, energy, first_failure};
+use mesh_policies::{Check, first_failure};
 use mesh_protocol::canonical;
 use mesh_protocol::frame::{AttemptId, Beat, Ended, Offer, Phase, TaskFrame};
 use mesh_protocol::ids::{BlobHash, EntryId};
@@ -338,6 +339,12 @@ impl Node {
         let own = owner == self.me;
         let user = self.ledger.governance().owner(&owner);
         let given = if own { None } else { self.grant_for(offer.grant, spec) };
+        let starts = || {
+            let mine = self.tasks.get(&id.task).filter(|_| own).map(|task| task.course);
+            let course = mine.unwrap_or_else(|| self.circle().course(&owner, &id.task, &spec.name, spec.sla));
+            let start = self.start_of(spec, self.config.energy.as_ref(), own);
+            may_start(&course, &start, self.ledger.governance().rules())
+        };
         first_failure(|check| match check {
             Check::Community if Some(spec.community) != self.community() => Err(Reason::OtherCommunity),
             Check::Signature if !offer.task.verify() || spec.check().is_err() => Err(Reason::BadSignature),
@@ -354,9 +361,13 @@ impl Node {
                     .map_or(Ok(()), |what| Err(Reason::NotGranted(what))),
                 _ => Ok(()),
             },
-            Check::Energy => {
-                energy::allows(spec.sla, self.config.energy.as_ref(), own, self.ledger.governance().rules())
-            }
+            Check::Quota if !own => self.quota_left(owner, id.task, spec),
+            Check::Importance => match starts() {
+                Err(Reason::BallotOpen) => Err(Reason::BallotOpen),
+                _ if !own && self.is_disputed(&owner, &id.task) => Err(Reason::ImportanceDisputed),
+                _ => Ok(()),
+            },
+            Check::Energy => starts(),
             Check::Capacity => self.has_room(spec),
             Check::Donor => match self.donor {
                 _ if !self.can_say() => Err(Reason::LogNotReady),
