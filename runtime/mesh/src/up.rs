@@ -23,6 +23,7 @@ mod remembered;
 mod runner;
 mod runs;
 mod services;
+mod situation;
 
 pub(crate) use handle::Handle;
 #[cfg(test)]
@@ -259,6 +260,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
     remembered.write(data);
 
     let me = options.keys.device.public();
+    let terms = options.terms.clone();
     let shared = Shared::new(node(options, &net, &executor, &store, opened)?);
     // Set once, here.
     let _set = late.set(shared.clone());
@@ -302,6 +304,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         is_member: Box::new(move |peer| members.node().ledger().governance().owner(peer).is_some()),
     };
     tokio::spawn(incoming.run(events));
+    tokio::spawn(situation::watch(terms, arrivals.clone()));
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| Failure::because("draw randomness", &error))?;
     let hands = Shell {

@@ -7,6 +7,7 @@ use crate::ledger::{Ledger, Taken};
 use crate::meet::{Invite, Joining, Peer};
 use crate::owner::Task;
 use crate::random::Random;
+use mesh_policies::donor::{Situation, Terms};
 use mesh_policies::queue::Place;
 use mesh_protocol::ad::EnergyClaim;
 use mesh_protocol::canonical;
@@ -14,6 +15,7 @@ use mesh_protocol::frame::{AttemptId, HelloFrame, SyncFrame, TaskFrame};
 use mesh_protocol::ids::{CommunityId, ProfileId, TaskId};
 use mesh_protocol::key::{PublicKey, SecretKey, UserKey};
 use mesh_protocol::ledger::{Entry, EntryError, Pattern, Payload, Tip};
+use mesh_protocol::reason::Reason;
 use mesh_protocol::record::{Record, Table};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -155,6 +157,10 @@ pub struct Node {
     pub(crate) joining: Option<Joining>,
     pub(crate) trust: Option<BTreeSet<UserKey>>,
     pub(crate) donor: Donor,
+    pub(crate) terms: Terms,
+    pub(crate) situation: Situation,
+    /// What the owner's terms last said.
+    pub(crate) shared: Result<(), Reason>,
     pub(crate) numbering: Numbering,
     /// When it is settled even if nobody has answered.
     pub(crate) numbering_until: Option<u64>,
@@ -201,6 +207,9 @@ impl Node {
             joining: None,
             trust: None,
             donor: Donor::Taking,
+            terms: Terms::default(),
+            situation: Situation::default(),
+            shared: Ok(()),
             numbering: Numbering::Settled,
             numbering_until: None,
             claimed: BTreeSet::new(),
@@ -306,6 +315,14 @@ impl Node {
                 self.config.capacity = capacity;
                 self.advertise_soon();
                 self.place_soon();
+            }
+            Input::Terms(terms) => {
+                self.terms = *terms;
+                self.regard_donor();
+            }
+            Input::Situation(situation) => {
+                self.situation = situation;
+                self.regard_donor();
             }
             Input::Wake => {}
         }

@@ -3,7 +3,7 @@
 
 use crate::command::{Answer, CommandError, Draft, ErrorKind, Happening, PlanView, Progress};
 use crate::io::Output;
-use crate::node::{Donor, Node, Timer, error};
+use crate::node::{Node, Timer, error};
 use mesh_policies::health;
 use mesh_policies::importance::{Course, Start, Voice, course, latest_start_ms, may_start};
 use mesh_policies::placement::{Candidate, choose};
@@ -570,11 +570,7 @@ impl Node {
                 list.push((Candidate { device, own, permitted, energy: claim, free_slots }, grant));
             };
         let (slots, _) = self.room();
-        let mine = match self.donor {
-            Donor::Taking => self.has_room(spec),
-            Donor::Paused(_) => Err(Reason::DonorPaused),
-            Donor::Finishing => Err(Reason::DonorFinishing),
-        };
+        let mine = self.shares().and_then(|()| self.has_room(spec));
         add(self.me, None, mine, slots);
         let mut granted: BTreeMap<PublicKey, (Option<EntryId>, Result<(), Reason>)> = BTreeMap::new();
         for (id, fact) in self.ledger.facts().grants() {
@@ -1290,7 +1286,16 @@ enum Placing {
 fn worth_waiting(permitted: &Result<(), Reason>) -> bool {
     !matches!(
         permitted,
-        Err(Reason::NoCapacity | Reason::NotConnected | Reason::DonorPaused | Reason::DonorFinishing)
+        Err(Reason::NoCapacity
+            | Reason::NotConnected
+            | Reason::DonorPaused
+            | Reason::DonorFinishing
+            | Reason::OutsideHours
+            | Reason::OnBattery
+            | Reason::BatteryLow { .. }
+            | Reason::DeviceBusy { .. }
+            | Reason::NoSurplus
+            | Reason::UploadUsedUp)
     )
 }
 

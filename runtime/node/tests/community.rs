@@ -4,7 +4,8 @@
 
 mod room;
 
-use mesh_node::{Answer, BallotView, Capacity, Command, ErrorKind, Input, Misbehaviour, Run};
+use mesh_node::{Answer, BallotView, Capacity, Command, ErrorKind, Input, Misbehaviour, Run, RunEvent};
+use mesh_policies::donor::{Situation, Terms};
 use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::ledger::{Entry, Payload};
 use mesh_protocol::reason::Reason;
@@ -421,6 +422,53 @@ fn rules_that_most_are_against_do_not_come() {
     room.pass(12_000);
     let Answer::Proposals(views) = room.ask(1, Command::Proposals).unwrap() else { panic!("no proposals") };
     assert_eq!((views[0].state, views[0].weights), ("rejected", (1, 2)));
+}
+
+// spec: PERM-5
+#[test]
+fn a_donors_word_and_terms_stop_what_runs_and_the_reason_is_the_same_everywhere() {
+    let mut room = street(quiet());
+    let task = room.submit_draft(0, draft("plain", 1)).unwrap();
+    let run = room.next_run(2).unwrap();
+    room.handle(2, Input::Run(run.attempt, RunEvent::Started));
+    let terms = Terms { mains_only: true, battery_floor: 30, ..Terms::default() };
+    room.handle(2, Input::Terms(Box::new(terms)));
+    let plugged = Situation { on_mains: Some(true), battery: Some(20), ..Situation::default() };
+    let unplugged = Situation { on_mains: Some(false), ..plugged };
+    let status = |room: &mut Room| match room.ask(2, Command::Status).unwrap() {
+        Answer::Status(view) => view.donor,
+        other => panic!("{other:?}"),
+    };
+    room.handle(2, Input::Situation(plugged));
+    assert_eq!(status(&mut room), "takes tasks");
+    room.handle(2, Input::Situation(unplugged));
+    room.handle(2, Input::Run(run.attempt, RunEvent::Paused));
+    let words = Reason::OnBattery.to_string();
+    assert!(status(&mut room).contains(&words));
+    assert!(room.state(0, &task).1.contains(&words), "{}", room.state(0, &task).1);
+    let held = |room: &Room| -> Vec<Option<Reason>> {
+        let said = room.said(0, "held").into_iter();
+        said.map(|said| if let Payload::Held { reason, .. } = said { reason } else { panic!() }).collect()
+    };
+    assert_eq!(held(&room), [Some(Reason::OnBattery)]);
+    // Said again it changes nothing, and a pause by hand on top of it has its own words.
+    room.handle(2, Input::Situation(Situation { battery: Some(19), ..unplugged }));
+    room.ask(2, Command::Pause { for_ms: Some(7_200_000) }).unwrap();
+    assert!(room.state(0, &task).1.contains(&Reason::DonorPaused.to_string()));
+    room.handle(2, Input::Situation(plugged));
+    assert!(status(&mut room).contains("paused"), "mains alone does not end it");
+    room.ask(2, Command::Resume).unwrap();
+    room.handle(2, Input::Run(run.attempt, RunEvent::Resumed));
+    assert_eq!(held(&room), [Some(Reason::OnBattery), Some(Reason::DonorPaused), None]);
+    assert!(room.state(0, &task).1.contains("runs it"));
+    // Finishing lets it end, and takes no more.
+    room.ask(2, Command::Finish).unwrap();
+    let other = room.submit_draft(0, draft("plain", 2)).unwrap();
+    room.end(2, &run);
+    room.pass(1_000);
+    assert_eq!(room.state(0, &task).0, "done");
+    assert!(room.next_run(2).is_none());
+    assert_eq!(room.state(0, &other).0, "waiting");
 }
 
 // spec: VOTE-9

@@ -2,6 +2,7 @@
 
 use crate::home::Home;
 use crate::keys::Keys;
+use mesh_policies::donor::Terms;
 use mesh_protocol::ad::EnergyClaim;
 use mesh_protocol::ledger::Pattern;
 use std::net::SocketAddr;
@@ -27,6 +28,8 @@ pub(crate) struct Options {
     pub(crate) relay_bytes: u64,
     /// Does it look for peers on the local network?
     pub(crate) mdns: bool,
+    /// On which terms the device is shared.
+    pub(crate) terms: Terms,
     /// Latitude and longitude in whole degrees, if it tells.
     pub(crate) place: Option<(i16, i16)>,
     /// Its folders.
