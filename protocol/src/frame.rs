@@ -7,7 +7,7 @@ use crate::canonical::{self, DecodeError};
 use crate::ids::{CommunityId, Digest, EntryId, TaskId};
 use crate::invite::{DeviceCert, DeviceRequest, JoinRequest};
 use crate::key::{PublicKey, Signature};
-use crate::ledger::{MAX_ENTRY, Statement, Tip};
+use crate::ledger::{Effect, MAX_ENTRY, Statement, Tip};
 use crate::limits::{MAX_BYTES, MAX_DURATION_MS};
 use crate::reason::Reason;
 use crate::receipt::SignedReceipt;
@@ -174,11 +174,27 @@ pub enum TaskFrame {
     Lost(Reason),
     /// The owner ends the attempt.
     Stop(Reason),
-    /// The owner has recorded the result, one way or the other; the executing peer may forget it.
-    Settled,
+    /// The owner has recorded the result, and this is what it counts for. The executing peer puts what the task changed
+    /// in its shares in place, if it is the task's result, and may forget the attempt.
+    Settled(Effect),
     /// What has become of the attempt? Asked after a restart or a lost connection.
     Status,
+    /// What came of the changes to the executing peer's shares.
+    Released(Released),
 }
+
+/// What came of what a task changed in the executing peer's shares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Released {
+    /// It is in place.
+    Released,
+    /// It is not, and why: the originals changed meanwhile, or could not be written.
+    Conflict(String),
+}
+
+/// Longest text of why a release came to nothing.
+pub const MAX_CONFLICT: usize = 300;
 
 /// How an attempt is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -352,7 +368,10 @@ impl Frame for TaskFrame {
                 ended.receipt.receipt.check()?;
                 size(&ended.output)
             }
-            Self::Accepted | Self::Beat(_) | Self::Settled | Self::Status => Ok(()),
+            Self::Released(Released::Conflict(why)) if why.len() > MAX_CONFLICT => {
+                Err("its text is too long")
+            }
+            Self::Accepted | Self::Beat(_) | Self::Settled(_) | Self::Status | Self::Released(_) => Ok(()),
         }
     }
 

@@ -85,8 +85,12 @@ pub struct Header {
 impl Header {
     /// The entry's name.
     pub fn id(&self) -> EntryId {
+        Self::id_of(&canonical::encode(self))
+    }
+
+    fn id_of(bytes: &[u8]) -> EntryId {
         let mut hasher = blake3::Hasher::new_derive_key("taskmesh ledger entry v1");
-        EntryId(*hasher.update(&canonical::encode(self)).finalize().as_bytes())
+        EntryId(*hasher.update(bytes).finalize().as_bytes())
     }
 
     /// The community that this entry belongs to: the one it founds, if it founds one.
@@ -111,9 +115,17 @@ impl SignedHeader {
     }
 }
 
+/// Bytes of an entry that follow its header's.
+fn after_header(payload: &[u8]) -> usize {
+    let length = if payload.len() < 0x80 { 1 } else { 2 };
+    size_of::<Signature>() + length + payload.len()
+}
+
 #[derive(Serialize, Deserialize)]
 struct Wire {
     signed: SignedHeader,
+    // The same bytes as without it, in one piece.
+    #[serde(with = "serde_bytes")]
     payload: Vec<u8>,
 }
 
@@ -241,7 +253,9 @@ impl Entry {
             return Err(EntryError::Bounds("only the entry that founds a community belongs to none"));
         }
         payload.check().map_err(EntryError::Bounds)?;
-        let id = header.id();
+        // In canonical form the header's bytes are those before the signature, the payload's length and the payload.
+        let after = after_header(&wire.payload);
+        let id = Header::id_of(bytes.get(..bytes.len().saturating_sub(after)).unwrap_or_default());
         Ok(Self { signed: wire.signed, payload, bytes: bytes.to_vec(), id })
     }
 

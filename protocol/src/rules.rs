@@ -80,6 +80,8 @@ pub struct Rules {
     pub entries_per_hour: u32,
     /// Ads of one device that are taken in a minute.
     pub ads_per_minute: u16,
+    /// Members who must vouch for a new one; the founder alone lets in the first [`FOUNDERS_OWN`].
+    pub sponsors: u8,
     /// What every member may ask of others.
     pub free: Tier,
     /// What a supporter may.
@@ -91,6 +93,10 @@ pub struct Rules {
     /// Who records contributions; the founder if nobody is named.
     pub treasurers: Vec<UserKey>,
 }
+
+/// Members who are in on the founder's word alone: with the founder they are three, and can be each other's second
+/// sponsor.
+pub const FOUNDERS_OWN: usize = 2;
 
 /// Words that make a task a matter of public health until a community says otherwise.
 // spec: HEALTH-1
@@ -139,6 +145,7 @@ impl Default for Rules {
             fuel_per_second: crate::limits::FUEL_PER_SECOND,
             entries_per_hour: 600,
             ads_per_minute: 4,
+            sponsors: 2,
             free: Tier { tasks: 10, longest_ms: 10 * MINUTE, memory_bytes: 100 * MB },
             supporter: Tier { tasks: 50, longest_ms: 30 * MINUTE, memory_bytes: 500 * MB },
             contributor: Tier { tasks: 200, longest_ms: 60 * MINUTE, memory_bytes: 2000 * MB },
@@ -198,6 +205,8 @@ impl Rules {
             ),
             (self.entries_per_hour <= 100_000_000, "entries_per_hour", "at most 100 million, 0 for no limit"),
             ((1..=600).contains(&self.ads_per_minute), "ads_per_minute", "from 1 to 600"),
+            // A founder and the two whom the founder may let in alone are three: more might never be found.
+            ((1..=3).contains(&self.sponsors), "sponsors", "from 1 to 3"),
             (tier(&self.free), "free", tier_range),
             (tier(&self.supporter), "supporter", tier_range),
             (tier(&self.contributor), "contributor", tier_range),

@@ -226,6 +226,7 @@ fn every_rule_has_a_range_and_is_refused_beyond_it() {
         fuel_per_second 1_000_000, 1_000_000_000_000;
         entries_per_hour 0, 100_000_000;
         ads_per_minute 1, 600;
+        sponsors 1, 3;
     }
 }
 

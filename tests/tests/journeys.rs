@@ -19,7 +19,7 @@ fn find(name: &str) -> Option<PathBuf> {
     Some(folder.join(format!("{name}.wasm"))).filter(|path| path.is_file())
 }
 
-fn module(name: &str) -> PathBuf {
+pub(crate) fn module(name: &str) -> PathBuf {
     find(name)
         .unwrap_or_else(|| panic!("no {name}.wasm: run `cargo xtask build-tasks` first, or set MESH_TASKS"))
 }

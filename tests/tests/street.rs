@@ -167,3 +167,44 @@ fn strangers_get_nothing_and_are_told_so() {
     let output = peers[0].run(&["submit", "--follow", &hello(files.path())]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// A donor's folder: changed once the result counts, and only if it is as it was.
+// spec: DEL-4, PERM-2, SBX-10
+#[test]
+fn a_share_of_the_donor_is_changed_when_the_result_counts() {
+    let files = tempfile::tempdir().unwrap();
+    let logs = files.path().join("logs");
+    std::fs::create_dir(&logs).unwrap();
+    let line = "2026-01-01 something happened\n";
+    std::fs::write(logs.join("app.log"), line.repeat(1000)).unwrap();
+    let params = files.path().join("params.json");
+    std::fs::write(&params, r#"{"max_bytes":10000,"keep":3}"#).unwrap();
+    let params = params.to_str().unwrap();
+    let module = crate::journeys::module("log-rotation");
+    let module = module.to_str().unwrap();
+    let mut peers = street(&["alice", "bob"]);
+    let submit = ["--on", "bob-laptop", "--input", params, module];
+
+    let id = peers[0].submit(&submit);
+    let task =
+        peers[0].waits_for(&id, "refused", |task| task["why"].as_str().unwrap().contains("share logs"));
+    assert_eq!(task["state"], "waiting", "a grant for any task gives no share");
+    peers[1].ok(&["grant", "--user", "alice", "--module", module, "--share", "logs=rw"]);
+    let why = |text: &str| {
+        let text = text.to_owned();
+        move |task: &Value| task["why"].as_str().unwrap().contains(&text)
+    };
+    peers[0].waits_for(&id, "refused", why("which this device does not have"));
+
+    peers[1].kill();
+    peers[1].up(&["--share", &format!("logs={}:rw", logs.display())]);
+    let task = peers[0].waits_for(&id, "released", why("is in place"));
+    assert_eq!(task["result"]["receipt"]["receipt"]["outcome"]["Exited"], 0, "{task}");
+    let names: Vec<String> = std::fs::read_dir(&logs)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(names.iter().any(|name| name.starts_with("app.log.1")), "{names:?}");
+    assert!(std::fs::metadata(logs.join("app.log")).map_or(0, |meta| meta.len()) < 10_000, "{names:?}");
+    peers[1].refused(&["up", "--share", "logs=/nowhere"], "/nowhere");
+}

@@ -4,7 +4,8 @@
 
 use mesh_protocol::ad::{Ad, EnergyClaim, SignedAd, Source};
 use mesh_protocol::frame::{
-    Beat, Ended, HelloFrame, JoinAnswer, JoinRefusal, Offer, PeerAddrs, Phase, SyncFrame, TaskFrame, VERSION,
+    Beat, Ended, HelloFrame, JoinAnswer, JoinRefusal, Offer, PeerAddrs, Phase, Released, SyncFrame,
+    TaskFrame, VERSION,
 };
 use mesh_protocol::ids::{
     BlobHash, Commitment, CommunityId, Digest, EntryId, InputHash, ModuleHash, ProfileId, TaskId,
@@ -323,8 +324,9 @@ pub(crate) fn task_frames() -> Vec<TaskFrame> {
         TaskFrame::Ended(Box::new(ended)),
         TaskFrame::Lost(Reason::NotFetched("gone".into())),
         TaskFrame::Stop(Reason::Fenced),
-        TaskFrame::Settled,
+        TaskFrame::Settled(Effect::Done),
         TaskFrame::Status,
+        TaskFrame::Released(Released::Conflict("changed".into())),
     ]
 }
 

@@ -2,15 +2,16 @@
 // spec: SBX-11
 
 use crate::guest::blocks::{BLOCK, HOLE, read_or_zero};
+use crate::release::Held;
 use crate::stage::Staged;
 use crate::wire::{InEntry, InNode, OutContent, OutNode};
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, MetadataExt, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
 use mesh_protocol::checkpoint;
 use mesh_protocol::digest::{self, TreeEntry, TreeNode};
 use mesh_protocol::ids::Digest;
 use mesh_protocol::manifest::is_file_name;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::FileExt;
@@ -32,7 +33,8 @@ pub enum CollectError {
         #[source]
         source: io::Error,
     },
-    /// A file that the task worked on was changed meanwhile; nothing was put in place.
+    /// What the task worked on a copy of was changed meanwhile. Nothing was put in place; only where putting it in
+    /// place had been cut off and what was not yet done was changed then, part of it stays.
     #[error("{0:?} was changed while the task worked on its copy, so nothing of the share was changed")]
     Conflict(PathBuf),
 }
@@ -286,125 +288,80 @@ impl OutTree {
         Ok(left_out)
     }
 
-    /// Writes beside, then moves into place.
     fn put_file(&self, dir: &Dir, name: &str, item: &Item, mode: Option<u32>) -> io::Result<()> {
-        let (mode, keep_mode) = (mode.unwrap_or(0o666), mode.is_some());
-        if dir.symlink_metadata(name).is_ok_and(|meta| meta.is_dir()) {
-            return Err(io::Error::new(io::ErrorKind::IsADirectory, "a folder has this name"));
-        }
-        let mut number = [0; 6];
-        getrandom::fill(&mut number).map_err(io::Error::other)?;
-        let temporary = format!(".{}.part", mesh_protocol::ids::to_hex(&number));
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(mode);
-        let written = (|| {
-            let mut file = dir.open_with(&temporary, &options)?;
-            if keep_mode {
-                // The umask is for what is new.
-                file.set_permissions(Permissions::from_mode(mode))?;
-            }
-            // Holes stay holes, so that a file takes no more room here than its task filled.
-            self.read(item, &mut |piece| match piece {
-                Piece::Bytes(bytes) => file.write_all(bytes),
-                Piece::Zeros(count) => file.seek_relative(i64::try_from(count).map_err(io::Error::other)?),
-            })?;
-            let end = file.stream_position()?;
-            file.set_len(end)?;
-            file.sync_data()?;
-            dir.rename(&temporary, dir, name)
-        })();
-        if written.is_err() {
-            let _gone = dir.remove_file(&temporary);
-        }
-        written
+        put_beside(dir, name, mode, |file| self.write_file(item, file))
     }
 
-    /// Puts a share's changes in place, if nothing it was handed has changed since: new and changed files first, each
-    /// whole or not at all, then what the task removed. Says how many files were written and removed.
-    pub fn release(&self, number: u16, folder: &Path) -> Result<(usize, usize), CollectError> {
-        let failed = |path: &Path, source| CollectError::Write { path: path.into(), source };
-        let tree = 2 + number;
-        let before: BTreeMap<Vec<String>, &InEntry> = self
-            .staged
-            .entries
-            .iter()
-            .filter(|entry| entry.tree == tree)
-            .map(|entry| (entry.path.split('/').map(Into::into).collect(), entry))
-            .collect();
-        let mut now = Staged::new();
-        let share = crate::stage::Share {
-            name: String::new(),
-            path: folder.into(),
-            access: mesh_protocol::permissions::Access::Ro,
-        };
-        let unchanged = now.share(number, &share).is_ok()
-            && now.entries.len() == before.len()
-            && now.entries.iter().all(|entry| {
-                let parts: Vec<String> = entry.path.split('/').map(Into::into).collect();
-                before.get(&parts).is_some_and(|old| old.same(entry))
-            });
-        if !unchanged || self.staged.changed() {
-            return Err(CollectError::Conflict(folder.into()));
-        }
-        let root = Dir::open_ambient_dir(folder, ambient_authority()).map_err(|e| failed(folder, e))?;
-        let (mut written, mut removed) = (0, 0);
-        // Where a file becomes a folder or the other way round, the old one has to make room.
-        let in_the_way = |path: &Vec<String>, entry: &InEntry| {
-            let becomes_other = match (self.items.get(path), &entry.node) {
-                (None, _)
-                | (Some(Item::Dir), InNode::Dir)
-                | (Some(Item::File { .. }), InNode::File { .. }) => false,
-                (Some(_), _) => true,
-            };
-            let below_file =
-                (1..path.len()).any(|len| matches!(self.items.get(&path[..len]), Some(Item::File { .. })));
-            becomes_other || below_file
-        };
-        let mut gone = BTreeSet::new();
-        for (path, entry) in before.iter().rev() {
-            let children = || {
-                before
-                    .keys()
-                    .any(|below| below.len() > path.len() && below.starts_with(path) && !gone.contains(below))
-            };
-            if !in_the_way(path, entry) || children() {
-                continue;
-            }
-            remove(&root, path).map_err(|source| failed(&folder.join(path.join("/")), source))?;
-            gone.insert(path.clone());
-        }
-        for (path, item) in &self.items {
-            let shown = folder.join(path.join("/"));
-            let old = before.get(path).filter(|_| !gone.contains(path)).map(|entry| &entry.node);
-            let done = open_parent(&root, path).and_then(|dir| {
-                let name = &path[path.len() - 1];
-                match (item, old) {
-                    (Item::Dir, Some(InNode::Dir)) => Ok(()),
-                    (Item::Dir, _) => dir.create_dir(name),
-                    (Item::File { source: Source::Origin(number), .. }, Some(_))
-                        if self.entry(*number).is_some_and(|entry| entry.path == path.join("/")) =>
-                    {
-                        Ok(())
-                    }
-                    (Item::File { .. }, _) => {
-                        written += 1;
-                        // As private as what it replaces; what is new, for its owner alone.
-                        let mode = dir.symlink_metadata(name).map_or(0o600, |meta| meta.mode() & 0o777);
-                        self.put_file(&dir, name, item, Some(mode))
-                    }
-                    (Item::Link(_), _) => Ok(()),
-                }
-            });
-            done.map_err(|source| failed(&shown, source))?;
-        }
-        for path in
-            before.keys().rev().filter(|path| !self.items.contains_key(*path) && !gone.contains(*path))
-        {
-            remove(&root, path).map_err(|source| failed(&folder.join(path.join("/")), source))?;
-            removed += 1;
-        }
-        Ok((written, removed))
+    /// Holes stay holes, so that a file takes no more room here than its task filled.
+    fn write_file(&self, item: &Item, file: &mut cap_std::fs::File) -> io::Result<()> {
+        self.read(item, &mut |piece| match piece {
+            Piece::Bytes(bytes) => file.write_all(bytes),
+            Piece::Zeros(count) => file.seek_relative(i64::try_from(count).map_err(io::Error::other)?),
+        })
     }
+
+    /// Keeps what the task changed in its share of this number in the folder `into`, from where
+    /// [`release`](crate::release()) puts it in place whenever it may take effect, after a restart too. Whatever was
+    /// there goes.
+    // spec: DEL-4
+    pub fn hold(&self, number: u16, share: &Path, into: &Path) -> Result<(), CollectError> {
+        if self.staged.changed() {
+            return Err(CollectError::Conflict(share.into()));
+        }
+        let failed = |source| CollectError::Write { path: into.into(), source };
+        let before = self.staged.entries.iter().filter(|entry| entry.tree == 2 + number);
+        let mut held = Held::new(share, into, before).map_err(failed)?;
+        for (path, item) in &self.items {
+            match item {
+                Item::Dir => held.dir(path),
+                Item::File { source: Source::Origin(origin), .. }
+                    if self
+                        .entry(*origin)
+                        .is_some_and(|entry| entry.tree == 2 + number && entry.path == path.join("/")) =>
+                {
+                    held.kept(path);
+                }
+                Item::File { .. } => held.file(path, |file| self.write_file(item, file)).map_err(failed)?,
+                // A link could lead anywhere by the time somebody follows it.
+                Item::Link(_) => {}
+            }
+        }
+        held.finish().map_err(failed)
+    }
+}
+
+/// Writes a file beside, then moves it into place.
+pub(crate) fn put_beside(
+    dir: &Dir,
+    name: &str,
+    mode: Option<u32>,
+    write: impl FnOnce(&mut cap_std::fs::File) -> io::Result<()>,
+) -> io::Result<()> {
+    let (mode, keep_mode) = (mode.unwrap_or(0o666), mode.is_some());
+    if dir.symlink_metadata(name).is_ok_and(|meta| meta.is_dir()) {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "a folder has this name"));
+    }
+    let mut number = [0; 6];
+    getrandom::fill(&mut number).map_err(io::Error::other)?;
+    let temporary = format!(".{}.part", mesh_protocol::ids::to_hex(&number));
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(mode);
+    let written = (|| {
+        let mut file = dir.open_with(&temporary, &options)?;
+        if keep_mode {
+            // The umask is for what is new.
+            file.set_permissions(Permissions::from_mode(mode))?;
+        }
+        write(&mut file)?;
+        let end = file.stream_position()?;
+        file.set_len(end)?;
+        file.sync_data()?;
+        dir.rename(&temporary, dir, name)
+    })();
+    if written.is_err() {
+        let _gone = dir.remove_file(&temporary);
+    }
+    written
 }
 
 /// A part of a file.
@@ -437,13 +394,13 @@ fn points_down(target: &str) -> bool {
     !target.starts_with('/') && target.split('/').all(|part| part != "..")
 }
 
-fn remove(root: &Dir, path: &[String]) -> io::Result<()> {
+pub(crate) fn remove(root: &Dir, path: &[String]) -> io::Result<()> {
     let (dir, name) = (open_parent(root, path)?, &path[path.len() - 1]);
     if dir.symlink_metadata(name)?.is_dir() { dir.remove_dir(name) } else { dir.remove_file(name) }
 }
 
 /// Opens the folder a path lies in, step by step, following no link.
-fn open_parent(root: &Dir, path: &[String]) -> io::Result<Dir> {
+pub(crate) fn open_parent(root: &Dir, path: &[String]) -> io::Result<Dir> {
     let mut dir = root.try_clone()?;
     for part in &path[..path.len() - 1] {
         if dir.symlink_metadata(part)?.is_symlink() {

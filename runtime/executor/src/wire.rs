@@ -70,19 +70,6 @@ pub(crate) struct InEntry {
     pub(crate) mtime: u64,
 }
 
-impl InEntry {
-    /// Does it stand for the same file as `other`, which was taken in anew? Numbers and places differ then.
-    pub(crate) fn same(&self, other: &Self) -> bool {
-        let node = match (&self.node, &other.node) {
-            (InNode::Dir, InNode::Dir) => return self.path == other.path,
-            (InNode::File { len, .. }, InNode::File { len: other, .. }) => len == other,
-            (InNode::Link(target), InNode::Link(other)) => target == other,
-            _ => false,
-        };
-        node && self.path == other.path && self.mtime == other.mtime
-    }
-}
-
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum InNode {
     Dir,

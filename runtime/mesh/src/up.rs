@@ -211,6 +211,7 @@ fn node(
         place: options.place,
         capacity: Capacity { slots: options.slots, memory: options.memory, longest_ms: options.longest_ms },
         accepts: options.accepts,
+        shares: options.shares.iter().map(|share| (share.name.clone(), share.access)).collect(),
         energy: options.energy,
         addrs: net.addrs(),
         seed,
@@ -261,6 +262,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
 
     let me = options.keys.device.public();
     let terms = options.terms.clone();
+    let shares = options.shares.clone();
     let shared = Shared::new(node(options, &net, &executor, &store, opened)?);
     // Set once, here.
     let _set = late.set(shared.clone());
@@ -283,6 +285,8 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         inputs: arrivals.clone(),
         runtime: runtime.clone(),
         scratch,
+        shares,
+        releases: folder("releases"),
         modules: Modules::default(),
     });
     let services = Arc::new(services::Local {

@@ -1,9 +1,11 @@
 //! Who may take up room here. Every place taken is a guard; dropping it gives the place back.
 
 use crate::Bounds;
+use crate::conn::BUSY;
 use crate::counters::Counts;
 use crate::net::lock;
 use mesh_protocol::key::PublicKey;
+use quinn::{Connection, VarInt};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -49,7 +51,8 @@ struct Table {
     half_open: usize,
     strangers: usize,
     prefixes: HashMap<Prefix, PrefixUse>,
-    peers: BTreeMap<PublicKey, usize>,
+    /// Connections of each key that have not joined its session, the oldest first.
+    arriving: BTreeMap<PublicKey, Vec<Connection>>,
 }
 
 /// The book of places.
@@ -128,16 +131,17 @@ impl Admission {
         Some(Slot { admission: self.clone(), prefix: None, half_open: false })
     }
 
-    /// A place for one more connection of this key.
-    pub(crate) fn peer(self: &Arc<Self>, peer: PublicKey) -> Option<PeerSlot> {
+    /// A place for one more connection of this key, until it has joined the key's session. The key is proven, so the
+    /// newest is the one that counts: the oldest may be of a run that is dead.
+    pub(crate) fn arrive(self: &Arc<Self>, peer: PublicKey, quic: &Connection) -> Arrival {
         let mut table = lock(&self.table);
-        let used = table.peers.entry(peer).or_default();
-        if *used >= self.bounds.connections_per_peer {
+        let arriving = table.arriving.entry(peer).or_default();
+        if arriving.len() >= self.bounds.connections_per_peer {
             self.counts.connections_per_peer.one();
-            return None;
+            arriving.remove(0).close(VarInt::from_u32(BUSY), b"too many connections of this key");
         }
-        *used += 1;
-        Some(PeerSlot { admission: self.clone(), peer })
+        arriving.push(quic.clone());
+        Arrival { admission: self.clone(), peer, id: quic.stable_id() }
     }
 
     /// A place for a stranger that dialled.
@@ -217,20 +221,21 @@ impl Drop for Slot {
     }
 }
 
-/// One connection's place among those of its key.
+/// One connection's place among those of its key that arrive.
 #[derive(Debug)]
-pub(crate) struct PeerSlot {
+pub(crate) struct Arrival {
     admission: Arc<Admission>,
     peer: PublicKey,
+    id: usize,
 }
 
-impl Drop for PeerSlot {
+impl Drop for Arrival {
     fn drop(&mut self) {
         let mut table = lock(&self.admission.table);
-        if let Some(used) = table.peers.get_mut(&self.peer) {
-            *used -= 1;
-            if *used == 0 {
-                table.peers.remove(&self.peer);
+        if let Some(arriving) = table.arriving.get_mut(&self.peer) {
+            arriving.retain(|quic| quic.stable_id() != self.id);
+            if arriving.is_empty() {
+                table.arriving.remove(&self.peer);
             }
         }
     }

@@ -15,7 +15,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use mesh_protocol::key::PublicKey;
 use quinn::{RecvStream, VarInt};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, IoSlice, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -270,17 +270,19 @@ impl Partial {
         let ranges = ChunkRanges::from(ChunkNum(self.groups * CHUNKS_PER_GROUP)..);
         let source = Heaps { received, heap: Vec::new().into_iter(), packet: Bytes::new() };
         let (root, tree) = (self.outboard.root, self.outboard.tree);
-        let mut gathered = Gathered { bytes: Vec::with_capacity(GATHER), at: 0, done: 0 };
+        // Groups come in order, and are written in order.
+        let at = self.groups * GROUP.bytes() as u64;
+        self.file.seek(SeekFrom::Start(at))?;
+        let mut gathered = Gathered { groups: Vec::new(), bytes: 0, at, done: 0 };
         let mut outcome = Ok(());
         for item in DecodeResponseIter::new_with_buffer(root, tree, source, &ranges, BytesMut::new()) {
             match item {
                 Ok(BaoContentItem::Parent(Parent { node, pair })) => self.outboard.save(node, &pair)?,
-                Ok(BaoContentItem::Leaf(Leaf { offset, data })) => {
-                    if gathered.bytes.is_empty() {
-                        gathered.at = offset;
-                    }
-                    gathered.bytes.extend_from_slice(&data);
-                    if gathered.bytes.len() >= GATHER {
+                Ok(BaoContentItem::Leaf(Leaf { data, .. })) => {
+                    gathered.bytes += data.len();
+                    // An empty file is one group of nothing, which cannot be written.
+                    gathered.groups.extend(Some(data).filter(|data| !data.is_empty()));
+                    if gathered.bytes >= GATHER {
                         gathered.write(&self)?;
                     }
                 }
@@ -302,7 +304,8 @@ impl Partial {
 
 /// Verified bytes on their way to the disk.
 struct Gathered {
-    bytes: Vec<u8>,
+    groups: Vec<Bytes>,
+    bytes: usize,
     at: u64,
     /// How far the hash pairs are written.
     done: usize,
@@ -310,9 +313,19 @@ struct Gathered {
 
 impl Gathered {
     fn write(&mut self, partial: &Partial) -> io::Result<()> {
-        partial.file.write_all_at(&self.bytes, self.at)?;
-        let proven = self.at + self.bytes.len() as u64;
-        self.bytes.clear();
+        let mut slices: Vec<IoSlice<'_>> = self.groups.iter().map(|group| IoSlice::new(group)).collect();
+        let mut left = &mut slices[..];
+        while !left.is_empty() {
+            match (&partial.file).write_vectored(left) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => IoSlice::advance_slices(&mut left, written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.groups.clear();
+        self.at += std::mem::take(&mut self.bytes) as u64;
+        let proven = self.at;
         // In pre-order the pairs for what is proven come before the others; a few more do no harm.
         let groups = usize::try_from(proven.div_ceil(GROUP.bytes() as u64)).unwrap_or(usize::MAX);
         let ahead = 64; // levels of the tree at most, one pair each

@@ -7,7 +7,8 @@ use std::time::Duration;
 pub struct Bounds {
     /// Connections in all. 256: a community's active peers several times over, at under 0.5 MB each when quiet.
     pub connections_total: usize,
-    /// Connections of one key. 2: both sides dialled at once, which is settled within seconds; a third is no use.
+    /// Connections of one key that have not joined its session yet; a further one takes the place of the oldest. 2:
+    /// both sides dialled at once. A session holds four at most, dialled by either side, directly or over a relay.
     pub connections_per_peer: usize,
     /// Connections from one /24 or /48. 8: a household or an office; one landlord of addresses cannot fill the
     /// table. Does not bind what this peer dialled itself.
@@ -35,7 +36,8 @@ pub struct Bounds {
     /// Streams of either kind that a member may have open. 32: three channels, and more attempts than a device
     /// runs; each costs a task and a buffer.
     pub streams: u32,
-    /// Bytes of one frame. 64 KiB: the largest entry (4 KiB) many times; bigger things are blobs.
+    /// Bytes of one frame. 64 KiB: the largest entry (4 KiB) many times; bigger things are blobs. Who has longer frames
+    /// raises it, as `mesh up` does to 128 KiB; the bounds that count in frames are then of half as many.
     pub frame: usize,
     /// Bytes a member may have in flight on all its streams, received but not yet taken. 8 MiB: a full line of
     /// 1 Gbit/s at 60 ms, and 2 GB if all 256 were members gone bad at once.

@@ -1,9 +1,10 @@
 //! One QUIC connection, from the end of its handshake to its own.
 //!
-//! Each side opens its hello stream first of all and says its instance on it. So the single stream that a stranger
-//! may open is the hello, and whatever else an honest peer wants to send waits in QUIC until it is a member.
+//! Each side opens its hello stream first of all and says its instance on it, the side that dialled first: the other
+//! answers when the session that this connection is for can be joined. So the single stream that a stranger may open
+//! is the hello, and whatever else an honest peer wants to send waits in QUIC until it is a member.
 
-use crate::admit::{PeerSlot, Slot};
+use crate::admit::Slot;
 use crate::net::{Shared, lock};
 use crate::session::{self, Joined, Session};
 use crate::wire::{Head, Instance};
@@ -34,6 +35,7 @@ pub(crate) struct Conn {
     /// This side dialled.
     pub(crate) dialled: bool,
     pub(crate) path: Path,
+    /// When its handshake was done.
     pub(crate) born: Instant,
     /// Our hello stream, until its first frame.
     pub(crate) hello: Mutex<Option<SendStream>>,
@@ -43,7 +45,7 @@ pub(crate) struct Conn {
     tunnel: Option<watch::Receiver<bool>>,
     /// What we said when we closed it.
     farewell: OnceLock<String>,
-    _slots: (Slot, PeerSlot),
+    _slot: Slot,
 }
 
 impl Conn {
@@ -92,15 +94,15 @@ pub(crate) async fn establish(
     if !origin.dialled && origin.path == Path::Direct && !origin.slot.prove(quic.remote_address()) {
         return Err(refuse(BUSY, "too many connections from this network"));
     }
-    let per_peer =
-        shared.admission.peer(peer).ok_or_else(|| refuse(BUSY, "too many connections of this key"))?;
+    let (_arrival, born) = (shared.admission.arrive(peer, &quic), Instant::now());
     let mut stranger = None;
     if !origin.dialled && !lock(&shared.peers).members.contains(&peer) {
         stranger =
             Some(shared.admission.stranger().ok_or_else(|| refuse(BUSY, "too many strangers at once"))?);
     }
-    let (hello, hello_in, instance) =
-        match tokio::time::timeout(shared.config.bounds.handshake_time, preface(shared, &quic)).await {
+    let mut said = origin.dialled.then(|| lock(&shared.peers).number(&peer));
+    let (hello, hello_in, theirs) =
+        match tokio::time::timeout(shared.config.bounds.handshake_time, preface(shared, &quic, said)).await {
             Ok(Ok(preface)) => preface,
             Ok(Err(reason)) => return Err(refuse(MISBEHAVED, &reason)),
             Err(_) => return Err(refuse(MISBEHAVED, "said nothing")),
@@ -111,19 +113,26 @@ pub(crate) async fn establish(
         peer,
         dialled: origin.dialled,
         path: origin.path,
-        born: Instant::now(),
+        born,
         hello: Mutex::new(Some(hello)),
         retire: Notify::new(),
         hello_in: Mutex::new(Some(hello_in)),
         tunnel: origin.tunnel,
         farewell: OnceLock::new(),
-        _slots: (origin.slot, per_peer),
+        _slot: origin.slot,
     });
     loop {
-        match session::join(shared, &conn, instance, &mut stranger) {
-            Joined::Yes => return Ok(peer),
+        match session::join(shared, &conn, theirs, said, &mut stranger) {
+            Joined::Yes(_) if said.is_some() => return Ok(peer),
+            Joined::Yes(number) => {
+                let stream = lock(&conn.hello).take();
+                let Some(mut stream) = stream else { return Err(refuse(BUSY, "greeted twice")) };
+                stream.write_all(&greeting(shared, number)).await.map_err(|e| e.to_string())?;
+                *lock(&conn.hello) = Some(stream);
+                said = Some(number);
+            }
             Joined::After(session) => session.gone().await,
-            Joined::Refused => return Err(refuse(BUSY, "connected already")),
+            Joined::Refused(reason) => return Err(refuse(BUSY, reason)),
         }
         if let Some(lost) = quic.close_reason() {
             return Err(lost.to_string());
@@ -131,14 +140,20 @@ pub(crate) async fn establish(
     }
 }
 
+fn greeting(shared: &Shared, session: u32) -> Vec<u8> {
+    Head::Hello { instance: Instance { session, ..shared.instance } }.encode()
+}
+
 async fn preface(
     shared: &Shared,
     quic: &quinn::Connection,
+    said: Option<u32>,
 ) -> Result<(SendStream, RecvStream, Instance), String> {
     let ours = async {
         let mut stream = quic.open_uni().await.map_err(|e| e.to_string())?;
-        let head = Head::Hello { instance: shared.instance }.encode();
-        stream.write_all(&head).await.map_err(|e| e.to_string())?;
+        if let Some(session) = said {
+            stream.write_all(&greeting(shared, session)).await.map_err(|e| e.to_string())?;
+        }
         Ok(stream)
     };
     let theirs = async {
@@ -199,8 +214,11 @@ pub(crate) async fn run(shared: Arc<Shared>, session: Arc<Session>, conn: Arc<Co
                 retiring.as_mut().reset(tokio::time::Instant::now() + RETIRE);
             }
             () = &mut retiring, if retired => {
-                conn.close(REPLACED, "another connection is in use");
                 retired = false;
+                // The other one may be gone meanwhile.
+                if session.active.borrow().as_ref().is_some_and(|active| !Arc::ptr_eq(active, &conn)) {
+                    conn.close(REPLACED, "another connection is in use");
+                }
             }
             () = tunnel_closed(&mut tunnel) => {
                 tunnel = None;

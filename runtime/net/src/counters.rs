@@ -29,7 +29,7 @@ macro_rules! counters {
 counters! {
     /// Connections turned away because the table was full.
     connections_total,
-    /// Connections turned away because that key had enough.
+    /// Connections turned away because that key had enough or came with others.
     connections_per_peer,
     /// Connections turned away because that address prefix had enough.
     connections_per_prefix,

@@ -5,9 +5,10 @@ use crate::net::{Shared, lock, own_slot};
 use crate::{Event, Path, relay, tls};
 use mesh_protocol::key::PublicKey;
 use quinn::{Connection, ConnectionError, TransportErrorCode};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -19,8 +20,15 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(250), Duration::fr
 const STAGGER: Duration = Duration::from_millis(300);
 /// Addresses kept per peer. 16: a laptop's few interfaces at home, at work and on the road; the oldest go first.
 const ADDRESSES: usize = 16;
-/// Relays kept per peer. 4: the volunteers of a community.
+/// Relays kept per peer, of those that were named. 4: the volunteers of a community.
 const RELAYS: usize = 4;
+/// Members asked in one round to relay, besides. 8: each that does not costs a round trip; the others' turn is next.
+const ASKED: usize = 8;
+/// How long a member that would not relay to this peer is not asked again. 60 s: as the longest pause.
+const REFUSED: Duration = Duration::from_secs(60);
+/// How long the addresses have before relays are tried. 3 s: any direct answer but a satellite's; that one is tried
+/// again while the relayed connection serves.
+const DIRECT_FIRST: Duration = Duration::from_secs(3);
 
 /// "Access denied", the alert that our own verifier raises for a key that is not the one dialled.
 const WRONG_KEY: u8 = 49;
@@ -29,6 +37,8 @@ const WRONG_KEY: u8 = 49;
 pub(crate) struct Dial {
     /// What to try, the best first.
     ways: Mutex<Ways>,
+    /// Why the last round failed, in words.
+    failed: Mutex<Option<String>>,
     /// Something changed: a session ended, or there is a new way.
     pub(crate) wake: Notify,
     task: Mutex<Option<AbortHandle>>,
@@ -38,12 +48,19 @@ pub(crate) struct Dial {
 struct Ways {
     addrs: Vec<SocketAddr>,
     relays: Vec<PublicKey>,
+    /// Members that would not relay, and when. Cleared of the old at each round.
+    refused: BTreeMap<PublicKey, Instant>,
 }
 
 impl Dial {
     /// The peer was met there: tried first from now on.
     pub(crate) fn met(&self, addr: SocketAddr) {
         first(&mut lock(&self.ways).addrs, addr, ADDRESSES);
+    }
+
+    /// Why it is not reached, if that is known.
+    pub(crate) fn failure(&self) -> Option<String> {
+        lock(&self.failed).clone()
     }
 
     pub(crate) fn stop(&self) {
@@ -68,7 +85,12 @@ pub(crate) fn want(shared: &Arc<Shared>, peer: PublicKey, addrs: &[SocketAddr], 
     let mut dials = lock(&shared.dials);
     let known = dials.get(&peer).cloned();
     let dial = known.clone().unwrap_or_else(|| {
-        Arc::new(Dial { ways: Mutex::default(), wake: Notify::new(), task: Mutex::default() })
+        Arc::new(Dial {
+            ways: Mutex::default(),
+            failed: Mutex::default(),
+            wake: Notify::new(),
+            task: Mutex::default(),
+        })
     });
     let mut ways = lock(&dial.ways);
     for addr in addrs.iter().rev() {
@@ -100,6 +122,7 @@ async fn run(shared: Arc<Shared>, peer: PublicKey, dial: Arc<Dial>) {
             Reached::Otherwise => round(&shared, peer, &dial, false).await,
             Reached::No => round(&shared, peer, &dial, true).await,
         };
+        *lock(&dial.failed) = tried.as_ref().err().cloned();
         match tried {
             Ok(()) if reached(&shared, peer) == Reached::Directly => {
                 dial.wake.notified().await;
@@ -148,12 +171,11 @@ fn jittered(pause: Duration) -> Duration {
 
 /// Tries every way once: addresses side by side, then relays, if wanted, one after the other.
 async fn round(shared: &Arc<Shared>, peer: PublicKey, dial: &Dial, relayed: bool) -> Result<(), String> {
-    let (addrs, relays) = {
-        let ways = lock(&dial.ways);
-        (ways.addrs.clone(), ways.relays.clone())
-    };
+    let addrs = lock(&dial.ways).addrs.clone();
+    let relays = if relayed { relays(shared, peer, dial) } else { Vec::new() };
     let mut reason = "no address is known".to_owned();
-    match any(shared, peer, addrs).await {
+    let patience = if relays.is_empty() { shared.config.bounds.handshake_time } else { DIRECT_FIRST };
+    match any(shared, peer, addrs, patience).await {
         Some(Ok(quic)) => {
             let slot = own_slot(shared)?;
             let origin = Origin { dialled: true, path: Path::Direct, tunnel: None, slot };
@@ -166,13 +188,35 @@ async fn round(shared: &Arc<Shared>, peer: PublicKey, dial: &Dial, relayed: bool
         None => {}
     }
     // spec: NET-6
-    for by in relays.into_iter().filter(|_| relayed) {
+    for by in relays {
         match relay::dial(shared, peer, by).await {
             Ok(()) => return Ok(()),
-            Err(why) => reason = format!("{reason}; by relay: {why}"),
+            Err(why) => {
+                lock(&dial.ways).refused.insert(by, Instant::now());
+                reason = format!("{reason}; by relay {}: {why}", by.short());
+            }
         }
     }
     Err(reason)
+}
+
+/// Who might relay to this peer: those named for it, and members reached directly. Nobody says beforehand whether they
+/// volunteer; whoever does not says no at once, and is not asked again for a while.
+// spec: NET-6
+fn relays(shared: &Shared, peer: PublicKey, dial: &Dial) -> Vec<PublicKey> {
+    let members: Vec<PublicKey> = {
+        let peers = lock(&shared.peers);
+        let direct = peers.sessions.values().filter(|session| {
+            let active = session.active.borrow();
+            active.as_ref().is_some_and(|conn| conn.is_direct()) && peers.members.contains(&session.peer)
+        });
+        direct.map(|session| session.peer).filter(|by| *by != peer).collect()
+    };
+    let mut ways = lock(&dial.ways);
+    ways.refused.retain(|_, at| at.elapsed() < REFUSED);
+    let asked = members.into_iter().filter(|by| !ways.relays.contains(by));
+    let asked = asked.filter(|by| !ways.refused.contains_key(by)).take(ASKED);
+    ways.relays.iter().copied().chain(asked).collect()
 }
 
 /// The first of these addresses where the peer answers. Only one connection comes out of it, so that the other side
@@ -181,13 +225,14 @@ async fn any(
     shared: &Arc<Shared>,
     peer: PublicKey,
     addrs: Vec<SocketAddr>,
+    patience: Duration,
 ) -> Option<Result<Connection, String>> {
     let mut attempts = JoinSet::new();
     for (i, addr) in addrs.into_iter().enumerate() {
         let shared = shared.clone();
         attempts.spawn(async move {
             tokio::time::sleep(STAGGER.saturating_mul(u32::try_from(i).unwrap_or(u32::MAX))).await;
-            one(&shared, peer, addr).await.map_err(|why| format!("{addr}: {why}"))
+            one(&shared, peer, addr, patience).await.map_err(|why| format!("{addr}: {why}"))
         });
     }
     let mut reasons = Vec::new();
@@ -202,11 +247,16 @@ async fn any(
     (!reasons.is_empty()).then(|| Err(reasons.join("; ")))
 }
 
-async fn one(shared: &Shared, peer: PublicKey, addr: SocketAddr) -> Result<Connection, String> {
+async fn one(
+    shared: &Shared,
+    peer: PublicKey,
+    addr: SocketAddr,
+    patience: Duration,
+) -> Result<Connection, String> {
     let transport = Arc::new(tls::transport(&shared.config.bounds));
     let client = shared.identity.client(peer, transport).map_err(|e| e.to_string())?;
     let connecting = shared.endpoint.connect_with(client, addr, tls::NAME).map_err(|e| e.to_string())?;
-    match tokio::time::timeout(shared.config.bounds.handshake_time, connecting).await {
+    match tokio::time::timeout(patience, connecting).await {
         Ok(Ok(quic)) => Ok(quic),
         Ok(Err(e)) => Err(explain(shared, e)),
         Err(_) => Err("no answer".to_owned()),

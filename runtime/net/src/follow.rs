@@ -65,7 +65,9 @@ pub(crate) async fn follow(
             let piece = match next {
                 Ok(Some(piece)) if piece.is_empty() => return,
                 Ok(Some(piece)) => Ok(piece),
-                Ok(None) | Err(FrameError::Lost | FrameError::Oversized) => Err(FollowError::Lost),
+                Ok(None) | Err(FrameError::Lost | FrameError::Oversized | FrameError::Moved) => {
+                    Err(FollowError::Lost)
+                }
             };
             let broken = piece.is_err();
             if pieces.send(piece).await.is_err() || broken {

@@ -16,7 +16,7 @@ use crate::{
 };
 use bytes::Bytes;
 use mesh_protocol::key::PublicKey;
-use quinn::{Endpoint, EndpointConfig, TokioRuntime, VarInt};
+use quinn::{Endpoint, TokioRuntime, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::future::IntoFuture as _;
@@ -61,11 +61,33 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct Peers {
     pub(crate) sessions: BTreeMap<PublicKey, Arc<Session>>,
     pub(crate) members: BTreeSet<PublicKey>,
+    /// The number of the next session with a member, where it is not 0. Strangers have no numbers, since there is no
+    /// end of them.
+    next: BTreeMap<PublicKey, u32>,
+}
+
+impl Peers {
+    /// The number of the session that a new connection to this peer is for.
+    pub(crate) fn number(&self, peer: &PublicKey) -> u32 {
+        match self.sessions.get(peer) {
+            Some(session) => session.number(),
+            None => self.next.get(peer).copied().unwrap_or_default(),
+        }
+    }
+
+    /// A session is over, and another may begin.
+    pub(crate) fn ended(&mut self, session: &Session) {
+        self.sessions.remove(&session.peer);
+        if self.members.contains(&session.peer) {
+            self.next.insert(session.peer, session.number());
+        }
+    }
 }
 
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) identity: Identity,
+    /// What this run calls itself. Its session number counts for nothing.
     pub(crate) instance: Instance,
     pub(crate) counts: Arc<Counts>,
     pub(crate) admission: Arc<Admission>,
@@ -165,14 +187,13 @@ impl Net {
     ) -> Result<(Self, mpsc::Receiver<Event>), BindError> {
         let identity = Identity::new(&config.key_seed)?;
         let mut instance = Instance::default();
-        getrandom::fill(&mut instance).map_err(BindError::Random)?;
+        getrandom::fill(&mut instance.run).map_err(BindError::Random)?;
         let counts = Arc::new(Counts::default());
         let bound = |source| BindError::Socket { addr: config.listen, source };
         let socket = socket(config.listen).map_err(bound)?;
         let server = identity.server(Arc::new(tls::transport(&config.bounds)))?;
         let runtime = Arc::new(TokioRuntime);
-        let endpoint =
-            Endpoint::new(EndpointConfig::default(), Some(server), socket, runtime).map_err(bound)?;
+        let endpoint = Endpoint::new(identity.endpoint(), Some(server), socket, runtime).map_err(bound)?;
         let tunnels = Tunnels::new(counts.clone());
         let relayed = tunnels.endpoint(&identity, &config.bounds)?;
         let (events, receiver) = mpsc::channel(config.bounds.events);
@@ -245,7 +266,10 @@ impl Net {
         let mut peers = lock(&self.shared().peers);
         match standing {
             Standing::Member => peers.members.insert(peer),
-            Standing::Stranger => peers.members.remove(&peer),
+            Standing::Stranger => {
+                peers.next.remove(&peer);
+                peers.members.remove(&peer)
+            }
         };
         // Under the lock, so that a session that begins now sees either this call or the set.
         if let Some(session) = peers.sessions.get(&peer) {
@@ -259,7 +283,8 @@ impl Net {
         dial::want(self.shared(), peer, &addrs, None);
     }
 
-    /// Like [`connect`](Self::connect), through a peer that is connected, when nothing direct works.
+    /// Like [`connect`](Self::connect), through this peer, when nothing direct works. Members that are connected are
+    /// asked to relay without being named.
     pub fn connect_via(&self, peer: PublicKey, relay: PublicKey) {
         dial::want(self.shared(), peer, &[], Some(relay));
     }
@@ -302,6 +327,15 @@ impl Net {
             })
         };
         sessions.into_iter().filter_map(info).collect()
+    }
+
+    /// Who is dialled and not connected, and why, in words, once a round has failed.
+    pub fn unreached(&self) -> Vec<(PublicKey, Option<String>)> {
+        let dials: Vec<_> =
+            lock(&self.shared().dials).iter().map(|(peer, dial)| (*peer, dial.clone())).collect();
+        let peers = lock(&self.shared().peers);
+        let gone = dials.into_iter().filter(|(peer, _)| !peers.sessions.contains_key(peer));
+        gone.map(|(peer, dial)| (peer, dial.failure())).collect()
     }
 
     #[cfg(test)]

@@ -5,9 +5,12 @@ use crate::net::Shared;
 use crate::session::Session;
 use crate::wire::{FrameError, read_frame};
 use crate::{Channel, Event, Standing};
-use quinn::RecvStream;
+use quinn::{RecvStream, VarInt};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// Why a moved stream is stopped: it was read.
+const READ: VarInt = VarInt::from_u32(0);
 
 /// Reads a channel's stream to its end.
 // spec: NET-3
@@ -26,6 +29,11 @@ pub(crate) async fn read(
         let bytes = match read_frame(&mut stream, bounds.frame).await {
             Ok(Some(bytes)) => bytes,
             Ok(None) | Err(FrameError::Lost) => return,
+            Err(FrameError::Moved) => {
+                // An error means that the connection is gone, which tells the sender as well.
+                let _ = stream.stop(READ);
+                return;
+            }
             Err(FrameError::Oversized) => {
                 shared.counts.oversized_frames.one();
                 conn.close(conn::MISBEHAVED, "a frame beyond the bound");

@@ -8,12 +8,11 @@ use bao_tree::io::outboard::PreOrderMemOutboard;
 use bao_tree::io::sync::{Outboard as _, outboard};
 use bao_tree::iter::{BaoChunk, ResponseIter};
 use bao_tree::{BaoTree, ChunkNum, ChunkRanges};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use quinn::{SendStream, VarInt};
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufReader};
-use std::os::unix::fs::FileExt as _;
+use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -137,6 +136,8 @@ impl Answer {
             return Ok(None);
         }
         let from = ChunkNum(from_group * CHUNKS_PER_GROUP);
+        // Groups come in order, each read where the one before it ended.
+        (&file).seek(SeekFrom::Start(from.to_bytes()))?;
         let rest = ResponseIter::new(pairs.tree, ChunkRanges::from(from..));
         Ok(Some(Self { file, pairs, rest }))
     }
@@ -144,7 +145,7 @@ impl Answer {
     /// The next piece; empty at the end.
     fn step(mut self) -> io::Result<(Self, Bytes)> {
         // Room for the last group and the pairs before it, so that the buffer never grows.
-        let mut piece = BytesMut::with_capacity(STEP + GROUP.bytes() + 64 * 64);
+        let mut piece = Vec::with_capacity(STEP + GROUP.bytes() + 64 * 64);
         while piece.len() < STEP {
             match self.rest.next() {
                 Some(BaoChunk::Parent { node, .. }) => {
@@ -152,15 +153,15 @@ impl Answer {
                     piece.extend_from_slice(left.as_bytes());
                     piece.extend_from_slice(right.as_bytes());
                 }
-                Some(BaoChunk::Leaf { start_chunk, size, .. }) => {
-                    let start = piece.len();
-                    piece.resize(start + size, 0);
-                    // Not hashed again: the other side does, and finds it if the file changed since.
-                    self.file.read_exact_at(&mut piece[start..], start_chunk.to_bytes())?;
+                // Not hashed again: the other side does, and finds it if the file changed since.
+                Some(BaoChunk::Leaf { size, .. }) => {
+                    if (&self.file).take(size as u64).read_to_end(&mut piece)? != size {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
                 }
                 None => break,
             }
         }
-        Ok((self, piece.freeze()))
+        Ok((self, piece.into()))
     }
 }

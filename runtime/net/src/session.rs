@@ -1,9 +1,10 @@
 //! One peer, while at least one connection to it lives.
 //!
-//! A session belongs to one run of the peer: its connections carry the same instance number. Usually there is one
-//! connection. There are two for a moment when both sides dialled at once, or when a direct one joins a relayed
-//! one: both sides then prefer the same, and the side with the smaller key closes the other once it is quiet.
-//! A peer that comes back as another run, or dials again, gets a new session; the old one ends first.
+//! A session is one on both sides: all its connections carry the same [`Instance`] of the other side and the same of
+//! this one. Usually there is one connection. There are two for a moment when both sides dialled at once, or when a
+//! direct one joins a relayed one: both sides then prefer the same, and the side with the smaller key closes the other
+//! once it is quiet. A peer that comes back as another run, or has lost its end of the session, or dials again, gets a
+//! new session; the old one ends first.
 
 use crate::admit::StrangerSlot;
 use crate::conn::{self, Conn};
@@ -22,9 +23,15 @@ use tokio::task::JoinSet;
 /// that the side lost the first one.
 const SETTLED: Duration = Duration::from_secs(1);
 
+/// Why a connection for another session of this side is not taken.
+const STALE: &str = "the session that it was for is over";
+
 pub(crate) struct Session {
     pub(crate) peer: PublicKey,
+    /// What the other side calls it.
     instance: Instance,
+    /// Its number on this side.
+    number: u32,
     /// The connection to send on. `None` once the session is over.
     pub(crate) active: watch::Sender<Option<Arc<Conn>>>,
     pub(crate) queues: Mutex<Queues>,
@@ -40,28 +47,39 @@ pub(crate) struct Session {
 
 /// What became of a new connection.
 pub(crate) enum Joined {
-    /// It is in use, or will be if the other one fails.
-    Yes,
+    /// It is in use, or will be if the other one fails, in the session with this number on this side.
+    Yes(u32),
     /// The session that stands in the way is ending; try again when it is gone.
     After(Arc<Session>),
-    /// The peer has what it needs.
-    Refused,
+    /// It is not needed, for this reason.
+    Refused(&'static str),
 }
 
-/// Gives a new connection to its peer's session, or begins one.
+/// Gives a new connection to its peer's session, or begins one. `theirs`: what the other side calls the session;
+/// `said`: its number on this side, if the other side was told already; else this only says which one to tell.
 pub(crate) fn join(
     shared: &Arc<Shared>,
     conn: &Arc<Conn>,
-    instance: Instance,
+    theirs: Instance,
+    said: Option<u32>,
     stranger: &mut Option<StrangerSlot>,
 ) -> Joined {
     let mut peers = lock(&shared.peers);
+    let number = peers.number(&conn.peer);
+    let stale = said.is_some_and(|said| said != number);
     let standing = if peers.members.contains(&conn.peer) { Standing::Member } else { Standing::Stranger };
     let Some(session) = peers.sessions.get(&conn.peer) else {
+        if stale {
+            return Joined::Refused(STALE);
+        }
+        if said.is_none() {
+            return Joined::Yes(number);
+        }
         let (joins, joined) = mpsc::unbounded_channel();
         let session = Arc::new(Session {
             peer: conn.peer,
-            instance,
+            instance: theirs,
+            number,
             active: watch::Sender::new(Some(conn.clone())),
             queues: Mutex::default(),
             standing: watch::Sender::new(standing),
@@ -75,25 +93,34 @@ pub(crate) fn join(
         session.set_standing(shared, standing);
         peers.sessions.insert(conn.peer, session.clone());
         tokio::spawn(run(shared.clone(), session, conn.clone(), joined));
-        return Joined::Yes;
+        return Joined::Yes(number);
     };
     let mut conns = lock(&session.conns);
     if conns.is_empty() {
         drop(conns);
         return Joined::After(session.clone());
     }
-    if let Some(twin) = conns.iter().find(|c| c.dialled == conn.dialled && c.is_direct() == conn.is_direct())
-    {
-        if session.instance == instance && twin.born.elapsed() < SETTLED {
-            shared.counts.connections_per_peer.one();
-            return Joined::Refused;
+    let twin = conns.iter().find(|c| c.dialled == conn.dialled && c.is_direct() == conn.is_direct());
+    if session.instance != theirs {
+        // Of two runs, or of two sessions of one, the later is the one that lives.
+        if conns.iter().any(|other| other.born > conn.born) {
+            return Joined::Refused("the peer came back meanwhile");
         }
-    } else if session.instance == instance {
+    } else if twin.is_some_and(|twin| twin.born.elapsed() < SETTLED) {
+        shared.counts.connections_per_peer.one();
+        return Joined::Refused("connected already");
+    } else if twin.is_none() {
+        if stale {
+            return Joined::Refused(STALE);
+        }
+        if said.is_none() {
+            return Joined::Yes(number);
+        }
         conns.push(conn.clone());
         session.choose(shared, &conns);
         // The session's task takes it up; it lives as long as `conns` is not empty, which the lock guarantees.
         let _ = session.joins.send(conn.clone());
-        return Joined::Yes;
+        return Joined::Yes(number);
     }
     for old in conns.iter() {
         old.close(conn::REPLACED, "the peer dialled again");
@@ -105,6 +132,11 @@ pub(crate) fn join(
 impl Session {
     pub(crate) fn standing(&self) -> Standing {
         *self.standing.borrow()
+    }
+
+    /// Its number, and the next one's once it is over.
+    pub(crate) fn number(&self) -> u32 {
+        self.number.wrapping_add(self.is_over().into())
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -212,7 +244,7 @@ async fn run(
     session.active.send_replace(None);
     send::close(&session);
     shared.tell(Event::Disconnected { peer: session.peer, reason }).await;
-    lock(&shared.peers).sessions.remove(&session.peer);
+    lock(&shared.peers).ended(&session);
     session.gone.send_replace(true);
     shared.redial(session.peer);
 }

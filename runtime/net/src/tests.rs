@@ -7,4 +7,5 @@ mod dials;
 mod follows;
 mod harness;
 mod relays;
+mod returns;
 mod strangers;

@@ -7,7 +7,9 @@
 use crate::{ALPN, Bounds};
 use mesh_protocol::key::{PublicKey, SecretKey};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn::{ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn_proto::HashedConnectionIdGenerator;
+use quinn_proto::crypto::{CryptoError, HmacKey};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
@@ -40,6 +42,8 @@ const PKCS8: [u8; 16] =
 pub(crate) struct Identity {
     pub(crate) key: PublicKey,
     certified: Arc<CertifiedKey>,
+    /// What the tokens of stateless resets are made with.
+    resets: [u8; 32],
     provider: Arc<CryptoProvider>,
 }
 
@@ -56,7 +60,20 @@ impl Identity {
         let signer = ring::sign::any_eddsa_type(&secret)?;
         let spki = CertificateDer::from(spki(&key).as_ref().to_vec());
         let certified = Arc::new(CertifiedKey::new(vec![spki], signer));
-        Ok(Self { key, certified, provider: Arc::new(ring::default_provider()) })
+        let resets = blake3::derive_key("taskmesh quic resets v1", seed);
+        Ok(Self { key, certified, resets, provider: Arc::new(ring::default_provider()) })
+    }
+
+    /// Names of connections and the tokens that reset them follow from the key. So a peer that died and listens on its
+    /// address again tells whoever still sends to a former run that it is gone, and nobody waits for the idle timeout.
+    // spec: NET-5
+    pub(crate) fn endpoint(&self) -> EndpointConfig {
+        let mut config = EndpointConfig::new(Arc::new(Resets(self.resets)));
+        let names = blake3::derive_key("taskmesh quic names v1", &self.resets);
+        let (names, _) = names.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
+        let names = u64::from_le_bytes(*names);
+        config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(names)));
+        config
     }
 
     fn algorithms(&self) -> WebPkiSupportedAlgorithms {
@@ -103,6 +120,27 @@ impl Identity {
         let mut config = ClientConfig::new(Arc::new(crypto));
         config.transport_config(transport);
         Ok(config)
+    }
+}
+
+/// Makes and checks the tokens of stateless resets: BLAKE3 with a key.
+struct Resets([u8; 32]);
+
+impl HmacKey for Resets {
+    fn sign(&self, data: &[u8], out: &mut [u8]) {
+        blake3::Hasher::new_keyed(&self.0).update(data).finalize_xof().fill(out);
+    }
+    fn signature_len(&self) -> usize {
+        blake3::OUT_LEN
+    }
+    fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
+        let hash = blake3::keyed_hash(&self.0, data);
+        // Compared in constant time.
+        if <[u8; 32]>::try_from(signature).is_ok_and(|signature| hash == signature) {
+            Ok(())
+        } else {
+            Err(CryptoError)
+        }
     }
 }
 

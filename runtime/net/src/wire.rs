@@ -10,8 +10,25 @@ use mesh_protocol::key::PublicKey;
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// Identifies one run of one peer, so that the other side notices a restart.
-pub(crate) type Instance = [u8; 16];
+/// Names a session by the side that speaks: the other side notices by it that the session it has is over here, be it
+/// by a restart or because the connection was lost on one side only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Instance {
+    /// This run of this peer.
+    pub(crate) run: [u8; 12],
+    /// Sessions with that member before this one, in this run.
+    pub(crate) session: u32,
+}
+
+impl Instance {
+    fn bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..12].copy_from_slice(&self.run);
+        bytes[12..].copy_from_slice(&self.session.to_le_bytes());
+        bytes
+    }
+}
+
 /// Bytes of a follow's name.
 pub(crate) const MAX_WHAT: usize = 1024;
 
@@ -66,7 +83,7 @@ impl Head {
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Hello { instance } => [&[HELLO], &instance[..]].concat(),
+            Self::Hello { instance } => [&[HELLO], &instance.bytes()[..]].concat(),
             Self::Gossip => vec![GOSSIP],
             Self::Sync => vec![SYNC],
             Self::Task { task, attempt } => [&[TASK], &task[..], &attempt.to_le_bytes()].concat(),
@@ -85,7 +102,10 @@ impl Head {
     /// Reads a head. [`io::ErrorKind::InvalidData`] if it makes no sense.
     pub(crate) async fn read<R: AsyncRead + Unpin>(stream: &mut R) -> io::Result<Self> {
         Ok(match stream.read_u8().await? {
-            HELLO => Self::Hello { instance: array(stream).await? },
+            HELLO => {
+                let run = array(stream).await?;
+                Self::Hello { instance: Instance { run, session: stream.read_u32_le().await? } }
+            }
             GOSSIP => Self::Gossip,
             SYNC => Self::Sync,
             TASK => Self::Task { task: array(stream).await?, attempt: stream.read_u32_le().await? },
@@ -120,7 +140,13 @@ pub(crate) enum FrameError {
     Oversized,
     /// The stream broke, in the middle of a frame or before.
     Lost,
+    /// Not a frame, but word that the next one comes on another connection.
+    Moved,
 }
+
+/// In place of a frame's length: the channel goes on on another connection. It is stopped once it is read, so that the
+/// sender knows when nothing sent here can come later than what it sends there.
+pub(crate) const MOVED: u32 = u32::MAX;
 
 /// The prefix of a frame.
 pub(crate) fn frame_prefix(frame: &[u8]) -> Option<Bytes> {
@@ -139,7 +165,11 @@ pub(crate) async fn read_frame<R: AsyncRead + Unpin>(
         Ok(n) => stream.read_exact(&mut prefix[n..]).await.map_err(|_| FrameError::Lost)?,
         Err(_) => return Err(FrameError::Lost),
     };
-    let length = usize::try_from(u32::from_le_bytes(prefix)).map_err(|_| FrameError::Oversized)?;
+    let length = u32::from_le_bytes(prefix);
+    if length == MOVED {
+        return Err(FrameError::Moved);
+    }
+    let length = usize::try_from(length).map_err(|_| FrameError::Oversized)?;
     if length > bound {
         return Err(FrameError::Oversized);
     }
@@ -172,7 +202,10 @@ mod tests {
         let key = PublicKey([0xab; 32]);
         let (a1, ab) = ("a1".repeat(32), "ab".repeat(32));
         for (head, bytes) in [
-            (Head::Hello { instance: [7; 16] }, format!("00{}", "07".repeat(16))),
+            (
+                Head::Hello { instance: Instance { run: [7; 12], session: 258 } },
+                format!("00{}02010000", "07".repeat(12)),
+            ),
             (Head::Gossip, "01".to_owned()),
             (Head::Sync, "02".to_owned()),
             (Head::Task { task: [0xa1; 32], attempt: 258 }, format!("03{a1}02010000")),
@@ -189,8 +222,9 @@ mod tests {
     // spec: NET-4
     #[test]
     fn a_length_beyond_the_bound_is_refused_before_it_is_believed() {
-        let claim = [&u32::MAX.to_le_bytes()[..], b"x"].concat();
+        let claim = [&(MOVED - 1).to_le_bytes()[..], b"x"].concat();
         assert!(matches!(now(read_frame(&mut &claim[..], 64)), Err(FrameError::Oversized)));
+        assert!(matches!(now(read_frame(&mut &MOVED.to_le_bytes()[..], 64)), Err(FrameError::Moved)));
         let long = Head::Follow { from: 0, what: vec![1; MAX_WHAT] };
         let mut bytes = long.encode();
         bytes[9..11].copy_from_slice(&u16::MAX.to_le_bytes());

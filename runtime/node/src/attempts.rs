@@ -8,12 +8,12 @@ use mesh_policies::importance::may_start;
 use mesh_policies::permission::{self, Standing, Wish};
 use mesh_policies::{Check, first_failure};
 use mesh_protocol::canonical;
-use mesh_protocol::frame::{AttemptId, Beat, Ended, MAX_NOTE, Offer, Phase, TaskFrame};
+use mesh_protocol::frame::{AttemptId, Beat, Ended, MAX_NOTE, Offer, Phase, Released, TaskFrame};
 use mesh_protocol::ids::{BlobHash, EntryId};
 use mesh_protocol::key::{PublicKey, UserKey};
-use mesh_protocol::ledger::{Entry, Payload, Statement, Tip};
+use mesh_protocol::ledger::{Effect, Entry, Payload, Statement, Tip};
 use mesh_protocol::outcome::Outcome;
-use mesh_protocol::permissions::Permissions;
+use mesh_protocol::permissions::{Access, Permissions};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::record::Table;
 use mesh_protocol::task::{Blob, TaskSpec};
@@ -38,6 +38,8 @@ pub enum AttemptState {
     Paused,
     /// It has a result that its owner has not recorded yet.
     Ended,
+    /// Its result is the task's: what it changed in this device's shares is put in place.
+    Releasing,
     /// It is over; its record is gone.
     Gone,
 }
@@ -61,14 +63,16 @@ pub enum AttemptEvent {
     Lose,
     /// Its owner or the donor ends it, a later attempt is known, or its lease ended.
     Stop,
-    /// Its owner has recorded the result, or nobody asked for it in time.
+    /// Its owner has recorded its result as the task's, and it changed a share.
+    Release,
+    /// Its owner has recorded the result, and nothing is left to put in place; or nobody asked for it in time.
     Settle,
 }
 
 impl AttemptState {
     /// Every state.
-    pub const ALL: [Self; 6] =
-        [Self::Held, Self::Preparing, Self::Running, Self::Paused, Self::Ended, Self::Gone];
+    pub const ALL: [Self; 7] =
+        [Self::Held, Self::Preparing, Self::Running, Self::Paused, Self::Ended, Self::Releasing, Self::Gone];
 
     /// The state after an event; none where it changes nothing.
     // spec: DEL-9
@@ -80,10 +84,12 @@ impl AttemptState {
             (Self::Preparing | Self::Running, E::Pause) => Self::Paused,
             (Self::Paused, E::Resume) => Self::Running,
             (Self::Preparing | Self::Running | Self::Paused, E::End) => Self::Ended,
+            (Self::Ended, E::Release) => Self::Releasing,
             (Self::Held, E::Refuse)
             | (Self::Preparing | Self::Running | Self::Paused, E::Lose)
             | (Self::Held | Self::Preparing | Self::Running | Self::Paused, E::Stop)
-            | (Self::Ended, E::Settle | E::Stop) => Self::Gone,
+            | (Self::Ended, E::Settle | E::Stop)
+            | (Self::Releasing, E::Settle) => Self::Gone,
             _ => return None,
         })
     }
@@ -96,7 +102,7 @@ impl AttemptState {
 
 impl AttemptEvent {
     /// Every event.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Accept,
         Self::Refuse,
         Self::Start,
@@ -105,6 +111,7 @@ impl AttemptEvent {
         Self::End,
         Self::Lose,
         Self::Stop,
+        Self::Release,
         Self::Settle,
     ];
 }
@@ -162,12 +169,14 @@ impl Node {
         let ids: Vec<AttemptId> = self.attempts.keys().copied().collect();
         for id in ids {
             let Some(attempt) = self.attempts.get(&id) else { continue };
-            if attempt.state() == AttemptState::Ended {
-                let at = self.boot_of(attempt.kept.until_ms);
-                self.arm(Timer::Attempt(id), at);
-            } else {
+            match attempt.state() {
+                AttemptState::Ended => {
+                    let at = self.boot_of(attempt.kept.until_ms);
+                    self.arm(Timer::Attempt(id), at);
+                }
+                AttemptState::Releasing => self.output(Output::Release(id)),
                 // Its owner learns it when the connection is back, or sees the silence.
-                self.lose(id, Reason::Restarted, false);
+                _ => self.lose(id, Reason::Restarted, false),
             }
         }
     }
@@ -213,9 +222,7 @@ impl Node {
                 }
                 self.send_task(peer, id, TaskFrame::Lost(reason));
             }
-            TaskFrame::Settled if self.owns(peer, id) && self.step(id, AttemptEvent::Settle) => {
-                self.output(Output::Forget(id));
-            }
+            TaskFrame::Settled(effect) if self.owns(peer, id) => self.settled(id, effect),
             TaskFrame::Status => self.tell_status(peer, id),
             _ => {}
         }
@@ -223,6 +230,42 @@ impl Node {
 
     fn owns(&self, peer: PublicKey, id: AttemptId) -> bool {
         self.attempts.get(&id).is_some_and(|attempt| attempt.owner == peer)
+    }
+
+    /// The result has had its effect, or never will.
+    // spec: DEL-4
+    fn settled(&mut self, id: AttemptId, effect: Effect) {
+        let Some(attempt) = self.attempts.get(&id) else { return };
+        let well = attempt
+            .kept
+            .ended
+            .as_ref()
+            .is_some_and(|ended| ended.receipt.receipt.outcome == Outcome::Exited(0));
+        let writes = attempt.spec().permissions.shares.values().any(|access| *access == Access::Rw);
+        if effect == Effect::Done && well && writes {
+            if self.step(id, AttemptEvent::Release) {
+                self.keep_attempt(id);
+                self.output(Output::Release(id));
+            }
+        } else if self.attempts.get(&id).is_some_and(|attempt| attempt.state() == AttemptState::Ended)
+            && self.step(id, AttemptEvent::Settle)
+        {
+            self.output(Output::Forget(id));
+        }
+    }
+
+    fn released(&mut self, id: AttemptId, released: Released) {
+        let Some(attempt) = self.attempts.get(&id) else { return };
+        let owner = attempt.owner;
+        if attempt.state() == AttemptState::Releasing && self.step(id, AttemptEvent::Settle) {
+            self.output(Output::Forget(id));
+            let state = match &released {
+                Released::Released => "released",
+                Released::Conflict(_) => "conflict",
+            };
+            self.send_task(owner, id, TaskFrame::Released(released));
+            self.tell(Happening::Attempt { task: id.task, attempt: id.attempt, state });
+        }
     }
 
     fn tell_status(&mut self, peer: PublicKey, id: AttemptId) {
@@ -357,11 +400,19 @@ impl Node {
                 Some(Err(reason)) => Err(reason.clone()),
                 _ => self.not_fenced(owner, id),
             },
-            Check::Capabilities => match &given {
-                Some(Ok(given)) => permission::excess(&spec.permissions, given)
-                    .map_or(Ok(()), |what| Err(Reason::NotGranted(what))),
-                _ => Ok(()),
-            },
+            Check::Capabilities => {
+                let beyond = match &given {
+                    Some(Ok(given)) => permission::excess(&spec.permissions, given),
+                    _ => None,
+                };
+                // What is granted must be there, too.
+                let here = Permissions { shares: self.config.shares.clone(), ..spec.permissions.clone() };
+                let absent = || {
+                    permission::excess(&spec.permissions, &here)
+                        .map(|what| format!("{what}, which this device does not have"))
+                };
+                beyond.or_else(absent).map_or(Ok(()), |what| Err(Reason::NotGranted(what)))
+            }
             Check::Quota if !own => self.quota_left(owner, id.task, spec),
             Check::Importance => match starts() {
                 Err(Reason::BallotOpen) => Err(Reason::BallotOpen),
@@ -401,7 +452,7 @@ impl Node {
         let told = known.is_some_and(|task| {
             task.ended.is_some()
                 || task.completed.contains_key(&id.attempt)
-                || task.completed.values().any(|(_, effect)| *effect == mesh_protocol::ledger::Effect::Done)
+                || task.completed.values().any(|(_, effect)| *effect == Effect::Done)
                 || task.delegated.keys().next_back().is_some_and(|last| *last > id.attempt)
         });
         let mine = facts.has_said(&id.task, id.attempt, &self.me);
@@ -544,6 +595,7 @@ impl Node {
         let Some(attempt) = self.attempts.get(&id) else { return };
         match attempt.state() {
             AttemptState::Held => self.refuse(id, Reason::LogBehind),
+            AttemptState::Releasing => {}
             AttemptState::Ended => {
                 if self.step(id, AttemptEvent::Settle) {
                     self.output(Output::Forget(id));
@@ -677,6 +729,7 @@ impl Node {
                 _ => self.ended(id, *receipt, output),
             },
             RunEvent::Lost(reason) => self.lose(id, reason, false),
+            RunEvent::Released(released) => self.released(id, released),
         }
     }
 

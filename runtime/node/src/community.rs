@@ -61,8 +61,10 @@ impl<'a> Community<'a> {
     // spec: VOTE-1, PERM-6
     fn electorate(&self, rules: &Rules, opened_ms: u64) -> BTreeMap<UserKey, u64> {
         let governance = self.ledger.governance();
-        let entitled = governance.members().iter().filter(|(_, member)| {
-            member.is_in() && member.since.wall_ms().saturating_add(rules.vote_after_ms) <= opened_ms
+        let entitled = governance.members().iter().filter(|(user, member)| {
+            let since = || self.ledger.belongs_since(user).map(Hlc::wall_ms);
+            member.is_in()
+                && since().is_some_and(|since| since.saturating_add(rules.vote_after_ms) <= opened_ms)
         });
         entitled
             .map(|(user, _)| (*user, weight(rules.voting_method, &self.merit(*user, opened_ms, rules))))
@@ -89,7 +91,7 @@ impl<'a> Community<'a> {
     }
 
     fn months(&self, user: UserKey, at_ms: u64) -> u64 {
-        let since = self.ledger.governance().member(&user).map(|member| member.since.wall_ms());
+        let since = self.ledger.belongs_since(&user).map(Hlc::wall_ms);
         since.map_or(0, |since| at_ms.saturating_sub(since) / MONTH_MS)
     }
 
@@ -301,12 +303,11 @@ impl<'a> Community<'a> {
     }
 
     pub(crate) fn deeds(&self, user: UserKey) -> Deeds {
-        let governance = self.ledger.governance();
         let of = |device: &PublicKey| self.user_of(device);
         let ballots = self.ledger.facts().ballots();
         let month = quota::month(self.now_ms);
         let money = self.contributions_of(user).filter(|said| said.unit == "money" && said.month == month);
-        let since = governance.member(&user).map_or(u64::MAX, |member| member.since.wall_ms());
+        let since = self.ledger.belongs_since(&user).map_or(u64::MAX, Hlc::wall_ms);
         let completed =
             ballots.done().filter(|(by, whose, _)| of(whose) == Some(user) && of(by) != Some(user));
         Deeds {

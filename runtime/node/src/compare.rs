@@ -124,7 +124,7 @@ impl Node {
                 }
                 _ => {
                     let cap = self.ledger.governance().cap(&tip.author);
-                    if cap.is_none_or(|cap| len < cap) {
+                    if cap.is_none_or(|cap| len < cap) && self.has_room_for(&tip.author) {
                         wants.push((tip.author, len));
                     }
                 }

@@ -4,7 +4,7 @@
 use crate::command::{Answer, Command, CommandError, Happening};
 use mesh_policies::donor::{Situation, Terms};
 use mesh_protocol::ad::EnergyClaim;
-use mesh_protocol::frame::{AttemptId, HelloFrame, SyncFrame, TaskFrame};
+use mesh_protocol::frame::{AttemptId, HelloFrame, Released, SyncFrame, TaskFrame};
 use mesh_protocol::ids::{BlobHash, CommunityId};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::ledger::Entry;
@@ -114,6 +114,8 @@ pub enum RunEvent {
     Ended(Box<Receipt>, Blob),
     /// It came to no end: what it needs could not be had, the sandbox refused it or failed.
     Lost(Reason),
+    /// What it changed in this device's shares is in place, or will never be.
+    Released(Released),
 }
 
 /// What a node wants done.
@@ -167,6 +169,8 @@ pub enum Output {
         /// Open it as this task's output and check it against the receipt, as the owner must; else just keep it.
         check: Option<Box<Receipt>>,
     },
+    /// Put what it changed in this device's shares in place; said again after a restart that cut it off.
+    Release(AttemptId),
     /// What was kept for an attempt can go: its blobs, its logs.
     Forget(AttemptId),
     /// Be connected to this peer.

@@ -16,7 +16,7 @@ pub use governance::{Device, Governance, Member};
 use mesh_protocol::canonical;
 use mesh_protocol::frame::{self, MAX_OFFER_ENTRIES};
 use mesh_protocol::ids::{CommunityId, Digest, EntryId};
-use mesh_protocol::key::{PublicKey, SecretKey};
+use mesh_protocol::key::{PublicKey, SecretKey, UserKey};
 use mesh_protocol::ledger::{Entry, EntryError, ForkProof, Hlc, MAX_REFS, Payload, Place, SignedHeader, Tip};
 use mesh_protocol::rules::Rules;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -112,6 +112,27 @@ impl Ledger {
         let news = history.last().is_some_and(|(_, rules)| self.governance.adopt(rules.clone()));
         self.rules = history;
         news
+    }
+
+    /// Since when somebody has belonged, by the dates that others bear out: a member whom two admitted with a date long
+    /// past has not belonged for long. None while too few have seen it. The founder's word for the founder's own first
+    /// two needs nobody else: there was nobody else.
+    // spec: LED-10, PERM-6
+    pub fn belongs_since(&self, user: &UserKey) -> Option<Hlc> {
+        let governance = &self.governance;
+        let member = governance.member(user)?;
+        if member.stands_alone() {
+            return Some(member.since);
+        }
+        let members = governance.members().values().filter(|member| member.is_in()).count();
+        // Nobody bears witness to what let themselves in.
+        let owner = |device: &PublicKey| {
+            let owner = governance.device(device)?.user;
+            (owner != *user).then_some(owner)
+        };
+        let (author, seq) = member.by;
+        let skew = governance.rules().max_skew_ms;
+        self.facts.date(&author, seq, member.since, members.saturating_sub(1), skew, owner)
     }
 
     /// What else the entries say.

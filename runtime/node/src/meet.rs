@@ -406,6 +406,7 @@ impl Node {
                 Some("run `mesh init` first"),
             ));
         };
+        rules.check().map_err(|why| error(ErrorKind::Invalid, format!("found a community: {why}"), None))?;
         let cert = DeviceCert::sign(user, CommunityId::ZERO, self.me, 1000, 0);
         let founded = mesh_protocol::ledger::Founded {
             name,

@@ -15,6 +15,7 @@ use mesh_protocol::frame::{AttemptId, HelloFrame, SyncFrame, TaskFrame};
 use mesh_protocol::ids::{CommunityId, ProfileId, TaskId};
 use mesh_protocol::key::{PublicKey, SecretKey, UserKey};
 use mesh_protocol::ledger::{Entry, EntryError, Pattern, Payload, Tip};
+use mesh_protocol::permissions::Access;
 use mesh_protocol::reason::Reason;
 use mesh_protocol::record::{Record, Table};
 use serde::Serialize;
@@ -44,6 +45,8 @@ pub struct Config {
     pub capacity: Capacity,
     /// Names of others' tasks that it takes at all.
     pub accepts: Vec<Pattern>,
+    /// Folders of its owner that tasks may be granted, by name, and what for.
+    pub shares: BTreeMap<String, Access>,
     /// Its energy.
     pub energy: Option<EnergyClaim>,
     /// Where it can be dialled.
@@ -123,6 +126,9 @@ pub(crate) enum Numbering {
 /// What wants to be said while entries cannot be numbered. More would be lost work, not lost promises.
 const MAX_DRAFTS: usize = 10_000;
 
+/// Hours' worth of entries that one device may bring at once, whatever dates they bear: a day that it spent by itself.
+const HOURS_AT_ONCE: u64 = 24;
+
 /// A whole peer as a state machine. It does no IO, reads no clock and draws no randomness but from its seed.
 ///
 /// The contract:
@@ -168,6 +174,10 @@ pub struct Node {
     pub(crate) claimed: BTreeSet<PublicKey>,
     pub(crate) drafts: VecDeque<(Payload, Vec<Tip>)>,
     pub(crate) unwitnessed: BTreeMap<PublicKey, Tip>,
+    /// Entries of others that were new since this process began.
+    taken: BTreeMap<PublicKey, u64>,
+    /// Up to when the ledger was known when it began, in milliseconds since 1970; a newcomer's begins with the community.
+    known_until: Option<u64>,
     pub(crate) ad_serial: u64,
     pub(crate) random: Random,
     pub(crate) counters: Counters,
@@ -215,6 +225,8 @@ impl Node {
             claimed: BTreeSet::new(),
             drafts: VecDeque::new(),
             unwitnessed: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            known_until: None,
             // Ads are compared by serial across restarts.
             ad_serial: now.wall_ms,
             random: Random::new(&config.seed),
@@ -265,6 +277,7 @@ impl Node {
         self.now = now;
         self.ledger.restored(&self.me);
         self.adopt_rules();
+        self.known_until = (self.ledger.count() > 0).then(|| self.ledger.clock().wall_ms());
         if let Some(community) = self.ledger.community() {
             self.outputs.push_back(Output::Belongs(community));
         }
@@ -537,6 +550,17 @@ impl Node {
 
     // ---- others' logs ----
 
+    /// May `author` still bring something new? Dates are claims, so entries are counted as they come too: as many as the
+    /// hours hold since this peer knew of everything, and those of a day beside. More is taken later, as time goes on.
+    // spec: NET-4, LED-10
+    pub(crate) fn has_room_for(&self, author: &PublicKey) -> bool {
+        let limit = u64::from(self.ledger.governance().rules().entries_per_hour);
+        let (Some(since), true) = (self.known_until, limit > 0 && *author != self.me) else { return true };
+        let ms = self.now.wall_ms.saturating_sub(since);
+        let allowed = (limit * HOURS_AT_ONCE).saturating_add(limit.saturating_mul(ms) / 3_600_000);
+        self.taken.get(author).is_none_or(|taken| *taken < allowed)
+    }
+
     /// Takes an entry from a peer. Says whether it was new.
     pub(crate) fn take(&mut self, entry: Entry, from: Option<PublicKey>) -> bool {
         // A clock far ahead would take everybody's along.
@@ -552,9 +576,16 @@ impl Node {
             self.counters.entries_ignored += 1;
             return false;
         }
+        if !self.has_room_for(&entry.header().author) {
+            self.counters.entries_ignored += 1;
+            return false;
+        }
         match self.ledger.take(entry) {
             Taken::New(entries) => {
                 for entry in &entries {
+                    let header = entry.header();
+                    self.known_until.get_or_insert(header.hlc.wall_ms());
+                    *self.taken.entry(header.author).or_default() += 1;
                     self.entry_is_new(entry);
                 }
                 true
@@ -587,7 +618,8 @@ impl Node {
         self.output(Output::Persist(record));
         self.tell(Happening::Entry { entry: entry.id(), kind: entry.payload().kind_name() });
         match entry.payload() {
-            Payload::TaskSubmitted(_)
+            Payload::Admitted(_)
+            | Payload::TaskSubmitted(_)
             | Payload::Voted { .. }
             | Payload::RulesProposed { .. }
             | Payload::RulesVoted { .. }

@@ -10,7 +10,7 @@ use mesh_policies::placement::{Candidate, choose};
 use mesh_policies::queue::{Place, Waiting, place};
 use mesh_protocol::ad::EnergyClaim;
 use mesh_protocol::canonical;
-use mesh_protocol::frame::{AttemptId, Ended, Offer, Phase, TaskFrame};
+use mesh_protocol::frame::{AttemptId, Ended, Offer, Phase, Released, TaskFrame};
 use mesh_protocol::ids::{BlobHash, Commitment, EntryId, TaskId};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::ledger::{Completed, Effect, MAX_TEXT, Payload, Statement, TaskSubmitted};
@@ -172,6 +172,8 @@ pub(crate) struct Kept {
     pub(crate) resume: Option<Blob>,
     pub(crate) result: Option<(u32, SignedReceipt, Blob)>,
     pub(crate) failed: Option<Reason>,
+    /// What came of its changes to the executing peer's shares.
+    pub(crate) released: Option<Released>,
     announced: bool,
     /// Its owner vetoed a delegation: it runs in ECO mode.
     eco: bool,
@@ -465,6 +467,7 @@ impl Node {
             resume: None,
             result: None,
             failed: None,
+            released: None,
             announced: false,
             eco: false,
             health,
@@ -813,7 +816,7 @@ impl Node {
             TaskFrame::Offer(_)
             | TaskFrame::Renew { .. }
             | TaskFrame::Stop(_)
-            | TaskFrame::Settled
+            | TaskFrame::Settled(_)
             | TaskFrame::Status => self.executor_heard(peer, id, frame),
             _ => self.owner_heard(peer, id, frame),
         }
@@ -891,6 +894,8 @@ impl Node {
                 let genuine = genuine(&ended, task.spec(), id, peer).is_ok();
                 let Some(attempt) = task.kept.tries.get_mut(id.attempt as usize - 1) else { return };
                 let first = !matches!(attempt.fate, Fate::Done | Fate::Superseded);
+                // It may have been recorded, and the word of that lost.
+                let done = matches!(attempt.fate, Fate::Done);
                 if first && genuine {
                     // What was spent was spent.
                     attempt.fate = Fate::Superseded;
@@ -899,7 +904,17 @@ impl Node {
                 } else if first {
                     self.counters.bad_results += 1;
                 }
-                self.send_task(peer, id, TaskFrame::Settled);
+                let effect = if done { Effect::Done } else { Effect::Superseded };
+                self.send_task(peer, id, TaskFrame::Settled(effect));
+            }
+            TaskFrame::Released(released) => {
+                let fate = task.kept.tries.get(id.attempt as usize - 1).map(|attempt| &attempt.fate);
+                if task.kept.released.is_some() || !matches!(fate, Some(Fate::Done)) {
+                    return;
+                }
+                task.kept.released = Some(released);
+                self.keep_task(id.task);
+                self.tell_task(id.task);
             }
             TaskFrame::Accepted | TaskFrame::Beat(_) => {
                 self.counters.stale_frames += 1;
@@ -1025,7 +1040,7 @@ impl Node {
         self.completed(&ended, Effect::Done);
         self.slot_freed(device);
         self.tell_task(id);
-        self.send_task(device, AttemptId { task: id, attempt }, TaskFrame::Settled);
+        self.send_task(device, AttemptId { task: id, attempt }, TaskFrame::Settled(Effect::Done));
         self.place_soon();
     }
 

@@ -6,7 +6,7 @@ use crate::command::{
 };
 use crate::node::{Donor, Node, Numbering, error};
 use crate::owner::{Fate, TaskState};
-use mesh_protocol::frame::Phase;
+use mesh_protocol::frame::{Phase, Released};
 use mesh_protocol::ids::TaskId;
 use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::reason::Reason;
@@ -207,7 +207,14 @@ impl Node {
             TaskState::Done => {
                 let outcome =
                     task.kept.result.as_ref().map(|(_, receipt, _)| receipt.receipt.outcome.to_string());
-                format!("it ended on {at}: {}", outcome.unwrap_or_default())
+                let released = match &task.kept.released {
+                    None => String::new(),
+                    Some(Released::Released) => "; what it changed in shares there is in place".into(),
+                    Some(Released::Conflict(why)) => {
+                        format!("; what it changed in shares there was not put in place: {why}")
+                    }
+                };
+                format!("it ended on {at}: {}{released}", outcome.unwrap_or_default())
             }
             TaskState::Failed => {
                 let last = task.kept.tries.last().map(|last| fate(&last.fate)).unwrap_or_default();

@@ -91,6 +91,9 @@ fn attempt_sentence(state: AttemptState) -> &'static str {
         AttemptState::Ended => {
             "Its result waits for its owner, who fetches and settles it; it is forgotten then, or when the rules' time for results has passed."
         }
+        AttemptState::Releasing => {
+            "Its result is its task's: what it changed in this device's shares is put in place, if the originals are as they were; a restart begins that anew."
+        }
         AttemptState::Gone => "It is over, and this device keeps no record of it beside the ledger.",
     }
 }

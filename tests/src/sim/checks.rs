@@ -224,7 +224,7 @@ fn promise_is_kept(world: &World, who: Who, id: AttemptId, frame: &TaskFrame, re
             gone || kept::attempt(&peer.disk, id)
                 .is_some_and(|kept| kept.ended.is_some() && kept.state == AttemptState::Ended)
         }
-        TaskFrame::Settled => kept::task(&peer.disk, &id.task).is_some_and(|task| {
+        TaskFrame::Settled(_) => kept::task(&peer.disk, &id.task).is_some_and(|task| {
             let fate = task.tries.get(id.attempt as usize - 1).map(|it| it.fate.clone());
             task.state.is_over() || matches!(fate, Some(fate) if fate != kept::Fate::Open)
         }),

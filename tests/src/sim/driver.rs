@@ -7,8 +7,8 @@ use super::checks;
 use super::net::{Channel, Who};
 use super::peer::{Busy, CrashPoint, Role, who_at};
 use super::world::{Event, World};
-use mesh_node::{Happening, Input, Message, Output};
-use mesh_protocol::frame::{Frame, MAX_FRAME, SyncFrame};
+use mesh_node::{Happening, Input, Message, Output, RunEvent};
+use mesh_protocol::frame::{Frame, MAX_FRAME, Released, SyncFrame};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::ledger::Entry;
 use mesh_protocol::record::{Record, Table};
@@ -215,6 +215,10 @@ impl World {
                 let incarnation = self.peers[who].incarnation;
                 let takes = self.rng.within(5, 300);
                 self.after(takes, Event::Fetched { who, incarnation, attempt, blob, from, check });
+            }
+            Output::Release(attempt) => {
+                let done = Input::Run(attempt, RunEvent::Released(Released::Released));
+                self.peers[who].inbox.push_back(done);
             }
             Output::Forget(_) => {}
             Output::Dial(peer, addrs) => {

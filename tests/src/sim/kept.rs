@@ -4,7 +4,7 @@
 use super::disk::Disk;
 use mesh_node::{AttemptState, TaskState};
 use mesh_protocol::canonical;
-use mesh_protocol::frame::{AttemptId, Ended, Offer};
+use mesh_protocol::frame::{AttemptId, Ended, Offer, Released};
 use mesh_protocol::ids::{EntryId, TaskId};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::reason::Reason;
@@ -39,6 +39,7 @@ pub(crate) struct Task {
     resume: Option<Blob>,
     pub(crate) result: Option<(u32, SignedReceipt, Blob)>,
     failed: Option<Reason>,
+    released: Option<Released>,
     announced: bool,
     eco: bool,
 }

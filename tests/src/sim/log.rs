@@ -142,7 +142,8 @@ pub(crate) fn frame_name(frame: &TaskFrame) -> String {
         TaskFrame::Ended(_) => "ended".into(),
         TaskFrame::Lost(reason) => format!("lost: {reason}"),
         TaskFrame::Stop(reason) => format!("stop: {reason}"),
-        TaskFrame::Settled => "settled".into(),
+        TaskFrame::Settled(effect) => format!("settled, {effect:?}"),
+        TaskFrame::Released(released) => format!("{released:?}"),
         TaskFrame::Status => "status?".into(),
     }
 }

@@ -165,6 +165,7 @@ impl Peer {
             walls: vec![],
             place: None,
             capacity: Capacity { slots: 3, memory: 1 << 30, longest_ms: 3_600_000 },
+            shares: Default::default(),
             accepts: Pattern::new("*").into_iter().collect(),
             energy: self.energy,
             addrs: vec![addr_of(who)],

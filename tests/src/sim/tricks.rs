@@ -8,7 +8,7 @@ use mesh_node::{Message, Output, Run};
 use mesh_protocol::frame::{AttemptId, Ended, Frame, HelloFrame, Offer, SyncFrame, TaskFrame};
 use mesh_protocol::ids::{CommunityId, EntryId, InputHash, ModuleHash};
 use mesh_protocol::key::PublicKey;
-use mesh_protocol::ledger::{Entry, Hlc, Payload, Place, Statement, Tip};
+use mesh_protocol::ledger::{Effect, Entry, Hlc, Payload, Place, Statement, Tip};
 use mesh_protocol::limits::Limits;
 use mesh_protocol::permissions::Permissions;
 use mesh_protocol::reason::Reason;
@@ -137,7 +137,7 @@ impl World {
         });
         let (to, frame) = match (pick >> 8) % 8 {
             0 => (runs, TaskFrame::Stop(Reason::Cancelled)),
-            1 => (runs, TaskFrame::Settled),
+            1 => (runs, TaskFrame::Settled(Effect::Done)),
             2 => (runs, TaskFrame::Renew { lease_ms: u64::MAX / 4 }),
             3 => (runs, TaskFrame::Status),
             4 => (owner, TaskFrame::Lost(Reason::Restarted)),

@@ -2,6 +2,7 @@
 
 use super::values;
 use clap::Args;
+use mesh_executor::Share;
 use mesh_protocol::ad::EnergyClaim;
 use mesh_protocol::ledger::Pattern;
 use std::net::SocketAddr;
@@ -65,6 +66,10 @@ pub(crate) struct Up {
     /// Share this device only while other programs use no more than this much of it; 0 for any
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) most_load: u8,
+    /// Folder of yours that tasks may be granted by this name: read-only, or with :rw on a copy that is put in place
+    /// once the task's result counts; repeatable
+    #[arg(long = "share", value_name = "NAME=FOLDER[:rw]", value_parser = values::share)]
+    pub(crate) shares: Vec<Share>,
     /// Bytes a day relayed between peers that cannot reach each other, such as 1GB
     #[arg(long, value_name = "BYTES_PER_DAY", default_value = "0", value_parser = values::size)]
     pub(crate) relay: u64,

@@ -6,8 +6,8 @@ use super::screen::{Passed, Screen};
 use crate::args::Run;
 use crate::exit_codes;
 use crate::failure::{Failure, Result};
-use crate::home;
-use mesh_executor::{Control, Event, LoadedModule, Report, Stdin, Task};
+use crate::home::{self, Home};
+use mesh_executor::{Control, Event, LoadedModule, OutTree, Report, Share, Stdin, Task};
 use mesh_protocol::checkpoint::Checkpoint;
 use mesh_protocol::limits::{Limits, MAX_CHECKPOINT};
 use mesh_protocol::outcome::Outcome;
@@ -299,9 +299,7 @@ fn finish(
             if share.access == mesh_protocol::permissions::Access::Rw
                 && let Some(Some(tree)) = report.shares.get(usize::from(number))
             {
-                note(tree.release(number, &share.path).map(|_| ()).map_err(|error| {
-                    Failure::because(format!("put the share {:?} in place", share.name), &error)
-                }));
+                note(put_in_place(number, share, tree));
             }
         }
     }
@@ -309,7 +307,15 @@ fn finish(
     failure.map_or(Ok(code), Err)
 }
 
-fn collect(folder: &Path, out: &mesh_executor::OutTree) -> Result<()> {
+fn put_in_place(number: u16, share: &Share, tree: &OutTree) -> Result<()> {
+    // Whatever another process of this number left there is over.
+    let held = Home::find()?.data().join("releases").join(format!("run-{}-{number}", std::process::id()));
+    let done = tree.hold(number, &share.path, &held).and_then(|()| mesh_executor::release(&held));
+    done.map(|_| ())
+        .map_err(|error| Failure::because(format!("put the share {:?} in place", share.name), &error))
+}
+
+fn collect(folder: &Path, out: &OutTree) -> Result<()> {
     let left_out =
         out.write_to(folder).map_err(|error| Failure::because("collect the task's files", &error))?;
     for path in left_out {

@@ -6,6 +6,7 @@ use crate::failure::{Failure, Result};
 use crate::home::Home;
 use crate::keys::Keys;
 use crate::up::options::Options;
+use mesh_executor::Share;
 use mesh_policies::donor::Terms;
 use mesh_protocol::ledger::Pattern;
 
@@ -41,6 +42,7 @@ fn options(up: &Up, home: Home) -> Result<Options> {
         longest_ms: up.longest,
         energy: up.energy,
         accepts: if up.accepts.is_empty() { any()? } else { up.accepts.clone() },
+        shares: shares(&up.shares)?,
         relay_bytes: up.relay,
         mdns: !up.no_mdns,
         terms: terms(up)?,
@@ -69,6 +71,28 @@ fn terms(up: &Up) -> Result<Terms> {
     };
     terms.check().map_err(|why| Failure::new(format!("take the terms of this device: {why}")))?;
     Ok(terms)
+}
+
+/// The folders as they really lie, whatever this process's folder is later.
+// spec: DEL-4
+fn shares(given: &[Share]) -> Result<Vec<Share>> {
+    let mut shares: Vec<Share> = Vec::new();
+    for share in given {
+        if shares.iter().any(|other| other.name == share.name) {
+            return Err(Failure::new(format!("share a folder: two are named {:?}", share.name))
+                .hint("give each --share a name of its own"));
+        }
+        let path = share
+            .path
+            .canonicalize()
+            .map_err(|error| Failure::file("share the folder", &share.path, &error))?;
+        if !path.is_dir() {
+            return Err(Failure::new(format!("share {}: it is not a folder", path.display()))
+                .hint("name a folder with --share NAME=FOLDER"));
+        }
+        shares.push(Share { path, ..share.clone() });
+    }
+    Ok(shares)
 }
 
 fn half_of_memory() -> u64 {

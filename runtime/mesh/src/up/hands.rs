@@ -90,7 +90,7 @@ impl Shell {
         if let Message::Task(attempt, frame) = message {
             match frame {
                 // Nothing is said after these.
-                TaskFrame::Refused(_) | TaskFrame::Lost(_) | TaskFrame::Settled | TaskFrame::Stop(_) => {
+                TaskFrame::Refused(_) | TaskFrame::Lost(_) | TaskFrame::Settled(_) | TaskFrame::Stop(_) => {
                     self.talks.remove(attempt);
                     self.net.finish(to, channel);
                 }
@@ -184,7 +184,9 @@ impl Hands for Shell {
                     let _node_gone = arrivals.send(Input::Fetched(attempt, blob.hash, result).into()).await;
                 });
             }
+            Output::Release(attempt) => self.runner.release(attempt),
             Output::Forget(attempt) => {
+                self.runner.forget_release(attempt);
                 self.hang_up(attempt);
                 self.runs.forget(attempt);
                 self.blobs.forget(attempt);

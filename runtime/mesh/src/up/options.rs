@@ -2,6 +2,7 @@
 
 use crate::home::Home;
 use crate::keys::Keys;
+use mesh_executor::Share;
 use mesh_policies::donor::Terms;
 use mesh_protocol::ad::EnergyClaim;
 use mesh_protocol::ledger::Pattern;
@@ -24,6 +25,8 @@ pub(crate) struct Options {
     pub(crate) energy: Option<EnergyClaim>,
     /// Names of others' tasks that it takes at all.
     pub(crate) accepts: Vec<Pattern>,
+    /// Folders that tasks may be granted.
+    pub(crate) shares: Vec<Share>,
     /// Bytes a day that it relays between peers that cannot reach each other; 0 for none.
     pub(crate) relay_bytes: u64,
     /// Does it look for peers on the local network?

@@ -8,14 +8,17 @@ use super::fetch::Fetcher;
 use super::output;
 use super::runs::{Live, Runs, Stream, Wish, clear};
 use super::{causes, cut};
-use mesh_executor::{Event, Executor, LoadedModule, NamedInput, Report, StartError, Stdin, Task};
+use mesh_executor::{
+    CollectError, Event, Executor, LoadedModule, NamedInput, Report, Share, StartError, Stdin, Task,
+};
 use mesh_node::{Input, Run, RunEvent};
 use mesh_protocol::checkpoint::Checkpoint;
 use mesh_protocol::digest::{self, TreeEntry, TreeNode};
-use mesh_protocol::frame::AttemptId;
+use mesh_protocol::frame::{AttemptId, MAX_CONFLICT, Released};
 use mesh_protocol::ids::{BlobHash, Digest, InputHash, ModuleHash};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::limits::MAX_CHECKPOINT;
+use mesh_protocol::outcome::Outcome;
 use mesh_protocol::reason::Reason;
 use mesh_protocol::task::{Blob, InputFile, TaskSpec};
 use std::collections::{BTreeMap, VecDeque};
@@ -34,6 +37,10 @@ const MAX_MODULES: usize = 16;
 const SMALL_STDIN: u64 = 256 * 1024;
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+/// How often, and after what pause, a share is tried to be put in place when writing fails: a disk that is full now may
+/// have room in a while, and after ten minutes its owner should hear of it.
+const RELEASE_TRIES: u32 = 10;
+const RELEASE_AGAIN: Duration = Duration::from_secs(60);
 /// Longest text of the sandbox in a reason: it travels in a frame and stands in the ledger.
 const MAX_TEXT: usize = 300;
 
@@ -48,6 +55,10 @@ pub(crate) struct Runner {
     pub(crate) runtime: tokio::runtime::Handle,
     /// Holds what lies between; cleared at start.
     pub(crate) scratch: PathBuf,
+    /// Folders that tasks may be granted.
+    pub(crate) shares: Vec<Share>,
+    /// Holds what tasks changed in them until it takes effect.
+    pub(crate) releases: PathBuf,
     pub(crate) modules: Modules,
 }
 
@@ -212,6 +223,9 @@ impl Runner {
             return Err(inadmissible("its inputs are not the ones that its id was made with"));
         }
         let keep = storage("keep the output");
+        if report.receipt.outcome == Outcome::Exited(0) {
+            self.hold_shares(run, &report)?;
+        }
         let writer = self.blobs.writer(self.keeper(run)).map_err(&keep)?;
         let mut writer = BufWriter::with_capacity(64 * 1024, writer);
         let [stdout, stderr] = [Stream::Stdout, Stream::Stderr].map(|stream| live.file(stream));
@@ -220,6 +234,63 @@ impl Runner {
         output::pack(&mut writer, &stdout, &stderr, report.out.as_ref(), &between).map_err(&keep)?;
         let blob = writer.into_inner().map_err(|error| error.into_error()).and_then(|w| w.finish());
         Ok(RunEvent::Ended(Box::new(report.receipt), blob.map_err(&keep)?))
+    }
+
+    fn release_folder(&self, attempt: AttemptId) -> PathBuf {
+        self.releases.join(format!("{}-{}", attempt.task, attempt.attempt))
+    }
+
+    /// Keeps what it changed in shares until its owner has taken its result. They stand in a task in their names' order.
+    // spec: DEL-4
+    fn hold_shares(&self, run: &Run, report: &Report) -> Result<(), Over> {
+        for (number, (tree, (name, _))) in (0..).zip(report.shares.iter().zip(&run.spec.permissions.shares)) {
+            let Some((tree, share)) = tree.as_ref().zip(self.share(name)) else { continue };
+            let folder = self.release_folder(run.attempt).join(number.to_string());
+            tree.hold(number, &share.path, &folder).map_err(|error| {
+                Over::Lost(Reason::StorageFailed(cut(
+                    &format!("keep its share: {}", causes(&error)),
+                    MAX_TEXT,
+                )))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn share(&self, name: &str) -> Option<&Share> {
+        self.shares.iter().find(|share| share.name == *name)
+    }
+
+    /// Puts what an attempt changed in shares in place. Returns at once; the node hears how it ended.
+    // spec: DEL-4
+    pub(crate) fn release(self: &Arc<Self>, attempt: AttemptId) {
+        let this = self.clone();
+        let name = "release".to_owned();
+        let work = move || {
+            let folder = this.release_folder(attempt);
+            let mut tries = 0;
+            let released = loop {
+                match release_all(&folder) {
+                    Ok(()) => break Released::Released,
+                    Err(error @ CollectError::Write { .. }) if tries < RELEASE_TRIES => {
+                        tries += 1;
+                        tracing::warn!(task = %attempt.task.short(), error = %causes(&error), "a share was not put in place; it is tried again");
+                        std::thread::sleep(RELEASE_AGAIN);
+                    }
+                    Err(error) => break Released::Conflict(cut(&causes(&error), MAX_CONFLICT)),
+                }
+            };
+            this.tell(attempt, RunEvent::Released(released));
+        };
+        if let Err(error) = std::thread::Builder::new().name(name).spawn(work) {
+            tracing::warn!(%error, "a share was not put in place; it is tried again at the next start");
+        }
+    }
+
+    /// What an attempt changed will not take effect, or has.
+    pub(crate) fn forget_release(&self, attempt: AttemptId) {
+        if !self.shares.is_empty() {
+            clear(&self.release_folder(attempt));
+        }
     }
 
     /// For whom this attempt's blobs are kept: for ourselves if the task is our own.
@@ -319,6 +390,11 @@ impl Runner {
         task.inputs = inputs;
         task.limits = spec.limits.clone();
         task.granted = spec.permissions.clone();
+        for (name, access) in &spec.permissions.shares {
+            let share =
+                self.share(name).ok_or_else(|| inadmissible(&format!("there is no share {name:?} here")))?;
+            task.shares.push(Share { access: *access, ..share.clone() });
+        }
         task.checkpoints = spec.limits.checkpoint_bytes > 0;
         task.resume = resume;
         Ok(task)
@@ -357,6 +433,18 @@ impl Runner {
         }
         Ok(named.into_iter().map(|(name, path)| NamedInput { name: name.to_owned(), path }).collect())
     }
+}
+
+fn release_all(folder: &Path) -> Result<(), CollectError> {
+    let failed = |source| CollectError::Write { path: folder.into(), source };
+    let held = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        held => held.map_err(failed)?,
+    };
+    let mut held: Vec<PathBuf> =
+        held.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>().map_err(failed)?;
+    held.sort();
+    held.iter().try_for_each(|share| mesh_executor::release(share).map(|_| ()))
 }
 
 /// The hash of all that a task may read, as its specification names it; none if two inputs stand in each other's way.

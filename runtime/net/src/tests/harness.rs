@@ -1,7 +1,7 @@
 //! A peer with its events, files and streams, and a raw QUIC client for what no honest peer does.
 
 use crate::tls::{self, Identity};
-use crate::wire::{Head, frame_prefix};
+use crate::wire::{Head, Instance, frame_prefix};
 use crate::{Bounds, Channel, Config, Counters, Event, Follow, Net, NextPiece, Provider, Standing};
 use bytes::Bytes;
 use mesh_protocol::key::PublicKey;
@@ -174,7 +174,10 @@ impl Raw {
     pub(super) async fn greet(&self, peer: &Peer) -> (Connection, SendStream) {
         let connection = self.dial(peer.key(), peer.addr()).await.unwrap();
         let mut hello = connection.open_uni().await.unwrap();
-        hello.write_all(&Head::Hello { instance: [9; 16] }.encode()).await.unwrap();
+        hello
+            .write_all(&Head::Hello { instance: Instance { run: [9; 12], session: 0 } }.encode())
+            .await
+            .unwrap();
         (connection, hello)
     }
 }

@@ -51,6 +51,21 @@ async fn two_peers_reach_each_other_through_a_third_that_cannot_read() {
 
 // spec: NET-6
 #[tokio::test]
+async fn a_member_that_both_reach_is_found_without_being_named_and_others_are_asked_in_vain() {
+    let (mut a, mut b, relay) = trio(10 << 20).await;
+    let mut unwilling = peer(4).await;
+    befriend(&mut a, &mut unwilling).await;
+    let nobody = std::net::UdpSocket::bind(local()).unwrap();
+    a.net.connect(b.key(), vec![nobody.local_addr().unwrap()]);
+    b.connected(a.key()).await;
+    a.connected(b.key()).await;
+    let way = a.net.connected().into_iter().find(|info| info.peer == b.key()).unwrap();
+    assert_eq!(way.path, Path::Relayed { by: relay.key() });
+    assert!(a.net.unreached().is_empty());
+}
+
+// spec: NET-6
+#[tokio::test]
 async fn a_direct_connection_takes_over_from_a_relayed_one() {
     let (mut a, mut b, relay) = trio(10 << 20).await;
     let (a_key, b_key) = (a.key(), b.key());

@@ -1,16 +1,24 @@
 //! Who belongs to the community, with which devices, and by which rules.
-// spec: NET-1, NET-2, LED-3
+//!
+//! Dates are claims: a device that never said anything can date its first word back to any day since it was certified.
+//! So nothing that follows here may be better for whoever is earlier. `rules.sponsors` members must vouch, however few
+//! there are, and each word adds to the others whenever it is said; the founder alone lets in as many as make a circle
+//! of sponsors with the founder, and these words stand in the founder's logs and nobody else's. Thus no date that a
+//! member claims lets anybody in on fewer words, or puts anybody out. What rests on the length of a membership asks
+//! when others saw it, [`Member::by`].
+// spec: NET-1, NET-2, LED-3, LED-10
 
 use mesh_protocol::ids::EntryId;
 use mesh_protocol::invite::{DeviceCert, JoinRequest};
 use mesh_protocol::key::{Domain, PublicKey, UserKey};
 use mesh_protocol::ledger::{Entry, ForkProof, Hlc, Payload, rotation_message};
-use mesh_protocol::rules::Rules;
+use mesh_protocol::rules::{FOUNDERS_OWN, Rules};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Members below which one sponsor is enough.
-const FEW_MEMBERS: usize = 3;
+/// Devices that a user may ever certify, those taken back included: each has an allowance of entries in everybody's
+/// store. More than a person wears out in ten years.
+const MAX_DEVICES: usize = 32;
 
 /// A member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -19,14 +27,18 @@ pub struct Member {
     pub name: String,
     /// The only key that can replace theirs.
     pub recovery: PublicKey,
-    /// When they were admitted.
+    /// When they were admitted, as the last of their sponsors claims.
     pub since: Hlc,
+    /// The entry that let them in, as its author's device and its place there.
+    pub by: (PublicKey, u64),
     /// Who vouched for them.
     pub sponsors: BTreeSet<UserKey>,
     /// How many must.
     pub needed: usize,
     /// Are they a member no longer?
     pub expelled: bool,
+    /// Is the founder's word alone enough for them?
+    alone: bool,
     first: (DeviceCert, String),
 }
 
@@ -34,6 +46,11 @@ impl Member {
     /// Do they belong now?
     pub fn is_in(&self) -> bool {
         !self.expelled && self.sponsors.len() >= self.needed
+    }
+
+    /// Did nobody but the founder have a say in it?
+    pub(super) fn stands_alone(&self) -> bool {
+        self.alone || self.needed == 0
     }
 }
 
@@ -60,7 +77,8 @@ pub struct State {
     members: BTreeMap<UserKey, Member>,
     devices: BTreeMap<PublicKey, Device>,
     caps: BTreeMap<PublicKey, u64>,
-    invites: BTreeMap<PublicKey, UserKey>,
+    /// Tickets by the device that made use of them: whose word lets one in should not be used up by another's.
+    invites: BTreeMap<(PublicKey, PublicKey), UserKey>,
     replaced: BTreeMap<UserKey, UserKey>,
 }
 
@@ -304,6 +322,9 @@ impl State {
         if known.is_some_and(|known| known.user != cert.user || known.serial >= cert.serial) {
             return;
         }
+        if known.is_none() && self.devices.values().filter(|it| it.user == cert.user).count() >= MAX_DEVICES {
+            return;
+        }
         let name = known.map_or_else(|| name.to_owned(), |known| known.name.clone());
         let device = Device { user: cert.user, name, share: cert.share, serial: cert.serial };
         self.devices.insert(cert.device, device);
@@ -326,9 +347,11 @@ impl State {
                     name: founded.user_name.clone(),
                     recovery: founded.recovery,
                     since: at,
+                    by: (said.author, said.seq),
                     sponsors: BTreeSet::new(),
                     needed: 0,
                     expelled: false,
+                    alone: false,
                     first: (founded.cert.clone(), founded.device_name.clone()),
                 };
                 self.members.insert(founded.user, member);
@@ -353,30 +376,42 @@ impl State {
     fn spoken(&mut self, at: Hlc, said: &Said, speaker: UserKey, payload: &Payload) -> bool {
         match payload {
             Payload::Admitted(request) => {
-                let belong = self.members.values().filter(|member| member.is_in()).count();
-                let used = self.invites.get(&request.invite).is_some_and(|user| *user != request.user);
-                let taken = self.devices.get(&request.cert.device).is_some_and(|it| it.user != request.user);
+                let ticket = (said.author, request.invite);
+                let used = self.invites.get(&ticket).is_some_and(|user| *user != request.user);
                 // Whoever replaced a key does not come in a second time by the old one.
                 let replaced = self.replaced.contains_key(&request.user);
-                if used || taken || replaced || speaker == request.user {
+                if used || replaced || speaker == request.user {
                     return false;
                 }
-                self.invites.insert(request.invite, request.user);
+                self.invites.insert(ticket, request.user);
+                let founders_own = self.members.values().filter(|member| member.alone && !member.expelled);
+                let alone = self.founder == Some(speaker) && founders_own.count() < FOUNDERS_OWN;
+                let needed = usize::from(self.rules.sponsors);
                 let member = self.members.entry(request.user).or_insert_with(|| Member {
                     name: request.user_name.clone(),
                     recovery: request.recovery,
                     since: at,
+                    by: (said.author, said.seq),
                     sponsors: BTreeSet::new(),
-                    needed: if belong < FEW_MEMBERS { 1 } else { 2 },
+                    needed,
                     expelled: false,
+                    alone: false,
                     first: (request.cert.clone(), request.device_name.clone()),
                 });
-                if member.is_in() || member.expelled {
+                if member.expelled {
                     return false;
+                }
+                // Asked of the founder's words alone, so that nobody else's date changes the answer.
+                let were_in = member.is_in();
+                if alone {
+                    (member.alone, member.needed) = (true, member.needed.min(1));
+                }
+                if were_in {
+                    return alone;
                 }
                 member.sponsors.insert(speaker);
                 if member.is_in() {
-                    member.since = at;
+                    (member.since, member.by) = (at, (said.author, said.seq));
                     let (cert, name) = member.first.clone();
                     self.certify(&cert, &name);
                 }

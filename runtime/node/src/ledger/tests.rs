@@ -40,6 +40,10 @@ struct World {
 impl World {
     /// A community that only its founder belongs to.
     fn new() -> Self {
+        Self::by(Rules::default())
+    }
+
+    fn by(rules: Rules) -> Self {
         let devices: Vec<SecretKey> = (0..USERS * 2).map(|number| key(1, number)).collect();
         let mut world = Self {
             ledgers: vec![Ledger::default(); devices.len()],
@@ -50,7 +54,7 @@ impl World {
         };
         let founded = Founded {
             name: "Elm Street".into(),
-            rules: Rules::default(),
+            rules,
             user: world.user(0),
             user_name: "user 0".into(),
             recovery: key(3, 0).public(),
@@ -67,7 +71,16 @@ impl World {
 
     /// A community of the first `count` users, who all know of each other.
     fn of(count: usize) -> Self {
-        let mut world = Self::new();
+        Self::new().with(count)
+    }
+
+    /// The same, where each member lets in whom they like.
+    fn open(count: usize) -> Self {
+        Self::by(Rules { sponsors: 1, ..Rules::default() }).with(count)
+    }
+
+    fn with(self, count: usize) -> Self {
+        let mut world = self;
         for user in 1..count {
             world.admit(0, user, user);
             if user > 2 {
@@ -432,10 +445,11 @@ proptest! {
     #[test]
     fn all_that_hear_the_same_are_of_one_mind_whatever_the_order(
         members in 1..=USERS,
+        sponsors in 1u8..=3,
         steps in proptest::collection::vec(step(), 0..60),
         seed: u64,
     ) {
-        let mut world = World::of(members);
+        let mut world = World::by(Rules { sponsors, ..Rules::default() }).with(members);
         for step in steps {
             world.run(step);
         }
@@ -465,7 +479,7 @@ fn members_who_expel_each_other_both_stay_and_the_founder_decides() {
 // spec: LED-3
 #[test]
 fn an_expulsion_beats_what_is_concurrent_with_it() {
-    let mut world = World::of(2);
+    let mut world = World::open(2);
     world.add_device(0, USERS);
     world.sync_all();
     // User 1 lets user 2 in, whose word is heard and named by the founder's second device.
@@ -617,21 +631,26 @@ fn nothing_of_a_key_that_nobody_admitted_is_kept() {
 
 // spec: NET-2
 #[test]
-fn a_ticket_lets_one_in() {
-    let mut world = World::of(1);
-    world.add_device(0, USERS);
-    world.sync_all();
-    // Two devices give the same ticket's holder their word, for two different users, and do not know of each other.
-    world.admit(0, 1, 9);
-    world.admit(USERS, 2, 9);
+fn a_ticket_lets_one_in_and_nobody_elses_word_uses_it_up() {
+    let mut world = World::of(3);
+    world.admit(0, 3, 9);
+    world.admit(0, 4, 9);
+    let early = world.ledgers[1].clone();
+    world.sync(0, 1);
+    world.admit(1, 3, 9);
+    world.admit(1, 4, 9);
+    // Another member says earlier that the same ticket is somebody else's.
+    world.ledgers[2] = early;
+    world.now = 1_000_100;
+    world.admit(2, 4, 9);
     same_in_any_order(&mut world, 8);
     let is_in = |user: usize| world.ledgers[0].governance.member(&world.user(user)).is_some();
-    assert_eq!((is_in(1), is_in(2)), (true, false));
+    assert_eq!((is_in(3), is_in(4)), (true, false));
 }
 
 // spec: NET-2
 #[test]
-fn one_member_vouches_while_there_are_fewer_than_three_and_then_two_must() {
+fn the_founder_lets_in_two_alone_and_then_two_must_vouch() {
     let mut world = World::of(3);
     let is_in = |world: &World| world.ledgers[0].governance.member(&world.user(3)).is_some();
     assert!([1, 2].iter().all(|user| world.ledgers[0].governance.members()[&world.user(*user)].needed == 1));
@@ -651,6 +670,57 @@ fn one_member_vouches_while_there_are_fewer_than_three_and_then_two_must() {
     world.sync(1, 0);
     assert!(is_in(&world));
     same_in_any_order(&mut world, 9);
+    // Nobody else lets anybody in alone, even in a community of two; and whoever is expelled makes room again.
+    let mut world = World::of(2);
+    world.admit(1, 2, 2);
+    world.sync(1, 0);
+    assert!(world.ledgers[0].governance.member(&world.user(2)).is_none());
+    for user in [2, 3, 4] {
+        world.admit(0, user, user);
+    }
+    let is_in = |world: &World, user: usize| world.ledgers[0].governance.member(&world.user(user)).is_some();
+    assert_eq!((is_in(&world, 2), is_in(&world, 3), is_in(&world, 4)), (true, false, false));
+    world.expel(0, 1, 0);
+    world.admit(0, 3, 3);
+    assert!(is_in(&world, 3) && !is_in(&world, 4));
+    same_in_any_order(&mut world, 9);
+}
+
+// spec: LED-10, NET-2
+#[test]
+fn no_date_that_a_member_claims_lets_anybody_in_or_puts_anybody_out() {
+    let members = |ledger: &Ledger| {
+        let members = ledger.governance.members().iter().filter(|(_, member)| member.is_in());
+        members.map(|(user, member)| (*user, member.since)).collect::<Vec<_>>()
+    };
+    // A friend, by a ticket of their own and by that which let user 3 in.
+    for invite in [4, 3] {
+        let mut world = World::of(2);
+        let certified = world.add_device(1, USERS + 1);
+        world.sync_all();
+        for (sponsor, user) in [(0, 2), (0, 3), (1, 3)] {
+            world.admit(sponsor, user, user);
+            world.sync_all();
+        }
+        world.say(3, registered(1));
+        world.sync_all();
+        let before = members(&world.ledgers[0]);
+        assert_eq!(before.len(), 4);
+        // A device that never said anything dates its first word back to when there were two members.
+        let place = Place {
+            community: world.community(),
+            seq: 0,
+            prev: EntryId::ZERO,
+            refs: vec![],
+            hlc: certified.header().hlc.next(0),
+        };
+        let friend = Payload::Admitted(Box::new(world.request(4, invite)));
+        world.all.push(Entry::write(&world.devices[USERS + 1], place, friend));
+        same_in_any_order(&mut world, 20);
+        assert_eq!(world.ledgers[0].len(&world.device(USERS + 1)), 1, "it is kept");
+        assert_eq!(members(&world.ledgers[0]), before);
+        assert_eq!(world.ledgers[0].len(&world.device(3)), 1);
+    }
 }
 
 // spec: NET-1, NET-2
@@ -729,7 +799,7 @@ fn what_takes_back_what_it_rests_on_itself_does_not_hold() {
 // spec: LED-3
 #[test]
 fn what_was_beaten_by_something_void_counts_again() {
-    let mut world = World::of(2);
+    let mut world = World::open(2);
     world.add_device(0, USERS);
     world.sync_all();
     // The founder's second device expels user 1, who lets user 2 in; the first revokes the second, not having heard it.
@@ -892,6 +962,31 @@ fn an_entry_counts_as_of_its_own_date_if_enough_others_saw_it_in_time() {
     assert_eq!(facts.witnesses(&author, 5)[&device(1)].wall_ms(), 1150, "the first time counts");
 }
 
+// spec: LED-10, PERM-6
+#[test]
+fn somebody_has_belonged_since_others_saw_it() {
+    let mut world = World::of(3);
+    let since = |world: &World, user: usize| {
+        let date = world.ledgers[0].belongs_since(&world.user(user));
+        date.map(|date| date.wall_ms())
+    };
+    assert!((0..3).all(|user| since(&world, user).is_some()), "on the founder's word");
+    world.admit(0, 3, 3);
+    world.sync_all();
+    let second = world.admit(1, 3, 3).header().hlc;
+    let skew = Rules::default().max_skew_ms;
+    for (witness, later) in [(3, 1), (0, 2), (2, skew + 1000)] {
+        assert_eq!(since(&world, 3), None, "nobody bears witness to oneself, and one is not enough");
+        world.sync_all();
+        world.now = second.wall_ms() + later;
+        let tips = vec![world.ledgers[witness].tip(&world.device(1)).unwrap()];
+        world.say(witness, Payload::Witnessed { tips });
+        world.sync_all();
+    }
+    assert_eq!(since(&world, 3), Some(second.wall_ms() + skew + 1010), "as of the second witness");
+    same_in_any_order(&mut world, 21);
+}
+
 // spec: LED-4
 #[test]
 fn the_digest_of_a_range_changes_with_its_tips_and_with_no_others() {
@@ -925,7 +1020,7 @@ fn the_digest_of_a_range_changes_with_its_tips_and_with_no_others() {
 // spec: LED-5
 #[test]
 fn a_device_whose_log_was_cut_says_nothing_until_it_is_whole() {
-    let mut world = World::of(2);
+    let mut world = World::open(2);
     let admission = world.admit(1, 2, 2);
     world.sync(1, 2);
     let (one, two) = (world.say(2, Payload::PeerOnline), world.add_device(2, USERS + 2));

@@ -71,6 +71,7 @@ impl Room {
                 walls: vec![],
                 place: None,
                 capacity: Capacity { slots: 4, memory: 1 << 30, longest_ms: 3_600_000 },
+                shares: Default::default(),
                 accepts: vec![Pattern::new("*").unwrap()],
                 energy: None,
                 addrs: vec![addr(number)],
