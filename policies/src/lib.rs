@@ -10,6 +10,7 @@ pub mod permission;
 pub mod placement;
 pub mod queue;
 pub mod quota;
+pub mod reputation;
 pub mod votes;
 
 use mesh_protocol::reason::Reason;
@@ -33,7 +34,11 @@ pub enum Check {
     TaskType,
     /// Does it ask for no more than it may touch?
     Capabilities,
-    /// May a task of its service level run on this energy?
+    /// Has its submitter any of the day's quota left, by the donor's own count?
+    Quota,
+    /// Is its importance what the votes say, by the donor's own tally?
+    Importance,
+    /// May a task of its service level and importance run on this energy?
     Energy,
     /// Is there a free slot, and enough memory and time?
     Capacity,
@@ -43,8 +48,44 @@ pub enum Check {
 
 /// Asks each check in order.
 pub fn first_failure(mut check: impl FnMut(Check) -> Verdict) -> Verdict {
-    use Check::{Capabilities, Capacity, Community, Donor, Energy, Grant, Member, Signature, TaskType};
-    [Community, Signature, Member, Grant, TaskType, Capabilities, Energy, Capacity, Donor]
-        .into_iter()
-        .try_for_each(&mut check)
+    use Check::{
+        Capabilities, Capacity, Community, Donor, Energy, Grant, Importance, Member, Quota, Signature,
+        TaskType,
+    };
+    let order = [
+        Community,
+        Signature,
+        Member,
+        Grant,
+        TaskType,
+        Capabilities,
+        Quota,
+        Importance,
+        Energy,
+        Capacity,
+        Donor,
+    ];
+    order.into_iter().try_for_each(&mut check)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: DEL-2
+    #[test]
+    fn an_offer_is_checked_in_the_order_in_which_checks_are_listed() {
+        let mut asked = Vec::new();
+        assert_eq!(
+            first_failure(|check| {
+                asked.push(check);
+                Ok(())
+            }),
+            Ok(())
+        );
+        assert_eq!(asked.len(), 11);
+        assert!(asked.is_sorted() && asked.first() == Some(&Check::Community));
+        let failing = |check| if check >= Check::Quota { Err(Reason::OverQuota) } else { Ok(()) };
+        assert_eq!(first_failure(failing), Err(Reason::OverQuota));
+    }
 }

@@ -1,7 +1,7 @@
 //! How much may a member ask of others today, and what would let them ask for more?
 // spec: QUOTA-1, QUOTA-2, QUOTA-3, QUOTA-4
 
-use jiff::tz::TimeZone;
+use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{Timestamp, Zoned};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::rules::{Rules, Tier as Share};
@@ -168,9 +168,14 @@ pub fn allows(
 /// A day as a member has it, in milliseconds since 1970: from, and up to and without.
 pub type Span = (u64, u64);
 
+/// A time zone as all peers of this version know it, whatever their machines know.
+fn zone_of(name: &str) -> Option<TimeZone> {
+    TimeZoneDatabase::bundled().get(name).ok()
+}
+
 /// Is this the name of a time zone?
 pub fn is_zone(name: &str) -> bool {
-    TimeZone::get(name).is_ok()
+    zone_of(name).is_some()
 }
 
 fn midnights(zone: &TimeZone, at_ms: u64) -> Option<Span> {
@@ -189,12 +194,12 @@ fn midnights(zone: &TimeZone, at_ms: u64) -> Option<Span> {
 // spec: QUOTA-3
 pub fn day(zones: &[(u64, String)], at_ms: u64) -> Span {
     let within =
-        |zone: &TimeZone, at: u64| midnights(zone, at).unwrap_or((at, at.saturating_add(86_400_000)));
+        |zone: &TimeZone, at: u64| midnights(zone, at).unwrap_or_else(|| (at, at.saturating_add(86_400_000)));
     let mut zone = TimeZone::UTC;
     let mut current: Option<Span> = None;
     for (since, name) in zones.iter().filter(|(since, _)| *since <= at_ms) {
         let old = current.filter(|(_, end)| since < end).unwrap_or_else(|| within(&zone, *since));
-        zone = TimeZone::get(name).unwrap_or(TimeZone::UTC);
+        zone = zone_of(name).unwrap_or(TimeZone::UTC);
         let (start, end) = within(&zone, old.1);
         // The old day's end is a midnight of the new zone only if it is the start of a day there.
         current = Some((old.0, if start == old.1 { old.1 } else { end }));

@@ -360,8 +360,7 @@ mod tests {
     /// Every way in which `rest` can fall on five choices, or not at all.
     fn allotments(rest: u64) -> Vec<[u64; 5]> {
         let mut all = Vec::new();
-        let range = 0..=rest;
-        for a in range.clone() {
+        for a in 0..=rest {
             for b in 0..=rest - a {
                 for c in 0..=rest - a - b {
                     for d in 0..=rest - a - b - c {
@@ -406,7 +405,7 @@ mod tests {
         #[test]
         fn a_tally_does_not_depend_on_the_order(votes in any_votes(), weights in proptest::collection::vec(0u64..5, 5), turn in 0usize..12) {
             let straight = tally(&ballot(&weights), &votes, 30_000);
-            let mut other = votes.clone();
+            let mut other = votes;
             other.reverse();
             if !other.is_empty() {
                 let by = turn % other.len();

@@ -189,7 +189,7 @@ fn whoever_is_killed_and_when_what_was_acknowledged_is_done_once() {
         peer.listen = format!("127.0.0.1:{}", port(&mut dice));
         peer.up(&[]);
     }
-    let rules = "suspect_after_ms = 1000\nvoting_window_ms = 0\nentries_per_hour = 0\nmax_attempts = 100\nads_per_minute = 600\n";
+    let rules = "suspect_after_ms = 1000\nvoting_window_ms = 0\nentries_per_hour = 0\nmax_attempts = 100\nads_per_minute = 600\nfree = { tasks = 0, longest_ms = 600000, memory_bytes = 100000000 }\n";
     found(&peers, Some(rules));
 
     let files = tempfile::tempdir().unwrap();

@@ -1,10 +1,12 @@
 //! What can be typed.
 
+mod assembly;
 mod community;
 mod peer;
 mod tasks;
 mod values;
 
+pub(crate) use assembly::{Ballots, Contribute, Propose, Quota, Reputation, Vote, VoteRules};
 pub(crate) use community::{Community, Device, Grant, Invite, Join, Members, MembersVerb, Revoke, Trust};
 pub(crate) use peer::{Demo, Init, Pause, Show, Up};
 pub(crate) use tasks::{Ledger, Submit, Task};
@@ -105,6 +107,23 @@ pub(crate) enum Command {
     /// Say whose devices your tasks may go to
     #[command(after_help = "Examples:\n  mesh trust\n  mesh trust alice bob\n  mesh trust --all")]
     Trust(Trust),
+    /// Say how important somebody's task is
+    #[command(after_help = assembly::VOTE_EXAMPLES)]
+    Vote(Vote),
+    /// Show what members vote on, and what they decided
+    #[command(after_help = "Examples:\n  mesh ballots\n  mesh ballots database-backup --json")]
+    Ballots(Ballots),
+    /// Show how many tasks you may still submit today, and what would give you more
+    #[command(after_help = "Examples:\n  mesh quota\n  mesh quota alice\n  mesh quota --zone Europe/Berlin")]
+    Quota(Quota),
+    /// Show a member's reputation and what it is made of
+    #[command(after_help = "Example:\n  mesh reputation alice")]
+    Reputation(Reputation),
+    /// Record what a member contributed; only a treasurer may
+    #[command(
+        after_help = "Examples:\n  mesh contribute alice --money 500\n  mesh contribute bob --hours 90 --month 202611"
+    )]
+    Contribute(Contribute),
     /// List all peers
     #[command(after_help = "Example:\n  mesh peers --json")]
     Peers(Show),
@@ -359,6 +378,10 @@ mod tests {
             &["trust"],
             &["community", "show"],
             &["community", "rules"],
+            &["community", "proposals"],
+            &["ballots"],
+            &["quota"],
+            &["reputation"],
             &["task", "ls"],
             &["task", "show", "x"],
             &["task", "why", "x"],

@@ -1,5 +1,6 @@
 //! One file a verb.
 
+mod assembly;
 mod build;
 mod community;
 mod demo;
@@ -63,6 +64,11 @@ pub(crate) fn run(command: Command) -> Result<u8> {
         Command::Revoke(revoke) => permissions::revoke(&revoke),
         Command::Permissions(show) => permissions::list(&show),
         Command::Trust(trust) => permissions::trust(&trust),
+        Command::Vote(vote) => assembly::vote(&vote),
+        Command::Ballots(ballots) => assembly::ballots(&ballots),
+        Command::Quota(quota) => assembly::quota(&quota),
+        Command::Reputation(reputation) => assembly::reputation(&reputation),
+        Command::Contribute(contribute) => assembly::contribute(&contribute),
         Command::Peers(show) => peer::peers(&show),
         Command::Submit(submit) => submit::run(&submit).map_err(own_failure),
         Command::Task(task) => task::run(&task),

@@ -23,6 +23,7 @@ mod remembered;
 mod runner;
 mod runs;
 mod services;
+mod situation;
 
 pub(crate) use driver::Arrival;
 pub(crate) use handle::Handle;
@@ -269,6 +270,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
     remembered.write(data);
 
     let (me, mdns, relay_bytes) = (options.keys.device.public(), options.mdns, options.relay_bytes);
+    let terms = options.terms.clone();
     let shares = options.shares.clone();
     let source = options.energy.clone().filter(|source| !matches!(source, energy::Source::Fixed(_)));
     let shared = Shared::new(node(options, &net, &executor, &store, opened)?);
@@ -321,6 +323,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         is_member: Box::new(move |peer| members.node().ledger().governance().owner(peer).is_some()),
     };
     tokio::spawn(incoming.run(events));
+    tokio::spawn(situation::watch(terms, arrivals.clone()));
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| Failure::because("draw randomness", &error))?;
     let hands = Shell {

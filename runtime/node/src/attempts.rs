@@ -3,10 +3,12 @@
 use crate::command::{ErrorKind, Happening, Progress};
 use crate::io::{Output, Run, RunEvent};
 use crate::node::{Donor, META_DONOR, Node, Timer, error};
+use mesh_policies::donor;
+use mesh_policies::importance::may_start;
 use mesh_policies::permission::{self, Standing, Wish};
-use mesh_policies::{Check, energy, first_failure};
+use mesh_policies::{Check, first_failure};
 use mesh_protocol::canonical;
-use mesh_protocol::frame::{AttemptId, Beat, Ended, Offer, Phase, Released, TaskFrame};
+use mesh_protocol::frame::{AttemptId, Beat, Ended, MAX_NOTE, Offer, Phase, Released, TaskFrame};
 use mesh_protocol::ids::{BlobHash, EntryId};
 use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::ledger::{Effect, Entry, Payload, Statement, Tip};
@@ -135,8 +137,8 @@ pub(crate) struct Attempt {
     checkpoint: Option<Blob>,
     /// Held since this device slept, until the lease is renewed.
     slept: bool,
-    /// Held by the donor.
-    held: bool,
+    /// Held by the donor, and why.
+    held: Option<Reason>,
 }
 
 impl Attempt {
@@ -381,6 +383,12 @@ impl Node {
         let own = owner == self.me;
         let user = self.ledger.governance().owner(&owner);
         let given = if own { None } else { self.grant_for(offer.grant, spec) };
+        let starts = || {
+            let mine = self.tasks.get(&id.task).filter(|_| own).map(|task| task.course);
+            let course = mine.unwrap_or_else(|| self.circle().course(&owner, &id.task, &spec.name, spec.sla));
+            let start = self.start_of(spec, self.config.energy.as_ref(), own);
+            may_start(&course, &start, self.ledger.governance().rules())
+        };
         first_failure(|check| match check {
             Check::Community if Some(spec.community) != self.community() => Err(Reason::OtherCommunity),
             Check::Signature if !offer.task.verify() || spec.check().is_err() => Err(Reason::BadSignature),
@@ -405,16 +413,16 @@ impl Node {
                 };
                 beyond.or_else(absent).map_or(Ok(()), |what| Err(Reason::NotGranted(what)))
             }
-            Check::Energy => {
-                energy::allows(spec.sla, self.config.energy.as_ref(), own, self.ledger.governance().rules())
-            }
-            Check::Capacity => self.has_room(spec),
-            Check::Donor => match self.donor {
-                _ if !self.can_say() => Err(Reason::LogNotReady),
-                Donor::Taking => Ok(()),
-                Donor::Paused(_) => Err(Reason::DonorPaused),
-                Donor::Finishing => Err(Reason::DonorFinishing),
+            Check::Quota if !own => self.quota_left(owner, id.task, spec),
+            Check::Importance => match starts() {
+                Err(Reason::BallotOpen) => Err(Reason::BallotOpen),
+                _ if !own && self.is_disputed(&owner, &id.task) => Err(Reason::ImportanceDisputed),
+                _ => Ok(()),
             },
+            Check::Energy => starts(),
+            Check::Capacity => self.has_room(spec),
+            Check::Donor if !self.can_say() => Err(Reason::LogNotReady),
+            Check::Donor => self.shares(),
             _ => Ok(()),
         })
     }
@@ -562,7 +570,7 @@ impl Node {
         }
         attempt.lease_until = now.saturating_add(lease_ms);
         let slept = std::mem::take(&mut attempt.slept);
-        let held = attempt.held;
+        let held = attempt.held.is_some();
         if self.still_permitted(id) {
             if slept && !held {
                 self.output(Output::Resume(id));
@@ -605,7 +613,12 @@ impl Node {
         let now = self.now.boot_ms;
         let Some(attempt) = self.attempts.get_mut(&id) else { return };
         attempt.beat_at = now;
-        let Progress { phase, permille, note } = attempt.progress.clone();
+        let Progress { phase, permille, mut note } = attempt.progress.clone();
+        // While it stands still there is nothing that the task could say itself.
+        if phase == Phase::Paused {
+            note = attempt.held.as_ref().map(ToString::to_string).unwrap_or_default();
+            note.truncate(note.floor_char_boundary(MAX_NOTE));
+        }
         let owner = attempt.owner;
         self.send_task(owner, id, TaskFrame::Beat(Beat { phase, permille, note }));
     }
@@ -674,7 +687,7 @@ impl Node {
                 if attempt.progress.phase == Phase::Preparing {
                     attempt.progress.phase = Phase::Running;
                 }
-                let hold = attempt.held || attempt.slept;
+                let hold = attempt.held.is_some() || attempt.slept;
                 self.step(id, AttemptEvent::Start);
                 if hold {
                     self.output(Output::Pause(id));
@@ -754,23 +767,61 @@ impl Node {
             Some(ms) => self.arm_in(Timer::Donor, ms),
             None => self.disarm(Timer::Donor),
         }
+        self.regard_donor();
+    }
+
+    /// Does the device's owner share it now, with what is not running yet?
+    // spec: PERM-5
+    pub(crate) fn shares(&self) -> Result<(), Reason> {
+        match self.donor {
+            Donor::Paused(_) => Err(Reason::DonorPaused),
+            Donor::Finishing => Err(Reason::DonorFinishing),
+            Donor::Taking => self.shared.clone(),
+        }
+    }
+
+    /// Holds what runs here, or lets it go on, as the owner's word and terms are now.
+    // spec: PERM-5
+    pub(crate) fn regard_donor(&mut self) {
+        let terms = donor::shares(&self.terms, &self.situation);
+        let changed = terms.is_ok() != self.shared.is_ok();
+        self.shared = terms.clone();
+        let verdict = match self.donor {
+            Donor::Paused(_) => Err(Reason::DonorPaused),
+            Donor::Taking | Donor::Finishing => terms,
+        };
         for id in self.live() {
-            if let Some(attempt) = self.attempts.get_mut(&id) {
-                attempt.held = true;
+            let Some(attempt) = self.attempts.get_mut(&id) else { continue };
+            // The figures in a reason change; what it says does not.
+            let same = |a: &Reason, b: &Reason| std::mem::discriminant(a) == std::mem::discriminant(b);
+            let reason = match (&verdict, &attempt.held) {
+                (Err(why), Some(held)) if same(why, held) => continue,
+                (Ok(()), None) => continue,
+                (Err(why), _) => Some(why.clone()),
+                (Ok(()), Some(_)) => None,
+            };
+            let before = std::mem::replace(&mut attempt.held, reason.clone());
+            let slept = attempt.slept;
+            match (&before, &reason) {
+                (None, Some(_)) => self.output(Output::Pause(id)),
+                (Some(_), None) if !slept => self.output(Output::Resume(id)),
+                _ => {}
             }
-            self.output(Output::Pause(id));
+            self.say(Payload::Held { task: id.task, attempt: id.attempt, reason }, &[]);
+            if before.is_some() {
+                self.beat(id);
+            }
+        }
+        if changed {
+            self.advertise();
+            self.place_soon();
         }
     }
 
     pub(crate) fn resume_donor(&mut self) {
         self.disarm(Timer::Donor);
         self.set_donor(Donor::Taking);
-        for id in self.live() {
-            let Some(attempt) = self.attempts.get_mut(&id) else { continue };
-            if std::mem::take(&mut attempt.held) && !attempt.slept {
-                self.output(Output::Resume(id));
-            }
-        }
+        self.regard_donor();
         self.place_soon();
     }
 
@@ -832,15 +883,6 @@ impl Node {
 impl Attempt {
     fn new(kept: Kept, owner: PublicKey) -> Self {
         let progress = Progress { phase: Phase::Preparing, permille: 0, note: String::new() };
-        Self {
-            kept,
-            owner,
-            lease_until: 0,
-            beat_at: 0,
-            progress,
-            checkpoint: None,
-            slept: false,
-            held: false,
-        }
+        Self { kept, owner, lease_until: 0, beat_at: 0, progress, checkpoint: None, slept: false, held: None }
     }
 }

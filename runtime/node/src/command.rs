@@ -1,6 +1,7 @@
 //! What a person or program on this machine can ask of the node, and what it answers.
 // spec: API-1, API-2
 
+use crate::assembly::{BallotView, ProposalView, QuotaView, ReputationView};
 use mesh_protocol::ad::EnergyClaim;
 use mesh_protocol::frame::Phase;
 use mesh_protocol::ids::{BlobHash, CommunityId, EntryId, InputHash, ModuleHash, TaskId};
@@ -103,6 +104,69 @@ pub enum Command {
     Resume,
     /// End what runs here and take no more.
     Finish,
+    /// Say how important a task is.
+    Vote {
+        /// Which: anybody's.
+        task: String,
+        /// How important.
+        importance: Importance,
+        /// Why.
+        comment: String,
+    },
+    /// Say that a task is no matter of public health.
+    Dispute {
+        /// Which: anybody's.
+        task: String,
+        /// Why.
+        why: String,
+    },
+    /// The newest ballots, or one.
+    Ballots {
+        /// Which task's.
+        task: Option<String>,
+    },
+    /// What a member may ask of others.
+    Quota {
+        /// Whose; this device's owner's if nobody is named.
+        user: Option<String>,
+    },
+    /// A member's reputation.
+    Reputation {
+        /// Whose.
+        user: Option<String>,
+    },
+    /// Record what a member contributed.
+    Contribute {
+        /// Who.
+        user: String,
+        /// Of what: `money` in cents, `hours` in minutes.
+        unit: String,
+        /// How much.
+        amount: u64,
+        /// For which month, as 202611; this one if none.
+        month: Option<u32>,
+    },
+    /// This device's owner lives in another time zone.
+    SetZone {
+        /// By its name in the time zone database.
+        zone: String,
+    },
+    /// Propose other rules.
+    Propose {
+        /// The rules as a whole.
+        rules: Box<Rules>,
+        /// Why.
+        why: String,
+    },
+    /// Vote on proposed rules.
+    VoteRules {
+        /// Which: the beginning of the proposal's id.
+        proposal: String,
+        /// For them?
+        yes: bool,
+    },
+    /// Rules that were proposed.
+    Proposals,
     /// How this peer is.
     Status,
     /// All peers.
@@ -144,6 +208,9 @@ fn any_task() -> String {
 pub struct Draft {
     /// A label.
     pub name: String,
+    /// What its manifest says of it; only looked at for matters of public health.
+    #[serde(default)]
+    pub description: String,
     /// What to run; its bytes are kept here.
     pub module: ModuleHash,
     /// Bytes of the module.
@@ -226,7 +293,7 @@ pub enum Answer {
         pending: bool,
     },
     /// The community.
-    Community(CommunityView),
+    Community(Box<CommunityView>),
     /// All grants.
     Permissions(Vec<GrantView>),
     /// Whom this device's tasks may go to; none for everybody.
@@ -244,6 +311,14 @@ pub enum Answer {
     Tasks(Vec<TaskView>),
     /// A task.
     Task(Box<TaskView>),
+    /// Ballots.
+    Ballots(Vec<BallotView>),
+    /// What a member may ask of others.
+    Quota(Box<QuotaView>),
+    /// A member's reputation.
+    Reputation(ReputationView),
+    /// Rules that were proposed.
+    Proposals(Vec<ProposalView>),
     /// This peer.
     Status(Box<StatusView>),
     /// All peers.

@@ -31,7 +31,7 @@ impl Node {
             Command::Join { .. } => Err(error(ErrorKind::Conflict, "join", None)),
             Command::Sponsor { user } => self.sponsor(&user),
             Command::Expel { user, why } => self.expel(&user, why),
-            Command::Community => self.community_view().map(Answer::Community),
+            Command::Community => self.community_view().map(|view| Answer::Community(Box::new(view))),
             Command::Grant(request) => self.grant(request),
             Command::Revoke { grant } => self.revoke(&grant),
             Command::Permissions => Ok(Answer::Permissions(self.grant_views())),
@@ -60,6 +60,19 @@ impl Node {
                 self.finish_donor();
                 Ok(Answer::Done)
             }
+            Command::Vote { task, importance, comment } => self.vote(&task, importance, comment),
+            Command::Dispute { task, why } => self.dispute(&task, why),
+            Command::Ballots { task: None } => Ok(Answer::Ballots(self.ballot_views())),
+            Command::Ballots { task: Some(task) } => self.ballot_of(&task),
+            Command::Quota { user } => {
+                self.quota_view(user.as_deref()).map(|view| Answer::Quota(Box::new(view)))
+            }
+            Command::Reputation { user } => self.reputation_view(user.as_deref()).map(Answer::Reputation),
+            Command::Contribute { user, unit, amount, month } => self.contribute(&user, unit, amount, month),
+            Command::SetZone { zone } => self.set_zone(zone),
+            Command::Propose { rules, why } => self.propose(*rules, why),
+            Command::VoteRules { proposal, yes } => self.vote_rules(&proposal, yes),
+            Command::Proposals => Ok(Answer::Proposals(self.proposal_views())),
             Command::Status => Ok(Answer::Status(Box::new(self.status()))),
             Command::Peers => Ok(Answer::Peers(self.peer_views())),
             Command::GoOffline => {
@@ -70,7 +83,7 @@ impl Node {
     }
 
     /// What wants an entry at once says so while none can be numbered.
-    fn ready_to_say(&self) -> Result<(), CommandError> {
+    pub(crate) fn ready_to_say(&self) -> Result<(), CommandError> {
         if self.my_user().is_none() {
             return Err(error(
                 ErrorKind::Conflict,
@@ -268,11 +281,14 @@ impl Node {
     fn rerun(&mut self, text: &str) -> Result<Answer, CommandError> {
         let id = self.find_task(text)?;
         let Some(task) = self.tasks.get(&id) else { return Err(crate::views::no_task()) };
-        let (mut spec, on) = (task.spec().clone(), task.kept.on);
+        let (mut spec, on, health) = (task.spec().clone(), task.kept.on, task.kept.health.clone());
         spec.nonce = self.random.bytes();
         spec.created_ms = self.now.wall_ms;
         let task = spec.id();
-        self.accept_task(spec, on);
+        self.may_submit(&spec, 1, health.is_some()).map_err(|reason| {
+            error(ErrorKind::Forbidden, format!("submit: {reason}"), Some("`mesh quota` shows what is left"))
+        })?;
+        self.accept_task(spec, on, health);
         Ok(Answer::Submitted { task, again: false })
     }
 

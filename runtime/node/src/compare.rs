@@ -15,6 +15,8 @@ const COMPARE_EVERY_MS: u64 = 5_000;
 const COMPARE_SOON_MS: u64 = 50;
 /// How often what was seen is witnessed.
 pub(crate) const WITNESS_EVERY_MS: u64 = 60_000;
+/// How soon, where somebody voted: so that several votes make one entry.
+pub(crate) const WITNESS_SOON_MS: u64 = 500;
 /// Half-bytes of a key after which tips are told, however many there are: beyond, keys were made to collide.
 const MAX_PREFIX: usize = 8;
 

@@ -2,6 +2,7 @@
 // spec: ARC-2
 
 use crate::command::{Answer, Command, CommandError, Happening};
+use mesh_policies::donor::{Situation, Terms};
 use mesh_protocol::ad::EnergyClaim;
 use mesh_protocol::frame::{AttemptId, HelloFrame, Released, SyncFrame, TaskFrame};
 use mesh_protocol::ids::{BlobHash, CommunityId};
@@ -68,6 +69,10 @@ pub enum Input {
     Energy(Option<EnergyClaim>),
     /// What this machine can give to tasks.
     Capacity(Capacity),
+    /// On which terms the device's owner shares it.
+    Terms(Box<Terms>),
+    /// How the device is: mains, battery, load, the hour.
+    Situation(Situation),
     /// Time has passed.
     Wake,
 }

@@ -5,9 +5,11 @@
 //! facts that can be added in any order.
 // spec: LED-1, LED-3
 
+mod ballots;
 mod facts;
 mod governance;
 
+pub use ballots::{Ballots, ContributionFact, ProposalFact, Spot, VoteFact};
 pub use facts::{Facts, GrantFact, Said, TaskFacts};
 pub use governance::{Device, Governance, Member};
 
@@ -16,6 +18,7 @@ use mesh_protocol::frame::{self, MAX_OFFER_ENTRIES};
 use mesh_protocol::ids::{CommunityId, Digest, EntryId};
 use mesh_protocol::key::{PublicKey, SecretKey, UserKey};
 use mesh_protocol::ledger::{Entry, EntryError, ForkProof, Hlc, MAX_REFS, Payload, Place, SignedHeader, Tip};
+use mesh_protocol::rules::Rules;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Entries that wait for others. They come again with the next comparison of logs, so dropping some only costs time.
@@ -78,6 +81,8 @@ pub struct Ledger {
     written: u64,
     count: u64,
     recent: VecDeque<(u64, Vec<u8>)>,
+    /// The rules and since when they are in force, in milliseconds since 1970.
+    rules: Vec<(u64, Rules)>,
 }
 
 impl Ledger {
@@ -94,6 +99,19 @@ impl Ledger {
     /// Who belongs to the community, and by which rules.
     pub fn governance(&self) -> &Governance {
         &self.governance
+    }
+
+    /// The rules that were in force at a moment.
+    pub fn rules_at(&self, wall_ms: u64) -> &Rules {
+        let then = self.rules.iter().rev().find(|(from, _)| *from <= wall_ms);
+        then.map_or_else(|| self.governance.rules(), |(_, rules)| rules)
+    }
+
+    /// What the members decided on, from the founding on, each with the moment since which it is in force.
+    pub fn adopt(&mut self, history: Vec<(u64, Rules)>) -> bool {
+        let news = history.last().is_some_and(|(_, rules)| self.governance.adopt(rules.clone()));
+        self.rules = history;
+        news
     }
 
     /// Since when somebody has belonged, by the dates that others bear out: a member whom two admitted with a date long

@@ -4,9 +4,11 @@
 //! See [`Node`] for the contract between it and whoever drives it.
 // spec: ARC-1, ARC-2
 
+mod assembly;
 mod attempts;
 mod command;
 mod commands;
+mod community;
 mod compare;
 mod io;
 pub mod ledger;
@@ -16,8 +18,11 @@ mod owner;
 mod random;
 mod views;
 
+pub use assembly::{BallotView, ProposalView, QuotaView, ReputationView, VoteView};
 pub use attempts::{AttemptEvent, AttemptState};
 pub use command::*;
+#[doc(hidden)]
+pub use community::Misbehaviour;
 pub use io::*;
 pub use node::{Config, Counters, Node};
 pub use owner::{TaskEvent, TaskState};

@@ -2,7 +2,7 @@
 
 use crate::command::{Answer, ErrorKind, Happening};
 use crate::io::{CommandId, Output};
-use crate::node::{Donor, META_COMMUNITY, Node, Numbering, Timer, error};
+use crate::node::{META_COMMUNITY, Node, Numbering, Timer, error};
 use mesh_protocol::ad::{Ad, SignedAd};
 use mesh_protocol::canonical;
 use mesh_protocol::frame::{HelloFrame, JoinAnswer, JoinRefusal, MAX_ADDRS, MAX_PEERS, PeerAddrs, VERSION};
@@ -833,7 +833,7 @@ impl Node {
             serial: self.ad_serial,
             holds_ms: AD_HOLDS_MS,
             energy: self.config.energy,
-            free_slots: if self.donor == Donor::Taking { free_slots } else { 0 },
+            free_slots: if self.shares().is_ok() { free_slots } else { 0 },
             free_memory,
             longest_ms: self.config.capacity.longest_ms,
             profile: self.config.profile,

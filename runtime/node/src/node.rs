@@ -7,6 +7,8 @@ use crate::ledger::{Ledger, Taken};
 use crate::meet::{Invite, Joining, Peer};
 use crate::owner::Task;
 use crate::random::Random;
+use mesh_policies::donor::{Situation, Terms};
+use mesh_policies::queue::Place;
 use mesh_protocol::ad::EnergyClaim;
 use mesh_protocol::canonical;
 use mesh_protocol::frame::{AttemptId, HelloFrame, SyncFrame, TaskFrame};
@@ -14,6 +16,7 @@ use mesh_protocol::ids::{CommunityId, ProfileId, TaskId};
 use mesh_protocol::key::{PublicKey, SecretKey, UserKey};
 use mesh_protocol::ledger::{Entry, EntryError, Pattern, Payload, Tip};
 use mesh_protocol::permissions::Access;
+use mesh_protocol::reason::Reason;
 use mesh_protocol::record::{Record, Table};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -87,8 +90,12 @@ pub(crate) enum Timer {
     Donor,
     /// Whoever was asked for this log's length had time to answer.
     Numbering,
+    /// A ballot on rules closes.
+    Rules,
     /// Tasks that wait are tried again.
     Place,
+    /// The window of a task's ballot closes.
+    Ballot(TaskId),
     /// Something about a task of this device.
     Task(TaskId),
     /// Something about an attempt that runs here.
@@ -146,16 +153,24 @@ pub struct Node {
     pub(crate) ledger: Ledger,
     pub(crate) peers: BTreeMap<PublicKey, Peer>,
     pub(crate) tasks: BTreeMap<TaskId, Task>,
-    /// Tasks by state, oldest first.
-    pub(crate) waiting: BTreeSet<(u64, TaskId)>,
+    /// Tasks that wait, in the order in which they start, and again oldest first.
+    pub(crate) waiting: BTreeSet<Place>,
+    pub(crate) waiting_by_age: BTreeSet<(u64, TaskId)>,
+    /// Tasks of this device on which the members may still decide.
+    pub(crate) open_ballots: BTreeSet<TaskId>,
+    /// The others by state, oldest first.
     pub(crate) out: BTreeSet<(u64, TaskId)>,
     pub(crate) over: BTreeSet<(u64, TaskId)>,
-    pub(crate) placed_last: Option<(u64, TaskId)>,
+    pub(crate) placed_last: Option<Place>,
     pub(crate) attempts: BTreeMap<AttemptId, Attempt>,
     pub(crate) invites: BTreeMap<PublicKey, Invite>,
     pub(crate) joining: Option<Joining>,
     pub(crate) trust: Option<BTreeSet<UserKey>>,
     pub(crate) donor: Donor,
+    pub(crate) terms: Terms,
+    pub(crate) situation: Situation,
+    /// What the owner's terms last said.
+    pub(crate) shared: Result<(), Reason>,
     pub(crate) numbering: Numbering,
     /// When it is settled even if nobody has answered.
     pub(crate) numbering_until: Option<u64>,
@@ -173,6 +188,7 @@ pub struct Node {
     pub(crate) ad_serial: u64,
     pub(crate) random: Random,
     pub(crate) counters: Counters,
+    pub(crate) misbehaves: Option<crate::community::Misbehaviour>,
     timers: BTreeMap<Timer, u64>,
     due: BTreeSet<(u64, Timer)>,
     outputs: VecDeque<Output>,
@@ -200,6 +216,8 @@ impl Node {
             peers: BTreeMap::new(),
             tasks: BTreeMap::new(),
             waiting: BTreeSet::new(),
+            waiting_by_age: BTreeSet::new(),
+            open_ballots: BTreeSet::new(),
             out: BTreeSet::new(),
             over: BTreeSet::new(),
             placed_last: None,
@@ -208,6 +226,9 @@ impl Node {
             joining: None,
             trust: None,
             donor: Donor::Taking,
+            terms: Terms::default(),
+            situation: Situation::default(),
+            shared: Ok(()),
             numbering: Numbering::Settled,
             numbering_until: None,
             claimed: BTreeSet::new(),
@@ -220,6 +241,7 @@ impl Node {
             ad_serial: now.wall_ms,
             random: Random::new(&config.seed),
             counters: Counters::default(),
+            misbehaves: None,
             timers: BTreeMap::new(),
             due: BTreeSet::new(),
             outputs: VecDeque::new(),
@@ -269,6 +291,7 @@ impl Node {
     pub fn start(&mut self, now: Now, unclean: bool) {
         self.now = now;
         self.ledger.restored(&self.me);
+        self.adopt_rules();
         self.known_until = (self.ledger.count() > 0).then(|| self.ledger.clock().wall_ms());
         if let Some(community) = self.ledger.community() {
             self.outputs.push_back(Output::Belongs(community));
@@ -321,6 +344,14 @@ impl Node {
                 self.config.capacity = capacity;
                 self.advertise_soon();
                 self.place_soon();
+            }
+            Input::Terms(terms) => {
+                self.terms = *terms;
+                self.regard_donor();
+            }
+            Input::Situation(situation) => {
+                self.situation = situation;
+                self.regard_donor();
             }
             Input::Wake => {}
         }
@@ -410,6 +441,8 @@ impl Node {
                 Timer::Witness => self.witness(),
                 Timer::Donor => self.resume_donor(),
                 Timer::Numbering => self.ask_for_numbering(),
+                Timer::Rules => self.adopt_rules(),
+                Timer::Ballot(task) => self.requeue(task),
                 Timer::Place => self.place_waiting(),
                 Timer::Task(task) => self.task_due(task),
                 Timer::Attempt(attempt) => self.attempt_due(attempt),
@@ -527,6 +560,7 @@ impl Node {
         let tip = entry.tip();
         self.tell(Happening::Entry { entry: entry.id(), kind: entry.payload().kind_name() });
         let governs = entry.payload().governs();
+        self.said_here(&entry);
         self.output(Output::Spread(Box::new(entry)));
         if governs {
             self.governed();
@@ -623,12 +657,17 @@ impl Node {
             | Payload::Contribution { .. }
             | Payload::HealthDisputed { .. } => {
                 self.unwitnessed.insert(header.author, entry.tip());
+                // Ballots may be short, and a vote counts once others have seen it.
+                if !matches!(entry.payload(), Payload::TaskSubmitted(_)) {
+                    self.arm_within(Timer::Witness, crate::compare::WITNESS_SOON_MS);
+                }
             }
             Payload::Granted(grant) if self.my_user() == Some(grant.user) => self.place_soon(),
             Payload::Granted(grant) if grant.device == self.me => self.advertise_soon(),
             Payload::Revoked { .. } => self.permissions_changed(),
             _ => {}
         }
+        self.said_here(entry);
         if entry.payload().governs() {
             self.governed();
         }
@@ -647,6 +686,7 @@ impl Node {
         if self.ledger.governance().cap(&self.me).is_some() && self.turned_away_by.insert(self.me) {
             self.tell(Happening::Warning { text: crate::views::COUNTS_NO_MORE.into() });
         }
+        self.adopt_rules();
         self.standings_changed();
         self.permissions_changed();
         self.say_orphans();

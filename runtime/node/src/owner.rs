@@ -3,18 +3,22 @@
 
 use crate::command::{Answer, CommandError, Draft, ErrorKind, Happening, PlanView, Progress};
 use crate::io::Output;
-use crate::node::{Donor, Node, Timer, error};
-use mesh_policies::energy;
+use crate::node::{Node, Timer, error};
+use mesh_policies::health;
+use mesh_policies::importance::{Course, Start, Voice, course, latest_start_ms, may_start};
 use mesh_policies::placement::{Candidate, choose};
+use mesh_policies::queue::{Place, Waiting, place};
+use mesh_protocol::ad::EnergyClaim;
 use mesh_protocol::canonical;
 use mesh_protocol::frame::{AttemptId, Ended, Offer, Phase, Released, TaskFrame};
 use mesh_protocol::ids::{BlobHash, Commitment, EntryId, TaskId};
 use mesh_protocol::key::PublicKey;
-use mesh_protocol::ledger::{Completed, Effect, Payload, Statement, TaskSubmitted};
+use mesh_protocol::ledger::{Completed, Effect, MAX_TEXT, Payload, Statement, TaskSubmitted};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::receipt::SignedReceipt;
 use mesh_protocol::record::Table;
-use mesh_protocol::task::{Blob, SignedTask, Sla, TaskSpec, VERSION};
+use mesh_protocol::task::{Blob, Importance, SignedTask, Sla, TaskSpec, VERSION};
+use mesh_protocol::text::sanitise;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -173,6 +177,8 @@ pub(crate) struct Kept {
     announced: bool,
     /// Its owner vetoed a delegation: it runs in ECO mode.
     eco: bool,
+    /// What makes it a matter of public health.
+    pub(crate) health: Option<String>,
 }
 
 /// A task of this device.
@@ -192,11 +198,20 @@ pub(crate) struct Task {
     pub(crate) why: Vec<(PublicKey, Reason)>,
     fetching: Option<Box<Ended>>,
     checkpoint: Option<Blob>,
+    /// What its service level and its vote make of it.
+    pub(crate) course: Course,
+    /// Where it stands in the queue while it waits.
+    place: Option<Place>,
+    /// Starts of tasks submitted later, where it could have run itself.
+    overtaken: u32,
 }
 
 impl Task {
     fn new(kept: Kept) -> Self {
         Self {
+            course: course(kept.task.spec.sla, Voice::NoBallot),
+            place: None,
+            overtaken: 0,
             kept,
             heard_at: 0,
             renew_at: 0,
@@ -230,9 +245,24 @@ impl Task {
         begun.count() as u32
     }
 
-    fn sla(&self) -> Sla {
-        let sla = self.spec().sla;
-        if self.kept.eco && matches!(sla, Sla::Urgent | Sla::High | Sla::Normal) { Sla::Eco } else { sla }
+    /// Must it run on clean energy, since its owner ended a delegation?
+    pub(crate) fn is_eco(&self) -> bool {
+        self.kept.eco && matches!(self.spec().sla, Sla::Urgent | Sla::High | Sla::Normal)
+    }
+
+    pub(crate) fn is_announced(&self) -> bool {
+        self.kept.announced
+    }
+
+    fn as_waiting(&self, id: TaskId) -> Waiting {
+        let spec = self.spec();
+        Waiting {
+            task: id,
+            rank: self.course.rank,
+            latest_start_ms: latest_start_ms(spec.sla, spec.created_ms, spec.limits.duration_ms),
+            created_ms: spec.created_ms,
+            overtaken: self.overtaken,
+        }
     }
 }
 
@@ -251,7 +281,7 @@ impl Node {
         let now = self.now.boot_ms;
         let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
         for id in ids {
-            self.sort_task(id);
+            self.requeue(id);
             let Some(task) = self.tasks.get_mut(&id) else { continue };
             task.heard_at = now;
             match task.kept.state {
@@ -279,9 +309,20 @@ impl Node {
     }
 
     /// Puts a task where its state says that it is looked for.
-    fn sort_task(&mut self, id: TaskId) {
-        let Some(task) = self.tasks.get(&id) else { return };
+    pub(crate) fn sort_task(&mut self, id: TaskId) {
+        let most = self.ledger.governance().rules().max_overtaken;
+        let Some(task) = self.tasks.get_mut(&id) else { return };
         let (state, at) = (task.kept.state, (task.spec().created_ms, id));
+        if let Some(before) = task.place.take() {
+            self.waiting.remove(&before);
+        }
+        if state == TaskState::Waiting {
+            let place = place(&task.as_waiting(id), most);
+            task.place = Some(place);
+            self.waiting.insert(place);
+        } else {
+            self.open_ballots.remove(&id);
+        }
         let put = |set: &mut BTreeSet<(u64, TaskId)>, belongs: bool| {
             if belongs {
                 set.insert(at)
@@ -289,7 +330,7 @@ impl Node {
                 set.remove(&at)
             };
         };
-        put(&mut self.waiting, state == TaskState::Waiting);
+        put(&mut self.waiting_by_age, state == TaskState::Waiting);
         put(&mut self.out, state.is_out());
         put(&mut self.over, state.is_over());
     }
@@ -371,6 +412,15 @@ impl Node {
         if draft.dry_run {
             return Ok(Answer::Plan(self.plan(&spec, on)));
         }
+        let text = [spec.name.as_str(), &draft.description].join("\n");
+        let health = self.flags_health(&text);
+        self.may_submit(&spec, 1, health.is_some()).map_err(|reason| {
+            error(
+                ErrorKind::Forbidden,
+                format!("submit: {reason}"),
+                Some("`mesh quota` shows what you have used, when it resets, and what would give you more"),
+            )
+        })?;
         if !self.make_room() {
             return Err(error(
                 ErrorKind::Unavailable,
@@ -378,12 +428,37 @@ impl Node {
                 None,
             ));
         }
-        self.accept_task(spec, on);
+        if let Some(word) = &health {
+            self.tell(Happening::Warning {
+                text: format!(
+                    "the task {} mentions {word:?}: it runs as a matter of public health, at once and on any energy",
+                    spec.name
+                ),
+            });
+        }
+        self.accept_task(spec, on, health.map(|_| draft.description));
         Ok(Answer::Submitted { task: id, again: false })
     }
 
-    pub(crate) fn accept_task(&mut self, spec: TaskSpec, on: Option<PublicKey>) {
+    /// The word of public health in a text, if it makes a difference for this device's user.
+    // spec: HEALTH-1
+    fn flags_health(&self, text: &str) -> Option<String> {
+        let word = health::mention(text, &self.ledger.governance().rules().health_words)?;
+        self.circle().is_believed(&self.me).then(|| word.to_owned())
+    }
+
+    pub(crate) fn accept_task(&mut self, spec: TaskSpec, on: Option<PublicKey>, health: Option<String>) {
         let id = spec.id();
+        let health = health.map(|described| {
+            let words = &self.ledger.governance().rules().health_words;
+            let named = health::mention(&spec.name, words).is_some();
+            let mut text = sanitise(if named { &spec.name } else { &described }, false);
+            if text.len() > MAX_TEXT {
+                // What mentions it may stand far behind: the word alone is said then.
+                text = health::mention(&text, words).unwrap_or_default().to_owned();
+            }
+            text
+        });
         let kept = Kept {
             task: spec.sign(&self.config.device),
             on,
@@ -395,10 +470,12 @@ impl Node {
             released: None,
             announced: false,
             eco: false,
+            health,
         };
         self.tasks.insert(id, Task::new(kept));
         self.sort_task(id);
         self.announce(id);
+        self.requeue(id);
         self.keep_task(id);
         self.tell_task(id);
         self.place(id);
@@ -425,7 +502,12 @@ impl Node {
             importance: spec.importance,
             replicas: 1,
         };
+        let health = task.kept.health.clone();
         self.say(Payload::TaskSubmitted(Box::new(submitted)), &[]);
+        if let Some(text) = health {
+            self.say(Payload::HealthFlagged { task: id, text }, &[]);
+        }
+        self.requeue(id);
     }
 
     // ---- placing ----
@@ -441,11 +523,11 @@ impl Node {
         let after = self.placed_last.map_or(Bound::Unbounded, Bound::Excluded);
         let rest =
             self.waiting.range((after, Bound::Unbounded)).chain(&self.waiting).take(self.waiting.len());
-        let due = rest.filter(|(_, id)| self.tasks.get(id).is_some_and(|task| task.not_before <= now));
-        let due: Vec<(u64, TaskId)> = due.take(PLACE_AT_ONCE).copied().collect();
+        let due = rest.filter(|at| self.tasks.get(&at.4).is_some_and(|task| task.not_before <= now));
+        let due: Vec<Place> = due.take(PLACE_AT_ONCE).copied().collect();
         let mut more = due.len() == PLACE_AT_ONCE;
         for at in due {
-            match self.place(at.1) {
+            match self.place(at.4) {
                 // The oldest has its turn first when there is room again.
                 Placing::NoRoom => {
                     self.placed_last = None;
@@ -469,7 +551,7 @@ impl Node {
     fn candidates(
         &self,
         spec: &TaskSpec,
-        sla: Sla,
+        course: &Course,
         on: Option<PublicKey>,
         blocked: &BTreeMap<PublicKey, (u64, Reason)>,
     ) -> Vec<(Candidate, Option<EntryId>)> {
@@ -486,16 +568,12 @@ impl Node {
                     (Some((until, reason)), _) if *until > now => Err(reason.clone()),
                     _ => permitted,
                 };
-                let permitted =
-                    permitted.and_then(|()| energy::allows(sla, claim.as_ref(), own, governance.rules()));
+                let start = self.start_of(spec, claim.as_ref(), own);
+                let permitted = permitted.and_then(|()| may_start(course, &start, governance.rules()));
                 list.push((Candidate { device, own, permitted, energy: claim, free_slots }, grant));
             };
         let (slots, _) = self.room();
-        let mine = match self.donor {
-            Donor::Taking => self.has_room(spec),
-            Donor::Paused(_) => Err(Reason::DonorPaused),
-            Donor::Finishing => Err(Reason::DonorFinishing),
-        };
+        let mine = self.shares().and_then(|()| self.has_room(spec));
         add(self.me, None, mine, slots);
         let mut granted: BTreeMap<PublicKey, (Option<EntryId>, Result<(), Reason>)> = BTreeMap::new();
         for (id, fact) in self.ledger.facts().grants() {
@@ -538,7 +616,8 @@ impl Node {
     }
 
     fn plan(&self, spec: &TaskSpec, on: Option<PublicKey>) -> PlanView {
-        let list = self.candidates(spec, spec.sla, on, &BTreeMap::new());
+        // Before it is submitted nobody can have voted on it.
+        let list = self.candidates(spec, &course(spec.sla, Voice::NoBallot), on, &BTreeMap::new());
         let candidates: Vec<Candidate> = list.into_iter().map(|(candidate, _)| candidate).collect();
         let choice = choose(&candidates).ok().map(|device| self.device_name(&device));
         let peers = candidates
@@ -574,10 +653,14 @@ impl Node {
             self.give_up(id, Reason::TooManyAttempts(task.current()));
             return Placing::Waits;
         }
-        let list = self.candidates(task.spec(), task.sla(), task.kept.on, &task.blocked);
+        let list = self.candidates(task.spec(), &task.course, task.kept.on, &task.blocked);
         let candidates: Vec<Candidate> = list.iter().map(|(candidate, _)| candidate.clone()).collect();
         let device = match choose(&candidates) {
             Ok(device) => device,
+            Err(why) if why.iter().any(|(_, reason)| *reason == Reason::NeverEnoughEnergy) => {
+                self.give_up(id, Reason::NeverEnoughEnergy);
+                return Placing::Waits;
+            }
             Err(why) => {
                 let next = task.blocked.values().map(|(until, _)| *until).filter(|until| *until > now).min();
                 let news = task.why != why;
@@ -597,8 +680,51 @@ impl Node {
         };
         let grant =
             list.iter().find(|(candidate, _)| candidate.device == device).and_then(|(_, grant)| *grant);
+        self.passed_over(id, device);
         self.offer(id, device, grant);
         Placing::Offered
+    }
+
+    /// A task starts on a device: older ones that could run there have been passed over once more.
+    // spec: VOTE-9
+    fn passed_over(&mut self, started: TaskId, device: PublicKey) {
+        let now = self.now.boot_ms;
+        let Some(at) = self.tasks.get(&started).map(|task| (task.spec().created_ms, started)) else { return };
+        let own = device == self.me;
+        let energy = if own { self.config.energy } else { self.ad_of(&device).and_then(|ad| ad.energy) };
+        let rules = self.ledger.governance().rules();
+        let could = |task: &&Task| {
+            let open = task.blocked.get(&device).is_none_or(|(until, _)| *until <= now);
+            let start = self.start_of(task.spec(), energy.as_ref(), own);
+            open && task.not_before <= now
+                && task.kept.on.is_none_or(|on| on == device)
+                && may_start(&task.course, &start, rules).is_ok()
+        };
+        let older = self.waiting_by_age.range(..at).filter_map(|(_, id)| self.tasks.get(id));
+        let older: Vec<TaskId> = older.filter(could).map(|task| task.spec().id()).collect();
+        for id in older {
+            if let Some(task) = self.tasks.get_mut(&id) {
+                task.overtaken = task.overtaken.saturating_add(1);
+            }
+            self.sort_task(id);
+        }
+    }
+
+    /// A start of a task on a device as it stands now.
+    pub(crate) fn start_of<'a>(
+        &self,
+        spec: &TaskSpec,
+        energy: Option<&'a EnergyClaim>,
+        own: bool,
+    ) -> Start<'a> {
+        Start {
+            energy,
+            own,
+            declared_critical: spec.importance == Some(Importance::Critical),
+            now_ms: self.now.wall_ms,
+            created_ms: spec.created_ms,
+            latest_start_ms: latest_start_ms(spec.sla, spec.created_ms, spec.limits.duration_ms),
+        }
     }
 
     /// The attempt is on record, with its number, before anybody hears of it.
@@ -659,7 +785,7 @@ impl Node {
     }
 
     pub(crate) fn unblock_tasks(&mut self) {
-        for (_, id) in &self.waiting {
+        for (_, id) in &self.waiting_by_age {
             if let Some(task) = self.tasks.get_mut(id) {
                 task.blocked.retain(|_, (_, reason)| {
                     !matches!(
@@ -977,12 +1103,12 @@ impl Node {
     fn move_if_paused(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else { return };
         let Some(device) = task.device() else { return };
-        if !matches!(task.sla(), Sla::Urgent | Sla::High | Sla::Normal) {
+        if task.is_eco() || !matches!(task.spec().sla, Sla::Urgent | Sla::High | Sla::Normal) {
             return;
         }
         let mut blocked = task.blocked.clone();
         blocked.insert(device, (u64::MAX, Reason::DonorPaused));
-        let list = self.candidates(task.spec(), task.sla(), task.kept.on, &blocked);
+        let list = self.candidates(task.spec(), &task.course, task.kept.on, &blocked);
         let candidates: Vec<Candidate> = list.into_iter().map(|(candidate, _)| candidate).collect();
         if choose(&candidates).is_ok() {
             let attempt = AttemptId { task: id, attempt: task.current() };
@@ -1109,6 +1235,7 @@ impl Node {
         };
         task.kept.on = Some(self.me);
         task.kept.eco = true;
+        task.course = course(Sla::Eco, Voice::NoBallot);
         let attempt = AttemptId { task: id, attempt: task.current() };
         self.say(Payload::Vetoed { task: id, attempt: attempt.attempt, why }, &[]);
         self.lost(id, Reason::VetoedByOwner);
@@ -1174,7 +1301,16 @@ enum Placing {
 fn worth_waiting(permitted: &Result<(), Reason>) -> bool {
     !matches!(
         permitted,
-        Err(Reason::NoCapacity | Reason::NotConnected | Reason::DonorPaused | Reason::DonorFinishing)
+        Err(Reason::NoCapacity
+            | Reason::NotConnected
+            | Reason::DonorPaused
+            | Reason::DonorFinishing
+            | Reason::OutsideHours
+            | Reason::OnBattery
+            | Reason::BatteryLow { .. }
+            | Reason::DeviceBusy { .. }
+            | Reason::NoSurplus
+            | Reason::UploadUsedUp)
     )
 }
 

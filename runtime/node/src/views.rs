@@ -196,6 +196,9 @@ impl Node {
                 self.ledger.governance().rules().suspect_after_ms / 1000
             ),
             TaskState::Running => match &task.progress {
+                Some(progress) if progress.phase == Phase::Paused && !progress.note.is_empty() => {
+                    format!("{at} holds it: {}; it goes on when that ends", progress.note)
+                }
                 Some(progress) if progress.phase == Phase::Paused => {
                     format!("{at} holds it, since its owner paused it or it slept; it goes on when that ends")
                 }
@@ -272,10 +275,14 @@ impl Node {
             trouble.push(format!("{COUNTS_NO_MORE} ({} members say so)", self.turned_away_by.len()));
         }
         let donor = match self.donor {
-            Donor::Taking => "takes tasks".to_owned(),
-            Donor::Paused(None) => "paused until `mesh resume`".to_owned(),
+            Donor::Taking => match &self.shared {
+                Ok(()) => "takes tasks".to_owned(),
+                Err(reason) => format!("paused: {reason}"),
+            },
+            Donor::Paused(None) => format!("paused until `mesh resume`: {}", Reason::DonorPaused),
             Donor::Paused(Some(until)) => {
-                format!("paused for {} s more", until.saturating_sub(self.now.wall_ms).div_ceil(1000))
+                let left = until.saturating_sub(self.now.wall_ms).div_ceil(1000);
+                format!("paused for {left} s more: {}", Reason::DonorPaused)
             }
             Donor::Finishing => "finishing: takes no more tasks until `mesh resume`".to_owned(),
         };

@@ -265,6 +265,7 @@ impl Room {
     fn submit(&mut self, number: usize, nonce: u8) -> String {
         let draft = Draft {
             name: "word-count".into(),
+            description: String::new(),
             module: ModuleHash([7; 32]),
             module_len: 100,
             args: vec![],

@@ -11,7 +11,7 @@ use mesh_protocol::ledger::{
     Completed, Effect, Entry, Founded, Hlc, Payload, Place, Statement, TaskSubmitted, Tip,
 };
 use mesh_protocol::record::Record;
-use mesh_protocol::rules::Rules;
+use mesh_protocol::rules::{Rules, Tier};
 use mesh_protocol::task::Sla;
 use mesh_store::{DiskStore, Loaded, Store as _};
 use std::fs::{self, File};
@@ -289,7 +289,8 @@ fn make(folder: &Path) {
 
 /// The founder begins, and two members vouch for everybody else, as the rules want it.
 fn admit(sink: &mut Sink, authors: &mut [Author]) -> CommunityId {
-    let rules = Rules { entries_per_hour: 0, voting_window_ms: 0, ..Rules::default() };
+    let free = Tier { tasks: 0, ..Rules::default().free };
+    let rules = Rules { entries_per_hour: 0, voting_window_ms: 0, free, ..Rules::default() };
     let founded = Founded {
         name: "Bench".into(),
         rules,

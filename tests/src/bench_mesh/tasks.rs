@@ -135,7 +135,9 @@ fn fsync_ms(folder: &Path) -> Vec<f64> {
 fn couple(folder: &Path) -> (Peer, Peer) {
     let rules = folder.join("rules.toml");
     let most = u64::from(Rules::default().ads_per_minute).max(600);
-    let text = format!("voting_window_ms = 0\nentries_per_hour = 0\nads_per_minute = {most}\n");
+    let text = format!(
+        "voting_window_ms = 0\nentries_per_hour = 0\nads_per_minute = {most}\nfree = {{ tasks = 0, longest_ms = 600000, memory_bytes = 100000000 }}\n"
+    );
     std::fs::write(&rules, text).unwrap();
     let here = Peer::start(folder, "here", &["--name", "anna"], &["--slots", "1"]);
     let there = Peer::start(folder, "there", &["--name", "ben"], &["--slots", SLOTS]);
@@ -173,6 +175,7 @@ impl Tasks {
         nonce[..4].copy_from_slice(&number.to_le_bytes());
         let duration_ms = u64::try_from(Duration::from_secs(10).as_millis()).unwrap();
         let draft = Draft {
+            description: String::new(),
             name: "trivial".into(),
             module: ModuleHash::of(&self.module),
             module_len: self.module.len() as u64,

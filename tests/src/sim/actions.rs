@@ -13,7 +13,7 @@ use mesh_protocol::ids::{InputHash, ModuleHash, TaskId};
 use mesh_protocol::invite::TicketKind;
 use mesh_protocol::limits::Limits;
 use mesh_protocol::permissions::Permissions;
-use mesh_protocol::rules::Rules;
+use mesh_protocol::rules::{Rules, Tier};
 use mesh_protocol::task::Sla;
 
 /// How long everybody has to get in before anything goes wrong.
@@ -148,7 +148,9 @@ impl World {
     }
 
     pub(crate) fn found(&mut self) {
-        let rules = Box::new(Rules::default());
+        // As many tasks as the faults want, by whomever.
+        let free = Tier { tasks: 0, ..Rules::default().free };
+        let rules = Box::new(Rules { free, ..Rules::default() });
         self.ask(0, Command::Found { name: "Street".into(), rules }, Ask::Other);
     }
 
@@ -450,6 +452,7 @@ impl World {
         self.count(if followed { "submit followed" } else { "submit detached" });
         let on = pick.is_multiple_of(11).then(|| format!("{}-laptop", self.peers[0].name));
         let draft = Draft {
+            description: String::new(),
             name: if pick.is_multiple_of(3) { "word-count".into() } else { "image".into() },
             module: ModuleHash([7; 32]),
             module_len: 100,

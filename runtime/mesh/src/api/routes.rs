@@ -17,7 +17,7 @@ use bytes::Bytes;
 use mesh_node::{Answer, Command, Draft, GrantRequest};
 use mesh_protocol::invite::TicketKind;
 use mesh_protocol::rules::Rules;
-use mesh_protocol::task::Blob;
+use mesh_protocol::task::{Blob, Importance};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::pin::Pin;
@@ -79,6 +79,38 @@ fn addresses() -> Vec<Address> {
             ],
             get(trust).put(set_trust),
         ),
+        at("/v1/votes", &[("get", "The newest ballots, as this peer counts them")], get(ballots)),
+        at(
+            "/v1/votes/{task}",
+            &[
+                ("get", "One task's ballot"),
+                ("post", "Say how important anybody's task is: {importance, comment?}"),
+            ],
+            get(ballot).post(vote),
+        ),
+        at(
+            "/v1/votes/{task}/dispute",
+            &[("post", "Say that a task is no matter of public health: {why}")],
+            post(dispute),
+        ),
+        at(
+            "/v1/quota",
+            &[("get", "What a member may ask of others, and what is left: ?user=NAME")],
+            get(quota),
+        ),
+        at("/v1/reputation", &[("get", "A member's reputation and its terms: ?user=NAME")], get(reputation)),
+        at(
+            "/v1/contributions",
+            &[("post", "Record what a member contributed: {user, unit: money|hours, amount, month?}")],
+            post(contribute),
+        ),
+        at("/v1/zone", &[("post", "Live in a time zone: {zone}")], post(zone)),
+        at(
+            "/v1/proposals",
+            &[("get", "Rules that were proposed"), ("post", "Propose rules: {rules, why?}")],
+            get(proposals).post(propose),
+        ),
+        at("/v1/proposals/{id}/vote", &[("post", "Vote on proposed rules: {yes}")], post(vote_rules)),
         at(
             "/v1/blobs",
             &[("post", "Keep bytes that a task will need; gives their hash and length")],
@@ -217,6 +249,10 @@ async fn ask(state: &State, command: Command) -> Result<Json<Value>> {
         Answer::Plan(view) => serde_json::to_value(view).map_err(problem)?,
         Answer::Tasks(views) => serde_json::to_value(views).map_err(problem)?,
         Answer::Task(view) => serde_json::to_value(view).map_err(problem)?,
+        Answer::Ballots(views) => serde_json::to_value(views).map_err(problem)?,
+        Answer::Quota(view) => serde_json::to_value(view).map_err(problem)?,
+        Answer::Reputation(view) => serde_json::to_value(view).map_err(problem)?,
+        Answer::Proposals(views) => serde_json::to_value(views).map_err(problem)?,
         Answer::Status(view) => serde_json::to_value(view).map_err(problem)?,
         Answer::Peers(views) => serde_json::to_value(views).map_err(problem)?,
     };
@@ -329,6 +365,110 @@ struct Trusting {
 
 async fn set_trust(Extract(state): Extract<State>, Asked(asked): Asked<Trusting>) -> Result<Json<Value>> {
     ask(&state, Command::Trust { users: Some(asked.users) }).await
+}
+
+async fn ballots(Extract(state): Extract<State>) -> Result<Json<Value>> {
+    ask(&state, Command::Ballots { task: None }).await
+}
+
+async fn ballot(Extract(state): Extract<State>, Named(task): Named) -> Result<Json<Value>> {
+    ask(&state, Command::Ballots { task: Some(task) }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Voting {
+    importance: Importance,
+    #[serde(default)]
+    comment: String,
+}
+
+async fn vote(
+    Extract(state): Extract<State>,
+    Named(task): Named,
+    Asked(asked): Asked<Voting>,
+) -> Result<Json<Value>> {
+    ask(&state, Command::Vote { task, importance: asked.importance, comment: asked.comment }).await
+}
+
+async fn dispute(
+    Extract(state): Extract<State>,
+    Named(task): Named,
+    Asked(asked): Asked<Because>,
+) -> Result<Json<Value>> {
+    ask(&state, Command::Dispute { task, why: asked.why }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whose {
+    user: Option<String>,
+}
+
+async fn quota(Extract(state): Extract<State>, Queried(whose): Queried<Whose>) -> Result<Json<Value>> {
+    ask(&state, Command::Quota { user: whose.user }).await
+}
+
+async fn reputation(Extract(state): Extract<State>, Queried(whose): Queried<Whose>) -> Result<Json<Value>> {
+    ask(&state, Command::Reputation { user: whose.user }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Contributing {
+    user: String,
+    unit: String,
+    amount: u64,
+    #[serde(default)]
+    month: Option<u32>,
+}
+
+async fn contribute(
+    Extract(state): Extract<State>,
+    Asked(asked): Asked<Contributing>,
+) -> Result<Json<Value>> {
+    let Contributing { user, unit, amount, month } = asked;
+    ask(&state, Command::Contribute { user, unit, amount, month }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Living {
+    zone: String,
+}
+
+async fn zone(Extract(state): Extract<State>, Asked(asked): Asked<Living>) -> Result<Json<Value>> {
+    ask(&state, Command::SetZone { zone: asked.zone }).await
+}
+
+async fn proposals(Extract(state): Extract<State>) -> Result<Json<Value>> {
+    ask(&state, Command::Proposals).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Proposing {
+    rules: Rules,
+    #[serde(default)]
+    why: String,
+}
+
+async fn propose(Extract(state): Extract<State>, Asked(asked): Asked<Proposing>) -> Result<Json<Value>> {
+    ask(&state, Command::Propose { rules: Box::new(asked.rules), why: asked.why }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answering {
+    yes: bool,
+}
+
+async fn vote_rules(
+    Extract(state): Extract<State>,
+    Named(proposal): Named,
+    Asked(asked): Asked<Answering>,
+) -> Result<Json<Value>> {
+    ask(&state, Command::VoteRules { proposal, yes: asked.yes }).await
 }
 
 async fn tasks(Extract(state): Extract<State>) -> Result<Json<Value>> {

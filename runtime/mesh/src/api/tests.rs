@@ -185,6 +185,7 @@ async fn whoever_says_nothing_does_not_stay() {
 async fn a_task_whose_bytes_are_not_here_is_not_taken() {
     let server = server().await;
     let draft = mesh_node::Draft {
+        description: String::new(),
         name: "x".into(),
         module: mesh_protocol::ids::ModuleHash([1; 32]),
         module_len: 1,

@@ -1,5 +1,6 @@
 //! Verbs of a member.
 
+use super::assembly::{Propose, VoteRules};
 use super::peer::Show;
 use super::values;
 use clap::{Args, Subcommand, ValueHint};
@@ -26,6 +27,16 @@ pub(crate) enum Community {
     /// Show its rules, as TOML
     #[command(after_help = "Example:\n  mesh community rules > rules.toml")]
     Rules(Show),
+    /// Propose other rules, for the members to vote on
+    #[command(
+        after_help = "Example:\n  mesh community rules > rules.toml\n  mesh community propose rules.toml -m \"longer ballots\""
+    )]
+    Propose(Propose),
+    /// Vote on proposed rules
+    #[command(after_help = "Example:\n  mesh community vote 3f2a yes")]
+    Vote(VoteRules),
+    /// List the rules that were proposed, and what became of them
+    Proposals(Show),
 }
 
 #[derive(Debug, Args)]

@@ -59,6 +59,19 @@ pub(crate) struct Up {
     /// Names of others' tasks taken at all: *, a name, or a beginning and *; repeatable, all by default
     #[arg(long = "accept", value_name = "PATTERN", value_parser = values::pattern)]
     pub(crate) accepts: Vec<Pattern>,
+    /// Hours in which this device is shared, such as mon-fri:9:00-17:00 or sat,sun:22:00-6:00; repeatable, always by
+    /// default
+    #[arg(long = "hours", value_name = "DAYS:FROM-TO", value_parser = values::hours)]
+    pub(crate) hours: Vec<values::Hours>,
+    /// Share this device on mains only
+    #[arg(long)]
+    pub(crate) mains_only: bool,
+    /// Percent of the battery that stay for you
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) battery_floor: u8,
+    /// Share this device only while other programs use no more than this much of it; 0 for any
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) most_load: u8,
     /// Folder of yours that tasks may be granted by this name: read-only, or with :rw on a copy that is put in place
     /// once the task's result counts; repeatable
     #[arg(long = "share", value_name = "NAME=FOLDER[:rw]", value_parser = values::share)]

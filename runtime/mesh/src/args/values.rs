@@ -166,6 +166,37 @@ pub(super) fn sla(text: &str) -> Result<Sla, String> {
     })
 }
 
+/// Weekdays from Monday, and from which minute of the day up to which.
+pub(crate) type Hours = (Vec<u8>, (u16, u16));
+
+/// Hours as `mon-fri:9:00-17:00`.
+pub(super) fn hours(text: &str) -> Result<Hours, String> {
+    const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    let wrong =
+        || format!("{text:?}: write days and hours, such as mon-fri:9:00-17:00 or sat,sun:22:00-6:00");
+    let (days, span) = text.split_once(':').ok_or_else(wrong)?;
+    let number = |day: &str| DAYS.iter().position(|it| *it == day.to_lowercase());
+    let mut list = Vec::new();
+    for part in days.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (number(first).ok_or_else(wrong)?, number(last).ok_or_else(wrong)?);
+        // Friday to Monday goes over Sunday.
+        let count = (last + 7 - first) % 7;
+        list.extend((first..=first + count).map(|day| u8::try_from(day % 7).unwrap_or(0)));
+    }
+    let minute = |text: &str| {
+        let (hour, minute) = text.split_once(':').unwrap_or((text, "0"));
+        let (hour, minute) = (hour.parse::<u16>().ok()?, minute.parse::<u16>().ok()?);
+        (hour <= 24 && minute < 60 && hour * 60 + minute <= 24 * 60).then_some(hour * 60 + minute)
+    };
+    let (from, to) = span.split_once('-').ok_or_else(wrong)?;
+    let (from, to) = (minute(from).ok_or_else(wrong)?, minute(to).ok_or_else(wrong)?);
+    if from == to || from == 24 * 60 {
+        return Err(wrong());
+    }
+    Ok((list, (from, to)))
+}
+
 pub(super) fn importance(text: &str) -> Result<Importance, String> {
     Ok(match plain(text).as_str() {
         "critical" => Importance::Critical,
@@ -265,6 +296,12 @@ mod tests {
         assert_eq!(sla("SOLAR_ONLY"), Ok(Sla::SolarOnly));
         assert_eq!(sla("eco"), Ok(Sla::Eco));
         assert_eq!(importance("non-critical"), Ok(Importance::NonCritical));
+        assert_eq!(hours("mon-fri:9:00-17:30"), Ok((vec![0, 1, 2, 3, 4], (540, 1050))));
+        assert_eq!(hours("sat,SUN:22-6"), Ok((vec![5, 6], (1320, 360))));
+        assert_eq!(hours("fri-mon:0-24:00").unwrap().0, [4, 5, 6, 0]);
+        for wrong in ["mon", "mon:9", "mo:9-17", "mon:9-9", "mon:24-9", "mon:9-25", "mon:9:60-10", ""] {
+            assert!(hours(wrong).unwrap_err().contains("mon-fri"), "{wrong}");
+        }
         assert!(sla("soon").is_err() && importance("very").is_err());
         assert_eq!(granted_share("logs=rw"), Ok(("logs".into(), Access::Rw)));
         assert!(granted_share("logs=/var/log").is_err() && granted_share("../x=ro").is_err());

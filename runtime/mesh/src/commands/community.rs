@@ -20,6 +20,9 @@ const MAX_TEXT: u64 = 64 * 1024;
 
 pub(super) fn run(community: &args::Community) -> Result<u8> {
     match community {
+        args::Community::Propose(propose) => super::assembly::propose(propose),
+        args::Community::Vote(vote) => super::assembly::vote_rules(vote),
+        args::Community::Proposals(show) => super::assembly::proposals(show),
         args::Community::New { name, rules } => new(name, rules.as_deref()),
         args::Community::Show(show) => {
             let value = Client::find()?.get("/v1/community")?;
@@ -51,7 +54,7 @@ fn new(name: &str, rules: Option<&Path>) -> Result<u8> {
     Ok(exit_codes::OK)
 }
 
-fn read_rules(path: &Path) -> Result<Rules> {
+pub(super) fn read_rules(path: &Path) -> Result<Rules> {
     let failed = |error: std::io::Error| Failure::file("read the rules", path, &error);
     let mut text = String::new();
     std::fs::File::open(path).map_err(failed)?.take(MAX_TEXT).read_to_string(&mut text).map_err(failed)?;

@@ -139,6 +139,7 @@ fn draft(
     }
     Ok(Draft {
         name: submit.name.clone().unwrap_or_else(|| name(&submit.module, summary, manifest)),
+        description: manifest.description.clone(),
         module: ModuleHash::of(module),
         module_len: module.len() as u64,
         args: submit.args.clone(),

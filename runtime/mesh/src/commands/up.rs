@@ -7,6 +7,7 @@ use crate::home::Home;
 use crate::keys::Keys;
 use crate::up::options::Options;
 use mesh_executor::Share;
+use mesh_policies::donor::Terms;
 use mesh_protocol::ledger::Pattern;
 
 /// Least memory that a peer gives: what the smallest task may have.
@@ -44,10 +45,32 @@ fn options(up: &Up, home: Home) -> Result<Options> {
         shares: shares(&up.shares)?,
         relay_bytes: up.relay,
         mdns: !up.no_mdns,
+        terms: terms(up)?,
         place: up.place,
         home,
         keys,
     })
+}
+
+// spec: PERM-5
+fn terms(up: &Up) -> Result<Terms> {
+    let mut hours = vec![Vec::new(); if up.hours.is_empty() { 0 } else { 7 }];
+    for (days, span) in &up.hours {
+        for day in days {
+            if let Some(day) = hours.get_mut(usize::from(*day)) {
+                day.push(*span);
+            }
+        }
+    }
+    let terms = Terms {
+        hours,
+        mains_only: up.mains_only,
+        battery_floor: up.battery_floor,
+        most_load: up.most_load,
+        ..Terms::default()
+    };
+    terms.check().map_err(|why| Failure::new(format!("take the terms of this device: {why}")))?;
+    Ok(terms)
 }
 
 /// The folders as they really lie, whatever this process's folder is later.

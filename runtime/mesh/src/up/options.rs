@@ -4,6 +4,7 @@ use crate::energy::Source;
 use crate::home::Home;
 use crate::keys::Keys;
 use mesh_executor::Share;
+use mesh_policies::donor::Terms;
 use mesh_protocol::ledger::Pattern;
 use std::net::SocketAddr;
 
@@ -30,6 +31,8 @@ pub(crate) struct Options {
     pub(crate) relay_bytes: u64,
     /// Does it look for peers on the local network?
     pub(crate) mdns: bool,
+    /// On which terms the device is shared.
+    pub(crate) terms: Terms,
     /// Latitude and longitude in whole degrees, if it tells.
     pub(crate) place: Option<(i16, i16)>,
     /// Its folders.

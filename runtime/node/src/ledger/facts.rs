@@ -2,6 +2,7 @@
 //! not to count.
 // spec: LED-3
 
+use super::ballots::Ballots;
 use mesh_protocol::ids::{EntryId, TaskId};
 use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::ledger::{Effect, Entry, Grant, Hlc, Payload, PeerRegistered};
@@ -56,12 +57,18 @@ pub struct Facts {
     registered: BTreeMap<PublicKey, Vec<(u64, PeerRegistered)>>,
     online: BTreeMap<PublicKey, Vec<(u64, bool)>>,
     witnessed: BTreeMap<PublicKey, Seen>,
+    ballots: Ballots,
 }
 
 impl Facts {
     /// Tasks by submitting device and id.
     pub fn tasks(&self) -> &BTreeMap<(PublicKey, TaskId), TaskFacts> {
         &self.tasks
+    }
+
+    /// What is said of the community's own affairs.
+    pub fn ballots(&self) -> &Ballots {
+        &self.ballots
     }
 
     /// All grants ever given.
@@ -142,6 +149,7 @@ impl Facts {
     pub(super) fn add(&mut self, entry: &Entry) {
         let header = entry.header();
         let (author, seq) = (header.author, header.seq);
+        self.ballots.add(entry);
         match entry.payload() {
             Payload::PeerRegistered(peer) => {
                 self.registered.entry(author).or_default().push((seq, (**peer).clone()));
@@ -185,13 +193,14 @@ impl Facts {
                     seen.insert((author, seq), (tip.seq, header.hlc));
                 }
             }
-            // Who belongs is folded apart; votes, rules and contributions are counted where ballots are.
+            // Who belongs is folded apart; what the members decide among themselves stands with the ballots.
             _ => {}
         }
     }
 
     /// Takes back what `author` said from `cap` on.
     pub(super) fn cut(&mut self, author: &PublicKey, cap: u64) {
+        self.ballots.cut(author, cap);
         self.said.retain(|(_, _, by, _), seq| by != author || *seq < cap);
         self.grants.retain(|_, grant| grant.author != *author || grant.seq < cap);
         self.revoked.retain(|(_, by), seq| by != author || *seq < cap);

@@ -101,6 +101,8 @@ type At = (Hlc, EntryId);
 pub struct Governance {
     said: BTreeMap<At, Said>,
     state: State,
+    /// The rules that the members have decided on since the founding.
+    adopted: Option<Rules>,
 }
 
 impl Governance {
@@ -111,7 +113,14 @@ impl Governance {
 
     /// The rules in force.
     pub fn rules(&self) -> &Rules {
-        &self.state.rules
+        self.adopted.as_ref().unwrap_or(&self.state.rules)
+    }
+
+    /// From now on these rules are in force. Says whether others were before.
+    pub(super) fn adopt(&mut self, rules: Rules) -> bool {
+        let news = *self.rules() != rules;
+        self.adopted = Some(rules);
+        news
     }
 
     /// All members, those waiting for a sponsor and those expelled included.

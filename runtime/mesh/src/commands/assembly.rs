@@ -1,0 +1,249 @@
+//! `mesh vote`, `ballots`, `quota`, `reputation`, `contribute`, and rules by vote.
+// spec: VOTE-1, QUOTA-4, REP-1, HEALTH-3
+
+use super::shown::{sheet, table, time};
+use crate::args::{Ballots, Contribute, Propose, Quota, Reputation, Show, Vote, VoteRules};
+use crate::client::{Client, segment, understand};
+use crate::exit_codes;
+use crate::failure::Result;
+use mesh_protocol::ids::{EntryId, TaskId};
+use mesh_protocol::task::Importance;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+pub(super) fn vote(vote: &Vote) -> Result<u8> {
+    let client = Client::find()?;
+    let task = segment(&vote.task);
+    match vote.importance {
+        Some(importance) => {
+            let asked = json!({ "importance": importance, "comment": vote.why });
+            client.post(&format!("/v1/votes/{task}"), &asked)?;
+            crate::say!(
+                "you voted {} on {:?}; `mesh ballots` shows the ballot",
+                word(&importance),
+                vote.task
+            );
+        }
+        None => {
+            client.post(&format!("/v1/votes/{task}/dispute"), &json!({ "why": vote.why }))?;
+            crate::say!("you dispute that {:?} is a matter of public health", vote.task);
+        }
+    }
+    Ok(exit_codes::OK)
+}
+
+/// A level as the rules write it.
+fn word(level: &impl Serialize) -> String {
+    serde_json::to_value(level).ok().and_then(|value| Some(value.as_str()?.to_owned())).unwrap_or_default()
+}
+
+#[derive(Deserialize)]
+struct Ballot {
+    task: TaskId,
+    name: String,
+    user: String,
+    state: String,
+    importance: Option<Importance>,
+    confidence: Option<String>,
+    votes: Vec<OneVote>,
+    closes_ms: u64,
+    disputed_claim: Option<Importance>,
+    left_out: Vec<EntryId>,
+    health: bool,
+    disputes: Vec<(String, String)>,
+    dispute_upheld: bool,
+}
+
+#[derive(Deserialize)]
+struct OneVote {
+    user: String,
+    importance: Importance,
+    comment: String,
+}
+
+pub(super) fn ballots(ballots: &Ballots) -> Result<u8> {
+    let path = match &ballots.task {
+        Some(task) => format!("/v1/votes/{}", segment(task)),
+        None => "/v1/votes".into(),
+    };
+    let value = Client::find()?.get(&path)?;
+    if ballots.json {
+        super::print_json(&value)?;
+        return Ok(exit_codes::OK);
+    }
+    let list: Vec<Ballot> = understand(value)?;
+    match (ballots.task.is_some(), list.as_slice()) {
+        (true, [one]) => super::print(&sheet(&told(one)))?,
+        _ => {
+            let rows = list.iter().map(|it| {
+                vec![
+                    it.task.short(),
+                    it.name.clone(),
+                    it.user.clone(),
+                    it.votes.len().to_string(),
+                    result(it),
+                ]
+            });
+            super::print(&table(&["TASK", "NAME", "OWNER", "VOTES", "RESULT"], rows))?;
+        }
+    }
+    Ok(exit_codes::OK)
+}
+
+fn result(ballot: &Ballot) -> String {
+    let share = ballot.confidence.as_ref().map_or_else(String::new, |share| format!(" ({share})"));
+    let level = ballot.importance.as_ref().map(word).unwrap_or_default();
+    match ballot.state.as_str() {
+        _ if ballot.health => "public health: CRITICAL".into(),
+        "open" => format!("open until {}", time(ballot.closes_ms)),
+        "decided" => format!("{level}{share}"),
+        "none" => "nobody is asked".into(),
+        other => other.into(),
+    }
+}
+
+fn told(ballot: &Ballot) -> Vec<(&'static str, String)> {
+    let mut lines = vec![
+        ("task", format!("{} {} of {}", ballot.task, ballot.name, ballot.user)),
+        ("result", result(ballot)),
+    ];
+    for vote in &ballot.votes {
+        let comment = if vote.comment.is_empty() { String::new() } else { format!(": {}", vote.comment) };
+        lines.push(("vote", format!("{} {}{comment}", vote.user, word(&vote.importance))));
+    }
+    lines.extend(ballot.disputes.iter().map(|(user, why)| ("disputed", format!("{user}: {why}"))));
+    if ballot.dispute_upheld {
+        lines.push(("disputed", "the members took the flag of public health away".into()));
+    }
+    if let Some(claimed) = &ballot.disputed_claim {
+        lines.push(("disputed", format!("its owner says {}, which the votes do not", word(claimed))));
+    }
+    for entry in &ballot.left_out {
+        lines.push(("disputed", format!("its owner left the vote {} out", entry.short())));
+    }
+    lines
+}
+
+pub(super) fn quota(quota: &Quota) -> Result<u8> {
+    #[derive(Deserialize)]
+    struct Answer {
+        user: String,
+        tier: String,
+        allowed: Option<u64>,
+        used: u64,
+        left: Option<u64>,
+        share: u16,
+        longest_ms: u64,
+        memory_bytes: u64,
+        resets_ms: u64,
+        next: Option<Next>,
+    }
+    #[derive(Deserialize)]
+    struct Next {
+        tier: String,
+        any: bool,
+        missing: Vec<(u64, String)>,
+    }
+    let client = Client::find()?;
+    if let Some(zone) = &quota.zone {
+        client.post("/v1/zone", &json!({ "zone": zone }))?;
+        crate::say!("your day begins at midnight in {zone}");
+    }
+    let value = client.get(&of_user("/v1/quota", quota.user.as_deref()))?;
+    if quota.json {
+        super::print_json(&value)?;
+        return Ok(exit_codes::OK);
+    }
+    let it: Answer = understand(value)?;
+    let count = |count: Option<u64>| count.map_or_else(|| "no limit".into(), |count| count.to_string());
+    let mut lines = vec![
+        ("member", it.user),
+        ("tier", it.tier),
+        ("tasks a day", format!("{} on this device ({} ‰ of the member's)", count(it.allowed), it.share)),
+        ("used today", it.used.to_string()),
+        ("left today", count(it.left)),
+        ("each task", format!("up to {} min and {}", it.longest_ms / 60_000, super::human(it.memory_bytes))),
+        ("resets", time(it.resets_ms)),
+    ];
+    if let Some(next) = it.next {
+        let missing: Vec<String> =
+            next.missing.iter().map(|(count, what)| format!("{count} {what}")).collect();
+        let joint = if next.any { ", or " } else { ", and " };
+        lines.push(("missing", format!("for {}: {}", next.tier, missing.join(joint))));
+    }
+    super::print(&sheet(&lines))?;
+    Ok(exit_codes::OK)
+}
+
+fn of_user(path: &str, user: Option<&str>) -> String {
+    user.map_or_else(|| path.to_owned(), |user| format!("{path}?user={}", segment(user)))
+}
+
+pub(super) fn reputation(reputation: &Reputation) -> Result<u8> {
+    #[derive(Deserialize)]
+    struct Answer {
+        user: String,
+        sum: u64,
+        terms: Vec<(String, i64)>,
+    }
+    let value = Client::find()?.get(&of_user("/v1/reputation", reputation.user.as_deref()))?;
+    if reputation.json {
+        super::print_json(&value)?;
+        return Ok(exit_codes::OK);
+    }
+    let it: Answer = understand(value)?;
+    let rows = it.terms.into_iter().map(|(term, points)| vec![term, format!("{points:+}")]);
+    let sum = vec![format!("reputation of {}, from 0 to 100", it.user), it.sum.to_string()];
+    super::print(&table(&["TERM", "POINTS"], rows.chain([sum])))?;
+    Ok(exit_codes::OK)
+}
+
+pub(super) fn contribute(contribute: &Contribute) -> Result<u8> {
+    let (unit, amount) = match (contribute.money, contribute.hours) {
+        (Some(cents), _) => ("money", cents),
+        (None, minutes) => ("hours", minutes.unwrap_or_default()),
+    };
+    let asked = json!({ "user": contribute.user, "unit": unit, "amount": amount, "month": contribute.month });
+    Client::find()?.post("/v1/contributions", &asked)?;
+    crate::say!("recorded for {:?}; `mesh quota {}` shows their tier", contribute.user, contribute.user);
+    Ok(exit_codes::OK)
+}
+
+pub(super) fn propose(propose: &Propose) -> Result<u8> {
+    let rules = super::community::read_rules(&propose.rules)?;
+    let asked = json!({ "rules": rules, "why": propose.why });
+    let answer = Client::find()?.post("/v1/proposals", &asked)?;
+    super::print(&format!("{}\n", answer["entry"].as_str().unwrap_or_default()))?;
+    crate::say!("proposed; members vote with `mesh community vote ID yes|no`");
+    Ok(exit_codes::OK)
+}
+
+pub(super) fn vote_rules(vote: &VoteRules) -> Result<u8> {
+    let path = format!("/v1/proposals/{}/vote", segment(&vote.proposal));
+    Client::find()?.post(&path, &json!({ "yes": vote.answer == "yes" }))?;
+    crate::say!("you voted {} on the rules {}", vote.answer, vote.proposal);
+    Ok(exit_codes::OK)
+}
+
+pub(super) fn proposals(show: &Show) -> Result<u8> {
+    #[derive(Deserialize)]
+    struct Proposal {
+        proposal: EntryId,
+        user: String,
+        why: String,
+        state: String,
+        weights: (u64, u64),
+    }
+    let value: Value = Client::find()?.get("/v1/proposals")?;
+    if show.json {
+        super::print_json(&value)?;
+        return Ok(exit_codes::OK);
+    }
+    let list: Vec<Proposal> = understand(value)?;
+    let rows = list.into_iter().map(|it| {
+        let (yes, no) = it.weights;
+        vec![it.proposal.short(), it.user, it.state, yes.to_string(), no.to_string(), it.why]
+    });
+    super::print(&table(&["PROPOSAL", "BY", "STATE", "FOR", "AGAINST", "WHY"], rows))?;
+    Ok(exit_codes::OK)
+}

@@ -1,0 +1,454 @@
+//! What a person says and hears of the community's own affairs: votes, quotas, contributions, reputation, rules.
+// spec: VOTE-1, VOTE-3, QUOTA-4, REP-1, HEALTH-3
+
+use crate::command::{Answer, CommandError, ErrorKind};
+use crate::community::Community;
+use crate::node::{Node, error};
+use mesh_policies::importance::Voice;
+use mesh_policies::quota::{self, Next, Tier};
+use mesh_policies::votes::State;
+use mesh_protocol::ids::{EntryId, TaskId};
+use mesh_protocol::key::{PublicKey, UserKey};
+use mesh_protocol::ledger::Payload;
+use mesh_protocol::rules::Rules;
+use mesh_protocol::task::Importance;
+use serde::Serialize;
+
+/// Ballots told at once, the newest: nobody reads more.
+const MAX_BALLOTS: usize = 200;
+
+/// A task's ballot as this peer counts it.
+#[derive(Debug, Clone, Serialize)]
+pub struct BallotView {
+    /// Which task.
+    pub task: TaskId,
+    /// Its name.
+    pub name: String,
+    /// Whose.
+    pub user: String,
+    /// `open`, `waits for voters`, `decided`, or `none` where nobody need be asked.
+    pub state: &'static str,
+    /// What was decided.
+    pub importance: Option<Importance>,
+    /// Percent of the weight cast that the strongest level has.
+    pub percent: Option<u64>,
+    /// The same in words.
+    pub confidence: Option<String>,
+    /// Weight for each level.
+    pub weights: Vec<(Importance, u64)>,
+    /// The votes that count.
+    pub votes: Vec<VoteView>,
+    /// When it opened, in milliseconds since 1970.
+    pub opened_ms: u64,
+    /// When its window closes.
+    pub closes_ms: u64,
+    /// When it was decided.
+    pub decided_ms: Option<u64>,
+    /// What its submitter says was decided, where that is not what this peer counts.
+    pub disputed_claim: Option<Importance>,
+    /// Votes that its submitter left out.
+    pub left_out: Vec<EntryId>,
+    /// Is it a matter of public health?
+    pub health: bool,
+    /// Who says that it is none, and why.
+    pub disputes: Vec<(String, String)>,
+    /// Did the members uphold that?
+    pub dispute_upheld: bool,
+}
+
+/// A vote.
+#[derive(Debug, Clone, Serialize)]
+pub struct VoteView {
+    /// Whose.
+    pub user: String,
+    /// For what.
+    pub importance: Importance,
+    /// Why.
+    pub comment: String,
+}
+
+/// What a member may ask of others, and how much of it is left.
+#[derive(Debug, Clone, Serialize)]
+pub struct QuotaView {
+    /// Whose.
+    pub user: String,
+    /// Their tier.
+    pub tier: Tier,
+    /// Tasks a day on this device; none for no limit.
+    pub allowed: Option<u64>,
+    /// Tasks submitted on this device today.
+    pub used: u64,
+    /// Tasks left today; none for no limit.
+    pub left: Option<u64>,
+    /// Thousandths of the member's quota that this device has.
+    pub share: u16,
+    /// Milliseconds of the longest task.
+    pub longest_ms: u64,
+    /// Bytes of memory of the largest task.
+    pub memory_bytes: u64,
+    /// When the next day begins, in milliseconds since 1970.
+    pub resets_ms: u64,
+    /// What is missing for the next tier.
+    pub next: Option<Next>,
+}
+
+/// A member's reputation and what it is made of.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReputationView {
+    /// Whose.
+    pub user: String,
+    /// From 0 to 100.
+    pub sum: u64,
+    /// Its terms.
+    pub terms: Vec<(&'static str, i64)>,
+}
+
+/// Rules that somebody proposed.
+#[derive(Debug, Clone, Serialize)]
+pub struct ProposalView {
+    /// The entry that proposes them.
+    pub proposal: EntryId,
+    /// By whom.
+    pub user: String,
+    /// Why.
+    pub why: String,
+    /// `not witnessed yet`, `open`, `waits for voters`, `adopted` or `rejected`.
+    pub state: &'static str,
+    /// Weight for and against.
+    pub weights: (u64, u64),
+    /// The rules.
+    pub rules: Rules,
+}
+
+impl Node {
+    /// A task of anybody in the community.
+    fn find_submitted(&self, text: &str) -> Result<(PublicKey, TaskId), CommandError> {
+        let ballots = self.ledger.facts().ballots();
+        let fits = |task: &TaskId, name: &str| {
+            name == text || (text.len() >= 2 && task.to_string().starts_with(text))
+        };
+        let all = ballots.submissions().filter(|(_, (_, task))| fits(&task.task, &task.name));
+        let mut found: Vec<(PublicKey, TaskId)> =
+            all.map(|((author, _), (_, task))| (*author, task.task)).collect();
+        found.sort_unstable();
+        found.dedup();
+        match found.as_slice() {
+            [] => Err(error(
+                ErrorKind::NotFound,
+                format!("find the task {text:?}: nobody has submitted one of that name or id"),
+                Some("`mesh ballots` lists them"),
+            )),
+            [one] => Ok(*one),
+            more => Err(error(
+                ErrorKind::Ambiguous,
+                format!("find the task {text:?}: {} are meant by that", more.len()),
+                Some("give the beginning of its id, as `mesh ballots` shows it"),
+            )),
+        }
+    }
+
+    fn checked(&self, what: &str, payload: Payload) -> Result<Payload, CommandError> {
+        payload.check().map_err(|why| error(ErrorKind::Invalid, format!("{what}: {why}"), None))?;
+        Ok(payload)
+    }
+
+    // spec: VOTE-1
+    pub(crate) fn vote(
+        &mut self,
+        text: &str,
+        importance: Importance,
+        comment: String,
+    ) -> Result<Answer, CommandError> {
+        self.ready_to_say()?;
+        let (author, task) = self.find_submitted(text)?;
+        let circle = self.circle();
+        let me = self.my_user();
+        let ballot = circle.tally(&author, &task);
+        if let (Some((ballot, tally)), Some(me)) = (&ballot, me) {
+            if !ballot.electorate.contains_key(&me) {
+                return Err(error(
+                    ErrorKind::Forbidden,
+                    "vote: you had no vote yet when this ballot opened",
+                    Some("votes start some time after admission: `vote_after_ms` in `mesh community rules`"),
+                ));
+            }
+            let late = matches!(tally.state, State::Decided(_))
+                && (tally.votes.contains_key(&me)
+                    || self.now.wall_ms > ballot.opened_ms.saturating_add(ballot.window_ms));
+            // A flag of health can still be stood by.
+            let flagged = circle.ledger.facts().ballots().disputes_of(&task).next().is_some();
+            if late && !(flagged && importance == Importance::Critical) {
+                return Err(error(
+                    ErrorKind::Conflict,
+                    "vote: the ballot is closed",
+                    Some("`mesh ballots` shows what was decided"),
+                ));
+            }
+        }
+        let payload = self.checked("vote", Payload::Voted { task, importance, comment })?;
+        Ok(Answer::Entry(self.write(payload, &[])?.id))
+    }
+
+    // spec: HEALTH-3
+    pub(crate) fn dispute(&mut self, text: &str, why: String) -> Result<Answer, CommandError> {
+        self.ready_to_say()?;
+        let (author, task) = self.find_submitted(text)?;
+        let name = self.name_of(&author, &task);
+        if !self.circle().is_health(&author, &task, &name) {
+            return Err(error(
+                ErrorKind::Conflict,
+                "dispute: that task is not taken for a matter of public health",
+                Some("its importance is voted on with `mesh vote`"),
+            ));
+        }
+        let payload = self.checked("dispute", Payload::HealthDisputed { task, why })?;
+        Ok(Answer::Entry(self.write(payload, &[])?.id))
+    }
+
+    fn name_of(&self, author: &PublicKey, task: &TaskId) -> String {
+        let known = self.ledger.facts().ballots().submission(author, task);
+        known.map(|(_, _, task)| task.name.clone()).unwrap_or_default()
+    }
+
+    // spec: QUOTA-2
+    pub(crate) fn contribute(
+        &mut self,
+        user: &str,
+        unit: String,
+        amount: u64,
+        month: Option<u32>,
+    ) -> Result<Answer, CommandError> {
+        self.ready_to_say()?;
+        let user = self.find_user(user)?;
+        if !self.my_user().is_some_and(|me| self.circle().is_treasurer(me)) {
+            return Err(error(
+                ErrorKind::Forbidden,
+                "record a contribution: only a treasurer may",
+                Some("`mesh community rules` names the treasurers; if it names none, the founder is one"),
+            ));
+        }
+        if !matches!(unit.as_str(), "money" | "hours") || amount == 0 {
+            return Err(error(
+                ErrorKind::Invalid,
+                format!(
+                    "record a contribution of {amount} {unit}: it is of money, in cents, or of hours, in minutes"
+                ),
+                None,
+            ));
+        }
+        let month = month.unwrap_or_else(|| quota::month(self.now.wall_ms));
+        let payload =
+            self.checked("record a contribution", Payload::Contribution { user, unit, amount, month })?;
+        Ok(Answer::Entry(self.write(payload, &[])?.id))
+    }
+
+    // spec: QUOTA-3
+    pub(crate) fn set_zone(&mut self, zone: String) -> Result<Answer, CommandError> {
+        self.ready_to_say()?;
+        if !quota::is_zone(&zone) {
+            return Err(error(
+                ErrorKind::Invalid,
+                format!("set the time zone {zone:?}: there is none of that name"),
+                Some("names are those of the time zone database, such as Europe/Berlin"),
+            ));
+        }
+        let payload = self.checked("set the time zone", Payload::ZoneSet { zone })?;
+        Ok(Answer::Entry(self.write(payload, &[])?.id))
+    }
+
+    // spec: VOTE-2
+    pub(crate) fn propose(&mut self, rules: Rules, why: String) -> Result<Answer, CommandError> {
+        self.ready_to_say()?;
+        rules.check().map_err(|why| error(ErrorKind::Invalid, why.to_string(), None))?;
+        if rules == *self.ledger.governance().rules() {
+            return Err(error(ErrorKind::Conflict, "propose rules: these are in force already", None));
+        }
+        let payload =
+            self.checked("propose rules", Payload::RulesProposed { rules: Box::new(rules), why })?;
+        Ok(Answer::Entry(self.write(payload, &[])?.id))
+    }
+
+    // spec: VOTE-2
+    pub(crate) fn vote_rules(&mut self, text: &str, yes: bool) -> Result<Answer, CommandError> {
+        self.ready_to_say()?;
+        let proposals = self.ledger.facts().ballots().proposals();
+        let found: Vec<EntryId> = proposals
+            .keys()
+            .filter(|id| text.len() >= 2 && id.to_string().starts_with(text))
+            .copied()
+            .collect();
+        match found.as_slice() {
+            [proposal] => {
+                let payload = Payload::RulesVoted { proposal: *proposal, yes };
+                Ok(Answer::Entry(self.write(payload, &[])?.id))
+            }
+            [] => Err(error(
+                ErrorKind::NotFound,
+                format!("vote on the rules {text:?}: nobody has proposed them"),
+                Some("`mesh community proposals` lists what was proposed"),
+            )),
+            _ => Err(error(
+                ErrorKind::Ambiguous,
+                format!("vote on the rules {text:?}: that begins more than one proposal"),
+                Some("give more of its id"),
+            )),
+        }
+    }
+
+    // ---- questions ----
+
+    /// The newest ballots.
+    pub(crate) fn ballot_views(&self) -> Vec<BallotView> {
+        let ballots = self.ledger.facts().ballots();
+        let mut newest: Vec<_> =
+            ballots.submissions().map(|((author, _), (hlc, task))| (*hlc, *author, task.task)).collect();
+        newest.sort_unstable_by(|a, b| b.cmp(a));
+        newest.dedup_by_key(|(_, author, task)| (*author, *task));
+        newest.truncate(MAX_BALLOTS);
+        newest.iter().filter_map(|(_, author, task)| self.ballot_view(author, task)).collect()
+    }
+
+    /// One ballot.
+    pub(crate) fn ballot_of(&self, text: &str) -> Result<Answer, CommandError> {
+        let (author, task) = self.find_submitted(text)?;
+        let view = self.ballot_view(&author, &task);
+        Ok(Answer::Ballots(view.into_iter().collect()))
+    }
+
+    fn ballot_view(&self, author: &PublicKey, task: &TaskId) -> Option<BallotView> {
+        let circle = self.circle();
+        let ballots = self.ledger.facts().ballots();
+        let (_, _, submitted) = ballots.submission(author, task)?;
+        let (ballot, tally) = circle.tally(author, task)?;
+        let comments = |entry: &EntryId| {
+            let said = ballots.votes_on(task).find(|(_, vote)| vote.entry == *entry);
+            said.map(|(_, vote)| vote.comment.clone()).unwrap_or_default()
+        };
+        let votes = tally.votes.iter().map(|(user, (importance, entry))| VoteView {
+            user: self.user_name(user),
+            importance: *importance,
+            comment: comments(entry),
+        });
+        let state = match tally.state {
+            State::Decided(_) => "decided",
+            _ if !Community::can_decide(&ballot) => "none",
+            State::Open => "open",
+            State::NoQuorum => "waits for voters",
+        };
+        let percent = tally.share_permille().map(|permille| permille / 10);
+        let confidence = percent.map(|percent| match tally.unanimous() {
+            true => format!("very high: all {} agree", tally.votes.len()),
+            false => format!("{percent} %"),
+        });
+        let claim = ballots.consensus(author, task);
+        let disputed_claim =
+            claim.and_then(|(level, _)| level).filter(|level| tally.decision() != Some(*level));
+        let left_out = claim.map(|(_, listed)| {
+            let counted = tally.votes.values().map(|(_, entry)| *entry);
+            counted.filter(|entry| !listed.contains(entry)).collect()
+        });
+        let health = circle.voice(author, task, &submitted.name) == Voice::Health;
+        let disputes = ballots.disputes_of(task).map(|((by, _), (_, why))| {
+            let user = circle.user_of(by).map_or_else(|| by.short(), |user| self.user_name(&user));
+            (user, why.clone())
+        });
+        Some(BallotView {
+            task: *task,
+            name: submitted.name.clone(),
+            user: self.user_name(&ballot.asker),
+            state,
+            importance: tally.decision(),
+            percent,
+            confidence,
+            weights: tally.weights.iter().map(|(level, weight)| (*level, *weight)).collect(),
+            votes: votes.collect(),
+            opened_ms: ballot.opened_ms,
+            closes_ms: ballot.opened_ms.saturating_add(ballot.window_ms),
+            decided_ms: tally.decided_ms,
+            disputed_claim,
+            left_out: left_out.unwrap_or_default(),
+            health,
+            disputes: disputes.collect(),
+            dispute_upheld: circle.dispute_upheld(author, task).is_some(),
+        })
+    }
+
+    fn user_or_me(&self, text: Option<&str>) -> Result<UserKey, CommandError> {
+        match text {
+            Some(text) => self.find_user(text),
+            None => self.my_user().ok_or_else(|| {
+                error(
+                    ErrorKind::Conflict,
+                    "show that: this device belongs to no community",
+                    Some("begin one with `mesh community new NAME`, or join one with `mesh join TICKET`"),
+                )
+            }),
+        }
+    }
+
+    // spec: QUOTA-4
+    pub(crate) fn quota_view(&self, text: Option<&str>) -> Result<QuotaView, CommandError> {
+        let user = self.user_or_me(text)?;
+        let circle = self.circle();
+        let governance = self.ledger.governance();
+        // Of another member the first device is shown, which has the whole quota unless they shared it out.
+        let of_user = || governance.devices().iter().filter(|(_, device)| device.user == user);
+        let device = match self.my_user() == Some(user) {
+            true => Some(self.me),
+            false => of_user().max_by_key(|(_, device)| device.share).map(|(key, _)| *key),
+        };
+        let share = device.and_then(|device| governance.device(&device)).map_or(0, |device| device.share);
+        let deeds = circle.deeds(user);
+        let tier = circle.tier(user);
+        let given = tier.share(governance.rules());
+        let day = circle.day_of(user, self.now.wall_ms);
+        let used = device.map_or(0, |device| circle.used(&device, day, u64::MAX).0);
+        let allowed = quota::part(given.tasks, share);
+        Ok(QuotaView {
+            user: self.user_name(&user),
+            tier,
+            allowed,
+            used,
+            left: allowed.map(|allowed| allowed.saturating_sub(used)),
+            share,
+            longest_ms: given.longest_ms,
+            memory_bytes: given.memory_bytes,
+            resets_ms: day.1,
+            next: quota::next(&deeds),
+        })
+    }
+
+    // spec: REP-1
+    pub(crate) fn reputation_view(&self, text: Option<&str>) -> Result<ReputationView, CommandError> {
+        let user = self.user_or_me(text)?;
+        let (sum, terms) = self.circle().reputation(user);
+        Ok(ReputationView { user: self.user_name(&user), sum, terms })
+    }
+
+    pub(crate) fn proposal_views(&self) -> Vec<ProposalView> {
+        let circle = self.circle();
+        let proposals = self.ledger.facts().ballots().proposals();
+        let views = proposals.iter().map(|(id, said)| {
+            let opened = circle.date(&said.author, said.seq, said.hlc).map(|at| at.wall_ms());
+            let tally = opened.and_then(|at| circle.rules_tally(id, self.ledger.rules_at(at)));
+            let weight = |yes| tally.as_ref().and_then(|tally| tally.weights.get(&yes)).copied().unwrap_or(0);
+            let state = match tally.as_ref().map(|tally| tally.state) {
+                None => "not witnessed yet",
+                Some(State::Open) => "open",
+                Some(State::NoQuorum) => "waits for voters",
+                Some(State::Decided(true)) => "adopted",
+                Some(State::Decided(false)) => "rejected",
+            };
+            let user = circle.user_of(&said.author).map(|user| self.user_name(&user)).unwrap_or_default();
+            ProposalView {
+                proposal: *id,
+                user,
+                why: said.why.clone(),
+                state,
+                weights: (weight(true), weight(false)),
+                rules: said.rules.clone(),
+            }
+        });
+        views.collect()
+    }
+}

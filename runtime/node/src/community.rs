@@ -1,0 +1,584 @@
+//! What this peer makes of votes, health flags, contributions and days, from its own ledger alone.
+// spec: VOTE-1, VOTE-8, HEALTH-1, HEALTH-3, QUOTA-4
+
+use crate::ledger::{Ledger, VoteFact};
+use crate::node::{Node, Timer};
+use mesh_policies::health;
+use mesh_policies::importance::{Course, Voice, course};
+use mesh_policies::quota::{self, Day, Deeds, Span, Tier};
+use mesh_policies::votes::{Ballot, Merit, State, Tally, Vote, tally, weight};
+use mesh_protocol::ids::{EntryId, TaskId};
+use mesh_protocol::key::{PublicKey, UserKey};
+use mesh_protocol::ledger::{Entry, Hlc, MAX_VOTES, Payload};
+use mesh_protocol::reason::Reason;
+use mesh_protocol::rules::Rules;
+use mesh_protocol::task::{Importance, Sla, TaskSpec};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A month of membership.
+const MONTH_MS: u64 = 30 * 24 * 3_600_000;
+
+/// A community as its ledger shows it at one moment.
+#[derive(Clone, Copy)]
+pub(crate) struct Community<'a> {
+    pub(crate) ledger: &'a Ledger,
+    /// Milliseconds since 1970.
+    pub(crate) now_ms: u64,
+}
+
+impl<'a> Community<'a> {
+    fn rules(&self) -> &'a Rules {
+        self.ledger.governance().rules()
+    }
+
+    /// Whose a device is, under the key that stands for them now.
+    pub(crate) fn user_of(&self, device: &PublicKey) -> Option<UserKey> {
+        self.ledger.governance().device(device).map(|device| device.user)
+    }
+
+    fn devices_of(&self, user: UserKey) -> impl Iterator<Item = &'a PublicKey> {
+        let devices = self.ledger.governance().devices().iter();
+        devices.filter(move |(_, device)| device.user == user).map(|(key, _)| key)
+    }
+
+    /// As of when an entry counts.
+    // spec: LED-10
+    pub(crate) fn date(&self, author: &PublicKey, seq: u64, own: Hlc) -> Option<Hlc> {
+        let governance = self.ledger.governance();
+        let members = governance.members().values().filter(|member| member.is_in()).count();
+        let owner = |device: &PublicKey| self.user_of(device);
+        self.ledger.facts().date(author, seq, own, members, self.rules().max_skew_ms, owner)
+    }
+
+    /// The same, or what its author says as long as too few have seen it.
+    fn date_or_own(&self, author: &PublicKey, seq: u64, own: Hlc) -> Hlc {
+        self.date(author, seq, own).unwrap_or(own)
+    }
+
+    // ---- ballots ----
+
+    /// Members who may vote on what opens at a moment.
+    // spec: VOTE-1, PERM-6
+    fn electorate(&self, rules: &Rules, opened_ms: u64) -> BTreeMap<UserKey, u64> {
+        let governance = self.ledger.governance();
+        let entitled = governance.members().iter().filter(|(user, member)| {
+            let since = || self.ledger.belongs_since(user).map(Hlc::wall_ms);
+            member.is_in()
+                && since().is_some_and(|since| since.saturating_add(rules.vote_after_ms) <= opened_ms)
+        });
+        entitled
+            .map(|(user, _)| (*user, weight(rules.voting_method, &self.merit(*user, opened_ms, rules))))
+            .collect()
+    }
+
+    fn merit(&self, user: UserKey, at_ms: u64, rules: &Rules) -> Merit {
+        use mesh_protocol::rules::VotingMethod::{Hybrid, OnePerUser, Reputation, Stake};
+        let given = || self.contributions_of(user).filter(|said| said.hlc.wall_ms() <= at_ms);
+        match rules.voting_method {
+            OnePerUser => Merit::default(),
+            Reputation => Merit { reputation: self.reputation(user).0, ..Merit::default() },
+            Stake => Merit {
+                stake: given().fold(0, |sum: u64, said| sum.saturating_add(said.amount)),
+                ..Merit::default()
+            },
+            Hybrid => Merit {
+                months: self.months(user, at_ms),
+                tasks: self.executed(user),
+                contributions: given().count() as u64,
+                ..Merit::default()
+            },
+        }
+    }
+
+    fn months(&self, user: UserKey, at_ms: u64) -> u64 {
+        let since = self.ledger.belongs_since(&user).map(Hlc::wall_ms);
+        since.map_or(0, |since| at_ms.saturating_sub(since) / MONTH_MS)
+    }
+
+    /// Ballots are counted by the rules under which they opened.
+    pub(crate) fn ballot(&self, device: &PublicKey, task: &TaskId) -> Option<Ballot<Importance>> {
+        let (seq, own, _) = self.ledger.facts().ballots().submission(device, task)?;
+        let opened_ms = self.date_or_own(device, seq, own).wall_ms();
+        let rules = self.ledger.rules_at(opened_ms);
+        // Where there are no ballots nobody need be counted.
+        let electorate = match rules.voting_window_ms {
+            0 => BTreeMap::new(),
+            _ => self.electorate(rules, opened_ms),
+        };
+        Some(Ballot {
+            opened_ms,
+            window_ms: rules.voting_window_ms,
+            skew_ms: rules.max_skew_ms,
+            consensus_percent: rules.consensus_percent,
+            quorum: usize::from(rules.quorum),
+            asker: self.user_of(device)?,
+            electorate,
+            fallback: Importance::Normal,
+        })
+    }
+
+    /// The votes on a task that others have seen, each as of when it counts.
+    fn votes(&self, task: &TaskId) -> Vec<Vote<Importance>> {
+        let said = self.ledger.facts().ballots().votes_on(task);
+        let vote = |(author, seq): (PublicKey, u64), fact: &VoteFact| {
+            let at = self.date(&author, seq, fact.hlc)?;
+            Some(Vote { at, entry: fact.entry, user: self.user_of(&author)?, choice: fact.importance })
+        };
+        said.filter_map(|(spot, fact)| vote(*spot, fact)).collect()
+    }
+
+    /// A task's ballot as this peer counts it.
+    // spec: VOTE-8
+    pub(crate) fn tally(
+        &self,
+        device: &PublicKey,
+        task: &TaskId,
+    ) -> Option<(Ballot<Importance>, Tally<Importance>)> {
+        let ballot = self.ballot(device, task)?;
+        let tally = tally(&ballot, &self.votes(task), self.now_ms);
+        Some((ballot, tally))
+    }
+
+    /// Can a ballot decide anything? Where nobody but its submitter may vote, or fewer than the quorum, asking would
+    /// only hold tasks up.
+    // spec: VOTE-4
+    pub(crate) fn can_decide(ballot: &Ballot<Importance>) -> bool {
+        let others = ballot.electorate.keys().filter(|user| **user != ballot.asker).count();
+        ballot.window_ms > 0 && others > 0 && others >= ballot.quorum
+    }
+
+    /// What is known of the importance of a device's task.
+    pub(crate) fn voice(&self, device: &PublicKey, task: &TaskId, name: &str) -> Voice {
+        if self.is_health(device, task, name) {
+            return Voice::Health;
+        }
+        let Some(ballot) = self.ballot(device, task).filter(Self::can_decide) else {
+            return Voice::NoBallot;
+        };
+        match tally(&ballot, &self.votes(task), self.now_ms).state {
+            State::Open => Voice::Pending,
+            State::NoQuorum => Voice::Silent,
+            State::Decided(level) => Voice::Level(level),
+        }
+    }
+
+    /// What becomes of a device's task.
+    pub(crate) fn course(&self, device: &PublicKey, task: &TaskId, name: &str, sla: Sla) -> Course {
+        course(sla, self.voice(device, task, name))
+    }
+
+    // ---- rules ----
+
+    /// A proposal's ballot as this peer counts it, under the rules in force when it opened.
+    pub(crate) fn rules_tally(&self, proposal: &EntryId, rules: &Rules) -> Option<Tally<bool>> {
+        let ballots = self.ledger.facts().ballots();
+        let said = ballots.proposals().get(proposal)?;
+        // Rules that nobody witnessed bind nobody.
+        let opened_ms = self.date(&said.author, said.seq, said.hlc)?.wall_ms();
+        let electorate = self.electorate(rules, opened_ms);
+        let asker = self.user_of(&said.author)?;
+        let others = electorate.keys().filter(|user| **user != asker).count();
+        let ballot = Ballot {
+            opened_ms,
+            window_ms: rules.voting_window_ms,
+            skew_ms: rules.max_skew_ms,
+            consensus_percent: rules.consensus_percent,
+            // A lone member may change the rules of a community of one.
+            quorum: usize::from(rules.quorum).min(others),
+            asker,
+            electorate,
+            fallback: false,
+        };
+        // Whoever proposes rules is for them, unless they say otherwise.
+        let own = Vote { at: Hlc::at(opened_ms), entry: *proposal, user: asker, choice: true };
+        let votes = ballots.rules_votes(proposal).filter_map(|((author, seq), (hlc, entry, yes))| {
+            let at = self.date(author, *seq, *hlc)?;
+            Some(Vote { at, entry: *entry, user: self.user_of(author)?, choice: *yes })
+        });
+        Some(tally(&ballot, &votes.chain([own]).collect::<Vec<_>>(), self.now_ms))
+    }
+
+    /// Proposals and when each opened, in that order.
+    pub(crate) fn proposals(&self) -> Vec<(u64, EntryId)> {
+        let said = self.ledger.facts().ballots().proposals().iter();
+        let dated = said.filter_map(|(id, it)| Some((self.date(&it.author, it.seq, it.hlc)?.wall_ms(), *id)));
+        let mut list: Vec<(u64, EntryId)> = dated.collect();
+        list.sort_unstable();
+        list
+    }
+
+    // ---- health ----
+
+    /// Does a task's name, or the sentence that its submitter flagged it by, mention public health; is its submitter
+    /// believed, and is the flag not taken away?
+    // spec: HEALTH-1, HEALTH-3
+    pub(crate) fn is_health(&self, device: &PublicKey, task: &TaskId, name: &str) -> bool {
+        let words = &self.rules().health_words;
+        let flag = self.ledger.facts().ballots().flag(device, task);
+        let mentions = health::mention(name, words).is_some()
+            || flag.is_some_and(|text| health::mention(text, words).is_some());
+        mentions && self.dispute_upheld(device, task).is_none() && self.is_believed(device)
+    }
+
+    /// Is a user taken at their word in matters of health?
+    pub(crate) fn is_believed(&self, device: &PublicKey) -> bool {
+        let Some(user) = self.user_of(device) else { return false };
+        health::is_believed(&self.upheld_against(user), self.now_ms)
+    }
+
+    /// When disputes of a user's flags were upheld.
+    pub(crate) fn upheld_against(&self, user: UserKey) -> Vec<u64> {
+        let ballots = self.ledger.facts().ballots();
+        let upheld = ballots.disputed().filter_map(|task| {
+            let spots = ballots.submitters(task);
+            let mut of_user = spots.filter(|(author, _)| self.user_of(author) == Some(user));
+            of_user.find_map(|(author, _)| self.dispute_upheld(author, task))
+        });
+        upheld.collect()
+    }
+
+    /// When the members took a flag away, if they did. Whoever votes a disputed task CRITICAL stands by it.
+    // spec: HEALTH-3
+    pub(crate) fn dispute_upheld(&self, device: &PublicKey, task: &TaskId) -> Option<u64> {
+        let ballots = self.ledger.facts().ballots();
+        let (seq, own, _) = ballots.submission(device, task)?;
+        let since = self.date_or_own(device, seq, own).wall_ms();
+        let (mut disputing, mut confirming) = (BTreeSet::new(), BTreeSet::new());
+        let mut last = 0;
+        let entitled = self.electorate(self.rules(), since);
+        for ((author, seq), (hlc, _)) in ballots.disputes_of(task) {
+            let Some(at) = self.date(author, *seq, *hlc).map(Hlc::wall_ms) else { continue };
+            let Some(user) = self.user_of(author).filter(|user| entitled.contains_key(user)) else {
+                continue;
+            };
+            if at <= since.saturating_add(health::DISPUTE_MS) && disputing.insert(user) {
+                last = last.max(at);
+            }
+        }
+        if disputing.is_empty() {
+            return None;
+        }
+        for vote in self.votes(task) {
+            if vote.choice == Importance::Critical && entitled.contains_key(&vote.user) {
+                confirming.insert(vote.user);
+            }
+        }
+        health::is_upheld(&disputing, &confirming, self.rules().consensus_percent).then_some(last)
+    }
+
+    // ---- what a member did ----
+
+    /// Contributions of a user that one who may record them recorded.
+    // spec: QUOTA-2
+    pub(crate) fn contributions_of(
+        &self,
+        user: UserKey,
+    ) -> impl Iterator<Item = &'a crate::ledger::ContributionFact> {
+        let this = *self;
+        let all = self.ledger.facts().ballots().contributions().iter();
+        all.filter(move |((author, _), said)| {
+            this.ledger.governance().current(said.user) == user
+                && this.user_of(author).is_some_and(|by| this.is_treasurer(by))
+        })
+        .map(|(_, said)| said)
+    }
+
+    /// May a user record contributions?
+    pub(crate) fn is_treasurer(&self, user: UserKey) -> bool {
+        let governance = self.ledger.governance();
+        match self.rules().treasurers.as_slice() {
+            [] => governance.founder() == Some(user),
+            named => named.iter().any(|named| governance.current(*named) == user),
+        }
+    }
+
+    /// Others' tasks that a user's devices executed.
+    // spec: PERM-6
+    fn executed(&self, user: UserKey) -> u64 {
+        let of = |device: &PublicKey| self.user_of(device);
+        let done = self.ledger.facts().ballots().done();
+        done.filter(|(by, whose, _)| of(by) == Some(user) && of(whose) != Some(user))
+            .map(|(.., count)| count)
+            .sum()
+    }
+
+    pub(crate) fn deeds(&self, user: UserKey) -> Deeds {
+        let of = |device: &PublicKey| self.user_of(device);
+        let ballots = self.ledger.facts().ballots();
+        let month = quota::month(self.now_ms);
+        let money = self.contributions_of(user).filter(|said| said.unit == "money" && said.month == month);
+        let since = self.ledger.belongs_since(&user).map_or(u64::MAX, Hlc::wall_ms);
+        let completed =
+            ballots.done().filter(|(by, whose, _)| of(whose) == Some(user) && of(by) != Some(user));
+        Deeds {
+            settled: since.saturating_add(self.rules().vote_after_ms) <= self.now_ms,
+            cents: money.fold(0, |sum, said| sum.saturating_add(said.amount)),
+            completed: completed.map(|(.., count)| count).sum(),
+            executed: self.executed(user),
+            votes: self.devices_of(user).map(|device| ballots.votes_by(device)).sum(),
+            months: self.months(user, self.now_ms),
+        }
+    }
+
+    /// A user's reputation, from 0 to 100, and what it is made of.
+    // spec: REP-1
+    pub(crate) fn reputation(&self, user: UserKey) -> (u64, Vec<(&'static str, i64)>) {
+        let disputes = self.upheld_against(user);
+        let deeds = self.deeds_for_reputation(user);
+        mesh_policies::reputation::sum(&deeds, &disputes, self.now_ms)
+    }
+
+    fn deeds_for_reputation(&self, user: UserKey) -> mesh_policies::reputation::Record {
+        let governance = self.ledger.governance();
+        let forks = self.devices_of(user).filter(|device| governance.cap(device).is_some()).count();
+        mesh_policies::reputation::Record {
+            executed: self.executed(user),
+            votes: self.devices_of(user).map(|device| self.ledger.facts().ballots().votes_by(device)).sum(),
+            forks: forks as u64,
+            ..Default::default()
+        }
+    }
+
+    // ---- days ----
+
+    /// The day that a user is in.
+    // spec: QUOTA-3
+    pub(crate) fn day_of(&self, user: UserKey, at_ms: u64) -> Span {
+        let ballots = self.ledger.facts().ballots();
+        let mut zones: Vec<(u64, String)> = self
+            .devices_of(user)
+            .flat_map(|device| ballots.zones(device))
+            .map(|(hlc, zone)| (hlc.wall_ms(), zone.to_owned()))
+            .collect();
+        zones.sort();
+        quota::day(&zones, at_ms)
+    }
+
+    /// What a device has used of a day before the place `upto` of its log, as of the witnessed days.
+    // spec: QUOTA-4, LED-10
+    pub(crate) fn used(&self, device: &PublicKey, day: Span, upto: u64) -> (u64, u64) {
+        let (mut used, mut health) = (0u64, 0u64);
+        for (seq, hlc, task) in self.ledger.facts().ballots().submitted_by(device).rev() {
+            // No witness counts for an earlier moment than the entry's own, so nothing before this is of today.
+            if hlc.wall_ms() < day.0 {
+                let dated = self.date_or_own(device, seq, hlc).wall_ms();
+                // One dated back is found out within the skew and a day of being offline.
+                if dated < day.0 && hlc.wall_ms().saturating_add(2 * 86_400_000) < day.0 {
+                    break;
+                }
+            }
+            let at = self.date_or_own(device, seq, hlc).wall_ms();
+            if seq < upto && at >= day.0 && at < day.1 {
+                let replicas = u64::from(task.replicas.max(1));
+                used += replicas;
+                if self.is_health(device, &task.task, &task.name) {
+                    health += replicas;
+                }
+            }
+        }
+        (used, health)
+    }
+
+    pub(crate) fn tier(&self, user: UserKey) -> Tier {
+        quota::tier(&self.deeds(user))
+    }
+
+    /// May a device submit a task of this size at this place of its log, on its witnessed day?
+    // spec: QUOTA-4
+    pub(crate) fn within_quota(
+        &self,
+        device: &PublicKey,
+        place: (u64, u64),
+        wish: (u64, u64),
+        replicas: u8,
+        health: bool,
+    ) -> Result<(), Reason> {
+        let (upto, at_ms) = place;
+        let rules = self.rules();
+        let governance = self.ledger.governance();
+        let Some(known) = governance.device(device) else { return Err(Reason::NotAMember) };
+        let share = self.tier(known.user).share(rules);
+        let allowed = quota::part(share.tasks, known.share);
+        if allowed.is_none() {
+            return Ok(());
+        }
+        let (used, spent) = self.used(device, self.day_of(known.user, at_ms), upto);
+        quota::allows(
+            &Day { used, health: spent, allowed },
+            &share,
+            wish,
+            replicas,
+            health,
+            rules.health_extra,
+        )
+    }
+}
+
+/// What a peer gone bad does: the same program with one check less.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misbehaviour {
+    /// It submits as much as it likes.
+    SubmitsOverQuota,
+    /// It says of every task that the members voted it CRITICAL.
+    ClaimsCritical,
+}
+
+impl Node {
+    /// From now on this peer misbehaves.
+    #[doc(hidden)]
+    pub fn misbehave(&mut self, how: Misbehaviour) {
+        self.misbehaves = Some(how);
+    }
+
+    /// An entry that was written here or came from somebody may move the queue.
+    pub(crate) fn said_here(&mut self, entry: &Entry) {
+        match entry.payload() {
+            Payload::Voted { task, .. }
+            | Payload::HealthFlagged { task, .. }
+            | Payload::HealthDisputed { task, .. } => {
+                self.requeue(*task);
+            }
+            Payload::RulesProposed { .. } | Payload::RulesVoted { .. } => self.adopt_rules(),
+            Payload::Witnessed { .. } => {
+                if !self.ledger.facts().ballots().proposals().is_empty() {
+                    self.adopt_rules();
+                }
+                for task in self.open_ballots.clone() {
+                    self.requeue(task);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A waiting task's course, and with it its place in the queue, is found anew.
+    // spec: VOTE-6, VOTE-9
+    pub(crate) fn requeue(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else { return };
+        let (spec, vetoed, before) = (task.spec(), task.is_eco(), task.course);
+        let circle = self.circle();
+        let lies = self.misbehaves == Some(Misbehaviour::ClaimsCritical);
+        let voice = match lies {
+            true => Voice::Level(Importance::Critical),
+            false => circle.voice(&self.me, &id, &spec.name),
+        };
+        let mut closes = None;
+        let course = match vetoed {
+            true => course(Sla::Eco, Voice::NoBallot),
+            false => course(spec.sla, voice),
+        };
+        let mut decided = None;
+        if !matches!(voice, Voice::Health | Voice::NoBallot)
+            && let Some((ballot, tally)) = circle.tally(&self.me, &id)
+        {
+            closes = Some(ballot.opened_ms.saturating_add(ballot.window_ms));
+            if let State::Decided(level) =
+                if lies { State::Decided(Importance::Critical) } else { tally.state }
+            {
+                let votes = tally.votes.values().map(|(_, entry)| *entry).take(MAX_VOTES).collect();
+                decided = Some(Payload::Consensus { task: id, importance: Some(level), votes });
+            }
+        }
+        let told = self.ledger.facts().ballots().consensus(&self.me, &id).is_some();
+        match matches!(voice, Voice::Pending | Voice::Silent) {
+            true => self.open_ballots.insert(id),
+            false => self.open_ballots.remove(&id),
+        };
+        if let Some(closes) = closes.filter(|closes| *closes > self.now.wall_ms) {
+            let at = self.boot_of(closes);
+            self.arm(Timer::Ballot(id), at);
+        } else {
+            self.disarm(Timer::Ballot(id));
+        }
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.course = course;
+        }
+        self.sort_task(id);
+        // What the members decided is said once, by whose task it is.
+        if let Some(consensus) = decided.filter(|_| !told && self.can_say()) {
+            self.say(consensus, &[]);
+        }
+        if before != course {
+            self.tell_task(id);
+            self.place_soon();
+        }
+    }
+
+    /// Is there anything left of the day's quota for an offered task, by this donor's own count? Its place in the
+    /// submitter's log decides, so every donor counts alike.
+    // spec: QUOTA-4
+    pub(crate) fn quota_left(&self, owner: PublicKey, id: TaskId, spec: &TaskSpec) -> Result<(), Reason> {
+        let circle = self.circle();
+        // What was never submitted in the ledger counts for nothing and is nobody's.
+        let Some((seq, own, said)) = self.ledger.facts().ballots().submission(&owner, &id) else {
+            return Err(Reason::LogBehind);
+        };
+        let at = circle.date_or_own(&owner, seq, own).wall_ms();
+        let wish = (spec.limits.duration_ms, spec.limits.memory_bytes);
+        let health = circle.is_health(&owner, &id, &spec.name);
+        circle.within_quota(&owner, (seq, at), wish, said.replicas, health)
+    }
+
+    /// May this device submit such a task now?
+    // spec: QUOTA-4
+    pub(crate) fn may_submit(&self, spec: &TaskSpec, replicas: u8, health: bool) -> Result<(), Reason> {
+        if self.misbehaves == Some(Misbehaviour::SubmitsOverQuota) {
+            return Ok(());
+        }
+        let wish = (spec.limits.duration_ms, spec.limits.memory_bytes);
+        // Those that could not be announced yet will be.
+        let drafts = self
+            .waiting_by_age
+            .iter()
+            .filter(|(_, id)| self.tasks.get(id).is_some_and(|task| !task.is_announced()));
+        let drafts = u8::try_from(drafts.count()).unwrap_or(u8::MAX);
+        let place = (u64::MAX, self.now.wall_ms);
+        self.circle().within_quota(&self.me, place, wish, replicas.saturating_add(drafts), health)
+    }
+
+    /// Does the submitter claim another result of a ballot than this peer counts?
+    // spec: VOTE-8
+    pub(crate) fn is_disputed(&self, owner: &PublicKey, id: &TaskId) -> bool {
+        let claimed = self.ledger.facts().ballots().consensus(owner, id).and_then(|(level, _)| level);
+        let Some(claimed) = claimed else { return false };
+        self.circle().tally(owner, id).is_some_and(|(_, tally)| tally.decision() != Some(claimed))
+    }
+
+    /// The community as this peer's ledger shows it now.
+    pub(crate) fn circle(&self) -> Community<'_> {
+        Community { ledger: &self.ledger, now_ms: self.now.wall_ms }
+    }
+
+    /// Takes the rules into force that the members decided on.
+    // spec: VOTE-2, LED-3
+    pub(crate) fn adopt_rules(&mut self) {
+        let first = self.ledger.governance().state().rules.clone();
+        let mut history: Vec<(u64, Rules)> = vec![(0, first)];
+        let mut next = None;
+        let circle = self.circle();
+        for (opened, id) in circle.proposals() {
+            let rules = history.iter().rev().find(|(from, _)| *from <= opened).map(|(_, rules)| rules);
+            let Some(rules) = rules else { continue };
+            let closes = opened.saturating_add(rules.voting_window_ms);
+            if closes > self.now.wall_ms {
+                next = next.into_iter().chain([closes]).min();
+            }
+            let Some(tally) = circle.rules_tally(&id, rules) else { continue };
+            if let (Some(true), Some(from)) = (tally.decision(), tally.decided_ms)
+                && let Some(said) = self.ledger.facts().ballots().proposals().get(&id)
+            {
+                history.push((from, said.rules.clone()));
+                history.sort_by_key(|(from, _)| *from);
+            }
+        }
+        if let Some(closes) = next {
+            let at = self.boot_of(closes).max(self.now.boot_ms + 1);
+            self.arm(Timer::Rules, at);
+        }
+        if self.ledger.adopt(history) {
+            self.standings_changed();
+            self.permissions_changed();
+        }
+    }
+}

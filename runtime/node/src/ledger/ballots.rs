@@ -1,0 +1,248 @@
+//! What entries say about the community's own affairs: submissions, votes, health, contributions, time zones and rules.
+//! Facts as those of [`super::Facts`]: they can be added in any order and taken back.
+// spec: LED-3, VOTE-8, QUOTA-4
+
+use mesh_protocol::ids::{EntryId, TaskId};
+use mesh_protocol::key::{PublicKey, UserKey};
+use mesh_protocol::ledger::{Effect, Entry, Hlc, Payload, TaskSubmitted};
+use mesh_protocol::rules::Rules;
+use mesh_protocol::task::Importance;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// A place in somebody's log.
+pub type Spot = (PublicKey, u64);
+
+/// A ballot's result as its submitter says it: where in the log, which level, by which votes.
+type Claim = (u64, Option<Importance>, Vec<EntryId>);
+
+/// A vote as it was said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VoteFact {
+    /// When, by its author.
+    pub hlc: Hlc,
+    /// The entry.
+    pub entry: EntryId,
+    /// How important.
+    pub importance: Importance,
+    /// Why.
+    pub comment: String,
+}
+
+/// A contribution as it was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ContributionFact {
+    /// When.
+    pub hlc: Hlc,
+    /// Whose.
+    pub user: UserKey,
+    /// Of what.
+    pub unit: String,
+    /// How much.
+    pub amount: u64,
+    /// For which month.
+    pub month: u32,
+}
+
+/// Rules as they were proposed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProposalFact {
+    /// By which device.
+    pub author: PublicKey,
+    /// Where in its log.
+    pub seq: u64,
+    /// When.
+    pub hlc: Hlc,
+    /// The rules as a whole.
+    pub rules: Rules,
+    /// Why.
+    pub why: String,
+}
+
+/// All of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Ballots {
+    submitted: BTreeMap<Spot, (Hlc, TaskSubmitted)>,
+    by_task: BTreeMap<TaskId, BTreeMap<Spot, ()>>,
+    votes: BTreeMap<TaskId, BTreeMap<Spot, VoteFact>>,
+    voted: BTreeMap<PublicKey, BTreeMap<TaskId, u64>>,
+    consensus: BTreeMap<(TaskId, PublicKey), Claim>,
+    flagged: BTreeMap<(TaskId, PublicKey), (u64, String)>,
+    disputed: BTreeMap<TaskId, BTreeMap<Spot, (Hlc, String)>>,
+    contributions: BTreeMap<Spot, ContributionFact>,
+    zones: BTreeMap<Spot, (Hlc, String)>,
+    proposals: BTreeMap<EntryId, ProposalFact>,
+    rules_votes: BTreeMap<EntryId, BTreeMap<Spot, (Hlc, EntryId, bool)>>,
+    /// By executing and submitting device: the results that took effect.
+    done: BTreeMap<(PublicKey, PublicKey), BTreeMap<TaskId, u64>>,
+}
+
+/// Everything of one log.
+fn log(author: &PublicKey) -> std::ops::RangeInclusive<Spot> {
+    (*author, 0)..=(*author, u64::MAX)
+}
+
+impl Ballots {
+    /// What a device submitted, in order.
+    pub fn submitted_by(
+        &self,
+        device: &PublicKey,
+    ) -> impl DoubleEndedIterator<Item = (u64, Hlc, &TaskSubmitted)> {
+        self.submitted.range(log(device)).map(|((_, seq), (hlc, task))| (*seq, *hlc, task))
+    }
+
+    /// Where, when and as what a device submitted a task.
+    pub fn submission(&self, device: &PublicKey, task: &TaskId) -> Option<(u64, Hlc, &TaskSubmitted)> {
+        let spots = self.by_task.get(task)?;
+        let (spot, ()) = spots.range(log(device)).next()?;
+        let (hlc, submitted) = self.submitted.get(spot)?;
+        Some((spot.1, *hlc, submitted))
+    }
+
+    /// The submissions of all devices, each with where it stands.
+    pub fn submissions(&self) -> impl DoubleEndedIterator<Item = (&Spot, &(Hlc, TaskSubmitted))> {
+        self.submitted.iter()
+    }
+
+    /// The devices that submitted a task of this id, and where.
+    pub fn submitters(&self, task: &TaskId) -> impl Iterator<Item = &Spot> {
+        self.by_task.get(task).into_iter().flat_map(BTreeMap::keys)
+    }
+
+    /// All ids of tasks that were ever submitted.
+    pub fn tasks(&self) -> impl Iterator<Item = &TaskId> {
+        self.by_task.keys()
+    }
+
+    /// What was voted on a task.
+    pub fn votes_on(&self, task: &TaskId) -> impl Iterator<Item = (&Spot, &VoteFact)> {
+        self.votes.get(task).into_iter().flatten()
+    }
+
+    /// On how many tasks a device has voted.
+    pub fn votes_by(&self, device: &PublicKey) -> u64 {
+        self.voted.get(device).map_or(0, |tasks| tasks.len() as u64)
+    }
+
+    /// A ballot's result as the submitting device counts it.
+    pub fn consensus(&self, device: &PublicKey, task: &TaskId) -> Option<(Option<Importance>, &[EntryId])> {
+        self.consensus.get(&(*task, *device)).map(|(_, level, votes)| (*level, votes.as_slice()))
+    }
+
+    /// The sentence by which a submitting device takes its task for a matter of public health.
+    pub fn flag(&self, device: &PublicKey, task: &TaskId) -> Option<&str> {
+        self.flagged.get(&(*task, *device)).map(|(_, text)| text.as_str())
+    }
+
+    /// Who disputes that, and why.
+    pub fn disputes_of(&self, task: &TaskId) -> impl Iterator<Item = (&Spot, &(Hlc, String))> {
+        self.disputed.get(task).into_iter().flatten()
+    }
+
+    /// Tasks whose flags were disputed.
+    pub fn disputed(&self) -> impl Iterator<Item = &TaskId> {
+        self.disputed.keys()
+    }
+
+    /// All contributions, each with where it was recorded.
+    pub fn contributions(&self) -> &BTreeMap<Spot, ContributionFact> {
+        &self.contributions
+    }
+
+    /// The time zones that a device has set, in order.
+    pub fn zones(&self, device: &PublicKey) -> impl Iterator<Item = (Hlc, &str)> {
+        self.zones.range(log(device)).map(|(_, (hlc, zone))| (*hlc, zone.as_str()))
+    }
+
+    /// All rules ever proposed.
+    pub fn proposals(&self) -> &BTreeMap<EntryId, ProposalFact> {
+        &self.proposals
+    }
+
+    /// What was voted on proposed rules.
+    pub fn rules_votes(&self, proposal: &EntryId) -> impl Iterator<Item = (&Spot, &(Hlc, EntryId, bool))> {
+        self.rules_votes.get(proposal).into_iter().flatten()
+    }
+
+    /// For each pair of executing and submitting devices, how many tasks were done.
+    pub fn done(&self) -> impl Iterator<Item = (&PublicKey, &PublicKey, u64)> {
+        self.done.iter().map(|((by, of), tasks)| (by, of, tasks.len() as u64))
+    }
+
+    pub(super) fn add(&mut self, entry: &Entry) {
+        let header = entry.header();
+        let (author, seq, hlc) = (header.author, header.seq, header.hlc);
+        let spot = (author, seq);
+        match entry.payload() {
+            Payload::TaskSubmitted(task) => {
+                self.submitted.insert(spot, (hlc, (**task).clone()));
+                self.by_task.entry(task.task).or_default().insert(spot, ());
+            }
+            Payload::Voted { task, importance, comment } => {
+                let vote =
+                    VoteFact { hlc, entry: entry.id(), importance: *importance, comment: comment.clone() };
+                self.votes.entry(*task).or_default().insert(spot, vote);
+                self.voted.entry(author).or_default().entry(*task).or_insert(seq);
+            }
+            Payload::Consensus { task, importance, votes } => {
+                self.consensus.entry((*task, author)).or_insert_with(|| (seq, *importance, votes.clone()));
+            }
+            Payload::HealthFlagged { task, text } => {
+                self.flagged.entry((*task, author)).or_insert_with(|| (seq, text.clone()));
+            }
+            Payload::HealthDisputed { task, why } => {
+                self.disputed.entry(*task).or_default().insert(spot, (hlc, why.clone()));
+            }
+            Payload::Contribution { user, unit, amount, month } => {
+                let said =
+                    ContributionFact { hlc, user: *user, unit: unit.clone(), amount: *amount, month: *month };
+                self.contributions.insert(spot, said);
+            }
+            Payload::ZoneSet { zone } => {
+                self.zones.insert(spot, (hlc, zone.clone()));
+            }
+            Payload::RulesProposed { rules, why } => {
+                let said = ProposalFact { author, seq, hlc, rules: (**rules).clone(), why: why.clone() };
+                self.proposals.insert(entry.id(), said);
+            }
+            Payload::RulesVoted { proposal, yes } => {
+                self.rules_votes.entry(*proposal).or_default().insert(spot, (hlc, entry.id(), *yes));
+            }
+            Payload::Completed(completed) if completed.effect == Effect::Done => {
+                let by = completed.statement.executor;
+                let tasks = self.done.entry((by, author)).or_default();
+                tasks.entry(completed.statement.task).or_insert(seq);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes back what `author` said from `cap` on.
+    pub(super) fn cut(&mut self, author: &PublicKey, cap: u64) {
+        let stays = |(by, seq): &Spot| by != author || *seq < cap;
+        self.submitted.retain(|spot, _| stays(spot));
+        self.contributions.retain(|spot, _| stays(spot));
+        self.zones.retain(|spot, _| stays(spot));
+        self.consensus.retain(|(_, by), (seq, ..)| stays(&(*by, *seq)));
+        self.flagged.retain(|(_, by), (seq, _)| stays(&(*by, *seq)));
+        self.proposals.retain(|_, proposal| stays(&(proposal.author, proposal.seq)));
+        fn cut_in<K: Ord, V>(map: &mut BTreeMap<K, BTreeMap<Spot, V>>, stays: impl Fn(&Spot) -> bool) {
+            map.retain(|_, spots| {
+                spots.retain(|spot, _| stays(spot));
+                !spots.is_empty()
+            });
+        }
+        cut_in(&mut self.by_task, stays);
+        cut_in(&mut self.votes, stays);
+        cut_in(&mut self.disputed, stays);
+        cut_in(&mut self.rules_votes, stays);
+        self.voted.retain(|by, tasks| {
+            tasks.retain(|_, seq| stays(&(*by, *seq)));
+            !tasks.is_empty()
+        });
+        self.done.retain(|(_, by), tasks| {
+            tasks.retain(|_, seq| stays(&(*by, *seq)));
+            !tasks.is_empty()
+        });
+    }
+}

@@ -1,0 +1,500 @@
+//! What the members decide among themselves, seen by three peers without a network.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod room;
+
+use mesh_node::{Answer, BallotView, Capacity, Command, ErrorKind, Input, Misbehaviour, Run, RunEvent};
+use mesh_policies::donor::{Situation, Terms};
+use mesh_protocol::ad::{EnergyClaim, Source};
+use mesh_protocol::ledger::{Entry, Payload};
+use mesh_protocol::reason::Reason;
+use mesh_protocol::rules::{Rules, Tier, VotingMethod};
+use mesh_protocol::task::{Importance, Sla};
+use room::*;
+
+const HOUR: u64 = 3_600_000;
+
+/// Ballots of ten seconds, in which everybody has a vote at once.
+fn rules() -> Rules {
+    Rules { voting_window_ms: 10_000, vote_after_ms: 0, ..Rules::default() }
+}
+
+/// Three peers; carol has one slot and lets alice's tasks run there, alice herself runs nothing.
+fn street(rules: Rules) -> Room {
+    let mut room = Room::community_by(&["alice", "bob", "carol"], rules);
+    room.handle(0, Input::Capacity(Capacity { slots: 0, memory: 1 << 30, longest_ms: HOUR }));
+    room.handle(2, Input::Capacity(Capacity { slots: 1, memory: 1 << 30, longest_ms: HOUR }));
+    room.grant(2, "alice");
+    room
+}
+
+fn coal() -> EnergyClaim {
+    EnergyClaim { source: Source::Grid, renewable_percent: 5, g_per_kwh: 700 }
+}
+
+fn sun() -> EnergyClaim {
+    EnergyClaim { source: Source::Solar, renewable_percent: 100, g_per_kwh: 30 }
+}
+
+impl Room {
+    fn vote(&mut self, number: usize, task: &str, importance: Importance) {
+        let comment = String::new();
+        self.ask(number, Command::Vote { task: task.into(), importance, comment }).unwrap();
+    }
+
+    fn ballot(&mut self, number: usize, task: &str) -> BallotView {
+        match self.ask(number, Command::Ballots { task: Some(task.into()) }).unwrap() {
+            Answer::Ballots(views) => views[0].clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What runs on a peer next.
+    fn next_run(&mut self, number: usize) -> Option<Run> {
+        if self.peers[number].runs.is_empty() { None } else { Some(self.peers[number].runs.remove(0)) }
+    }
+
+    fn said(&self, number: usize, kind: &str) -> Vec<Payload> {
+        let entries = self.peers[number].entries.values().map(|bytes| Entry::verify(bytes).unwrap());
+        entries
+            .filter(|entry| entry.payload().kind_name() == kind)
+            .map(|entry| entry.payload().clone())
+            .collect()
+    }
+
+    fn energy(&mut self, number: usize, energy: EnergyClaim) {
+        self.handle(number, Input::Energy(Some(energy)));
+        self.pass(2000);
+    }
+}
+
+// spec: VOTE-1, VOTE-3, VOTE-8, VOTE-9
+#[test]
+fn a_task_voted_high_overtakes_one_that_was_there_before() {
+    let mut room = street(rules());
+    // Something runs on the one slot there is.
+    let urgent = mesh_node::Draft { sla: Sla::Urgent, ..draft("first", 1) };
+    room.submit_draft(0, urgent).unwrap();
+    let first = room.next_run(2).expect("what is urgent waits for no ballot");
+    let normal = room.submit_draft(0, draft("plain", 2)).unwrap();
+    let high = room.submit_draft(0, draft("backup", 3)).unwrap();
+    for task in [&normal, &high] {
+        assert!(room.state(0, task).1.contains("ballot is still open"), "{}", room.state(0, task).1);
+    }
+    room.vote(0, &normal, Importance::Normal);
+    room.vote(1, &normal, Importance::Normal);
+    room.vote(0, &high, Importance::Low);
+    room.vote(1, &high, Importance::High);
+    room.vote(2, &high, Importance::High);
+    room.pass(12_000);
+    let views: Vec<BallotView> = (0..3).map(|number| room.ballot(number, &high)).collect();
+    for view in &views {
+        assert_eq!(
+            (view.state, view.importance, view.percent),
+            ("decided", Some(Importance::High), Some(66))
+        );
+        assert_eq!((view.disputed_claim, view.left_out.len()), (None, 0));
+        assert_eq!(format!("{view:?}"), format!("{:?}", views[0]), "every peer counts the same");
+    }
+    room.end(2, &first);
+    room.pass(1000);
+    let second = room.next_run(2).expect("the slot is free");
+    assert_eq!(second.attempt.task.to_string(), high, "the one voted HIGH goes first");
+    room.end(2, &second);
+    room.pass(1000);
+    assert_eq!(room.next_run(2).expect("then the other").attempt.task.to_string(), normal);
+    // One result a task, in everybody's ledger.
+    assert_eq!(room.said(1, "consensus").len(), 2);
+    equal(&room);
+}
+
+// spec: VOTE-3, VOTE-4, VOTE-6
+#[test]
+fn a_split_vote_is_normal_and_none_waits_for_clean_energy() {
+    let mut room = street(rules());
+    room.energy(2, coal());
+    let split = room.submit_draft(0, draft("split", 1)).unwrap();
+    room.vote(0, &split, Importance::Low);
+    room.vote(1, &split, Importance::High);
+    room.vote(2, &split, Importance::Critical);
+    room.pass(12_000);
+    let run = room.next_run(2).expect("NORMAL runs on any energy");
+    assert_eq!(run.attempt.task.to_string(), split);
+    room.end(2, &run);
+    let silent = room.submit_draft(0, draft("silent", 2)).unwrap();
+    room.pass(60_000);
+    assert!(room.next_run(2).is_none());
+    assert!(room.state(0, &silent).1.contains("not clean enough"), "{}", room.state(0, &silent).1);
+    assert_eq!(room.ballot(1, &silent).state, "waits for voters");
+    // Somebody votes later after all.
+    room.vote(1, &silent, Importance::High);
+    room.pass(5_000);
+    assert_eq!(room.next_run(2).expect("voted late").attempt.task.to_string(), silent);
+    let eco = room.submit_draft(0, draft("eco", 3)).unwrap();
+    room.pass(60_000);
+    assert!(room.next_run(2).is_none());
+    room.handle(2, Input::Capacity(Capacity { slots: 2, memory: 1 << 30, longest_ms: HOUR }));
+    room.energy(2, EnergyClaim { source: Source::Grid, renewable_percent: 70, g_per_kwh: 100 });
+    room.pass(5_000);
+    assert_eq!(room.next_run(2).expect("clean now").attempt.task.to_string(), eco);
+}
+
+// spec: VOTE-5
+#[test]
+fn perfect_energy_needs_no_vote() {
+    let mut room = street(rules());
+    room.energy(2, sun());
+    let task = room.submit_draft(0, draft("plain", 1)).unwrap();
+    assert_eq!(room.next_run(2).expect("at once").attempt.task.to_string(), task);
+}
+
+// spec: VOTE-4, PERM-6
+#[test]
+fn where_nobody_else_has_a_vote_yet_nobody_is_asked() {
+    let mut room = street(Rules { voting_window_ms: 10_000, ..Rules::default() });
+    let task = room.submit_draft(0, draft("plain", 1)).unwrap();
+    assert!(room.next_run(2).is_some());
+    assert_eq!(room.ballot(1, &task).state, "none");
+    let refused = room.ask(1, Command::Vote { task, importance: Importance::Low, comment: String::new() });
+    assert_eq!(refused.unwrap_err().kind, ErrorKind::Forbidden);
+}
+
+// spec: VOTE-7
+#[test]
+fn what_is_declared_critical_starts_at_home_and_elsewhere_by_vote() {
+    let mut room = street(rules());
+    let declare = |nonce| mesh_node::Draft { importance: Some(Importance::Critical), ..draft("mine", nonce) };
+    let away = room.submit_draft(0, declare(1)).unwrap();
+    assert!(room.next_run(2).is_none() && room.next_run(0).is_none());
+    room.handle(0, Input::Capacity(Capacity { slots: 1, memory: 1 << 30, longest_ms: HOUR }));
+    room.pass(10);
+    assert_eq!(room.next_run(0).expect("at home it starts").attempt.task.to_string(), away);
+    let second = room.submit_draft(0, declare(2)).unwrap();
+    room.vote(1, &second, Importance::Critical);
+    room.vote(2, &second, Importance::Critical);
+    room.pass(2_000);
+    assert_eq!(room.next_run(2).expect("voted").attempt.task.to_string(), second);
+}
+
+// spec: VOTE-1
+#[test]
+fn a_vote_can_be_changed_until_nothing_can_change_the_result() {
+    let mut room = street(rules());
+    let task = room.submit_draft(0, draft("plain", 1)).unwrap();
+    room.vote(1, &task, Importance::Low);
+    room.vote(1, &task, Importance::High);
+    room.vote(2, &task, Importance::High);
+    room.pass(2_000);
+    let view = room.ballot(0, &task);
+    assert_eq!((view.state, view.importance), ("decided", Some(Importance::High)));
+    let late = room.ask(1, Command::Vote { task, importance: Importance::Low, comment: String::new() });
+    assert_eq!(late.unwrap_err().kind, ErrorKind::Conflict);
+}
+
+// spec: HEALTH-1, HEALTH-2
+#[test]
+fn health_goes_first_on_any_energy_and_is_on_record() {
+    let mut room = street(rules());
+    room.energy(2, coal());
+    let cache = room.submit_draft(0, draft("firefox-cache-cleanup", 1)).unwrap();
+    assert!(room.next_run(2).is_none());
+    let hospital = room.submit_draft(0, draft("hospital-backup-power-test", 2)).unwrap();
+    assert_eq!(room.next_run(2).expect("at once").attempt.task.to_string(), hospital);
+    assert!(room.ballot(1, &hospital).health && !room.ballot(1, &cache).health);
+    assert_eq!(room.said(1, "health").len(), 1);
+}
+
+// spec: HEALTH-1
+#[test]
+fn a_description_that_mentions_health_counts_too() {
+    let mut room = street(rules());
+    room.energy(2, coal());
+    let told =
+        mesh_node::Draft { description: "Tests the pumps of the WATER works".into(), ..draft("pumps", 1) };
+    room.submit_draft(0, told).unwrap();
+    assert!(room.next_run(2).is_some());
+}
+
+// spec: HEALTH-3
+#[test]
+fn members_can_take_a_flag_away() {
+    let mut room = Room::community_by(&["alice", "bob", "carol", "dave"], rules());
+    room.handle(0, Input::Capacity(Capacity { slots: 0, memory: 1 << 30, longest_ms: HOUR }));
+    let task = room.submit_draft(0, draft("fire-drill-photos", 1)).unwrap();
+    let sum = |room: &mut Room| match room.ask(1, Command::Reputation { user: Some("alice".into()) }).unwrap()
+    {
+        Answer::Reputation(view) => view.sum,
+        other => panic!("{other:?}"),
+    };
+    let before = sum(&mut room);
+    for number in [1, 2] {
+        room.ask(number, Command::Dispute { task: task.clone(), why: "holiday photos".into() }).unwrap();
+    }
+    room.pass(3_000);
+    assert!(room.ballot(1, &task).health, "two are not enough");
+    room.ask(3, Command::Dispute { task: task.clone(), why: "photos".into() }).unwrap();
+    room.pass(3_000);
+    let view = room.ballot(1, &task);
+    assert!(view.dispute_upheld && !view.health);
+    assert_eq!(view.disputes.len(), 3);
+    assert!(sum(&mut room) < before, "and it shows in the submitter's reputation");
+    equal(&room);
+}
+
+/// A community without ballots, where tasks end at once.
+fn quiet() -> Rules {
+    Rules { voting_window_ms: 0, vote_after_ms: 0, ..Rules::default() }
+}
+
+fn run_all(room: &mut Room, number: usize) -> usize {
+    let mut count = 0;
+    while let Some(run) = room.next_run(number) {
+        room.end(number, &run);
+        room.pass(10);
+        count += 1;
+    }
+    count
+}
+
+// spec: QUOTA-1, QUOTA-4
+#[test]
+fn the_eleventh_task_of_the_day_is_refused_where_it_is_submitted() {
+    let mut room = street(quiet());
+    for nonce in 0..10 {
+        room.submit_draft(0, draft("plain", nonce)).unwrap();
+        assert_eq!(run_all(&mut room, 2), 1);
+    }
+    let refused = room.submit_draft(0, draft("plain", 10)).unwrap_err();
+    assert!(refused.message.contains("quota") && refused.hint.is_some(), "{refused:?}");
+    let quota = |room: &mut Room| match room.ask(0, Command::Quota { user: None }).unwrap() {
+        Answer::Quota(view) => *view,
+        other => panic!("{other:?}"),
+    };
+    let view = quota(&mut room);
+    assert_eq!((view.used, view.allowed, view.left), (10, Some(10), Some(0)));
+    assert_eq!(view.next.unwrap().missing.len(), 3);
+    // Health has its own, and the next day is a new one.
+    room.submit_draft(0, draft("hospital-test", 11)).unwrap();
+    assert_eq!(run_all(&mut room, 2), 1);
+    // Until others have seen them, nobody knows on which day they were submitted.
+    room.pass(61_000);
+    room.sleep(view.resets_ms - room.now.wall_ms);
+    assert_eq!(quota(&mut room).used, 0);
+    room.submit_draft(0, draft("plain", 12)).unwrap();
+    // A larger task than the tier allows.
+    let mut large = draft("plain", 13);
+    large.limits.duration_ms = 601_000;
+    assert!(room.submit_draft(0, large).unwrap_err().message.contains("tier"));
+}
+
+// spec: QUOTA-4
+#[test]
+fn the_eleventh_task_is_refused_by_the_donor_if_its_submitter_does_not_count() {
+    let mut room = street(quiet());
+    room.peers[0].node.misbehave(Misbehaviour::SubmitsOverQuota);
+    for nonce in 0..10 {
+        room.submit_draft(0, draft("plain", nonce)).unwrap();
+        assert_eq!(run_all(&mut room, 2), 1);
+    }
+    let task = room.submit_draft(0, draft("plain", 10)).unwrap();
+    assert_eq!(run_all(&mut room, 2), 0);
+    assert!(room.state(0, &task).1.contains("quota"), "{}", room.state(0, &task).1);
+    assert!(
+        room.said(0, "refused")
+            .iter()
+            .any(|said| matches!(said, Payload::Refused { reason: Reason::OverQuota, .. }))
+    );
+}
+
+// spec: VOTE-8
+#[test]
+fn a_donor_believes_its_own_tally_and_no_claim() {
+    let mut room = street(rules());
+    room.energy(2, coal());
+    room.peers[0].node.misbehave(Misbehaviour::ClaimsCritical);
+    let task = room.submit_draft(0, draft("plain", 1)).unwrap();
+    room.pass(20_000);
+    assert!(room.next_run(2).is_none());
+    assert!(room.peers[2].node.counters().offers_refused > 0, "it was offered");
+    let view = room.ballot(1, &task);
+    assert_eq!((view.importance, view.disputed_claim), (None, Some(Importance::Critical)));
+}
+
+// spec: QUOTA-2
+#[test]
+fn reaching_a_tier_changes_it_on_every_peer() {
+    let mut room = street(quiet());
+    let tier = |room: &mut Room, number| match room
+        .ask(number, Command::Quota { user: Some("alice".into()) })
+        .unwrap()
+    {
+        Answer::Quota(view) => (view.tier, view.allowed),
+        other => panic!("{other:?}"),
+    };
+    let give = |user: &str, amount| Command::Contribute {
+        user: user.into(),
+        unit: "money".into(),
+        amount,
+        month: None,
+    };
+    assert_eq!(
+        room.ask(1, give("alice", 500)).unwrap_err().kind,
+        ErrorKind::Forbidden,
+        "bob is no treasurer"
+    );
+    room.ask(0, give("alice", 499)).unwrap();
+    for number in 0..3 {
+        assert_eq!(tier(&mut room, number), (mesh_policies::quota::Tier::Free, Some(10)));
+    }
+    room.ask(0, give("alice", 1)).unwrap();
+    for number in 0..3 {
+        assert_eq!(tier(&mut room, number), (mesh_policies::quota::Tier::Supporter, Some(50)));
+    }
+    // It lapses with its month.
+    room.sleep(32 * 24 * HOUR);
+    assert_eq!(tier(&mut room, 1), (mesh_policies::quota::Tier::Free, Some(10)));
+}
+
+// spec: QUOTA-3
+#[test]
+fn a_day_begins_at_midnight_where_its_user_lives() {
+    let mut room = street(quiet());
+    let bad = room.ask(0, Command::SetZone { zone: "Moon/Base".into() }).unwrap_err();
+    assert!(bad.message.contains("Moon/Base") && bad.hint.is_some());
+    let resets = |room: &mut Room, number| match room
+        .ask(number, Command::Quota { user: Some("alice".into()) })
+        .unwrap()
+    {
+        Answer::Quota(view) => view.resets_ms,
+        other => panic!("{other:?}"),
+    };
+    let before = resets(&mut room, 1);
+    room.ask(0, Command::SetZone { zone: "Asia/Tokyo".into() }).unwrap();
+    let after = resets(&mut room, 1);
+    assert!(after >= before, "a change of zone gives no second day");
+    assert_eq!((after + 9 * HOUR) % (24 * HOUR), 0, "midnight in Tokyo");
+    assert_eq!(resets(&mut room, 0), after);
+}
+
+fn propose(rules: Rules) -> Command {
+    Command::Propose { rules: Box::new(rules), why: "fairer".into() }
+}
+
+// spec: VOTE-2
+#[test]
+fn the_rules_change_by_vote_and_from_then_on() {
+    let mut room = street(rules());
+    let method = |room: &mut Room, number| match room.ask(number, Command::Community).unwrap() {
+        Answer::Community(view) => view.rules.voting_method,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(room.ask(0, propose(rules())).unwrap_err().kind, ErrorKind::Conflict, "nothing would change");
+    for voting_method in [VotingMethod::Reputation, VotingMethod::Hybrid, VotingMethod::OnePerUser] {
+        let proposed = room.ask(0, propose(Rules { voting_method, ..rules() })).unwrap();
+        let Answer::Entry(proposal) = proposed else { panic!("{proposed:?}") };
+        room.pass(2_000);
+        assert_ne!(method(&mut room, 1), voting_method);
+        for number in [1, 2] {
+            room.ask(number, Command::VoteRules { proposal: proposal.to_string(), yes: true }).unwrap();
+        }
+        room.pass(12_000);
+        for number in 0..3 {
+            // By hybrid weights nobody here weighs anything, so nothing is decided any more: see the last turn.
+            let expected =
+                if voting_method == VotingMethod::OnePerUser { VotingMethod::Hybrid } else { voting_method };
+            assert_eq!(method(&mut room, number), expected, "on peer {number}");
+        }
+    }
+    equal(&room);
+}
+
+// spec: VOTE-2
+#[test]
+fn rules_that_most_are_against_do_not_come() {
+    let mut room = street(rules());
+    let proposed = room.ask(0, propose(Rules { consensus_percent: 100, ..rules() })).unwrap();
+    let Answer::Entry(proposal) = proposed else { panic!("{proposed:?}") };
+    room.pass(2_000);
+    for number in [1, 2] {
+        room.ask(number, Command::VoteRules { proposal: proposal.to_string(), yes: false }).unwrap();
+    }
+    room.pass(12_000);
+    let Answer::Proposals(views) = room.ask(1, Command::Proposals).unwrap() else { panic!("no proposals") };
+    assert_eq!((views[0].state, views[0].weights), ("rejected", (1, 2)));
+}
+
+// spec: PERM-5
+#[test]
+fn a_donors_word_and_terms_stop_what_runs_and_the_reason_is_the_same_everywhere() {
+    let mut room = street(quiet());
+    let task = room.submit_draft(0, draft("plain", 1)).unwrap();
+    let run = room.next_run(2).unwrap();
+    room.handle(2, Input::Run(run.attempt, RunEvent::Started));
+    let terms = Terms { mains_only: true, battery_floor: 30, ..Terms::default() };
+    room.handle(2, Input::Terms(Box::new(terms)));
+    let plugged = Situation { on_mains: Some(true), battery: Some(20), ..Situation::default() };
+    let unplugged = Situation { on_mains: Some(false), ..plugged };
+    let status = |room: &mut Room| match room.ask(2, Command::Status).unwrap() {
+        Answer::Status(view) => view.donor,
+        other => panic!("{other:?}"),
+    };
+    room.handle(2, Input::Situation(plugged));
+    assert_eq!(status(&mut room), "takes tasks");
+    room.handle(2, Input::Situation(unplugged));
+    room.handle(2, Input::Run(run.attempt, RunEvent::Paused));
+    let words = Reason::OnBattery.to_string();
+    assert!(status(&mut room).contains(&words));
+    assert!(room.state(0, &task).1.contains(&words), "{}", room.state(0, &task).1);
+    let held = |room: &Room| -> Vec<Option<Reason>> {
+        let said = room.said(0, "held").into_iter();
+        said.map(|said| if let Payload::Held { reason, .. } = said { reason } else { panic!() }).collect()
+    };
+    assert_eq!(held(&room), [Some(Reason::OnBattery)]);
+    // Said again it changes nothing, and a pause by hand on top of it has its own words.
+    room.handle(2, Input::Situation(Situation { battery: Some(19), ..unplugged }));
+    room.ask(2, Command::Pause { for_ms: Some(7_200_000) }).unwrap();
+    assert!(room.state(0, &task).1.contains(&Reason::DonorPaused.to_string()));
+    room.handle(2, Input::Situation(plugged));
+    assert!(status(&mut room).contains("paused"), "mains alone does not end it");
+    room.ask(2, Command::Resume).unwrap();
+    room.handle(2, Input::Run(run.attempt, RunEvent::Resumed));
+    assert_eq!(held(&room), [Some(Reason::OnBattery), Some(Reason::DonorPaused), None]);
+    assert!(room.state(0, &task).1.contains("runs it"));
+    // Finishing lets it end, and takes no more.
+    room.ask(2, Command::Finish).unwrap();
+    let other = room.submit_draft(0, draft("plain", 2)).unwrap();
+    room.end(2, &run);
+    room.pass(1_000);
+    assert_eq!(room.state(0, &task).0, "done");
+    assert!(room.next_run(2).is_none());
+    assert_eq!(room.state(0, &other).0, "waiting");
+}
+
+// spec: VOTE-9
+#[test]
+fn a_flood_of_critical_tasks_passes_over_nobody_for_ever() {
+    let unlimited = Tier { tasks: 0, ..Rules::default().free };
+    let mut room = street(Rules { max_overtaken: 5, free: unlimited, ..rules() });
+    let urgent = |nonce| mesh_node::Draft { sla: Sla::Urgent, ..draft("first", nonce) };
+    room.submit_draft(0, urgent(0)).unwrap();
+    let mut run = room.next_run(2).unwrap();
+    let patient = room.submit_draft(0, draft("patient", 1)).unwrap();
+    room.vote(1, &patient, Importance::Normal);
+    room.vote(2, &patient, Importance::Normal);
+    room.pass(11_000);
+    let mut before = 0;
+    for nonce in 2..30 {
+        // Two more of them for each that starts.
+        room.submit_draft(0, urgent(nonce)).unwrap();
+        room.submit_draft(0, urgent(nonce + 100)).unwrap();
+        room.end(2, &run);
+        room.pass(100);
+        run = room.next_run(2).unwrap();
+        if run.attempt.task.to_string() == patient {
+            break;
+        }
+        before += 1;
+    }
+    assert_eq!(before, 5, "starts that passed over it");
+}

@@ -1,0 +1,328 @@
+//! Peers in one room: no network between them, and a clock that the test moves.
+
+#![allow(dead_code, reason = "not every suite that has a room uses all of it")]
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    missing_docs,
+    reason = "part of tests, which fail where they cannot go on"
+)]
+
+use mesh_node::{
+    Answer, Capacity, Command, CommandError, CommandId, Config, Draft, GrantRequest, Input, Message, Node,
+    Now, Output, Run, RunEvent, SyncReceived,
+};
+use mesh_protocol::ids::{BlobHash, Digest, InputHash, ModuleHash};
+use mesh_protocol::invite::TicketKind;
+use mesh_protocol::key::{PublicKey, SecretKey};
+use mesh_protocol::ledger::{Entry, Pattern};
+use mesh_protocol::limits::Limits;
+use mesh_protocol::outcome::Outcome;
+use mesh_protocol::permissions::Permissions;
+use mesh_protocol::profile::EngineProfile;
+use mesh_protocol::receipt::{self, Receipt, Usage};
+use mesh_protocol::record::Record;
+use mesh_protocol::rules::Rules;
+use mesh_protocol::task::{Blob, Sla};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+pub fn profile() -> EngineProfile {
+    EngineProfile {
+        engine: "test".into(),
+        features: vec![],
+        fuel_table: "1".into(),
+        world: "1".into(),
+        limits: vec![],
+    }
+}
+
+pub struct Peer {
+    pub node: Node,
+    pub entries: BTreeMap<(PublicKey, u64), Vec<u8>>,
+    pub runs: Vec<Run>,
+    pub answers: Vec<(CommandId, Result<Answer, CommandError>)>,
+}
+
+/// Peers whose frames arrive at once and in order.
+pub struct Room {
+    pub peers: Vec<Peer>,
+    pub now: Now,
+    connected: Vec<(usize, usize)>,
+    commands: u64,
+}
+
+pub fn addr(number: usize) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 1000 + number as u16))
+}
+
+impl Room {
+    pub fn new(names: &[&str]) -> Self {
+        let now = Now { boot_ms: 1000, wall_ms: 1_790_000_000_000 };
+        let peers = names.iter().enumerate().map(|(number, name)| {
+            let seed = |what: u8| [number as u8 * 10 + what; 32];
+            let config = Config {
+                device: SecretKey::from_seed(&seed(1)),
+                user: Some(SecretKey::from_seed(&seed(2))),
+                user_name: (*name).into(),
+                recovery: SecretKey::from_seed(&seed(3)).public(),
+                device_name: format!("{name}-laptop"),
+                profile: profile().id(),
+                walls: vec![],
+                place: None,
+                capacity: Capacity { slots: 4, memory: 1 << 30, longest_ms: 3_600_000 },
+                shares: Default::default(),
+                accepts: vec![Pattern::new("*").unwrap()],
+                energy: None,
+                addrs: vec![addr(number)],
+                seed: seed(4),
+            };
+            let mut node = Node::new(config, now);
+            node.start(now, false);
+            Peer { node, entries: BTreeMap::new(), runs: vec![], answers: vec![] }
+        });
+        Self { peers: peers.collect(), now, connected: vec![], commands: 0 }
+    }
+
+    pub fn key(&self, number: usize) -> PublicKey {
+        SecretKey::from_seed(&[number as u8 * 10 + 1; 32]).public()
+    }
+
+    pub fn number(&self, key: PublicKey) -> usize {
+        (0..self.peers.len()).find(|number| self.key(*number) == key).unwrap()
+    }
+
+    pub fn connect(&mut self, a: usize, b: usize) {
+        if self.connected.contains(&(a, b)) || a == b {
+            return;
+        }
+        self.connected.extend([(a, b), (b, a)]);
+        self.handle(a, Input::Connected { peer: self.key(b), addr: addr(b) });
+        self.handle(b, Input::Connected { peer: self.key(a), addr: addr(a) });
+    }
+
+    pub fn disconnect(&mut self, a: usize, b: usize) {
+        self.connected.retain(|pair| *pair != (a, b) && *pair != (b, a));
+        self.handle(a, Input::Disconnected { peer: self.key(b) });
+        self.handle(b, Input::Disconnected { peer: self.key(a) });
+    }
+
+    pub fn handle(&mut self, number: usize, input: Input) {
+        let mut inputs = VecDeque::from([(number, input)]);
+        let mut rounds = 0;
+        while let Some((number, input)) = inputs.pop_front() {
+            rounds += 1;
+            assert!(rounds < 10_000, "the peers talk without end; last: {input:?}");
+            self.peers[number].node.handle(self.now, input);
+            let me = self.key(number);
+            while let Some(output) = self.peers[number].node.poll() {
+                match output {
+                    Output::Persist(Record::Entry { author, seq, bytes, .. }) => {
+                        self.peers[number].entries.insert((author, seq), bytes);
+                    }
+                    Output::Send(to, message) => {
+                        let to = self.number(to);
+                        if self.connected.contains(&(number, to)) {
+                            let input = match message {
+                                Message::Hello(frame) => Input::Hello(me, frame),
+                                Message::Sync(frame) => Input::Sync(me, SyncReceived::Frame(frame)),
+                                Message::Task(id, frame) => Input::Task(me, id, frame),
+                            };
+                            inputs.push_back((to, input));
+                        }
+                    }
+                    Output::Spread(entry) => {
+                        for to in 0..self.peers.len() {
+                            if self.connected.contains(&(number, to)) {
+                                inputs.push_back((to, Input::Gossip(me, entry.clone())));
+                            }
+                        }
+                    }
+                    Output::SendEntries { to, author, from, until } => {
+                        let entries = (from..until).map(|seq| {
+                            let bytes = &self.peers[number].entries[&(author, seq)];
+                            Entry::verify(bytes).unwrap()
+                        });
+                        let input = Input::Sync(me, SyncReceived::Entries(entries.collect()));
+                        inputs.push_back((self.number(to), input));
+                    }
+                    Output::Dial(to, _) => {
+                        let to = self.number(to);
+                        if !self.connected.contains(&(number, to)) {
+                            self.connected.extend([(number, to), (to, number)]);
+                            inputs
+                                .push_back((number, Input::Connected { peer: self.key(to), addr: addr(to) }));
+                            inputs.push_back((to, Input::Connected { peer: me, addr: addr(number) }));
+                        }
+                    }
+                    Output::Run(run) => self.peers[number].runs.push(*run),
+                    Output::Answer(id, answer) => self.peers[number].answers.push((id, answer)),
+                    Output::Fetch { attempt, blob, .. } => {
+                        inputs.push_back((number, Input::Fetched(attempt, blob.hash, Ok(()))));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// So much time passes while everybody sleeps.
+    pub fn sleep(&mut self, ms: u64) {
+        self.now = Now { boot_ms: self.now.boot_ms + ms, wall_ms: self.now.wall_ms + ms };
+        self.pass(1000);
+    }
+
+    pub fn pass(&mut self, ms: u64) {
+        let end = self.now.boot_ms + ms;
+        loop {
+            let next = (0..self.peers.len())
+                .filter_map(|number| self.peers[number].node.deadline().map(|at| (at, number)))
+                .min();
+            let Some((at, number)) = next.filter(|(at, _)| *at <= end) else { break };
+            let step = at.saturating_sub(self.now.boot_ms);
+            self.now = Now { boot_ms: self.now.boot_ms + step, wall_ms: self.now.wall_ms + step };
+            self.handle(number, Input::Wake);
+        }
+        let step = end - self.now.boot_ms;
+        self.now = Now { boot_ms: end, wall_ms: self.now.wall_ms + step };
+    }
+
+    pub fn ask(&mut self, number: usize, command: Command) -> Result<Answer, CommandError> {
+        self.commands += 1;
+        let id = CommandId(self.commands);
+        self.handle(number, Input::Command(id, Box::new(command)));
+        self.pass(10);
+        let at = self.peers[number].answers.iter().position(|(answered, _)| *answered == id);
+        self.peers[number].answers.remove(at.expect("the command is answered")).1
+    }
+
+    pub fn community(names: &[&str]) -> Self {
+        Self::community_by(names, Rules::default())
+    }
+
+    pub fn community_by(names: &[&str], rules: Rules) -> Self {
+        let mut room = Self::new(names);
+        room.ask(0, Command::Found { name: "Street".into(), rules: Box::new(rules) }).unwrap();
+        for (number, name) in names.iter().enumerate().skip(1) {
+            let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
+            let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
+            let joined = room.ask(number, Command::Join { ticket }).unwrap();
+            if matches!(joined, Answer::Joined { pending: true, .. }) {
+                room.connect(0, 1);
+                room.connect(1, number);
+                room.pass(1000);
+                room.ask(1, Command::Sponsor { user: (*name).into() }).unwrap();
+            }
+        }
+        for a in 0..names.len() {
+            for b in 0..a {
+                room.connect(a, b);
+            }
+        }
+        room.pass(1000);
+        room
+    }
+
+    pub fn grant(&mut self, on: usize, user: &str) {
+        let request = GrantRequest {
+            user: user.into(),
+            device: None,
+            task: "*".into(),
+            module: None,
+            until_ms: None,
+            permissions: None,
+        };
+        self.ask(on, Command::Grant(request)).unwrap();
+        self.pass(1000);
+    }
+
+    pub fn submit(&mut self, number: usize, nonce: u8) -> String {
+        self.submit_draft(number, draft("word-count", nonce)).unwrap()
+    }
+
+    pub fn submit_draft(&mut self, number: usize, draft: Draft) -> Result<String, CommandError> {
+        match self.ask(number, Command::Submit(Box::new(draft)))? {
+            Answer::Submitted { task, .. } => Ok(task.to_string()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn state(&mut self, number: usize, task: &str) -> (String, String) {
+        match self.ask(number, Command::Task { task: task.into() }).unwrap() {
+            Answer::Task(view) => (view.state, view.why),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn end(&mut self, number: usize, run: &Run) {
+        self.handle(number, Input::Run(run.attempt, RunEvent::Started));
+        let receipt = receipt_for(run);
+        let blob = Blob { hash: BlobHash([9; 32]), len: 10 };
+        self.handle(number, Input::Run(run.attempt, RunEvent::Ended(Box::new(receipt), blob)));
+    }
+}
+
+pub fn receipt_for(run: &Run) -> Receipt {
+    let spec = &run.spec;
+    let digest = Digest([1; 32]);
+    Receipt {
+        version: receipt::VERSION,
+        task: run.attempt.task,
+        attempt: run.attempt.attempt,
+        module: spec.module,
+        name: spec.name.clone(),
+        args: spec.args.clone(),
+        env: spec.env.clone(),
+        input: receipt::Input { hash: spec.input, stdin: None, streamed: false, named: digest },
+        limits: spec.limits.clone(),
+        granted: spec.permissions.clone(),
+        profile: profile(),
+        walls: vec![],
+        out_bound: "metered".into(),
+        outcome: Outcome::Exited(0),
+        usage: Usage { fuel: 5, ..Usage::default() },
+        output: receipt::Output {
+            stdout_bytes: 0,
+            stdout: digest,
+            stderr_bytes: 0,
+            stderr: digest,
+            out_bytes: 0,
+            out_files: 0,
+            out: digest,
+        },
+        not_comparable: vec![],
+        resumed_from: None,
+        last_checkpoint: None,
+        executor: PublicKey([0; 32]),
+    }
+}
+
+pub fn equal(room: &Room) {
+    let state = |peer: &Peer| (peer.node.logs(), peer.node.ledger().state_digest());
+    let first = state(&room.peers[0]);
+    for peer in &room.peers[1..] {
+        assert_eq!(state(peer), first);
+    }
+}
+
+pub fn draft(name: &str, nonce: u8) -> Draft {
+    Draft {
+        name: name.into(),
+        description: String::new(),
+        module: ModuleHash([7; 32]),
+        module_len: 100,
+        args: vec![],
+        env: vec![],
+        stdin: None,
+        inputs: vec![],
+        input: InputHash([8; 32]),
+        limits: Limits::default(),
+        permissions: Permissions::default(),
+        sla: Sla::Normal,
+        importance: None,
+        followed: true,
+        nonce: [nonce; 32],
+        on: None,
+        dry_run: false,
+    }
+}
