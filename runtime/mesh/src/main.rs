@@ -19,6 +19,7 @@ mod failure;
 mod home;
 mod keys;
 mod ledger_file;
+mod passphrase;
 mod up;
 
 use clap::Parser as _;
