@@ -260,8 +260,9 @@ pub(crate) fn street(names: &[&'static str]) -> Vec<Peer> {
 pub(crate) fn found(peers: &[Peer], rules: Option<&str>) {
     adopt();
     match rules {
-        None => peers[0].ok(&["community", "new", "Street"]),
-        Some(rules) => {
+        // Nobody votes, and a member may ask for as much as a test does.
+        rules => {
+            let rules = rules.unwrap_or("voting_window_ms = 0\nfree = { tasks = 0, longest_ms = 86400000, memory_bytes = 8000000000 }\n");
             let file = folder();
             let path = file.path().join("rules.toml");
             std::fs::write(&path, rules).unwrap();

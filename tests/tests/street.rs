@@ -1,7 +1,7 @@
 //! Several peers on loopback as people would run them: real processes, real QUIC, real disks.
 
 use crate::peers::{LONG, Peer, endless, hello, street};
-use crate::support::{BOUND, forget, until};
+use crate::support::{BOUND, beside, forget, until};
 use serde_json::Value;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -249,4 +249,57 @@ fn a_submitter_is_told_what_to_do_next() {
     // Asked to end by the terminal that it was started in, it ends in order.
     let mut alice = peers.into_iter().next().unwrap();
     alice.end(rustix::process::Signal::HUP);
+}
+
+// spec: NET-1
+#[test]
+fn keys_under_a_passphrase_are_of_no_use_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("home");
+    let mesh = |args: &[&str], env: &[(&str, &str)]| {
+        let mut command = std::process::Command::new(crate::support::program());
+        command.env_clear().envs(env.iter().copied()).arg("--home").arg(&home).args(args);
+        // Of its own session, so that there is no terminal to ask at.
+        let mut session = std::process::Command::new("setsid");
+        session.arg("--wait").arg(command.get_program()).args(command.get_args());
+        session.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        beside(session.envs(env.iter().copied()))
+    };
+    let said = |output: &std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let right = ("MESH_PASSPHRASE", "correct horse");
+    let init = ["init", "--passphrase", "--name", "alice", "--device-name", "laptop"];
+    let made = mesh(&init, &[]);
+    assert!(
+        !made.status.success() && said(&made).contains("hint: set MESH_PASSPHRASE_FILE"),
+        "{}",
+        said(&made)
+    );
+    let made = mesh(&init, &[right]);
+    assert!(made.status.success(), "{}", said(&made));
+    for name in ["user.key", "device.key", "recovery.key"] {
+        let text = std::fs::read_to_string(home.join(name)).unwrap();
+        assert!(text.starts_with("mesh-key-1 argon2id"), "{name}: {text}");
+    }
+    let up = ["up", "--no-mdns", "--listen", "127.0.0.1:0"];
+    let none = mesh(&up, &[]);
+    assert!(!none.status.success() && said(&none).contains("nobody sits at a terminal"), "{}", said(&none));
+    let wrong = mesh(&up, &[("MESH_PASSPHRASE", "battery staple")]);
+    assert!(!wrong.status.success() && said(&wrong).contains("does not fit"), "{}", said(&wrong));
+    // With it everything is as it was: the same device runs a task, from a file that holds the passphrase.
+    let file = folder.path().join("phrase");
+    std::fs::write(&file, "correct horse\n").unwrap();
+    let named = [("MESH_PASSPHRASE_FILE", file.to_str().unwrap())];
+    let module = hello(folder.path());
+    let receipt = folder.path().join("receipt.json");
+    let run = ["run", "--receipt", receipt.to_str().unwrap(), &module];
+    let open = mesh(&run, &named);
+    assert!(!open.status.success() && said(&open).contains("chmod 600"), "{}", said(&open));
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let ran = mesh(&run, &named);
+    assert!(ran.status.success(), "{}", said(&ran));
+    let receipt = std::fs::read_to_string(&receipt).unwrap();
+    let device = String::from_utf8_lossy(&made.stdout)
+        .lines()
+        .find_map(|line| Some(line.strip_prefix("device key")?.trim().to_owned()));
+    assert!(receipt.contains(&device.unwrap()), "{receipt}");
 }

@@ -3,6 +3,7 @@
 
 use crate::failure::{Failure, Result};
 use crate::home::Home;
+use crate::passphrase::{self, Lock};
 use mesh_protocol::ids::{from_hex, to_hex};
 use mesh_protocol::key::{PublicKey, SecretKey};
 use mesh_protocol::ledger::is_name;
@@ -114,6 +115,9 @@ pub(crate) fn keep_identity(home: &Home, identity: &Identity) -> Result<()> {
 pub(crate) fn read(home: &Home, name: &str) -> Result<Option<SecretKey>> {
     let path = home.data().join(name);
     let Some(text) = read_text(&path, "read the key")? else { return Ok(None) };
+    if passphrase::is_sealed(&text) {
+        return Ok(Some(SecretKey::from_seed(&passphrase::open(&path, name, &text)?)));
+    }
     let seed = from_hex(text.trim_end()).map_err(|_| {
         Failure::new(format!("read the key {}: it is damaged", path.display()))
             .hint("restore it from a backup, or move it away to get a new one")
@@ -123,13 +127,32 @@ pub(crate) fn read(home: &Home, name: &str) -> Result<Option<SecretKey>> {
 
 /// A key under this name: the one that is there, or a new one.
 pub(crate) fn read_or_make(home: &Home, name: &str) -> Result<SecretKey> {
+    read_or_make_under(home, name, None)
+}
+
+/// The same; what is not under the passphrase yet is from now on, if there is one.
+// spec: NET-1
+pub(crate) fn read_or_make_under(home: &Home, name: &str, lock: Option<&Lock>) -> Result<SecretKey> {
+    let path = home.data().join(name);
     if let Some(key) = read(home, name)? {
+        if let Some(lock) = lock {
+            let text = lock.seal(name, &key.seed())?;
+            let aside = home.data().join(format!("{name}.new"));
+            let _left_over = fs::remove_file(&aside);
+            write_new(&aside, text.as_bytes())
+                .and_then(|()| fs::rename(&aside, &path))
+                .and_then(|()| File::open(home.data())?.sync_all())
+                .map_err(|error| Failure::file("put the key under the passphrase in", &path, &error))?;
+        }
         return Ok(key);
     }
-    let path = home.data().join(name);
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| Failure::because("draw a key", &error))?;
-    match write_new(&path, to_hex(&seed).as_bytes()) {
+    let text = match lock {
+        Some(lock) => lock.seal(name, &seed)?,
+        None => to_hex(&seed),
+    };
+    match write_new(&path, text.as_bytes()) {
         Ok(()) => Ok(SecretKey::from_seed(&seed)),
         // Whoever comes second must take the first one's key.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => match read(home, name)? {

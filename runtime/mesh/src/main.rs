@@ -20,6 +20,7 @@ mod failure;
 mod home;
 mod keys;
 mod ledger_file;
+mod passphrase;
 mod up;
 
 use clap::Parser as _;

@@ -24,6 +24,9 @@ const ADVERTISE_SOON_MS: u64 = 200;
 const MAX_DIALLED: usize = 12;
 /// Peers whose addresses are remembered.
 const MAX_REMEMBERED: usize = 1024;
+/// Told of, and not known as members. 64: far more than come in within the seconds that an entry takes to arrive; told
+/// again at the next greeting.
+const MAX_HEARSAY: usize = 64;
 /// Invites open at once.
 const MAX_INVITES: usize = 256;
 /// How long others have to say how long this device's log is.
@@ -247,6 +250,17 @@ impl Node {
         for (key, peer) in &mut self.peers {
             peer.member = self.ledger.governance().owner(key).is_some();
         }
+        // spec: NET-5
+        let known: Vec<PublicKey> =
+            self.hearsay.keys().copied().filter(|peer| self.is_member(peer)).collect();
+        let news = !known.is_empty();
+        for peer in known {
+            let addrs = self.hearsay.remove(&peer).unwrap_or_default();
+            self.remember(peer, addrs, false);
+        }
+        if news {
+            self.dial_some();
+        }
     }
 
     pub(crate) fn heard_hello(&mut self, peer: PublicKey, frame: HelloFrame) {
@@ -274,9 +288,15 @@ impl Node {
             _ if !member => self.counters.strangers += 1,
             HelloFrame::Ad(ad) => self.heard_ad(peer, *ad),
             HelloFrame::Peers(peers) => {
-                for told in peers {
-                    if told.peer != self.me && self.is_member(&told.peer) {
+                let me = self.me;
+                for told in peers.into_iter().filter(|told| told.peer != me) {
+                    if self.is_member(&told.peer) {
                         self.remember(told.peer, told.addrs, false);
+                    } else {
+                        self.hearsay.insert(told.peer, told.addrs);
+                        if self.hearsay.len() > MAX_HEARSAY {
+                            self.hearsay.pop_first();
+                        }
                     }
                 }
                 self.dial_some();

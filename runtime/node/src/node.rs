@@ -180,6 +180,8 @@ pub struct Node {
     pub(crate) turned_away_by: BTreeSet<PublicKey>,
     /// What waits to be numbered, in this order; also what a person or a task's step was promised of it is kept.
     pub(crate) drafts: BTreeMap<u64, (Payload, Vec<Tip>)>,
+    /// Where those are said to be who are not known as members yet: the word of them may be on its way.
+    pub(crate) hearsay: BTreeMap<PublicKey, Vec<SocketAddr>>,
     pub(crate) unwitnessed: BTreeMap<PublicKey, Tip>,
     /// Entries of others that were new since this process began.
     taken: BTreeMap<PublicKey, u64>,
@@ -234,6 +236,7 @@ impl Node {
             claimed: BTreeSet::new(),
             turned_away_by: BTreeSet::new(),
             drafts: BTreeMap::new(),
+            hearsay: BTreeMap::new(),
             unwitnessed: BTreeMap::new(),
             taken: BTreeMap::new(),
             known_until: None,

@@ -6,7 +6,7 @@ use mesh_node::{
     Answer, Capacity, Command, CommandError, CommandId, Config, Draft, GrantRequest, Input, Message, Node,
     Now, Output, Run, RunEvent, SyncReceived,
 };
-use mesh_protocol::frame::{AttemptId, SyncFrame};
+use mesh_protocol::frame::{AttemptId, HelloFrame, PeerAddrs, SyncFrame};
 use mesh_protocol::ids::{BlobHash, CommunityId, Digest, EntryId, InputHash, ModuleHash, ProfileId};
 use mesh_protocol::invite::{DeviceCert, TicketKind};
 use mesh_protocol::key::{PublicKey, SecretKey};
@@ -522,6 +522,27 @@ fn two_who_came_in_by_the_same_member_are_told_of_each_other() {
         room.ask(number, Command::Join { ticket }).unwrap();
     }
     room.pass(1000);
+    assert!(room.connected.contains(&(1, 2)));
+}
+
+// spec: NET-5
+#[test]
+fn who_is_told_of_before_it_is_known_as_a_member_is_dialled_once_it_is() {
+    let mut room = Room::new(&["alice", "bob", "carol"]);
+    room.ask(0, Command::Found { name: "Street".into(), rules: Box::new(Rules::default()) }).unwrap();
+    let join = |room: &mut Room, number| {
+        let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
+        let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
+        room.ask(number, Command::Join { ticket }).unwrap();
+    };
+    join(&mut room, 1);
+    let told = HelloFrame::Peers(vec![PeerAddrs { peer: room.key(2), addrs: vec![addr(2)] }]);
+    room.handle(1, Input::Hello(room.key(0), told));
+    room.disconnect(0, 1);
+    join(&mut room, 2);
+    let entries = room.peers[0].entries.values().map(|bytes| Entry::verify(bytes).unwrap()).collect();
+    assert!(!room.connected.contains(&(1, 2)));
+    room.handle(1, Input::Sync(room.key(0), SyncReceived::Entries(entries)));
     assert!(room.connected.contains(&(1, 2)));
 }
 

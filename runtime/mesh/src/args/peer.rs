@@ -19,11 +19,16 @@ pub(crate) struct Init {
     /// Make no user key: this becomes one more device of somebody who has one, by a ticket of `mesh device add`
     #[arg(long)]
     pub(crate) device_only: bool,
+    /// Keep the keys under a passphrase, asked for now and at each start; or taken from $MESH_PASSPHRASE, or from the
+    /// file that $MESH_PASSPHRASE_FILE names
+    #[arg(long)]
+    pub(crate) passphrase: bool,
 }
 
 pub(super) const INIT_EXAMPLES: &str = "\
 Examples:
   mesh init --name alice --device-name laptop
+  mesh init --passphrase
   mesh init --device-only --device-name garden-pi
   mesh --home ./bob init --name bob";
 

@@ -7,6 +7,7 @@ use crate::exit_codes;
 use crate::failure::{Failure, Result};
 use crate::home::Home;
 use crate::keys::{self, DEVICE, Identity, RECOVERY, USER};
+use crate::passphrase::Lock;
 use mesh_protocol::ledger::is_name;
 
 pub(super) fn run(init: &Init) -> Result<u8> {
@@ -28,15 +29,17 @@ fn make(init: &Init, home: &Home) -> Result<u8> {
         (None, false) => login_name().ok_or_else(|| unnamed("user", "--name"))?,
     };
     home.make()?;
+    let lock = if init.passphrase { Some(Lock::make()?) } else { None };
+    let lock = lock.as_ref();
     let mut lines = vec![("folder", home.data().display().to_string())];
     let mut recovery = None;
     if !init.device_only {
-        let user = keys::read_or_make(home, USER)?;
-        recovery = Some(keys::read_or_make(home, RECOVERY)?.public());
+        let user = keys::read_or_make_under(home, USER, lock)?;
+        recovery = Some(keys::read_or_make_under(home, RECOVERY, lock)?.public());
         lines.push(("user", user_name.clone()));
         lines.push(("user key", user.public().to_string()));
     }
-    let device = keys::read_or_make(home, DEVICE)?;
+    let device = keys::read_or_make_under(home, DEVICE, lock)?;
     lines.push(("device", device_name.clone()));
     lines.push(("device key", device.public().to_string()));
     lines.extend(recovery.map(|key| ("recovery key", key.to_string())));
@@ -79,7 +82,7 @@ mod tests {
 
     fn init(device_only: bool) -> Init {
         let name = (!device_only).then(|| "alice".to_owned());
-        Init { name, device_name: Some("laptop".into()), device_only }
+        Init { name, device_name: Some("laptop".into()), device_only, passphrase: false }
     }
 
     // spec: NET-1
