@@ -3,6 +3,7 @@
 mod ci;
 mod demo;
 mod foreign;
+mod mutants;
 mod pure;
 mod run;
 mod setup;
@@ -38,6 +39,8 @@ Commands:
                                    of a million entries, 1 GB in target/bench-ledger/
   sim [--seeds N] [--from K]       Run N seeds (1000) of the simulator, from seed K (0) on, in a release build
   sim replay SEED                  Run one seed and print every event and what came of it
+  mutants                          Break the code of policies, and some of protocol and node, on purpose, and count what
+                                   no test notices; fails above 5 % (10 %). Takes cargo-mutants, and hours
   demo                             Run three example tasks visibly, in a release build. Leaves target/demo/
   ci                               Everything that must hold before a change is merged; what .ci/run calls
   help                             Print this
@@ -58,6 +61,7 @@ enum Command {
     Crash { kills: u32, seed: Option<u64> },
     Bench { what: Bench, json: Option<String> },
     Sim(sim::Sim),
+    Mutants,
     Demo,
     Ci,
 }
@@ -135,6 +139,7 @@ fn parse(args: Vec<String>) -> Result<Command> {
             Command::Bench { what, json }
         }
         "sim" => Command::Sim(sim::parse(&mut rest)?),
+        "mutants" => Command::Mutants,
         "demo" => Command::Demo,
         "ci" => Command::Ci,
         other => bail!("there is no command {other:?}"),
@@ -175,6 +180,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Bench { what, json } => test::bench(&repo, what, json.as_deref()),
         Command::Crash { kills, seed } => test::crash(&repo, kills, seed),
         Command::Sim(sim) => sim::sim(&repo, &sim),
+        Command::Mutants => mutants::mutants(&repo),
         Command::Demo => demo::demo(&repo),
         Command::Ci => ci::ci(&repo),
     }
