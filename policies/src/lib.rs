@@ -8,6 +8,7 @@ pub mod health;
 pub mod importance;
 pub mod permission;
 pub mod placement;
+pub mod plausible;
 pub mod queue;
 pub mod quota;
 pub mod reputation;

@@ -3,6 +3,7 @@
 mod ci;
 mod demo;
 mod foreign;
+mod mutants;
 mod pure;
 mod run;
 mod setup;
@@ -38,6 +39,8 @@ Commands:
                                    of a million entries, 1 GB in target/bench-ledger/
   sim [--seeds N] [--from K]       Run N seeds (1000) of the simulator, from seed K (0) on, in a release build
   sim replay SEED                  Run one seed and print every event and what came of it
+  mutants                          Break the code of policies, and some of protocol and node, on purpose, and count what
+                                   no test notices; fails above 5 % (10 %). Takes cargo-mutants, and hours
   demo [--speed N]                 Show a community of three at work over two recorded days of sun, wind and grid, in a
                                    release build, in two minutes; --speed 1440 is an hour in 2.5 s. Leaves nothing
   demo sandbox                     Run three example tasks visibly, in a release build. Leaves target/demo/
@@ -60,6 +63,7 @@ enum Command {
     Crash { kills: u32, seed: Option<u64> },
     Bench { what: Bench, json: Option<String> },
     Sim(sim::Sim),
+    Mutants,
     Demo { speed: Option<String> },
     DemoSandbox,
     Ci,
@@ -138,6 +142,7 @@ fn parse(args: Vec<String>) -> Result<Command> {
             Command::Bench { what, json }
         }
         "sim" => Command::Sim(sim::parse(&mut rest)?),
+        "mutants" => Command::Mutants,
         "demo" if rest.first().is_some_and(|what| what == "sandbox") => {
             rest.remove(0);
             Command::DemoSandbox
@@ -182,6 +187,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Bench { what, json } => test::bench(&repo, what, json.as_deref()),
         Command::Crash { kills, seed } => test::crash(&repo, kills, seed),
         Command::Sim(sim) => sim::sim(&repo, &sim),
+        Command::Mutants => mutants::mutants(&repo),
         Command::Demo { speed } => demo::community(&repo, speed.as_deref()),
         Command::DemoSandbox => demo::sandbox(&repo),
         Command::Ci => ci::ci(&repo),

@@ -5,8 +5,10 @@ use crate::ledger::{Ledger, VoteFact};
 use crate::node::{Node, Timer};
 use mesh_policies::health;
 use mesh_policies::importance::{Course, Voice, course};
+use mesh_policies::plausible::{Evidence, doubt};
 use mesh_policies::quota::{self, Day, Deeds, Span, Tier};
 use mesh_policies::votes::{Ballot, Merit, State, Tally, Vote, tally, weight};
+use mesh_protocol::ad::EnergyClaim;
 use mesh_protocol::ids::{EntryId, TaskId};
 use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::ledger::{Entry, Hlc, MAX_VOTES, Payload};
@@ -151,6 +153,10 @@ impl<'a> Community<'a> {
     pub(crate) fn voice(&self, device: &PublicKey, task: &TaskId, name: &str) -> Voice {
         if self.is_health(device, task, name) {
             return Voice::Health;
+        }
+        // Where the rules know no ballots there is nothing to look for.
+        if self.rules().voting_window_ms == 0 {
+            return Voice::NoBallot;
         }
         let Some(ballot) = self.ballot(device, task).filter(Self::can_decide) else {
             return Voice::NoBallot;
@@ -425,6 +431,18 @@ pub enum Misbehaviour {
 }
 
 impl Node {
+    /// A device's energy as it says, as far as that can be true: what cannot is as good as unknown.
+    // spec: REP-2
+    pub(crate) fn energy_of(&self, device: &PublicKey) -> Option<EnergyClaim> {
+        if *device == self.me {
+            return self.config.energy;
+        }
+        let claim = self.ad_of(device)?.energy?;
+        let place = self.ledger.facts().registered(device).and_then(|registered| registered.place);
+        let evidence = Evidence { place, now_ms: self.now.wall_ms, ..Evidence::default() };
+        doubt(&claim, &evidence).is_none().then_some(claim)
+    }
+
     /// From now on this peer misbehaves.
     #[doc(hidden)]
     pub fn misbehave(&mut self, how: Misbehaviour) {
@@ -493,6 +511,10 @@ impl Node {
         }
         if let Some(task) = self.tasks.get_mut(&id) {
             task.course = course;
+            if before != course {
+                // What kept it waiting may not any more.
+                task.why.clear();
+            }
         }
         self.sort_task(id);
         // What the members decided is said once, by whose task it is.

@@ -429,6 +429,7 @@ impl Node {
             ));
         }
         if let Some(word) = &health {
+            tracing::warn!(name = %spec.name, word, "a task runs as a matter of public health, at once and on any energy");
             self.tell(Happening::Warning {
                 text: format!(
                     "the task {} mentions {word:?}: it runs as a matter of public health, at once and on any energy",
@@ -561,8 +562,7 @@ impl Node {
         let mut add =
             |device: PublicKey, grant: Option<EntryId>, permitted: Result<(), Reason>, free_slots: u16| {
                 let own = device == self.me;
-                let ad = self.ad_of(&device);
-                let claim = if own { self.config.energy } else { ad.and_then(|ad| ad.energy) };
+                let claim = self.energy_of(&device);
                 let permitted = match (blocked.get(&device), on) {
                     (_, Some(on)) if on != device => Err(Reason::Elsewhere),
                     (Some((until, reason)), _) if *until > now => Err(reason.clone()),
@@ -691,7 +691,7 @@ impl Node {
         let now = self.now.boot_ms;
         let Some(at) = self.tasks.get(&started).map(|task| (task.spec().created_ms, started)) else { return };
         let own = device == self.me;
-        let energy = if own { self.config.energy } else { self.ad_of(&device).and_then(|ad| ad.energy) };
+        let energy = self.energy_of(&device);
         let rules = self.ledger.governance().rules();
         let could = |task: &&Task| {
             let open = task.blocked.get(&device).is_none_or(|(until, _)| *until <= now);

@@ -424,6 +424,23 @@ fn rules_that_most_are_against_do_not_come() {
     assert_eq!((views[0].state, views[0].weights), ("rejected", (1, 2)));
 }
 
+// spec: REP-2
+#[test]
+fn sun_where_it_is_night_counts_for_nothing() {
+    // It is the end of September 2026: at 89° north the sun is about to set for half a year; two months on it is down.
+    let mut room = Room::community_by(&["alice", "northerner"], quiet());
+    room.sleep(60 * 24 * HOUR);
+    room.grant(1, "alice");
+    room.energy(1, sun());
+    let eco = mesh_node::Draft { sla: Sla::Eco, ..draft("plain", 1) };
+    let task = room.submit_draft(0, eco).unwrap();
+    room.pass(2_000);
+    assert!(room.next_run(1).is_none());
+    assert!(room.state(0, &task).1.contains("not clean enough"), "{}", room.state(0, &task).1);
+    room.energy(1, EnergyClaim { source: Source::Wind, ..sun() });
+    assert!(room.next_run(1).is_some());
+}
+
 // spec: PERM-5
 #[test]
 fn a_donors_word_and_terms_stop_what_runs_and_the_reason_is_the_same_everywhere() {

@@ -69,7 +69,8 @@ impl Room {
                 device_name: format!("{name}-laptop"),
                 profile: profile().id(),
                 walls: vec![],
-                place: None,
+                // Only who is called after it lives in the far north, where the sun is down.
+                place: name.starts_with("north").then_some((89, 0)),
                 capacity: Capacity { slots: 4, memory: 1 << 30, longest_ms: 3_600_000 },
                 shares: Default::default(),
                 accepts: vec![Pattern::new("*").unwrap()],
