@@ -181,7 +181,10 @@ fn what_both_sides_of_a_cut_did_comes_together_when_it_heals() {
     let bob = placed("bob", &spaces[1], &[]);
     let carol = placed("carol", &spaces[2], &[]);
     let peers = [&alice, &bob, &carol];
-    found(&alice, "suspect_after_ms = 2000\nvoting_window_ms = 0\n");
+    found(
+        &alice,
+        "suspect_after_ms = 2000\nvoting_window_ms = 0\nfree = { tasks = 0, longest_ms = 86400000, memory_bytes = 4000000000 }\n",
+    );
     join(&alice, &bob);
     join(&alice, &carol);
     bob.ok(&["grant", "--user", "alice"]);

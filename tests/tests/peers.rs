@@ -259,16 +259,13 @@ pub(crate) fn street(names: &[&'static str]) -> Vec<Peer> {
 /// Makes a community of peers that run.
 pub(crate) fn found(peers: &[Peer], rules: Option<&str>) {
     adopt();
-    match rules {
-        // Nobody votes, and a member may ask for as much as a test does.
-        rules => {
-            let rules = rules.unwrap_or("voting_window_ms = 0\nfree = { tasks = 0, longest_ms = 86400000, memory_bytes = 8000000000 }\n");
-            let file = folder();
-            let path = file.path().join("rules.toml");
-            std::fs::write(&path, rules).unwrap();
-            peers[0].ok(&["community", "new", "Street", "--rules", path.to_str().unwrap()])
-        }
-    };
+    // Nobody votes, and a member may ask for as much as a test does.
+    let free =
+        "voting_window_ms = 0\nfree = { tasks = 0, longest_ms = 86400000, memory_bytes = 4000000000 }\n";
+    let file = folder();
+    let path = file.path().join("rules.toml");
+    std::fs::write(&path, rules.unwrap_or(free)).unwrap();
+    peers[0].ok(&["community", "new", "Street", "--rules", path.to_str().unwrap()]);
     for peer in &peers[1..] {
         let ticket = peers[0].ok(&["invite"]);
         peer.ok(&["join", ticket.trim()]);
