@@ -110,6 +110,11 @@ pub enum JoinRefusal {
     /// The peer has not yet the right to vouch.
     #[error("the member who made the ticket may not vouch for others")]
     NotEntitled,
+    /// The device's key does not count: its log forked, it was revoked, or it is somebody else's.
+    #[error(
+        "this device's key does not count any more; run `mesh init` in a new --home with the same user key"
+    )]
+    Device,
 }
 
 /// On the stream on which logs are compared.

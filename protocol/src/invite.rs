@@ -24,6 +24,13 @@ pub struct DeviceCert {
     pub serial: u32,
     /// By the user's key.
     pub signature: Signature,
+    /// By the device's, that it is that user's: nobody certifies what is somebody else's.
+    pub consent: Signature,
+}
+
+/// A device's word that it is `user`'s.
+pub fn consent(device: &SecretKey, community: &CommunityId, user: &UserKey) -> Signature {
+    device.sign(Domain::Consent, &canonical::encode(&(community, user, device.public())))
 }
 
 impl DeviceCert {
@@ -37,17 +44,34 @@ impl DeviceCert {
         canonical::encode(&(community, user, device, share, serial))
     }
 
-    /// Signs as the user.
-    pub fn sign(key: &SecretKey, community: CommunityId, device: PublicKey, share: u16, serial: u32) -> Self {
+    /// Signs as the user, for a device that gave its [`consent`].
+    pub fn sign(
+        key: &SecretKey,
+        community: CommunityId,
+        device: PublicKey,
+        consent: Signature,
+        share: u16,
+        serial: u32,
+    ) -> Self {
         let user = UserKey(key.public());
         let message = Self::message(&community, &user, &device, share, serial);
-        Self { community, user, device, share, serial, signature: key.sign(Domain::Device, &message) }
+        let signature = key.sign(Domain::Device, &message);
+        Self { community, user, device, share, serial, signature, consent }
     }
 
-    /// Did the user named in it sign it, and does it give no more than there is?
+    /// The same for a device whose key is at hand.
+    pub fn of(key: &SecretKey, community: CommunityId, device: &SecretKey, share: u16, serial: u32) -> Self {
+        let consent = consent(device, &community, &UserKey(key.public()));
+        Self::sign(key, community, device.public(), consent, share, serial)
+    }
+
+    /// Did the user and the device named in it sign it, and does it give no more than there is?
     pub fn verify(&self) -> bool {
         let message = Self::message(&self.community, &self.user, &self.device, self.share, self.serial);
-        self.share <= 1000 && self.user.0.verify(Domain::Device, &message, &self.signature).is_ok()
+        let theirs = canonical::encode(&(&self.community, &self.user, &self.device));
+        self.share <= 1000
+            && self.user.0.verify(Domain::Device, &message, &self.signature).is_ok()
+            && self.device.verify(Domain::Consent, &theirs, &self.consent).is_ok()
     }
 }
 
@@ -66,7 +90,9 @@ pub struct JoinRequest {
     pub cert: DeviceCert,
     /// The ticket's key.
     pub invite: PublicKey,
-    /// By the ticket's key over all of the above.
+    /// By the user's key over all of the above: a sponsor who makes a ticket cannot put in another recovery key.
+    pub word: Signature,
+    /// By the ticket's key over the same.
     pub signature: Signature,
 }
 
@@ -82,9 +108,10 @@ impl JoinRequest {
         ))
     }
 
-    /// Signs with the ticket's key.
-    pub fn sign(mut self, ticket: &SecretKey) -> Self {
+    /// Signs with the user's and the ticket's key.
+    pub fn sign(mut self, user: &SecretKey, ticket: &SecretKey) -> Self {
         self.invite = ticket.public();
+        self.word = user.sign(Domain::Join, &self.message());
         self.signature = ticket.sign(Domain::Invite, &self.message());
         self
     }
@@ -94,6 +121,7 @@ impl JoinRequest {
         self.cert.community == *community
             && self.cert.user == self.user
             && self.cert.verify()
+            && self.user.0.verify(Domain::Join, &self.message(), &self.word).is_ok()
             && self.invite.verify(Domain::Invite, &self.message(), &self.signature).is_ok()
     }
 
@@ -115,6 +143,8 @@ pub struct DeviceRequest {
     pub device_name: String,
     /// The device.
     pub device: PublicKey,
+    /// Its word that it is the user's who made the ticket.
+    pub consent: Signature,
     /// The ticket's key.
     pub invite: PublicKey,
     /// By the ticket's key over all of the above.
@@ -123,12 +153,13 @@ pub struct DeviceRequest {
 
 impl DeviceRequest {
     fn message(&self) -> Vec<u8> {
-        canonical::encode(&(&self.device_name, &self.device, &self.invite))
+        canonical::encode(&(&self.device_name, &self.device, &self.consent, &self.invite))
     }
 
     /// Signs with the ticket's key.
-    pub fn sign(device_name: String, device: PublicKey, ticket: &SecretKey) -> Self {
-        let mut this = Self { device_name, device, invite: ticket.public(), signature: Signature([0; 64]) };
+    pub fn sign(device_name: String, device: PublicKey, consent: Signature, ticket: &SecretKey) -> Self {
+        let signature = Signature([0; 64]);
+        let mut this = Self { device_name, device, consent, invite: ticket.public(), signature };
         this.signature = ticket.sign(Domain::DeviceInvite, &this.message());
         this
     }
@@ -171,6 +202,8 @@ pub struct Ticket {
     pub secret: [u8; 32],
     /// Who made it and where they can be reached.
     pub sponsor: PublicKey,
+    /// Whose device that is.
+    pub user: UserKey,
     /// Where to dial.
     pub addrs: Vec<SocketAddr>,
     /// Until when, in milliseconds since 1970.

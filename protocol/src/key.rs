@@ -24,8 +24,14 @@ pub enum Domain {
     Ad,
     /// A receipt's [public part](crate::ledger::Statement).
     Statement,
-    /// The replacement of a user's key.
+    /// The [replacement](crate::ledger::Rotation) of a user's key.
     Rotation,
+    /// A device's word [whose](crate::invite::consent) it is.
+    Consent,
+    /// A user's word that a [request to join](crate::invite::JoinRequest) is theirs.
+    Join,
+    /// A user's word that a device is theirs [no more](crate::ledger::Revocation).
+    Revocation,
 }
 
 impl Domain {
@@ -40,6 +46,9 @@ impl Domain {
             Self::Ad => b"taskmesh/ad/1\0",
             Self::Statement => b"taskmesh/statement/1\0",
             Self::Rotation => b"taskmesh/rotation/1\0",
+            Self::Consent => b"taskmesh/consent/1\0",
+            Self::Join => b"taskmesh/join/1\0",
+            Self::Revocation => b"taskmesh/revocation/1\0",
         }
     }
 }

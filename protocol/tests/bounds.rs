@@ -62,6 +62,8 @@ fn an_entry_says_no_more_than_fits() {
         changed!(1, Payload::Admitted(it) => it.device_name = "a\u{202e}b".into()).to_vec(),
         changed!(2, Payload::Expelled { tips, .. } => *tips = vec![FULL; ledger::MAX_TIPS + 1]).to_vec(),
         changed!(2, Payload::Expelled { why, .. } => *why = text()).to_vec(),
+        changed!(3, Payload::DeviceAdded(it) => it.name = long()).to_vec(),
+        changed!(25, Payload::KeyRevoked(it) => it.tip = Some(Tip { author: RECOVERY, ..FULL })).to_vec(),
         changed!(4, Payload::PeerRegistered(it) => it.name = " x".into()).to_vec(),
         changed!(4, Payload::PeerRegistered(it) => it.place = Some((91, 0))).to_vec(),
         changed!(4, Payload::PeerRegistered(it) => it.place = Some((0, -181))).to_vec(),
@@ -453,9 +455,9 @@ fn an_ad_claims_what_can_be() {
 #[test]
 fn a_cert_gives_no_more_than_there_is() {
     use mesh_protocol::invite::DeviceCert;
-    assert!(DeviceCert::sign(&key(1), COMMUNITY, DEVICE, 1000, 0).verify());
-    assert!(!DeviceCert::sign(&key(1), COMMUNITY, DEVICE, 1001, 0).verify());
-    let mut other = DeviceCert::sign(&key(1), COMMUNITY, DEVICE, 500, 0);
+    assert!(DeviceCert::of(&key(1), COMMUNITY, &key(2), 1000, 0).verify());
+    assert!(!DeviceCert::of(&key(1), COMMUNITY, &key(2), 1001, 0).verify());
+    let mut other = DeviceCert::of(&key(1), COMMUNITY, &key(2), 500, 0);
     other.signature = Signature([0; 64]);
     assert!(!other.verify());
 }

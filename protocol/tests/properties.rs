@@ -12,7 +12,7 @@ use mesh_protocol::ids::{Commitment, CommunityId, EntryId};
 use mesh_protocol::invite::{DeviceCert, DeviceRequest, JoinRequest, Ticket, TicketError};
 use mesh_protocol::key::{Domain, PublicKey, SecretKey, Signature, UserKey};
 use mesh_protocol::ledger::{
-    Entry, ForkProof, Hlc, Pattern, Payload, Place, SignedHeader, Statement, is_name, rotation_message,
+    Entry, ForkProof, Hlc, Pattern, Payload, Place, Revocation, Rotation, SignedHeader, Statement, is_name,
 };
 use mesh_protocol::rules::{Rules, Tier};
 use mesh_protocol::task::SignedTask;
@@ -36,16 +36,19 @@ fn every_flip_is_refused<T: Serialize + DeserializeOwned>(value: &T, holds: impl
 fn join() -> JoinRequest {
     let mut request = join_request();
     request.user = UserKey(key(1).public());
-    request.cert = DeviceCert::sign(&key(1), COMMUNITY, key(2).public(), 1000, 0);
-    request.sign(&key(3))
+    request.cert = DeviceCert::of(&key(1), COMMUNITY, &key(2), 1000, 0);
+    request.sign(&key(1), &key(3))
 }
 
 // spec: LED-1, NET-1, NET-2
 #[test]
 fn no_changed_bit_of_anything_signed_is_taken() {
-    every_flip_is_refused(&DeviceCert::sign(&key(1), COMMUNITY, DEVICE, 500, 1), DeviceCert::verify);
+    every_flip_is_refused(&DeviceCert::of(&key(1), COMMUNITY, &key(2), 500, 1), DeviceCert::verify);
     every_flip_is_refused(&join(), |request| request.verify(&COMMUNITY));
-    every_flip_is_refused(&DeviceRequest::sign("pc".into(), DEVICE, &key(3)), DeviceRequest::verify);
+    every_flip_is_refused(
+        &DeviceRequest::sign("pc".into(), DEVICE, SIGNATURE, &key(3)),
+        DeviceRequest::verify,
+    );
     let mut ad = ad();
     ad.device = key(2).public();
     every_flip_is_refused(&ad.sign(&key(2)), SignedAd::verify);
@@ -103,23 +106,27 @@ fn a_request_to_join_is_for_one_user_one_device_one_community_and_one_ticket() {
     let mut other = join_request();
     other.user = UserKey(key(9).public());
     other.cert = request.cert.clone();
-    assert!(!other.sign(&key(3)).verify(&COMMUNITY), "another user's device");
-    let elsewhere = DeviceCert::sign(&key(1), CommunityId([1; 32]), key(2).public(), 1000, 0);
-    assert!(!JoinRequest { cert: elsewhere, ..request.clone() }.sign(&key(3)).verify(&COMMUNITY));
+    assert!(!other.sign(&key(9), &key(3)).verify(&COMMUNITY), "another user's device");
+    let elsewhere = DeviceCert::of(&key(1), CommunityId([1; 32]), &key(2), 1000, 0);
+    assert!(!JoinRequest { cert: elsewhere, ..request.clone() }.sign(&key(1), &key(3)).verify(&COMMUNITY));
+    let unsaid = JoinRequest { recovery: key(5).public(), ..request.clone() }.sign(&key(5), &key(3));
+    assert!(!unsaid.verify(&COMMUNITY), "a recovery key that the user did not name");
     let mut stolen = request;
     stolen.invite = key(4).public();
     assert!(!stolen.verify(&COMMUNITY), "another ticket");
     // What a ticket's key signs for a member says nothing for a device.
-    let device = DeviceRequest::sign("pc".into(), DEVICE, &key(3));
-    let message = canonical::encode(&(&device.device_name, &device.device, &device.invite));
+    let device = DeviceRequest::sign("pc".into(), DEVICE, SIGNATURE, &key(3));
+    let message = canonical::encode(&(&device.device_name, &device.device, &device.consent, &device.invite));
     assert!(device.invite.verify(Domain::Invite, &message, &device.signature).is_err());
 }
 
 // spec: NET-1
 #[test]
-fn a_rotation_is_for_one_key_and_another() {
-    let (a, b) = (UserKey(key(1).public()), UserKey(key(2).public()));
-    assert_ne!(rotation_message(&a, &b), rotation_message(&b, &a));
+fn a_rotation_and_a_revocation_are_for_one_community_and_one_key() {
+    let (old, new) = (UserKey(key(1).public()), UserKey(key(2).public()));
+    let rotation = Rotation::sign(&key(3), COMMUNITY, old, new, Hlc(5));
+    every_flip_is_refused(&rotation, |rotation| rotation.verify(&key(3).public()));
+    every_flip_is_refused(&Revocation::sign(&key(1), COMMUNITY, DEVICE, Some(TIP)), Revocation::verify);
 }
 
 fn place(seq: u64, hlc: u64) -> Place {

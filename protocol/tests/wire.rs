@@ -69,12 +69,12 @@ const PAYLOADS: [(&str, &str); 30] = [
             "686f73706974616c09656d657267656e637909616d62756c616e636504647275670776616363696e65066f7879",
             "67656e08736563757269747906706f6c6963650466697265067265736375650668617a6d6174076e75636c6561",
             "720a706f7765722d67726964057761746572067365776167650870616e64656d696308646973617374657200<b",
-            "0>02616c<b1>027063<c0><b0><d0>e80702<f5><f5>",
+            "0>02616c<b1>027063<c0><b0><d0>e80702<f5><f5><f6><f6>",
         ),
     ),
-    ("member admitted", "01<b0>02626f<b1>027063<c0><b0><d0>e80702<f5><f5><d1><f5><f5>"),
+    ("member admitted", "01<b0>02626f<b1>027063<c0><b0><d0>e80702<f5><f5><f6><f6><d1><f7><f7><f5><f5>"),
     ("expelled", "02<b0>01<d0>05<e0>03776879"),
-    ("device added", "03<c0><b0><d0>e80702<f5><f5>"),
+    ("device added", "03<c0><b0><d0>e80702<f5><f5><f6><f6>027063"),
     ("peer registered", "04027063016819<a3>0107736563636f6d7002"),
     ("peer online", "05"),
     ("peer offline", "06"),
@@ -104,8 +104,8 @@ const PAYLOADS: [(&str, &str); 30] = [
     ("rules vote", "15<e0>01"),
     ("health disputed", "16<a1>03776879"),
     ("witnessed", "1701<d0>05<e0>"),
-    ("key rotated", "18<b0><b1><f5><f5>"),
-    ("key revoked", "19<d0>00"),
+    ("key rotated", "18<c0><b0><b1>03<f5><f5>"),
+    ("key revoked", "19<c0><b0><d0>00<f5><f5>"),
     ("fork proof", "1a01<c0><d0>04<e0>00030501<a5><f5><f5>01<c0><d0>04<e0>00030501<a6><f5><f5>"),
     ("time zone", "1b0d4575726f70652f4265726c696e"),
     ("health", "1c<a1>0466697265"),
@@ -113,11 +113,11 @@ const PAYLOADS: [(&str, &str); 30] = [
 ];
 const HELLO: [&str; 11] = [
     "0001<c0>0200c0000201d8360120010db8000000000000000000000001d836",
-    "01<b0>02626f<b1>027063<c0><b0><d0>e80702<f5><f5><d1><f5><f5>",
-    "02027063<d0><d1><f5><f5>",
+    "01<b0>02626f<b1>027063<c0><b0><d0>e80702<f5><f5><f6><f6><d1><f7><f7><f5><f5>",
+    "02027063<d0><f6><f6><d1><f5><f5>",
     "0300<e0>",
     "0301",
-    "0302<c0><b0><d0>e80702<f5><f5>",
+    "0302<c0><b0><d0>e80702<f5><f5><f6><f6>",
     "030304",
     "04<c0><d0>09e0d4030101620b02e807c0cf24<a3><f5><f5>",
     "0501<d0>0200c0000201d8360120010db8000000000000000000000001d836",
@@ -150,9 +150,9 @@ const TASK: [&str; 12] = [
 ];
 /// A device cert, a join request, a device request, a task, a signed task, a statement, an ad, a signed ad, a receipt.
 const SIGNED: [&str; 9] = [
-    "<c0><b0><d0>e80702<f5><f5>",
-    "<b0>02626f<b1>027063<c0><b0><d0>e80702<f5><f5><d1><f5><f5>",
-    "027063<d0><d1><f5><f5>",
+    "<c0><b0><d0>e80702<f5><f5><f6><f6>",
+    "<b0>02626f<b1>027063<c0><b0><d0>e80702<f5><f5><f6><f6><d1><f7><f7><f5><f5>",
+    "027063<d0><f6><f6><d1><f5><f5>",
     concat!(
         "01<c0><d0><b0><a8>0a776f72642d636f756e74<a2>c80101022d7601044c414e47014301<a4>ac020103612f62",
         "<a4>ac02<a9>80c0f9decfae01c0cf2480c2d72f8094ebdc0380a0c21e80c8d00780c2d72fe80700010000010000",
@@ -179,7 +179,7 @@ const LISTS: [&str; 9] = [
     "050001020304",
     "03000102",
     "020001",
-    "050001020304",
+    "06000102030405",
     "020001",
     "0400010203",
     "050001020304",
@@ -315,6 +315,7 @@ fn what_is_chosen_from_a_list_has_fixed_numbers() {
             JoinRefusal::Expired,
             JoinRefusal::Invalid,
             JoinRefusal::NotEntitled,
+            JoinRefusal::Device,
         ]),
         hex(&vec![TicketKind::Member, TicketKind::Device]),
         hex(&vec![
@@ -333,7 +334,7 @@ fn what_is_chosen_from_a_list_has_fixed_numbers() {
         is_unknown::<Source>(5),
         is_unknown::<Phase>(3),
         is_unknown::<Effect>(2),
-        is_unknown::<JoinRefusal>(5),
+        is_unknown::<JoinRefusal>(6),
         is_unknown::<TicketKind>(2),
         is_unknown::<VotingMethod>(4),
         is_unknown::<Table>(5),
@@ -372,7 +373,7 @@ fn a_ticket_has_a_fixed_text() {
     let text = ticket().to_string();
     assert_eq!(
         text,
-        "mesh101c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c003456c6da8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d00100c0000201d83680a0f1c2b134acb3fec4"
+        "mesh101c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c003456c6da8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8a8d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b00100c0000201d83680a0f1c2b1343c0e44b8"
     );
     assert!(text.parse::<Ticket>().unwrap() == ticket());
 }

@@ -84,7 +84,6 @@ fn does(owner: &Client, donor: &str) {
 
 // spec: NET-6
 #[test]
-#[ignore = "long, and wants a quiet machine: cargo xtask crash runs it"]
 fn a_donor_behind_a_router_is_reached_over_the_connection_that_it_dialled() {
     if !inside("networks", "a_donor_behind_a_router_is_reached_over_the_connection_that_it_dialled") {
         return;
@@ -113,7 +112,6 @@ fn a_donor_behind_a_router_is_reached_over_the_connection_that_it_dialled() {
 
 // spec: NET-6
 #[test]
-#[ignore = "long, and wants a quiet machine: cargo xtask crash runs it"]
 fn two_peers_behind_routers_exchange_a_task_through_a_volunteer() {
     if !inside("networks", "two_peers_behind_routers_exchange_a_task_through_a_volunteer") {
         return;
@@ -132,13 +130,20 @@ fn two_peers_behind_routers_exchange_a_task_through_a_volunteer() {
     assert_eq!(way["path"], format!("relayed by {}", key(&alice)), "{way}");
     sees_slots(&bob, "carol");
     does(&bob, "carol");
+    // Both are told so, and what would be better.
+    let peers = bob.json(&["peers"]);
+    let told = |device: &str| peers.as_array().unwrap().iter().find(|peer| peer["device"] == device).unwrap();
+    assert_eq!(told(&carols)["path"]["relay"], key(&alice), "{peers}");
+    assert_eq!(told(&key(&alice))["path"]["addr"], at(1).to_string(), "{peers}");
+    let doctor = bob.run(&["doctor"]);
+    let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(doctor.contains("relayed by alice-laptop") && doctor.contains("hint: let UDP port"), "{doctor}");
     let relayed = net(&street, &alice)["refused"]["relay_bytes"].as_u64();
     assert!(relayed > Some(1000), "the volunteer forwarded it: {relayed:?}");
 }
 
 // spec: NET-5
 #[test]
-#[ignore = "long, and wants a quiet machine: cargo xtask crash runs it"]
 fn a_peer_whose_address_changes_is_reached_again_by_its_key() {
     if !inside("networks", "a_peer_whose_address_changes_is_reached_again_by_its_key") {
         return;
@@ -163,7 +168,6 @@ fn a_peer_whose_address_changes_is_reached_again_by_its_key() {
 
 // spec: NET-5, DEL-3, DEL-4, DEL-11, DEL-14, LED-4
 #[test]
-#[ignore = "long, and wants a quiet machine: cargo xtask crash runs it"]
 fn what_both_sides_of_a_cut_did_comes_together_when_it_heals() {
     if !inside("networks", "what_both_sides_of_a_cut_did_comes_together_when_it_heals") {
         return;
@@ -254,7 +258,6 @@ fn keeps_saying(net: &Net, victim: PublicKey, frame: Vec<u8>) {
 
 // spec: NET-2, NET-4
 #[test]
-#[ignore = "long, and wants a quiet machine: cargo xtask crash runs it"]
 fn strangers_who_hammer_are_refused_and_counted_while_members_go_on() {
     let files = tempfile::tempdir().unwrap();
     let peers = street(&["alice", "bob"]);

@@ -190,10 +190,14 @@ impl Peer {
 
     /// The process is told to end, and does.
     pub(crate) fn stop(&mut self) {
+        self.end(Signal::TERM);
+    }
+
+    pub(crate) fn end(&mut self, signal: Signal) {
         let mut child = self.running.take().expect("it runs");
         let helpers = family(child.id());
         let id = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-        rustix::process::kill_process(id, Signal::TERM).unwrap();
+        rustix::process::kill_process(id, signal).unwrap();
         let status = until(&format!("{} to end", self.name), BOUND, || child.try_wait().unwrap());
         assert!(status.success(), "{} ended with {status}: {}", self.name, self.said());
         crate::support::forget(child.id());
@@ -218,7 +222,7 @@ impl Peer {
 
     pub(crate) fn start(&self, args: &[&str]) -> Child {
         let mut command = self.command();
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         run_beside(&mut command)
     }
 }

@@ -3,6 +3,7 @@
 use crate::peers::{LONG, Peer, endless, hello, street};
 use crate::support::{BOUND, forget, until};
 use serde_json::Value;
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 // spec: NET-2, PERM-1, DEL-1, DEL-3, DEL-9, LED-6
@@ -207,4 +208,45 @@ fn a_share_of_the_donor_is_changed_when_the_result_counts() {
     assert!(names.iter().any(|name| name.starts_with("app.log.1")), "{names:?}");
     assert!(std::fs::metadata(logs.join("app.log")).map_or(0, |meta| meta.len()) < 10_000, "{names:?}");
     peers[1].refused(&["up", "--share", "logs=/nowhere"], "/nowhere");
+}
+
+// spec: CLI-2, CLI-3, CLI-5
+#[test]
+fn a_submitter_is_told_what_to_do_next() {
+    let files = tempfile::tempdir().unwrap();
+    let peers = street(&["alice"]);
+    let module = hello(files.path());
+    let kept = || peers[0].get("/v1/net")["blob_bytes"].as_u64().unwrap();
+    let before = kept();
+    // Asking where it would run sends nothing.
+    peers[0].ok(&["submit", "--dry-run", &module]);
+    assert_eq!(kept(), before);
+    // From a pipe it is the same task as from the file.
+    let ids = ["1", "2"].map(|key| peers[0].submit(&["--idempotency-key", key, &module]));
+    let piped = {
+        let mut child =
+            peers[0].start(&["submit", "--id-only", "--idempotency-key", "1", "--name", "hello", "-"]);
+        child.stdin.take().unwrap().write_all(&std::fs::read(&module).unwrap()).unwrap();
+        let id = child.id();
+        let output = child.wait_with_output().unwrap();
+        forget(id);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    assert_eq!(piped, ids[0]);
+    // A name that means two is refused, and both are named.
+    for id in &ids {
+        peers[0].refused(&["task", "why", "hello"], &id[..12]);
+    }
+    let text = r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1) (func (export "_start") (call $exit (i32.const 1))))"#;
+    let fails = files.path().join("fails.wasm");
+    std::fs::write(&fails, crate::support::assemble("fails", text)).unwrap();
+    let output = peers[0].run(&["submit", "--wait", fails.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("hint: ") && said.contains("mesh task logs --stderr"), "{said}");
+    // Asked to end by the terminal that it was started in, it ends in order.
+    let mut alice = peers.into_iter().next().unwrap();
+    alice.end(rustix::process::Signal::HUP);
 }

@@ -1,4 +1,4 @@
-//! Shows the sandbox at work: what it gives a task, and where it stops one.
+//! Shows a community at work; or the sandbox alone: what it gives a task, and where it stops one.
 
 use crate::run::{Repo, say, typed_form};
 use crate::setup;
@@ -19,7 +19,23 @@ const TEXT_BYTES: usize = 8_000_000;
 /// As many as the task keeps, so that the table of words meets a limit of a few MB.
 const DISTINCT_WORDS: u64 = 100_000;
 
-pub(crate) fn demo(repo: &Repo) -> Result<()> {
+/// `mesh demo` in a release build.
+// spec: CLI-6
+pub(crate) fn community(repo: &Repo, speed: Option<&str>) -> Result<()> {
+    setup::setup(repo)?;
+    let built = build(repo, Profile::Release, false)?;
+    let mut mesh = repo.command(&built.mesh);
+    mesh.arg("demo").arg("--tasks").arg(&built.tasks);
+    if let Some(speed) = speed {
+        mesh.args(["--speed", speed]);
+    }
+    let line = typed_form(&mesh);
+    say(format_args!("$ {line}"));
+    let status = mesh.status().with_context(|| format!("`{line}` cannot be started"))?;
+    if status.success() { Ok(()) } else { bail!("`{line}` ended with {status}") }
+}
+
+pub(crate) fn sandbox(repo: &Repo) -> Result<()> {
     setup::setup(repo)?;
     let built = build(repo, Profile::Release, false)?;
     let demo = Demo::new(repo, built)?;

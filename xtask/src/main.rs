@@ -41,7 +41,9 @@ Commands:
   sim replay SEED                  Run one seed and print every event and what came of it
   mutants                          Break the code of policies, and some of protocol and node, on purpose, and count what
                                    no test notices; fails above 5 % (10 %). Takes cargo-mutants, and hours
-  demo                             Run three example tasks visibly, in a release build. Leaves target/demo/
+  demo [--speed N]                 Show a community of three at work over two recorded days of sun, wind and grid, in a
+                                   release build, in two minutes; --speed 1440 is an hour in 2.5 s. Leaves nothing
+  demo sandbox                     Run three example tasks visibly, in a release build. Leaves target/demo/
   ci                               Everything that must hold before a change is merged; what .ci/run calls
   help                             Print this
 
@@ -62,7 +64,8 @@ enum Command {
     Bench { what: Bench, json: Option<String> },
     Sim(sim::Sim),
     Mutants,
-    Demo,
+    Demo { speed: Option<String> },
+    DemoSandbox,
     Ci,
 }
 
@@ -140,7 +143,11 @@ fn parse(args: Vec<String>) -> Result<Command> {
         }
         "sim" => Command::Sim(sim::parse(&mut rest)?),
         "mutants" => Command::Mutants,
-        "demo" => Command::Demo,
+        "demo" if rest.first().is_some_and(|what| what == "sandbox") => {
+            rest.remove(0);
+            Command::DemoSandbox
+        }
+        "demo" => Command::Demo { speed: take_value(&mut rest, "--speed")? },
         "ci" => Command::Ci,
         other => bail!("there is no command {other:?}"),
     };
@@ -181,7 +188,8 @@ fn execute(command: Command) -> Result<()> {
         Command::Crash { kills, seed } => test::crash(&repo, kills, seed),
         Command::Sim(sim) => sim::sim(&repo, &sim),
         Command::Mutants => mutants::mutants(&repo),
-        Command::Demo => demo::demo(&repo),
+        Command::Demo { speed } => demo::community(&repo, speed.as_deref()),
+        Command::DemoSandbox => demo::sandbox(&repo),
         Command::Ci => ci::ci(&repo),
     }
 }

@@ -1,8 +1,8 @@
 //! What entries say.
 // spec: LED-2
 
-use super::{ForkProof, MAX_PAYLOAD, MAX_REFS, Tip};
-use crate::ids::{Commitment, Digest, EntryId, ModuleHash, ProfileId, TaskId};
+use super::{ForkProof, Hlc, MAX_PAYLOAD, MAX_REFS, Tip};
+use crate::ids::{Commitment, CommunityId, Digest, EntryId, ModuleHash, ProfileId, TaskId};
 use crate::invite::{DeviceCert, JoinRequest};
 use crate::key::{Domain, PublicKey, SecretKey, Signature, UserKey};
 use crate::manifest::is_task_name;
@@ -43,7 +43,7 @@ pub enum Payload {
         why: String,
     },
     /// A member has one more device, or shares the daily quota out anew.
-    DeviceAdded(DeviceCert),
+    DeviceAdded(Box<DeviceAdded>),
     /// What the author's device is and accepts.
     PeerRegistered(Box<PeerRegistered>),
     /// The device is there.
@@ -167,21 +167,9 @@ pub enum Payload {
         tips: Vec<Tip>,
     },
     /// A user's key is replaced; signed with the recovery key.
-    KeyRotated {
-        /// The old key.
-        user: UserKey,
-        /// The new key.
-        new: UserKey,
-        /// By the recovery key over both.
-        signature: Signature,
-    },
+    KeyRotated(Box<Rotation>),
     /// A device's key is not to be trusted any more.
-    KeyRevoked {
-        /// Whose.
-        device: PublicKey,
-        /// The last entry of it that counts; none if nothing does.
-        tip: Option<Tip>,
-    },
+    KeyRevoked(Box<Revocation>),
     /// A log has two entries at one place.
     Forked(Box<ForkProof>),
     /// The author's user lives in this time zone; their day begins at its midnight.
@@ -269,8 +257,8 @@ impl Payload {
             Self::RulesVoted { .. } => 21,
             Self::HealthDisputed { .. } => 22,
             Self::Witnessed { .. } => 23,
-            Self::KeyRotated { .. } => 24,
-            Self::KeyRevoked { .. } => 25,
+            Self::KeyRotated(_) => 24,
+            Self::KeyRevoked(_) => 25,
             Self::Forked(_) => 26,
             Self::ZoneSet { .. } => 27,
             Self::HealthFlagged { .. } => 28,
@@ -293,8 +281,8 @@ impl Payload {
                 | Self::DeviceAdded(_)
                 | Self::RulesProposed { .. }
                 | Self::RulesVoted { .. }
-                | Self::KeyRotated { .. }
-                | Self::KeyRevoked { .. }
+                | Self::KeyRotated(_)
+                | Self::KeyRevoked(_)
                 | Self::Forked(_)
         )
     }
@@ -404,15 +392,18 @@ impl Payload {
                     false => Err("the permissions in it are too many for one entry"),
                 }
             }
-            Self::DeviceAdded(_)
-            | Self::PeerOnline
+            Self::DeviceAdded(added) => name(&added.name),
+            Self::KeyRevoked(it) => match it.tip.is_none_or(|tip| tip.author == it.device) {
+                true => Ok(()),
+                false => Err("the last entry that counts, as it says, is another device's"),
+            },
+            Self::PeerOnline
             | Self::PeerOffline
             | Self::Revoked { .. }
             | Self::Consensus { .. }
             | Self::Cancelled { .. }
             | Self::RulesVoted { .. }
-            | Self::KeyRotated { .. }
-            | Self::KeyRevoked { .. } => Ok(()),
+            | Self::KeyRotated(_) => Ok(()),
         }
     }
 }
@@ -632,9 +623,94 @@ impl Statement {
     }
 }
 
-/// What a rotation's recovery key signs.
-pub fn rotation_message(user: &UserKey, new: &UserKey) -> Vec<u8> {
-    [user.0.0, new.0.0].concat()
+/// One more device of a member. The user's word in it is enough, whoever passes it on: a user whose only device is lost
+/// has nobody else to say it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceAdded {
+    /// The user's and the device's word.
+    pub cert: DeviceCert,
+    /// What the device is called.
+    pub name: String,
+}
+
+/// A user's word that a device of theirs is not to be trusted any more. It proves itself, as a proof of a fork does, so
+/// it holds whoever passes it on and whatever becomes of their log: a stolen device has no say in it.
+// spec: LED-3
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// In which community.
+    pub community: CommunityId,
+    /// Whose device.
+    pub user: UserKey,
+    /// Which device.
+    pub device: PublicKey,
+    /// The last entry of it that counts; none if nothing does.
+    pub tip: Option<Tip>,
+    /// By the user's key.
+    pub signature: Signature,
+}
+
+impl Revocation {
+    fn message(&self) -> Vec<u8> {
+        crate::canonical::encode(&(&self.community, &self.user, &self.device, &self.tip))
+    }
+
+    /// Signs as the user.
+    pub fn sign(key: &SecretKey, community: CommunityId, device: PublicKey, tip: Option<Tip>) -> Self {
+        let user = UserKey(key.public());
+        let mut this = Self { community, user, device, tip, signature: Signature([0; 64]) };
+        this.signature = key.sign(Domain::Revocation, &this.message());
+        this
+    }
+
+    /// Did the user named in it sign it?
+    pub fn verify(&self) -> bool {
+        self.user.0.verify(Domain::Revocation, &self.message(), &self.signature).is_ok()
+    }
+
+    /// The first entry of the device that does not count.
+    pub fn end(&self) -> u64 {
+        self.tip.map_or(0, |tip| tip.seq.saturating_add(1))
+    }
+}
+
+/// A user's key replaced by another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotation {
+    /// In which community.
+    pub community: CommunityId,
+    /// The old key.
+    pub user: UserKey,
+    /// The new key.
+    pub new: UserKey,
+    /// No entry that is dated earlier says it: nobody can say it again as of a day when the old key was good.
+    pub from: Hlc,
+    /// By the recovery key.
+    pub signature: Signature,
+}
+
+impl Rotation {
+    fn message(&self) -> Vec<u8> {
+        crate::canonical::encode(&(&self.community, &self.user, &self.new, &self.from))
+    }
+
+    /// Signs with the recovery key.
+    pub fn sign(
+        recovery: &SecretKey,
+        community: CommunityId,
+        user: UserKey,
+        new: UserKey,
+        from: Hlc,
+    ) -> Self {
+        let mut this = Self { community, user, new, from, signature: Signature([0; 64]) };
+        this.signature = recovery.sign(Domain::Rotation, &this.message());
+        this
+    }
+
+    /// Did the recovery key sign it?
+    pub fn verify(&self, recovery: &PublicKey) -> bool {
+        recovery.verify(Domain::Rotation, &self.message(), &self.signature).is_ok()
+    }
 }
 
 /// The hash of a payload's bytes, as a header holds it.

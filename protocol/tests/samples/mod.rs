@@ -13,8 +13,8 @@ use mesh_protocol::ids::{
 use mesh_protocol::invite::{DeviceCert, DeviceRequest, JoinRequest, Ticket, TicketKind};
 use mesh_protocol::key::{PublicKey, SecretKey, Signature, UserKey};
 use mesh_protocol::ledger::{
-    self, Completed, Effect, Entry, ForkProof, Founded, Grant, Header, Hlc, Pattern, Payload, PeerRegistered,
-    Place, SignedHeader, Statement, TaskSubmitted, Tip,
+    self, Completed, DeviceAdded, Effect, Entry, ForkProof, Founded, Grant, Header, Hlc, Pattern, Payload,
+    PeerRegistered, Place, Revocation, Rotation, SignedHeader, Statement, TaskSubmitted, Tip,
 };
 use mesh_protocol::limits::Limits;
 use mesh_protocol::outcome::Outcome;
@@ -49,6 +49,7 @@ pub(crate) fn cert() -> DeviceCert {
         share: 1000,
         serial: 2,
         signature: SIGNATURE,
+        consent: Signature([0xf6; 64]),
     }
 }
 
@@ -60,6 +61,7 @@ pub(crate) fn join_request() -> JoinRequest {
         device_name: "pc".into(),
         cert: cert(),
         invite: PublicKey([0xd1; 32]),
+        word: Signature([0xf7; 64]),
         signature: SIGNATURE,
     }
 }
@@ -68,6 +70,7 @@ pub(crate) fn device_request() -> DeviceRequest {
     DeviceRequest {
         device_name: "pc".into(),
         device: DEVICE,
+        consent: Signature([0xf6; 64]),
         invite: PublicKey([0xd1; 32]),
         signature: SIGNATURE,
     }
@@ -234,7 +237,7 @@ pub(crate) fn payloads() -> Vec<Payload> {
         Payload::Founded(Box::new(founded)),
         Payload::Admitted(Box::new(join_request())),
         Payload::Expelled { user: USER, tips: vec![TIP], why: why.clone() },
-        Payload::DeviceAdded(cert()),
+        Payload::DeviceAdded(Box::new(DeviceAdded { cert: cert(), name: "pc".into() })),
         Payload::PeerRegistered(Box::new(registered)),
         Payload::PeerOnline,
         Payload::PeerOffline,
@@ -259,8 +262,20 @@ pub(crate) fn payloads() -> Vec<Payload> {
         Payload::RulesVoted { proposal: ENTRY, yes: true },
         Payload::HealthDisputed { task: TASK, why },
         Payload::Witnessed { tips: vec![TIP] },
-        Payload::KeyRotated { user: USER, new: UserKey(RECOVERY), signature: SIGNATURE },
-        Payload::KeyRevoked { device: DEVICE, tip: None },
+        Payload::KeyRotated(Box::new(Rotation {
+            community: COMMUNITY,
+            user: USER,
+            new: UserKey(RECOVERY),
+            from: Hlc(3),
+            signature: SIGNATURE,
+        })),
+        Payload::KeyRevoked(Box::new(Revocation {
+            community: COMMUNITY,
+            user: USER,
+            device: DEVICE,
+            tip: None,
+            signature: SIGNATURE,
+        })),
         Payload::Forked(Box::new(proof)),
         Payload::ZoneSet { zone: "Europe/Berlin".into() },
         Payload::HealthFlagged { task: TASK, text: "fire".into() },
@@ -337,6 +352,7 @@ pub(crate) fn ticket() -> Ticket {
         name: "Elm".into(),
         secret: [0xa8; 32],
         sponsor: DEVICE,
+        user: USER,
         addrs: vec!["192.0.2.1:7000".parse().unwrap()],
         until_ms: 1_800_000_000_000,
     }

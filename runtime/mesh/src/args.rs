@@ -8,7 +8,7 @@ mod values;
 
 pub(crate) use assembly::{Ballots, Contribute, Propose, Quota, Reputation, Vote, VoteRules};
 pub(crate) use community::{Community, Device, Grant, Invite, Join, Members, MembersVerb, Revoke, Trust};
-pub(crate) use peer::{Init, Pause, Show, Up};
+pub(crate) use peer::{Demo, Init, Pause, Show, Up};
 pub(crate) use tasks::{Ledger, Submit, Task};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueHint};
@@ -136,6 +136,9 @@ pub(crate) enum Command {
     /// Read, check and move the ledger
     #[command(subcommand, arg_required_else_help = true)]
     Ledger(Ledger),
+    /// Show a community of three at work on this machine, over two recorded days of sun, wind and grid
+    #[command(after_help = peer::DEMO_EXAMPLES)]
+    Demo(Demo),
     /// Print completions for a shell
     #[command(
         after_help = "Example:\n  mesh completions bash > ~/.local/share/bash-completion/completions/mesh"

@@ -3,6 +3,7 @@
 mod assembly;
 mod build;
 mod community;
+mod demo;
 mod doctor;
 mod follow;
 mod gather;
@@ -58,6 +59,7 @@ pub(crate) fn run(command: Command) -> Result<u8> {
         Command::Join(join) => community::join(&join),
         Command::Members(members) => community::members(&members),
         Command::Device(Device::Add(invite)) => community::invite(&invite, TicketKind::Device),
+        Command::Device(Device::Ls(show)) => community::devices(&show),
         Command::Grant(grant) => permissions::grant(&grant),
         Command::Revoke(revoke) => permissions::revoke(&revoke),
         Command::Permissions(show) => permissions::list(&show),
@@ -71,6 +73,7 @@ pub(crate) fn run(command: Command) -> Result<u8> {
         Command::Submit(submit) => submit::run(&submit).map_err(own_failure),
         Command::Task(task) => task::run(&task),
         Command::Ledger(ledger) => ledger::run(&ledger),
+        Command::Demo(demo) => demo::run(&demo),
         Command::Completions { shell } => {
             // Not straight to a reader, who may go away: the library would panic.
             let mut script = Vec::new();

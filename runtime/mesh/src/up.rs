@@ -25,11 +25,13 @@ mod runs;
 mod services;
 mod situation;
 
+pub(crate) use driver::Arrival;
 pub(crate) use handle::Handle;
 #[cfg(test)]
 pub(crate) use handle::Question;
 
 use crate::api;
+use crate::energy;
 use crate::exit_codes;
 use crate::failure::{Failure, Result};
 use blobs::Blobs;
@@ -42,6 +44,7 @@ use mesh_executor::Executor;
 use mesh_net::{Bounds, MdnsConfig, Net};
 use mesh_node::{Capacity, Command, Node};
 use mesh_protocol::frame::MAX_FRAME;
+use mesh_protocol::ids::CommunityId;
 use mesh_protocol::key::PublicKey;
 use mesh_store::{DiskStore, Loaded, Opened, Store as _};
 use options::Options;
@@ -53,6 +56,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -148,6 +152,12 @@ fn executor(options: &Options, scratch: &Path) -> Result<Executor> {
     })
 }
 
+/// What is announced on the local network: a hash, so that who listens learns no community's id.
+fn nearby(community: CommunityId) -> MdnsConfig {
+    let hash = blake3::Hasher::new_derive_key("taskmesh mdns v1").update(&community.0).finalize();
+    MdnsConfig { community: hash.to_hex().to_string() }
+}
+
 /// Opens the socket: where it is told to, else where it was last time, else anywhere.
 async fn bind(
     options: &Options,
@@ -166,13 +176,7 @@ async fn bind(
         // Some of our frames are longer than the transport's own bound: an offer brings all arguments of its task.
         config.bounds = Bounds { frame: MAX_FRAME, ..Bounds::default() };
         config.relay_bytes = options.relay_bytes;
-        config.mdns = remembered.community.filter(|_| options.mdns).map(|community| MdnsConfig {
-            community: blake3::Hasher::new_derive_key("taskmesh mdns v1")
-                .update(&community.0)
-                .finalize()
-                .to_hex()
-                .to_string(),
-        });
+        config.mdns = remembered.community.filter(|_| options.mdns).map(nearby);
         match Net::bind(config, provider.clone()).await {
             Ok(bound) => return Ok(bound),
             Err(error) => {
@@ -212,7 +216,10 @@ fn node(
         capacity: Capacity { slots: options.slots, memory: options.memory, longest_ms: options.longest_ms },
         accepts: options.accepts,
         shares: options.shares.iter().map(|share| (share.name.clone(), share.access)).collect(),
-        energy: options.energy,
+        energy: match options.energy {
+            Some(energy::Source::Fixed(claim)) => Some(claim),
+            _ => None,
+        },
         addrs: net.addrs(),
         seed,
     };
@@ -250,7 +257,9 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
     let runs = Arc::new(Runs::open(&folder("runs")).map_err(unusable("runs"))?);
     let scratch = folder("scratch");
     runs::clear(&scratch);
-    std::fs::create_dir_all(&scratch).map_err(unusable("scratch"))?;
+    // What a guest leaves half-done is nobody else's to read.
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&scratch);
+    made.map_err(unusable("scratch"))?;
     let executor = executor(&options, &scratch)?;
     let mut remembered = Remembered::read(data);
 
@@ -260,9 +269,10 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
     remembered.port = Some(net.local_addr().port());
     remembered.write(data);
 
-    let me = options.keys.device.public();
+    let (me, mdns, relay_bytes) = (options.keys.device.public(), options.mdns, options.relay_bytes);
     let terms = options.terms.clone();
     let shares = options.shares.clone();
+    let source = options.energy.clone().filter(|source| !matches!(source, energy::Source::Fixed(_)));
     let shared = Shared::new(node(options, &net, &executor, &store, opened)?);
     // Set once, here.
     let _set = late.set(shared.clone());
@@ -299,7 +309,12 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         reads,
         arrivals: arrivals.clone(),
         refused: refused.clone(),
+        relay_bytes,
     });
+    if let Some(source) = source {
+        energy::watch(source, arrivals.clone())
+            .map_err(|error| Failure::because("start reading the energy", &error))?;
+    }
     let members = shared.clone();
     let incoming = Incoming {
         net: net.clone(),
@@ -328,6 +343,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         talks: BTreeMap::new(),
         refused,
         remembered,
+        mdns,
         data: data.to_owned(),
     };
     let driver = Driver {
@@ -429,19 +445,24 @@ async fn end(peer: Peer) -> Result<u8> {
     }
 }
 
-/// Ctrl-C and the system's request to end.
-struct Signals(Signal, Signal);
+/// Ctrl-C, the system's request to end, and the terminal's end.
+struct Signals(Signal, Signal, Signal);
 
 impl Signals {
     fn new() -> Result<Self> {
         let listen = |kind| signal(kind).map_err(|error| Failure::because("listen for Ctrl-C", &error));
-        Ok(Self(listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?))
+        Ok(Self(
+            listen(SignalKind::interrupt())?,
+            listen(SignalKind::terminate())?,
+            listen(SignalKind::hangup())?,
+        ))
     }
 
     async fn next(&mut self) {
         tokio::select! {
             _ = self.0.recv() => {}
             _ = self.1.recv() => {}
+            _ = self.2.recv() => {}
         }
     }
 }

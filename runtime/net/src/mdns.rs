@@ -32,9 +32,8 @@ impl Announced {
 }
 
 // spec: NET-5
-pub(crate) fn start(shared: &Arc<Shared>, local: SocketAddr) -> Option<Announced> {
-    let config = shared.config.mdns.as_ref()?;
-    match announce(shared, &config.community, local) {
+pub(crate) fn start(shared: &Arc<Shared>, community: &str, local: SocketAddr) -> Option<Announced> {
+    match announce(shared, community, local) {
         Ok(announced) => Some(announced),
         Err(error) => {
             tracing::warn!(%error, "peers on the local network will not be found");

@@ -11,8 +11,8 @@ use crate::tls::Identity;
 use crate::tunnel::Tunnels;
 use crate::wire::Instance;
 use crate::{
-    Channel, Config, Counters, Event, FetchError, FollowError, Path, PeerInfo, Provider, SendError, Standing,
-    addrs, blob, dial, follow, mdns, send, tls,
+    Channel, Config, Counters, Event, FetchError, FollowError, MdnsConfig, Path, PeerInfo, Provider,
+    SendError, Standing, addrs, blob, dial, follow, mdns, send, tls,
 };
 use bytes::Bytes;
 use mesh_protocol::key::PublicKey;
@@ -219,8 +219,8 @@ impl Net {
         tokio::spawn(accept(shared.clone()));
         tokio::spawn(accept_relayed(shared.clone()));
         let net = Self(Arc::new(Owner(shared)));
-        if let Some(announced) = mdns::start(&net.0.0, net.local_addr()) {
-            let _ = net.0.0.mdns.set(announced);
+        if let Some(config) = net.0.0.config.mdns.clone() {
+            net.find_nearby(&config);
         }
         Ok((net, receiver))
     }
@@ -274,6 +274,18 @@ impl Net {
         // Under the lock, so that a session that begins now sees either this call or the set.
         if let Some(session) = peers.sessions.get(&peer) {
             session.set_standing(self.shared(), standing);
+        }
+    }
+
+    /// Finds peers on the local network and is found from now on, for one community: what is announced first stays.
+    // spec: NET-5
+    pub fn find_nearby(&self, config: &MdnsConfig) {
+        let shared = self.shared();
+        if shared.mdns.get().is_none()
+            && let Some(announced) = mdns::start(shared, &config.community, self.local_addr())
+            && let Err(twice) = shared.mdns.set(announced)
+        {
+            twice.stop();
         }
     }
 

@@ -341,7 +341,10 @@ impl Node {
     }
 }
 
-fn one<T: Copy>(found: &[T], what: &str, text: &str, hint: &str) -> Result<T, CommandError> {
+/// Ids named where several are meant. 5: a line; a list has the rest.
+const NAMED: usize = 5;
+
+fn one<T: Copy + ToString>(found: &[T], what: &str, text: &str, hint: &str) -> Result<T, CommandError> {
     match found {
         [] => Err(error(
             ErrorKind::NotFound,
@@ -351,8 +354,13 @@ fn one<T: Copy>(found: &[T], what: &str, text: &str, hint: &str) -> Result<T, Co
         [one] => Ok(*one),
         _ => Err(error(
             ErrorKind::Ambiguous,
-            format!("find the {what} {text:?}: {} are meant by that", found.len()),
-            Some("give more of its id"),
+            {
+                let mut ids: Vec<String> =
+                    found.iter().take(NAMED).map(|id| id.to_string().chars().take(12).collect()).collect();
+                ids.extend((found.len() > NAMED).then(|| "…".to_owned()));
+                format!("find the {what} {text:?}: {} are meant by that: {}", found.len(), ids.join(", "))
+            },
+            Some("give the beginning of one of these ids"),
         )),
     }
 }

@@ -72,7 +72,7 @@ pub struct Ledger {
     blocked: BTreeMap<Cause, BTreeSet<(PublicKey, u64)>>,
     suspects: BTreeMap<(PublicKey, u64), SignedHeader>,
     cuts: Vec<(PublicKey, u64)>,
-    orphans: Vec<ForkProof>,
+    orphans: Vec<Payload>,
     /// Where logs are known to fork; no more than there are logs.
     forked: BTreeMap<PublicKey, u64>,
     /// Those that this device proved itself.
@@ -264,6 +264,9 @@ impl Ledger {
             hlc: self.clock.next(wall_ms),
         };
         let entry = Entry::try_write(key, place, payload)?;
+        if !governance::is_signed(entry.payload(), &entry) {
+            return Err(EntryError::Bounds("what it says is not signed by whom it names"));
+        }
         self.written = seq + 1;
         if founding {
             self.community = Some(entry.header().belongs_to());
@@ -418,18 +421,22 @@ impl Ledger {
         entries.chain([Cause::Author(author)]).collect()
     }
 
-    /// A proof that a log forked holds, whoever hands it over and whatever became of them: it is not lost.
-    // spec: LED-5
+    /// A proof that a log forked holds, and so does a user's revocation of a device, whoever hands it over and whatever
+    /// became of them: it is not lost.
+    // spec: LED-3, LED-5
     fn learn(&mut self, entry: &Entry) {
-        if let Payload::Forked(proof) = entry.payload()
-            && Some(proof.a.header.belongs_to()) == self.community
-            && self.governance.is_news(proof)
-        {
-            self.keep_proofs(vec![(**proof).clone()]);
+        let payload = entry.payload();
+        let community = match payload {
+            Payload::Forked(proof) => proof.a.header.belongs_to(),
+            Payload::KeyRevoked(it) => it.community,
+            _ => return,
+        };
+        if Some(community) == self.community && self.governance.is_news(payload) {
+            self.keep_proofs(vec![payload.clone()]);
         }
     }
 
-    fn keep_proofs(&mut self, proofs: Vec<ForkProof>) {
+    fn keep_proofs(&mut self, proofs: Vec<Payload>) {
         for proof in proofs {
             if self.orphans.len() < MAX_SUSPECTS && !self.orphans.contains(&proof) {
                 self.orphans.push(proof);
@@ -437,9 +444,9 @@ impl Ledger {
         }
     }
 
-    /// Proofs of forks that no entry holds which counts: for this device to say again.
-    // spec: LED-5
-    pub fn orphans(&mut self) -> Vec<ForkProof> {
+    /// Proofs of forks and revocations that no entry holds which counts: for this device to say again.
+    // spec: LED-3, LED-5
+    pub fn orphans(&mut self) -> Vec<Payload> {
         let mut orphans = std::mem::take(&mut self.orphans);
         orphans.retain(|proof| self.governance.is_news(proof));
         orphans
@@ -474,6 +481,10 @@ impl Ledger {
         {
             // The author signed an entry that follows another one than we have: somewhere before, the log forked.
             return Err(Unfit::Waits(Cause::Entry(author, u64::MAX)));
+        }
+        // spec: LED-6
+        if !governance::is_signed(entry.payload(), entry) {
+            return Err(Unfit::Ignored("what it says is not signed by whom it names"));
         }
         let mut latest = match header.seq {
             0 => Hlc::default(),

@@ -7,9 +7,9 @@ use mesh_protocol::ad::{Ad, SignedAd};
 use mesh_protocol::canonical;
 use mesh_protocol::frame::{HelloFrame, JoinAnswer, JoinRefusal, MAX_ADDRS, MAX_PEERS, PeerAddrs, VERSION};
 use mesh_protocol::ids::{CommunityId, EntryId};
-use mesh_protocol::invite::{DeviceCert, DeviceRequest, JoinRequest, Ticket, TicketKind};
+use mesh_protocol::invite::{DeviceCert, DeviceRequest, JoinRequest, Ticket, TicketKind, consent};
 use mesh_protocol::key::{PublicKey, SecretKey, Signature, UserKey};
-use mesh_protocol::ledger::{Payload, PeerRegistered, Tip};
+use mesh_protocol::ledger::{DeviceAdded, Payload, PeerRegistered, Tip};
 use mesh_protocol::record::Table;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -152,7 +152,26 @@ impl Node {
         if member {
             self.remember(peer, vec![addr], false);
             self.greet(peer);
+        } else if self.ledger.governance().device(&peer).is_some() {
+            self.turn_away(peer);
         }
+    }
+
+    /// A device that counts no more would not find out: nobody tells it anything else.
+    // spec: LED-5
+    fn turn_away(&mut self, peer: PublicKey) {
+        self.hello(peer, HelloFrame::JoinAnswer(JoinAnswer::Refused(JoinRefusal::Device)));
+    }
+
+    /// A member says that this device counts no more. It is their word alone, so it is told and nothing follows.
+    fn turned_away(&mut self, by: PublicKey) {
+        if !self.is_member(&by) || self.joining.is_some() {
+            return;
+        }
+        if self.turned_away_by.is_empty() {
+            self.tell(Happening::Warning { text: crate::views::COUNTS_NO_MORE.into() });
+        }
+        self.turned_away_by.insert(by);
     }
 
     /// What a member is told first.
@@ -220,6 +239,7 @@ impl Node {
                 self.hello(key, HelloFrame::JoinAnswer(JoinAnswer::Admitted(EntryId::ZERO)));
                 self.greet(key);
             } else {
+                self.turn_away(key);
                 self.output(Output::Standing(key, false));
                 self.output(Output::Close(key, "not a member any more".into()));
             }
@@ -243,8 +263,9 @@ impl Node {
                 if version != VERSION {
                     tracing::warn!(peer = %peer.short(), version, "a peer runs another version of the protocol");
                 }
-                if Some(community) == self.community() {
-                    self.remember(peer, addrs, true);
+                self.turned_away_by.remove(&peer);
+                if Some(community) == self.community() && self.remember(peer, addrs, true) {
+                    self.introduce(peer);
                 }
             }
             HelloFrame::Join(request) => self.asked_to_admit(peer, *request),
@@ -268,11 +289,23 @@ impl Node {
         }
     }
 
-    /// Remembers where a peer was reached, over restarts too. `all`: these are all it has.
+    /// Tells the others where a peer says it is, so that two who came in by this one meet.
     // spec: NET-5
-    fn remember(&mut self, peer: PublicKey, addrs: Vec<SocketAddr>, all: bool) {
+    fn introduce(&mut self, peer: PublicKey) {
+        let Some(addrs) = self.peers.get(&peer).map(|known| known.addrs.clone()) else { return };
+        let told = HelloFrame::Peers(vec![PeerAddrs { peer, addrs }]);
+        let there = self.peers.iter().filter(|(key, other)| other.connected && other.member && **key != peer);
+        let others: Vec<PublicKey> = there.map(|(key, _)| *key).collect();
+        for other in others {
+            self.hello(other, told.clone());
+        }
+    }
+
+    /// Remembers where a peer was reached, over restarts too. `all`: these are all it has. Says whether that is new.
+    // spec: NET-5
+    fn remember(&mut self, peer: PublicKey, addrs: Vec<SocketAddr>, all: bool) -> bool {
         if self.peers.len() >= MAX_REMEMBERED && !self.peers.contains_key(&peer) {
-            return;
+            return false;
         }
         let entry = self.peers.entry(peer).or_default();
         entry.member = true;
@@ -289,10 +322,11 @@ impl Node {
             }
         }
         if merged.is_empty() || merged == entry.addrs {
-            return;
+            return false;
         }
         entry.addrs.clone_from(&merged);
         self.keep(Table::Peers, peer.0.to_vec(), &PeerAddrs { peer, addrs: merged });
+        true
     }
 
     // ---- numbering the own log ----
@@ -407,7 +441,7 @@ impl Node {
             ));
         };
         rules.check().map_err(|why| error(ErrorKind::Invalid, format!("found a community: {why}"), None))?;
-        let cert = DeviceCert::sign(user, CommunityId::ZERO, self.me, 1000, 0);
+        let cert = DeviceCert::of(user, CommunityId::ZERO, &self.config.device, 1000, 0);
         let founded = mesh_protocol::ledger::Founded {
             name,
             rules,
@@ -437,7 +471,7 @@ impl Node {
         valid_ms: u64,
         addrs: Vec<SocketAddr>,
     ) -> Result<Answer, crate::command::CommandError> {
-        let Some(community) = self.community().filter(|_| self.my_user().is_some()) else {
+        let (Some(community), Some(user)) = (self.community(), self.my_user()) else {
             return Err(error(
                 ErrorKind::Conflict,
                 "make a ticket: this device belongs to no community",
@@ -473,7 +507,7 @@ impl Node {
         let name = self.ledger.governance().state().name.clone();
         let addrs = addrs.into_iter().take(MAX_ADDRS).collect();
         let until_ms = now.saturating_add(valid_ms);
-        let ticket = Ticket { kind, community, name, secret, sponsor: self.me, addrs, until_ms };
+        let ticket = Ticket { kind, community, name, secret, sponsor: self.me, user, addrs, until_ms };
         Ok(Answer::Ticket(ticket.to_string()))
     }
 
@@ -536,13 +570,17 @@ impl Node {
                     user_name: self.config.user_name.clone(),
                     recovery: self.config.recovery,
                     device_name,
-                    cert: DeviceCert::sign(user, ticket.community, self.me, 1000, 0),
+                    cert: DeviceCert::of(user, ticket.community, &self.config.device, 1000, 0),
                     invite: key.public(),
+                    word: Signature([0; 64]),
                     signature: Signature([0; 64]),
                 };
-                HelloFrame::Join(Box::new(request.sign(&key)))
+                HelloFrame::Join(Box::new(request.sign(user, &key)))
             }
-            _ => HelloFrame::JoinDevice(Box::new(DeviceRequest::sign(device_name, self.me, &key))),
+            _ => {
+                let word = consent(&self.config.device, &ticket.community, &ticket.user);
+                HelloFrame::JoinDevice(Box::new(DeviceRequest::sign(device_name, self.me, word, &key)))
+            }
         };
         self.hello(sponsor, frame);
     }
@@ -572,6 +610,9 @@ impl Node {
     }
 
     fn join_answered(&mut self, peer: PublicKey, answer: JoinAnswer) {
+        if answer == JoinAnswer::Refused(JoinRefusal::Device) {
+            self.turned_away(peer);
+        }
         let Some(joining) = &mut self.joining else { return };
         if joining.ticket.sponsor != peer || joining.admitted {
             return;
@@ -688,14 +729,29 @@ impl Node {
         }
         let vouched =
             known.is_some_and(|member| self.my_user().is_some_and(|me| member.sponsors.contains(&me)));
+        let is_in = self.ledger.governance().member(&user).is_some();
+        let with_it = self.ledger.governance().device(&peer).is_some();
+        // A member who comes with another device has lost the first, or would rather not carry a ticket from it.
+        // spec: NET-1, LED-5
+        let payload = match (is_in, vouched) {
+            (true, _) if !with_it => Some(Payload::DeviceAdded(Box::new(DeviceAdded {
+                cert: request.cert.clone(),
+                name: request.device_name.clone(),
+            }))),
+            (false, false) => Some(Payload::Admitted(Box::new(request.clone()))),
+            _ => None,
+        };
         let mut entry = EntryId::ZERO;
-        if !vouched && self.ledger.governance().member(&user).is_none() {
+        if let Some(payload) = payload {
             if !self.can_say() {
                 return Ok(JoinAnswer::Pending);
             }
             self.use_ticket(request.invite, peer);
-            let told = self.write(Payload::Admitted(Box::new(request)), &[]);
-            entry = told.map_err(|_| JoinRefusal::Invalid)?.id;
+            entry = self.write(payload, &[]).map_err(|_| JoinRefusal::Invalid)?.id;
+        }
+        // A key whose log was cut does not come in again by asking.
+        if is_in && !self.is_member(&peer) {
+            return Err(JoinRefusal::Device);
         }
         match self.ledger.governance().member(&user) {
             Some(_) => Ok(JoinAnswer::Admitted(entry)),
@@ -723,13 +779,17 @@ impl Node {
         }
         let Some(user) = &self.config.user else { return Err(JoinRefusal::NotEntitled) };
         // By default the first device has the whole quota; a further one has none of its own.
-        let cert = DeviceCert::sign(user, community, peer, 0, 0);
+        let cert = DeviceCert::sign(user, community, peer, request.consent, 0, 0);
+        if !cert.verify() || request.check().is_err() {
+            return Err(JoinRefusal::Invalid);
+        }
         if !self.can_say() {
             return Ok(JoinAnswer::Pending);
         }
         if self.ledger.governance().device(&peer).is_none() {
             self.use_ticket(request.invite, peer);
-            self.say(Payload::DeviceAdded(cert.clone()), &[]);
+            let added = DeviceAdded { cert: cert.clone(), name: request.device_name.clone() };
+            self.say(Payload::DeviceAdded(Box::new(added)), &[]);
         }
         Ok(JoinAnswer::Device(Box::new(cert)))
     }

@@ -123,6 +123,10 @@ pub(crate) enum Numbering {
     Asking(BTreeSet<PublicKey>),
 }
 
+fn draft_key(number: u64) -> Vec<u8> {
+    [META_DRAFT, &number.to_be_bytes()].concat()
+}
+
 /// What wants to be said while entries cannot be numbered. More would be lost work, not lost promises.
 const MAX_DRAFTS: usize = 10_000;
 
@@ -172,7 +176,10 @@ pub struct Node {
     pub(crate) numbering_until: Option<u64>,
     /// Peers that said to know more of this log than it does itself, and have yet to show it.
     pub(crate) claimed: BTreeSet<PublicKey>,
-    pub(crate) drafts: VecDeque<(Payload, Vec<Tip>)>,
+    /// Members who say that this device counts no more.
+    pub(crate) turned_away_by: BTreeSet<PublicKey>,
+    /// What waits to be numbered, in this order; also what a person or a task's step was promised of it is kept.
+    pub(crate) drafts: BTreeMap<u64, (Payload, Vec<Tip>)>,
     pub(crate) unwitnessed: BTreeMap<PublicKey, Tip>,
     /// Entries of others that were new since this process began.
     taken: BTreeMap<PublicKey, u64>,
@@ -196,6 +203,8 @@ impl std::fmt::Debug for Node {
 pub(crate) const META_COMMUNITY: &[u8] = b"community";
 pub(crate) const META_TRUST: &[u8] = b"trust";
 pub(crate) const META_DONOR: &[u8] = b"donor";
+/// With the draft's number, highest byte first.
+const META_DRAFT: &[u8] = b"draft/";
 
 impl Node {
     /// A node that knows nothing yet.
@@ -223,7 +232,8 @@ impl Node {
             numbering: Numbering::Settled,
             numbering_until: None,
             claimed: BTreeSet::new(),
-            drafts: VecDeque::new(),
+            turned_away_by: BTreeSet::new(),
+            drafts: BTreeMap::new(),
             unwitnessed: BTreeMap::new(),
             taken: BTreeMap::new(),
             known_until: None,
@@ -258,7 +268,12 @@ impl Node {
             META_COMMUNITY => self.ledger.expect(canonical::decode(value).ok()?),
             META_TRUST => self.trust = canonical::decode(value).ok()?,
             META_DONOR => self.donor = canonical::decode(value).ok()?,
-            _ => {}
+            _ => {
+                if let Some(number) = key.strip_prefix(META_DRAFT) {
+                    let number = u64::from_be_bytes(number.try_into().ok()?);
+                    self.drafts.insert(number, canonical::decode(value).ok()?);
+                }
+            }
         }
         Some(())
     }
@@ -285,6 +300,7 @@ impl Node {
         self.start_meeting();
         self.start_attempts();
         self.start_tasks();
+        self.say_drafts();
         if let Donor::Paused(Some(until)) = self.donor {
             self.arm(Timer::Donor, self.boot_of(until));
         }
@@ -494,10 +510,24 @@ impl Node {
     }
 
     /// Writes an entry, or keeps it as a draft while it cannot be numbered.
+    // spec: LED-5, DEL-14
     pub(crate) fn say(&mut self, payload: Payload, about: &[Tip]) -> Option<Tip> {
         if !self.can_say() {
             if self.drafts.len() < MAX_DRAFTS {
-                self.drafts.push_back((payload, about.to_vec()));
+                let number = self.drafts.last_key_value().map_or(0, |(last, _)| last + 1);
+                // A start says these anew.
+                let passing = matches!(
+                    payload,
+                    Payload::PeerRegistered(_)
+                        | Payload::PeerOnline
+                        | Payload::PeerOffline
+                        | Payload::Witnessed { .. }
+                );
+                let draft = (payload, about.to_vec());
+                if !passing {
+                    self.keep(Table::Meta, draft_key(number), &draft);
+                }
+                self.drafts.insert(number, draft);
             }
             return None;
         }
@@ -541,10 +571,11 @@ impl Node {
     /// Says what had to wait.
     pub(crate) fn say_drafts(&mut self) {
         while self.can_say()
-            && let Some((payload, about)) = self.drafts.pop_front()
+            && let Some((number, (payload, about))) = self.drafts.pop_first()
         {
             // What cannot be written is left out with a warning.
             let _told = self.write(payload, &about);
+            self.drop_kept(Table::Meta, draft_key(number));
         }
     }
 
@@ -584,7 +615,7 @@ impl Node {
             Taken::New(entries) => {
                 for entry in &entries {
                     let header = entry.header();
-                    self.known_until.get_or_insert(header.hlc.wall_ms());
+                    self.known_until.get_or_insert_with(|| header.hlc.wall_ms());
                     *self.taken.entry(header.author).or_default() += 1;
                     self.entry_is_new(entry);
                 }
@@ -651,17 +682,21 @@ impl Node {
                 self.output(Output::Persist(Record::Truncate { author, seq }));
             }
         }
+        // It may learn so from the proof itself.
+        if self.ledger.governance().cap(&self.me).is_some() && self.turned_away_by.insert(self.me) {
+            self.tell(Happening::Warning { text: crate::views::COUNTS_NO_MORE.into() });
+        }
         self.adopt_rules();
         self.standings_changed();
         self.permissions_changed();
         self.say_orphans();
     }
 
-    /// Says again that a log forked where the entry that proved it does not count any more.
-    // spec: LED-5
+    /// Says again what proves itself, where the entry that said it does not count any more.
+    // spec: LED-3, LED-5
     fn say_orphans(&mut self) {
         for proof in self.ledger.orphans() {
-            self.say(Payload::Forked(Box::new(proof)), &[]);
+            self.say(proof, &[]);
         }
     }
 

@@ -42,6 +42,10 @@ fn fate(fate: &Fate) -> String {
     }
 }
 
+/// What the owner of a device whose log forked, or that was revoked, is to know and do.
+pub(crate) const COUNTS_NO_MORE: &str = "this device counts no more: its log has two entries at one place, or it was \
+    revoked; to come back, put this device's user key into a new --home and run `mesh join` there with any member's ticket";
+
 impl Node {
     pub(crate) fn device_name(&self, device: &PublicKey) -> String {
         if let Some(registered) = self.ledger.facts().registered(device) {
@@ -82,10 +86,10 @@ impl Node {
                 .devices()
                 .iter()
                 .filter(|(_, device)| device.user == *user)
-                .map(|(key, device)| DeviceView {
+                .map(|(key, _)| DeviceView {
                     device: *key,
                     name: self.device_name(key),
-                    share: device.share,
+                    share: governance.share(key),
                     counts_until: governance.cap(key),
                 })
                 .collect(),
@@ -198,10 +202,8 @@ impl Node {
                 Some(progress) if progress.phase == Phase::Paused => {
                     format!("{at} holds it, since its owner paused it or it slept; it goes on when that ends")
                 }
-                Some(progress) if progress.phase == Phase::Preparing => {
-                    format!("{at} has taken it and is fetching its module and inputs")
-                }
-                _ => format!("{at} runs it"),
+                Some(progress) if progress.phase == Phase::Running => format!("{at} runs it"),
+                _ => format!("{at} has taken it and is fetching its module and inputs"),
             },
             TaskState::Fetching => format!("{at} has ended it, and its result is fetched and checked"),
             TaskState::Done => {
@@ -268,7 +270,9 @@ impl Node {
             );
         }
         if let Some(cap) = self.ledger.governance().cap(&self.me) {
-            trouble.push(format!("this device's log does not count from entry {cap} on"));
+            trouble.push(format!("{COUNTS_NO_MORE} (from entry {cap} on)"));
+        } else if !self.turned_away_by.is_empty() {
+            trouble.push(format!("{COUNTS_NO_MORE} ({} members say so)", self.turned_away_by.len()));
         }
         let donor = match self.donor {
             Donor::Taking => match &self.shared {

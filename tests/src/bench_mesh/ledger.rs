@@ -298,7 +298,7 @@ fn admit(sink: &mut Sink, authors: &mut [Author]) -> CommunityId {
         user_name: "user-0".into(),
         recovery: user(0).public(),
         device_name: "device-0".into(),
-        cert: DeviceCert::sign(&user(0), CommunityId::ZERO, authors[0].public, 1000, 0),
+        cert: DeviceCert::of(&user(0), CommunityId::ZERO, &authors[0].key, 1000, 0),
     };
     let first = Hlc::at(BEGIN_MS);
     let founding = authors[0].write(CommunityId::ZERO, first, vec![], Payload::Founded(Box::new(founded)));
@@ -311,12 +311,13 @@ fn admit(sink: &mut Sink, authors: &mut [Author]) -> CommunityId {
             user_name: format!("user-{number}"),
             recovery: user.public(),
             device_name: format!("device-{number}"),
-            cert: DeviceCert::sign(&user, community, authors[number].public, 1000, 0),
+            cert: DeviceCert::of(&user, community, &authors[number].key, 1000, 0),
             invite: user.public(),
+            word: Signature([0; 64]),
             signature: Signature([0; 64]),
         };
         let ticket = SecretKey::from_seed(&blake3::derive_key("taskmesh bench ticket v1", &user.seed()));
-        let vouched = Payload::Admitted(Box::new(request.sign(&ticket)));
+        let vouched = Payload::Admitted(Box::new(request.sign(&user, &ticket)));
         let at = BEGIN_MS + 2 * number as u64;
         let entry = authors[0].write(community, Hlc::at(at), vec![], vouched.clone());
         sink.take(&entry, authors, 0);

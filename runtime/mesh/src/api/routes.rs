@@ -55,7 +55,7 @@ fn addresses() -> Vec<Address> {
     vec![
         at("/v1/status", &[("get", "How this peer is")], get(status)),
         at("/v1/net", &[("get", "Connections, ways and counters of the transport")], get(net)),
-        at("/v1/peers", &[("get", "All peers")], get(peers)),
+        at("/v1/peers", &[("get", "All peers, and by which path each is reached")], get(peers)),
         at(
             "/v1/community",
             &[("get", "The community, its rules and members"), ("post", "Begin a community: {name, rules?}")],
@@ -135,9 +135,9 @@ fn addresses() -> Vec<Address> {
         ),
         at("/v1/tasks/{id}/output", &[("get", "Its result as tar: stdout, stderr and out/")], get(output)),
         at("/v1/events", &[("get", "What happens, as server-sent events")], get(events)),
-        at("/v1/donor/pause", &[("post", "Hold all tasks here and take no more: {for_ms?}")], post(pause)),
-        at("/v1/donor/resume", &[("post", "Go on after a pause")], post(resume)),
-        at("/v1/donor/finish", &[("post", "End what runs here and take no more")], post(finish)),
+        at("/v1/pause", &[("post", "Hold all tasks here and take no more: {for_ms?}")], post(pause)),
+        at("/v1/resume", &[("post", "Go on after a pause")], post(resume)),
+        at("/v1/finish", &[("post", "End what runs here and take no more")], post(finish)),
         at(
             "/v1/ledger",
             &[
@@ -267,8 +267,20 @@ async fn net(Extract(state): Extract<State>) -> Json<Value> {
     Json(state.services.net_status())
 }
 
+/// What the ledger and the peers say of each, and by which path it is reached.
+// spec: NET-6
 async fn peers(Extract(state): Extract<State>) -> Result<Json<Value>> {
-    ask(&state, Command::Peers).await
+    let Json(mut peers) = ask(&state, Command::Peers).await?;
+    let net = state.services.net_status();
+    let about = |list: &str, device: &Value| {
+        net[list].as_array().into_iter().flatten().find(|one| one["peer"] == *device).cloned()
+    };
+    for peer in peers.as_array_mut().into_iter().flatten() {
+        let device = peer["device"].clone();
+        peer["path"] = about("connections", &device).map_or(Value::Null, |conn| conn["way"].clone());
+        peer["unreached"] = about("unreached", &device).map_or(Value::Null, |dial| dial["why"].clone());
+    }
+    Ok(Json(peers))
 }
 
 async fn community(Extract(state): Extract<State>) -> Result<Json<Value>> {
@@ -464,7 +476,11 @@ async fn tasks(Extract(state): Extract<State>) -> Result<Json<Value>> {
 }
 
 async fn submit(Extract(state): Extract<State>, Asked(draft): Asked<Draft>) -> Result<Json<Value>> {
-    // What the task needs must be here before the node promises to run it.
+    // What the task needs must be here before the node promises to run it. To say where it would run takes no bytes.
+    // spec: CLI-3
+    if draft.dry_run {
+        return ask(&state, Command::Submit(Box::new(draft))).await;
+    }
     let module = Blob { hash: draft.module.into(), len: draft.module_len };
     for blob in draft.inputs.iter().map(|file| file.blob).chain(draft.stdin).chain([module]) {
         let path = state.services.blob_path(blob.hash);

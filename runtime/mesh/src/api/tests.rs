@@ -120,7 +120,7 @@ const JSON: &str = "Authorization: Bearer secret\r\nContent-Type: application/js
 async fn only_the_owners_programs_come_in() {
     let server = server().await;
     let status = |answer: String| answer[9..12].to_owned();
-    let get = async |headers: &str| status(ask(&server, "POST", "/v1/donor/resume", headers, "").await);
+    let get = async |headers: &str| status(ask(&server, "POST", "/v1/resume", headers, "").await);
     assert_eq!(get(TOKEN).await, "200");
     assert_eq!(get("").await, "401");
     assert_eq!(get("Authorization: Bearer secreT\r\n").await, "401");
@@ -161,10 +161,7 @@ async fn every_wrong_request_is_told_what_is_wrong() {
     for garbage in ["GET\r\n\r\n", "\u{0}\u{1}\u{2}\r\n\r\n", "GET / HTTP/9.9\r\n\r\n"] {
         let _closed = raw(&server, garbage).await;
     }
-    assert!(
-        ask(&server, "POST", "/v1/donor/resume", TOKEN, "").await.starts_with("HTTP/1.1 200"),
-        "it goes on"
-    );
+    assert!(ask(&server, "POST", "/v1/resume", TOKEN, "").await.starts_with("HTTP/1.1 200"), "it goes on");
 }
 
 // spec: API-1, NET-4
@@ -180,7 +177,7 @@ async fn whoever_says_nothing_does_not_stay() {
     for begun in ["", "\r\n\r\n", "GET /v1/status HTTP/1.1\r\nHost: 127.0.0.1\r\n"] {
         assert!(!raw(&server, begun).await.starts_with("HTTP/1.1 200"), "{begun}");
     }
-    assert!(ask(&server, "POST", "/v1/donor/resume", TOKEN, "").await.starts_with("HTTP/1.1 200"));
+    assert!(ask(&server, "POST", "/v1/resume", TOKEN, "").await.starts_with("HTTP/1.1 200"));
 }
 
 // spec: DEL-1

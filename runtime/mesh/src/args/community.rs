@@ -44,6 +44,9 @@ pub(crate) struct Invite {
     /// For how long the ticket holds: 30m, 24h, 7d
     #[arg(long = "for", value_name = "TIME", default_value = "24h", value_parser = values::span)]
     pub(crate) span: u64,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -87,6 +90,9 @@ pub(crate) enum Device {
         after_help = "Example:\n  mesh device add\nand on the new device:\n  mesh init --device-only && mesh up &\n  mesh join TICKET"
     )]
     Add(Invite),
+    /// List your devices
+    #[command(after_help = "Example:\n  mesh device ls --json")]
+    Ls(Show),
 }
 
 #[derive(Debug, Args)]

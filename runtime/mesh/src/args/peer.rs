@@ -1,11 +1,12 @@
 //! Verbs of a device's owner.
 
 use super::values;
+use crate::energy::Source;
 use clap::Args;
 use mesh_executor::Share;
-use mesh_protocol::ad::EnergyClaim;
 use mesh_protocol::ledger::Pattern;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct Init {
@@ -46,10 +47,15 @@ pub(crate) struct Up {
     /// Longest task taken: 30s, 10m, 2h
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = values::duration)]
     pub(crate) longest: u64,
-    /// This device's energy now: its source (solar, wind, hydro, battery, grid), how much of it is renewable, and grams
-    /// of CO2 per kWh
+    /// This device's energy: its source (solar, wind, hydro, battery, grid), how much of it is renewable, and grams of
+    /// CO2 per kWh, as `solar:90` or `grid:40:300`; or where to read it, as `trace:FILE` or `command:PROGRAM`
+    ///
+    /// A trace is a CSV file with the header time,source,renewable_percent,g_per_kwh; a row holds until the next one.
+    /// After the file may stand ,start=TIME (its first time), ,speed=NUMBER (1) and ,at=MILLISECONDS, the moment since
+    /// 1970 when it begins to play. A program prints a JSON object with source, renewable_percent, g_per_kwh and, if it
+    /// knows, valid_s: for how many seconds that holds (300).
     #[arg(long, value_name = "SOURCE:PERCENT[:G_PER_KWH]", value_parser = values::energy)]
-    pub(crate) energy: Option<EnergyClaim>,
+    pub(crate) energy: Option<Source>,
     /// Names of others' tasks taken at all: *, a name, or a beginning and *; repeatable, all by default
     #[arg(long = "accept", value_name = "PATTERN", value_parser = values::pattern)]
     pub(crate) accepts: Vec<Pattern>,
@@ -103,3 +109,23 @@ pub(crate) struct Pause {
     #[arg(value_name = "FOR", value_parser = values::span)]
     pub(crate) span: Option<u64>,
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// How many times faster than it was the recorded time is played: 1440 is an hour in 2.5 seconds
+    #[arg(long, value_name = "FACTOR", default_value = "1440", value_parser = values::speed)]
+    pub(crate) speed: f64,
+    /// Folder of the example tasks
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) tasks: Option<PathBuf>,
+    /// Leave the peers' folders and logs behind
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+pub(super) const DEMO_EXAMPLES: &str = "\
+Examples:
+  mesh demo
+  mesh demo --speed 600
+
+Three real peers on loopback, with real tasks. Ctrl-C ends it; nothing is left behind.";

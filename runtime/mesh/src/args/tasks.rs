@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct Submit {
-    /// The module
+    /// The module; read from standard input if it is `-`
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) module: PathBuf,
     /// Arguments of the task; after -- if they look like flags

@@ -1,11 +1,12 @@
 //! Values as people type them, checked where they are typed.
 // spec: CLI-5
 
+use crate::energy;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 use mesh_executor::{HostDir, NamedInput, Share};
-use mesh_protocol::ad::{EnergyClaim, Source};
+use mesh_protocol::ad::EnergyClaim;
 use mesh_protocol::ledger::{Pattern, is_name};
 use mesh_protocol::manifest::{is_env_key, is_file_name, is_task_name, parse_duration_ms, parse_size};
 use mesh_protocol::permissions::Access;
@@ -207,33 +208,37 @@ pub(super) fn importance(text: &str) -> Result<Importance, String> {
     })
 }
 
-pub(super) fn energy(text: &str) -> Result<EnergyClaim, String> {
-    let form = "write SOURCE:PERCENT or SOURCE:PERCENT:GRAMS_PER_KWH, such as solar:90 or grid:40:300";
+pub(super) fn energy(text: &str) -> Result<energy::Source, String> {
+    if let Some(trace) = text.strip_prefix("trace:") {
+        return energy::Trace::parse(trace).map(energy::Source::Trace);
+    }
+    if let Some(command) = text.strip_prefix("command:") {
+        return Ok(energy::Source::Command(energy::Asked { command: command.to_owned() }));
+    }
+    fixed(text).map(energy::Source::Fixed)
+}
+
+fn fixed(text: &str) -> Result<EnergyClaim, String> {
+    let form = "write SOURCE:PERCENT or SOURCE:PERCENT:GRAMS_PER_KWH, such as solar:90 or grid:40:300; or trace:FILE or command:PROGRAM";
     let mut parts = text.split(':');
     let (Some(source), Some(percent), grams, None) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return Err(form.into());
     };
-    let source = match source.to_ascii_lowercase().as_str() {
-        "solar" => Source::Solar,
-        "wind" => Source::Wind,
-        "hydro" => Source::Hydro,
-        "battery" => Source::Battery,
-        "grid" => Source::Grid,
-        _ => return Err("the source is solar, wind, hydro, battery or grid".into()),
-    };
     let percent = percent.strip_suffix('%').unwrap_or(percent);
-    let renewable_percent: u8 = percent
-        .parse()
-        .ok()
-        .filter(|percent| *percent <= 100)
-        .ok_or("the renewable part is a whole number from 0 to 100")?;
-    let rest = u32::from(100 - renewable_percent) * u32::from(GRID_G_PER_KWH) / 100;
-    let g_per_kwh = match grams {
-        Some(grams) => grams.parse().map_err(|_| "grams of CO2 per kWh are a whole number")?,
-        None => u16::try_from(rest).unwrap_or(u16::MAX),
+    let claim = |grams: &str| energy::claim(source, percent, grams);
+    let Some(grams) = grams else {
+        let rest = 100 - u32::from(claim("0")?.renewable_percent);
+        return claim(&(rest * u32::from(GRID_G_PER_KWH) / 100).to_string());
     };
-    Ok(EnergyClaim { source, renewable_percent, g_per_kwh })
+    claim(grams)
+}
+
+/// How fast recorded time is played.
+pub(super) fn speed(text: &str) -> Result<f64, String> {
+    // Slower nobody would wait for it, faster no task would find the time to run.
+    let fits = |speed: &f64| (60.0..=7200.0).contains(speed);
+    text.parse().ok().filter(fits).ok_or_else(|| "it is a number from 60 to 7200".into())
 }
 
 /// A place in whole degrees: nobody needs to know it better.
@@ -267,9 +272,12 @@ mod tests {
 
     #[test]
     fn energy_is_told_in_one_word() {
-        let claim = energy("Solar:90").unwrap();
-        assert_eq!((claim.source, claim.renewable_percent, claim.g_per_kwh), (Source::Solar, 90, 48));
-        assert_eq!(energy("grid:40%:300").unwrap().g_per_kwh, 300);
+        let claim = fixed("Solar:90").unwrap();
+        assert_eq!(
+            (claim.source, claim.renewable_percent, claim.g_per_kwh),
+            (mesh_protocol::ad::Source::Solar, 90, 48)
+        );
+        assert_eq!(fixed("grid:40%:300").unwrap().g_per_kwh, 300);
         for wrong in ["", "solar", "solar:101", "solar:-1", "coal:3", "grid:1:2:3", "grid:1:x"] {
             assert!(energy(wrong).is_err(), "{wrong}");
         }

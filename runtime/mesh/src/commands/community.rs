@@ -1,9 +1,9 @@
-//! `mesh community`, `invite`, `join`, `members`, `device add`: who belongs together.
+//! `mesh community`, `invite`, `join`, `members`, `device`: who belongs together.
 // spec: NET-2
 
 use super::shown::{sheet, table, time};
-use super::views::Community;
-use crate::args::{self, Invite, Join, Members, MembersVerb};
+use super::views::{Community, Device};
+use crate::args::{self, Invite, Join, Members, MembersVerb, Show};
 use crate::client::{Client, segment, understand};
 use crate::exit_codes;
 use crate::failure::{Failure, Result};
@@ -115,11 +115,15 @@ pub(super) fn invite(invite: &Invite, kind: TicketKind) -> Result<u8> {
     }
     let asked = json!({ "kind": kind, "valid_ms": invite.span });
     let Answer { ticket } = understand(Client::find()?.post("/v1/invites", &asked)?)?;
+    let parsed = ticket.parse::<Ticket>().ok();
+    let who = parsed.as_ref().map_or(kind, |ticket| ticket.kind);
+    let until_ms = parsed.map(|ticket| ticket.until_ms);
+    if invite.json {
+        super::print_json(&json!({ "ticket": ticket, "kind": who, "until_ms": until_ms }))?;
+        return Ok(exit_codes::OK);
+    }
     super::print(&format!("{ticket}\n"))?;
-    let (who, until) = match ticket.parse::<Ticket>() {
-        Ok(ticket) => (ticket.kind, time(ticket.until_ms)),
-        Err(_) => (kind, "it ends".into()),
-    };
+    let until = until_ms.map_or_else(|| "it ends".into(), time);
     match who {
         TicketKind::Member => {
             crate::say!(
@@ -187,6 +191,28 @@ pub(super) fn members(members: &Members) -> Result<u8> {
             crate::say!("{who:?} is a member no longer");
         }
     }
+    Ok(exit_codes::OK)
+}
+
+/// This user's devices.
+pub(super) fn devices(show: &Show) -> Result<u8> {
+    let value = Client::find()?.get("/v1/community")?;
+    let members = value["members"].as_array().into_iter().flatten();
+    let devices: Vec<Value> = members
+        .filter(|member| member["me"] == true)
+        .flat_map(|member| member["devices"].as_array().into_iter().flatten().cloned())
+        .collect();
+    if show.json {
+        super::print_json(&devices)?;
+        return Ok(exit_codes::OK);
+    }
+    let devices: Vec<Device> = understand(Value::Array(devices))?;
+    let rows = devices.into_iter().map(|device| {
+        let state = if device.counts_until.is_some() { "counts no longer" } else { "in use" };
+        let share = format!("{} %", f64::from(device.share) / 10.0);
+        vec![device.name, state.to_owned(), share, device.device.short()]
+    });
+    super::print(&table(&["DEVICE", "STATE", "SHARE OF QUOTA", "KEY"], rows))?;
     Ok(exit_codes::OK)
 }
 

@@ -1,14 +1,19 @@
 //! `mesh doctor`: what this machine has for running tasks, and what it lacks.
-// spec: SBX-9
+// spec: SBX-9, NET-6
 
 use super::toolchain;
+use super::views::{Path, Peer};
 use crate::args::Doctor;
+use crate::client::{Client, understand};
 use crate::exit_codes;
 use crate::failure::Result;
 use crate::home;
 use mesh_executor::{Event, Task};
+use mesh_protocol::key::PublicKey;
 use mesh_protocol::outcome::Outcome;
+use mesh_protocol::text::sanitise;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 
 #[derive(Serialize)]
@@ -18,6 +23,9 @@ struct Finding {
     says: String,
     hint: Option<String>,
 }
+
+/// How findings about peers begin.
+const PEER: &str = "peer ";
 
 /// The smallest program: it ends at once.
 const EMPTY_PROGRAM: &[u8] =
@@ -71,6 +79,44 @@ fn walls(findings: &mut Vec<Finding>) {
     }
 }
 
+/// By which path each peer is reached, and what would make a better one. Nothing if no peer runs here.
+// spec: NET-6
+fn paths(findings: &mut Vec<Finding>) {
+    let Ok(client) = Client::find() else { return };
+    let asked = client.get("/v1/net").and_then(|net| Ok((net, understand(client.get("/v1/peers")?)?)));
+    let (net, peers): (serde_json::Value, Vec<Peer>) = match asked {
+        Ok(asked) => asked,
+        // A peer that has none is told so by `mesh status`.
+        Err(_) => return,
+    };
+    let listening = net["listening"].as_str().unwrap_or("its address").to_owned();
+    let port = listening.rsplit(':').next().unwrap_or_default().to_owned();
+    let open =
+        format!("let UDP port {port} of your router through to this device, or have the other side do so");
+    let names: BTreeMap<PublicKey, String> =
+        peers.iter().map(|peer| (peer.device, peer.name.clone())).collect();
+    for peer in peers.iter().filter(|peer| !peer.me) {
+        let what = sanitise(&format!("{PEER}{}", peer.name), false);
+        findings.push(match (&peer.path, &peer.unreached) {
+            (Some(Path::Address { .. }), _) => finding(what, true, super::peer::way(peer, &names), ""),
+            (Some(Path::Relay { .. }), _) => {
+                let says = format!("{}; that peer's daily bytes bound it", super::peer::way(peer, &names));
+                finding(what, false, says, &format!("{open}: a direct path is then taken by itself"))
+            }
+            (None, Some(why)) => finding(
+                what,
+                false,
+                // It may be the other side's own words.
+                format!("not reached: {}", sanitise(why, false)),
+                &format!(
+                    "it needs `mesh up`; where both are behind routers, {open}, or have a member whom both reach run `mesh up --relay 1GB`"
+                ),
+            ),
+            (None, None) => finding(what, false, "not connected", "it needs `mesh up`; it is dialled when its address is told"),
+        });
+    }
+}
+
 pub(super) fn run(doctor: &Doctor) -> Result<u8> {
     let mut findings = Vec::new();
     walls(&mut findings);
@@ -111,7 +157,10 @@ pub(super) fn run(doctor: &Doctor) -> Result<u8> {
             finding("wasm compiler", false, "none: tasks can be run, but not built here", toolchain::HINT)
         }
     });
-    let fine = findings.iter().all(|finding| finding.fine || finding.what == "wasm compiler");
+    paths(&mut findings);
+    // A peer that is not there is no lack of this machine.
+    let counts = |finding: &&Finding| finding.what != "wasm compiler" && !finding.what.starts_with(PEER);
+    let fine = findings.iter().filter(counts).all(|finding| finding.fine);
     if doctor.json {
         super::print_json(&findings)?;
     } else {

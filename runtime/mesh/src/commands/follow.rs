@@ -78,6 +78,13 @@ pub(super) fn to_the_end(client: &Client, task: TaskId, how: &How<'_>) -> Result
         return Ok(exit_codes::READER_GONE);
     };
     let code = tell(&view);
+    let failed = matches!(&view.result, Some(result) if matches!(result.receipt.receipt.outcome, Outcome::Exited(1..)));
+    if failed && !how.stream && !how.quiet {
+        let id = task.short();
+        crate::say!(
+            "hint: it ended with exit code {code}; `mesh task logs --stderr {id}` shows what it said"
+        );
+    }
     if let Some(folder) = how.output
         && view.result.is_some()
     {

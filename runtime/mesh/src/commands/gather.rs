@@ -12,9 +12,14 @@ use mesh_protocol::manifest::is_file_name;
 use mesh_protocol::task::{Blob, InputFile, MAX_INPUT_FILES};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _, Seek as _};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+/// Names our own standard input.
+pub(super) const STDIN: &str = "-";
+/// Most bytes taken out of a pipe: as much as a task's input may have.
+const MAX_PIPED: u64 = 16_000_000_000;
 /// Deepest folder followed: as the executor has it.
 const MAX_DEPTH: usize = 32;
 
@@ -66,15 +71,50 @@ impl Gathered {
 /// Gathers what the flags name.
 pub(super) fn gather(given: &Given) -> Result<Gathered> {
     let mut gathered = Gathered::default();
-    if let Some(mesh_executor::Stdin::File(file)) = super::open_input(given)?
-        && let Some(from) = &given.input
-    {
-        gathered.stdin = Some(part(file, from)?);
+    if let Some(from) = &given.input {
+        gathered.stdin = match piped(from)? {
+            Some(copy) => Some(part(copy, from)?),
+            None => match super::open_input(given)? {
+                Some(mesh_executor::Stdin::File(file)) => Some(part(file, from)?),
+                _ => None,
+            },
+        };
     }
     for input in &given.inputs {
         gathered.add(input)?;
     }
     Ok(gathered)
+}
+
+/// What comes through a pipe, or from our own standard input if that is asked for: copied to a file without a name, since
+/// it is read twice, once to be hashed and once to be sent. None if the path leads to a file or a folder.
+fn piped(path: &Path) -> Result<Option<File>> {
+    let failed = |error: io::Error| Failure::file("read the input", path, &error);
+    let mut from: Box<dyn io::Read> = if path == Path::new(STDIN) {
+        Box::new(io::stdin().lock())
+    } else {
+        let kind = std::fs::metadata(path).map_err(failed)?.file_type();
+        if !kind.is_fifo() && !kind.is_char_device() {
+            return Ok(None);
+        }
+        Box::new(File::open(path).map_err(failed)?)
+    };
+    let mut number = [0; 8];
+    getrandom::fill(&mut number).map_err(|error| Failure::because("draw a name", &error))?;
+    let place = std::env::temp_dir().join(format!("mesh-{:016x}", u64::from_le_bytes(number)));
+    let kept = |error: io::Error| {
+        Failure::file("keep what comes through the pipe in", &place, &error)
+            .hint("free some space there, or set TMPDIR to a folder that has some")
+    };
+    let mut copy =
+        File::options().read(true).write(true).create_new(true).mode(0o600).open(&place).map_err(kept)?;
+    std::fs::remove_file(&place).map_err(kept)?;
+    let len = io::copy(&mut from.by_ref().take(MAX_PIPED + 1), &mut copy).map_err(kept)?;
+    if len > MAX_PIPED {
+        return Err(unfit(path, &format!("more than {MAX_PIPED} bytes come out of it")).hint("give less"));
+    }
+    copy.rewind().map_err(kept)?;
+    Ok(Some(copy))
 }
 
 fn part(mut file: File, from: &Path) -> Result<Part> {
@@ -91,6 +131,10 @@ impl Gathered {
         if self.files.keys().any(|path| path.split('/').next() == Some(input.name.as_str())) {
             return Err(Failure::new(format!("give the input {:?}: it is named twice", input.name))
                 .hint("each --in needs a name of its own"));
+        }
+        if let Some(copy) = piped(&input.path)? {
+            self.files.insert(input.name.clone(), part(copy, &input.path)?);
+            return Ok(());
         }
         // The path is its user's own and may be a link; what it leads to is taken under the name given.
         let real = input.path.canonicalize().map_err(failed)?;
@@ -202,6 +246,34 @@ mod tests {
     }
 
     // spec: CLI-5, SBX-11
+    // spec: CLI-2
+    #[test]
+    fn what_comes_through_a_pipe_is_given_like_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pipe, file) = (folder.path().join("pipe"), folder.path().join("file"));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let text = "through the pipe ".repeat(10_000);
+        fs::write(&file, &text).unwrap();
+        let named = |path: &Path| Given {
+            input: None,
+            inputs: vec![NamedInput { name: "x".into(), path: path.to_owned() }],
+        };
+        let standard = |path: &Path| Given { input: Some(path.to_owned()), inputs: vec![] };
+        for given in [&named as &dyn Fn(&Path) -> Given, &standard] {
+            let (into, bytes) = (pipe.clone(), text.clone());
+            let writer = std::thread::spawn(move || fs::write(into, bytes).unwrap());
+            let mut gathered = gather(&given(&pipe)).unwrap();
+            writer.join().unwrap();
+            assert_eq!(gathered.hash(), gather(&given(&file)).unwrap().hash());
+            // It can be read again, to be sent.
+            let mut part = gathered.files.pop_first().map(|(_, part)| part).or(gathered.stdin).unwrap();
+            part.file.rewind().unwrap();
+            let mut again = String::new();
+            part.file.read_to_string(&mut again).unwrap();
+            assert_eq!(again, text);
+        }
+    }
+
     #[test]
     fn what_cannot_travel_is_refused_with_its_name() {
         let folder = folder(&[("good/x", "1"), ("deep/y", "")]);

@@ -122,6 +122,10 @@ fn sound(verified: &Verified) -> String {
             format!("the log of {} does not count from place {} on", fork.author.short(), fork.seq),
         ));
     }
+    for it in &verified.uncounted {
+        let what = format!("place {} in the log of {} does not count: {}", it.seq, it.author.short(), it.why);
+        lines.push(("not counted", what));
+    }
     sheet(&lines)
 }
 

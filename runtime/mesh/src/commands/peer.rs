@@ -2,13 +2,15 @@
 // spec: CLI-2
 
 use super::shown::{ago, energy, sheet, table, time};
-use super::views::{Peer, Status};
+use super::views::{Path, Peer, Status};
 use crate::args::{Pause, Show};
 use crate::client::{Client, understand};
 use crate::exit_codes;
 use crate::failure::Result;
 use mesh_protocol::frame::Phase;
+use mesh_protocol::key::PublicKey;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(super) fn status(show: &Show) -> Result<u8> {
@@ -60,7 +62,10 @@ pub(super) fn peers(show: &Show) -> Result<u8> {
         return Ok(exit_codes::OK);
     }
     let peers: Vec<Peer> = understand(value)?;
+    let names: BTreeMap<PublicKey, String> =
+        peers.iter().map(|peer| (peer.device, peer.name.clone())).collect();
     let rows = peers.into_iter().map(|peer| {
+        let path = way(&peer, &names);
         let there = match (peer.me, peer.connected) {
             (true, _) => "this one".to_owned(),
             (false, true) => "connected".to_owned(),
@@ -70,15 +75,34 @@ pub(super) fn peers(show: &Show) -> Result<u8> {
             },
         };
         let slots = peer.free_slots.map_or_else(|| "unknown".to_owned(), |slots| slots.to_string());
-        vec![peer.name, peer.user, there, energy(peer.energy.as_ref()), slots, peer.device.short()]
+        vec![peer.name, peer.user, there, path, energy(peer.energy.as_ref()), slots, peer.device.short()]
     });
-    super::print(&table(&["PEER", "OWNER", "THERE", "ENERGY", "FREE SLOTS", "KEY"], rows))?;
+    super::print(&table(&["PEER", "OWNER", "THERE", "PATH", "ENERGY", "FREE SLOTS", "KEY"], rows))?;
     Ok(exit_codes::OK)
+}
+
+/// By which path a peer is reached, in a few words.
+// spec: NET-6
+pub(super) fn way(peer: &Peer, names: &BTreeMap<PublicKey, String>) -> String {
+    match &peer.path {
+        Some(Path::Address { addr, rtt_us }) => format!("{addr}, {}", milliseconds(*rtt_us)),
+        Some(Path::Relay { relay, rtt_us }) => {
+            let by = names.get(relay).cloned().unwrap_or_else(|| relay.short());
+            format!("relayed by {by}, {}", milliseconds(*rtt_us))
+        }
+        None if peer.me => String::new(),
+        None if peer.unreached.is_some() => "none: `mesh doctor` says why".to_owned(),
+        None => "none".to_owned(),
+    }
+}
+
+fn milliseconds(us: u64) -> String {
+    format!("{}.{} ms", us / 1000, us % 1000 / 100)
 }
 
 // spec: PERM-5
 pub(super) fn pause(pause: &Pause) -> Result<u8> {
-    Client::find()?.post("/v1/donor/pause", &json!({ "for_ms": pause.span }))?;
+    Client::find()?.post("/v1/pause", &json!({ "for_ms": pause.span }))?;
     match pause.span {
         Some(span) => {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -91,13 +115,13 @@ pub(super) fn pause(pause: &Pause) -> Result<u8> {
 }
 
 pub(super) fn resume() -> Result<u8> {
-    Client::find()?.post("/v1/donor/resume", &json!({}))?;
+    Client::find()?.post("/v1/resume", &json!({}))?;
     crate::say!("this device takes tasks again");
     Ok(exit_codes::OK)
 }
 
 pub(super) fn finish() -> Result<u8> {
-    Client::find()?.post("/v1/donor/finish", &json!({}))?;
+    Client::find()?.post("/v1/finish", &json!({}))?;
     crate::say!("what runs here ends, and nothing more is taken; `mesh resume` ends that");
     Ok(exit_codes::OK)
 }

@@ -37,11 +37,20 @@ pub(super) fn run(submit: &Submit) -> Result<u8> {
         // Before anything runs: a result that cannot be put there is no use afterwards.
         result::check_free(folder)?;
     }
-    let module = super::read_module(&submit.module)?;
+    let inputs = submit.given.inputs.iter().map(|input| &input.path);
+    let named = inputs.chain(&submit.given.input).chain([&submit.module]);
+    if named.filter(|path| path.as_path() == Path::new(gather::STDIN)).count() > 1 {
+        return Err(Failure::new("submit: standard input is named twice, and can be read once")
+            .hint("give one of the two as a file"));
+    }
+    let module = read_module(&submit.module)?;
     let (summary, manifest) = examine(&submit.module, &module)?;
     let gathered = gather::gather(&submit.given)?;
     let draft = draft(submit, &module, &summary, &manifest, &gathered)?;
-    send(&client, &module, gathered, submit.quiet)?;
+    // Asking where it would run takes the hashes, and not what has them.
+    if !submit.dry_run {
+        send(&client, &module, gathered, submit.quiet)?;
+    }
     let answer = client.post("/v1/tasks", &draft)?;
     if submit.dry_run {
         if submit.json {
@@ -81,6 +90,17 @@ pub(super) fn run(submit: &Submit) -> Result<u8> {
         );
     }
     Ok(exit_codes::OK)
+}
+
+/// The module, from a file, a pipe or our own standard input.
+fn read_module(path: &Path) -> Result<Vec<u8>> {
+    if path != Path::new(gather::STDIN) {
+        return super::read_module(path);
+    }
+    let mut bytes = Vec::new();
+    let read = std::io::stdin().lock().take(mesh_executor::MAX_MODULE + 1).read_to_end(&mut bytes);
+    read.map_err(|error| Failure::because("read the module from standard input", &error))?;
+    Ok(bytes)
 }
 
 fn examine(path: &Path, module: &[u8]) -> Result<(Summary, Manifest)> {

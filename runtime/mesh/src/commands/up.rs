@@ -40,7 +40,7 @@ fn options(up: &Up, home: Home) -> Result<Options> {
         slots: up.slots.unwrap_or_else(|| u16::try_from(cores).unwrap_or(u16::MAX)),
         memory: up.memory.unwrap_or_else(half_of_memory),
         longest_ms: up.longest,
-        energy: up.energy,
+        energy: up.energy.clone(),
         accepts: if up.accepts.is_empty() { any()? } else { up.accepts.clone() },
         shares: shares(&up.shares)?,
         relay_bytes: up.relay,

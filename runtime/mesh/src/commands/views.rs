@@ -32,7 +32,10 @@ pub(super) struct Member {
 
 #[derive(Deserialize)]
 pub(super) struct Device {
+    pub(super) device: PublicKey,
     pub(super) name: String,
+    /// Thousandths of the daily quota.
+    pub(super) share: u16,
     pub(super) counts_until: Option<u64>,
 }
 
@@ -135,6 +138,18 @@ pub(super) struct Peer {
     pub(super) energy: Option<EnergyClaim>,
     pub(super) free_slots: Option<u16>,
     pub(super) heard_ms: Option<u64>,
+    /// Where this peer reaches it: an address, or who relays.
+    pub(super) path: Option<Path>,
+    /// Why it is not reached, where it was tried.
+    pub(super) unreached: Option<String>,
+}
+
+/// How a peer is reached.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case", tag = "by")]
+pub(super) enum Path {
+    Address { addr: String, rtt_us: u64 },
+    Relay { relay: PublicKey, rtt_us: u64 },
 }
 
 /// What happens, as far as somebody who follows a task wants to know.

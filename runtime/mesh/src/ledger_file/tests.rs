@@ -3,7 +3,7 @@ use mesh_protocol::ids::{Commitment, CommunityId, EntryId, ModuleHash, ProfileId
 use mesh_protocol::invite::{DeviceCert, JoinRequest};
 use mesh_protocol::key::{SecretKey, Signature, UserKey};
 use mesh_protocol::ledger::{
-    Completed, Effect, Entry, ForkProof, Founded, Hlc, Payload, Place, Statement, Tip,
+    Completed, DeviceAdded, Effect, Entry, ForkProof, Founded, Hlc, Payload, Place, Rotation, Statement, Tip,
 };
 use mesh_protocol::rules::Rules;
 
@@ -52,7 +52,7 @@ fn founded() -> Payload {
         user_name: "alice".into(),
         recovery: key(101).public(),
         device_name: "laptop".into(),
-        cert: DeviceCert::sign(&user, CommunityId::ZERO, key(1).public(), 1000, 0),
+        cert: DeviceCert::of(&user, CommunityId::ZERO, &key(1), 1000, 0),
     }))
 }
 
@@ -86,11 +86,12 @@ fn admitted(community: CommunityId, device: u8) -> Payload {
         user_name: "bob".into(),
         recovery: key(150 + device).public(),
         device_name: "desktop".into(),
-        cert: DeviceCert::sign(&user, community, key(device).public(), 1000, 0),
+        cert: DeviceCert::of(&user, community, &key(device), 1000, 0),
         invite: invite.public(),
+        word: Signature([0; 64]),
         signature: Signature([0; 64]),
     };
-    Payload::Admitted(Box::new(request.sign(&invite)))
+    Payload::Admitted(Box::new(request.sign(&user, &invite)))
 }
 
 /// Alice's log, her founding and Bob's admission, and Bob's log.
@@ -235,7 +236,8 @@ fn forks_are_found() {
     assert!(fault(&file([&first, &second, &one, &proven])).what.contains("does not count"));
     let mut false_proof = proof;
     false_proof.a.signature = Signature([0; 64]);
-    assert!(fault(&file([&first, &second, &prove(&false_proof).0])).what.contains("proves none"));
+    let found = verify(&file([&first, &second, &prove(&false_proof).0])[..]).unwrap();
+    assert!(found.uncounted[0].why.contains("proves none") && found.forks.is_empty());
 }
 
 // spec: LED-6
@@ -245,18 +247,25 @@ fn what_is_signed_within_entries_is_checked_too() {
     let community = alice.community;
     let says = |payload: Payload| Log::new(2, community).write(20, vec![], payload);
     let forged = alice.write(20, vec![], completed(&key(9)));
-    assert!(fault(&file([&first, &second, &forged])).what.contains("the statement in it"));
-    let mut cert = DeviceCert::sign(&key(102), community, key(7).public(), 500, 0);
+    let uncounted = |last: &Entry| {
+        let found = verify(&file([&first, &second, last])[..]).unwrap();
+        assert_eq!(
+            (found.uncounted[0].author, found.uncounted[0].seq),
+            (last.header().author, last.header().seq)
+        );
+        found.uncounted[0].why.clone()
+    };
+    assert!(uncounted(&forged).contains("the statement in it"));
+    let mut cert = DeviceCert::of(&key(102), community, &key(7), 500, 0);
     cert.share = 600;
-    let device = says(Payload::DeviceAdded(cert));
-    assert!(fault(&file([&first, &second, &device])).what.contains("word for a device"));
+    let device = says(Payload::DeviceAdded(Box::new(DeviceAdded { cert, name: "phone".into() })));
+    assert!(uncounted(&device).contains("word for a device"));
     let (user, new) = (UserKey(key(102).public()), UserKey(key(99).public()));
     let rotated = |by: &SecretKey| {
-        let signature = by.sign(mesh_protocol::key::Domain::Rotation, &[user.0.0, new.0.0].concat());
-        says(Payload::KeyRotated { user, new, signature })
+        says(Payload::KeyRotated(Box::new(Rotation::sign(by, community, user, new, Hlc(20)))))
     };
     assert!(verify(&file([&first, &second, &rotated(&key(152))])[..]).is_ok());
-    assert!(fault(&file([&first, &second, &rotated(&key(102))])).what.contains("recovery key"));
+    assert!(uncounted(&rotated(&key(102))).contains("recovery key"));
     let elsewhere = Log::new(2, CommunityId([9; 32])).write(20, vec![], Payload::PeerOnline);
     assert!(fault(&file([&first, &second, &elsewhere])).what.contains("another community"));
 }

@@ -7,8 +7,8 @@
 use super::{Entries, Fault, Framed, Trouble};
 use mesh_node::ledger::Ledger;
 use mesh_protocol::ids::{CommunityId, EntryId};
-use mesh_protocol::key::{Domain, PublicKey, UserKey};
-use mesh_protocol::ledger::{Entry, Hlc, Payload, Tip, rotation_message};
+use mesh_protocol::key::{PublicKey, UserKey};
+use mesh_protocol::ledger::{Entry, Hlc, Payload, Tip};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -31,6 +31,20 @@ pub(crate) struct Verified {
     pub(crate) dates_ms: Option<(u64, u64)>,
     /// Forks that entries prove.
     pub(crate) forks: Vec<Fork>,
+    /// Entries that are whole and do not count, since what they say is not signed by whom they name. Anybody can write
+    /// such a thing into a log of their own; it makes nothing else unsound.
+    pub(crate) uncounted: Vec<Uncounted>,
+}
+
+/// An entry that says what it may not.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Uncounted {
+    /// Whose.
+    pub(crate) author: PublicKey,
+    /// Where in that log.
+    pub(crate) seq: u64,
+    /// What is wrong with it.
+    pub(crate) why: String,
 }
 
 /// A log that does not count from some place on.
@@ -114,7 +128,9 @@ impl Before {
         if let Some(missing) = self.refs(&entry)? {
             self.missing.insert(framed.number, missing);
         }
-        self.content(&entry, &community)?;
+        if let Err(why) = self.content(&entry, &community) {
+            self.found.uncounted.push(Uncounted { author: header.author, seq: header.seq, why });
+        }
         self.last = Some(place);
         let (at, number, kind) = (framed.at, framed.number, entry.payload().kind_name());
         let here = Here { id: entry.id(), hlc: header.hlc, at, number, kind };
@@ -203,6 +219,10 @@ impl Before {
         // A log counts up to some place, so the first entry beyond it is the one to name.
         let beyond = self.logs.iter().filter_map(|(author, log)| {
             let seq = self.ledger.len(author);
+            // Peers take a log up to what it may not say.
+            if self.found.uncounted.iter().any(|it| it.author == *author && it.seq == seq) {
+                return None;
+            }
             Some((author, seq, log.get(usize::try_from(seq).ok()?)?))
         });
         let Some((author, seq, here)) = beyond.min_by_key(|(_, _, here)| here.at) else { return Ok(()) };
@@ -236,22 +256,25 @@ impl Before {
                 self.recovery.entry(request.user).or_insert(request.recovery);
                 holds(request.verify(community), "the request to join in it is not signed by whom it names")
             }
-            Payload::DeviceAdded(cert) => holds(
-                cert.verify() && cert.community == *community,
-                "the word for a device in it is not signed by the user it names",
+            Payload::DeviceAdded(added) => holds(
+                added.cert.verify() && added.cert.community == *community,
+                "the word for a device in it is not signed by the user and the device it names",
             ),
             Payload::Completed(completed) => holds(
                 completed.statement.verify(&completed.signature),
                 "the statement in it is not signed by the peer that it names",
             ),
-            Payload::KeyRotated { user, new, signature } => {
-                let Some(recovery) = self.recovery.get(user).copied() else {
+            Payload::KeyRevoked(it) => holds(
+                it.verify() && it.community == *community,
+                "the revocation in it is not signed by the user it names",
+            ),
+            Payload::KeyRotated(it) => {
+                let Some(recovery) = self.recovery.get(&it.user).copied() else {
                     return Err("it replaces the key of a user who was never admitted".into());
                 };
-                self.recovery.insert(*new, recovery);
-                let message = rotation_message(user, new);
+                self.recovery.insert(it.new, recovery);
                 holds(
-                    recovery.verify(Domain::Rotation, &message, signature).is_ok(),
+                    it.verify(&recovery) && it.community == *community,
                     "it is not signed with the user's recovery key",
                 )
             }

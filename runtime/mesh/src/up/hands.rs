@@ -50,6 +50,8 @@ pub(crate) struct Shell {
     pub(crate) talks: BTreeMap<AttemptId, PublicKey>,
     pub(crate) refused: Arc<Refused>,
     pub(crate) remembered: Remembered,
+    /// Does it look for peers on the local network?
+    pub(crate) mdns: bool,
     pub(crate) data: PathBuf,
 }
 
@@ -211,6 +213,10 @@ impl Hands for Shell {
                 if self.remembered.community != Some(community) {
                     self.remembered.community = Some(community);
                     self.remembered.write(&self.data);
+                }
+                // spec: NET-5
+                if self.mdns {
+                    self.net.find_nearby(&super::nearby(community));
                 }
                 let effects = self.gossip.belongs(community, Instant::now());
                 self.effects(effects, then);

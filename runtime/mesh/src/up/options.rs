@@ -1,10 +1,10 @@
 //! What a peer is told when it starts.
 
+use crate::energy::Source;
 use crate::home::Home;
 use crate::keys::Keys;
 use mesh_executor::Share;
 use mesh_policies::donor::Terms;
-use mesh_protocol::ad::EnergyClaim;
 use mesh_protocol::ledger::Pattern;
 use std::net::SocketAddr;
 
@@ -21,8 +21,8 @@ pub(crate) struct Options {
     pub(crate) memory: u64,
     /// Longest task, in milliseconds.
     pub(crate) longest_ms: u64,
-    /// This device's energy, if its owner says.
-    pub(crate) energy: Option<EnergyClaim>,
+    /// Where its energy is read, if its owner says.
+    pub(crate) energy: Option<Source>,
     /// Names of others' tasks that it takes at all.
     pub(crate) accepts: Vec<Pattern>,
     /// Folders that tasks may be granted.

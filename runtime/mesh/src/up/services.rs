@@ -48,6 +48,8 @@ pub(crate) struct Local {
     pub(crate) reads: mpsc::Sender<Read>,
     pub(crate) arrivals: mpsc::Sender<Arrival>,
     pub(crate) refused: Arc<Refused>,
+    /// Bytes a day that it relays.
+    pub(crate) relay_bytes: u64,
 }
 
 /// Does something that may take its time, off the network's threads.
@@ -140,15 +142,26 @@ impl Services for Local {
             .connected()
             .into_iter()
             .map(|peer| {
-                let path = match peer.path {
-                    mesh_net::Path::Direct => "direct".to_owned(),
-                    mesh_net::Path::Relayed { by } => format!("relayed by {by}"),
+                let rtt_us = u64::try_from(peer.rtt.as_micros()).unwrap_or(u64::MAX);
+                let (path, way) = match peer.path {
+                    mesh_net::Path::Direct => {
+                        let addr = peer.addr.to_string();
+                        (
+                            "direct".to_owned(),
+                            serde_json::json!({ "by": "address", "addr": addr, "rtt_us": rtt_us }),
+                        )
+                    }
+                    mesh_net::Path::Relayed { by } => (
+                        format!("relayed by {by}"),
+                        serde_json::json!({ "by": "relay", "relay": by, "rtt_us": rtt_us }),
+                    ),
                 };
                 serde_json::json!({
                     "peer": peer.peer,
                     "addr": peer.addr.to_string(),
                     "path": path,
-                    "rtt_us": u64::try_from(peer.rtt.as_micros()).unwrap_or(u64::MAX),
+                    "way": way,
+                    "rtt_us": rtt_us,
                     "member": peer.standing == mesh_net::Standing::Member,
                     "bytes_in": peer.bytes_in,
                     "bytes_out": peer.bytes_out,
@@ -157,11 +170,16 @@ impl Services for Local {
             .collect();
         let counters: serde_json::Map<String, serde_json::Value> =
             self.net.counters().iter().map(|(name, count)| (name.to_owned(), count.into())).collect();
+        let unreached = self.net.unreached().into_iter();
+        let unreached: Vec<serde_json::Value> =
+            unreached.map(|(peer, why)| serde_json::json!({ "peer": peer, "why": why })).collect();
         let node = serde_json::to_value(self.node.node().counters()).unwrap_or_default();
         serde_json::json!({
             "listening": self.net.local_addr().to_string(),
             "addrs": self.net.addrs().iter().map(ToString::to_string).collect::<Vec<String>>(),
             "connections": peers,
+            "unreached": unreached,
+            "relay_bytes_a_day": self.relay_bytes,
             "refused": counters,
             "frames_refused": self.refused.frames.load(Ordering::Relaxed),
             "gossip_refused": self.refused.gossip.load(Ordering::Relaxed),

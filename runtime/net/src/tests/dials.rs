@@ -106,7 +106,9 @@ async fn peers_on_one_network_find_each_other() {
         }
     };
     let mut a = peer_with(1, nearby("c0ffee")).await;
-    let b = peer_with(2, nearby("c0ffee")).await;
+    // This one learns later to which community it belongs.
+    let b = peer_with(2, |config| config.listen = "0.0.0.0:0".parse().unwrap()).await;
+    b.net.find_nearby(&MdnsConfig { community: "c0ffee".to_owned() });
     let _other = peer_with(3, nearby("beef")).await;
     let found = a.until(|e| match e {
         Event::Found { peer, addrs } => Some((*peer, addrs.clone())),

@@ -10,15 +10,15 @@
 
 use mesh_protocol::ids::EntryId;
 use mesh_protocol::invite::{DeviceCert, JoinRequest};
-use mesh_protocol::key::{Domain, PublicKey, UserKey};
-use mesh_protocol::ledger::{Entry, ForkProof, Hlc, Payload, rotation_message};
+use mesh_protocol::key::{PublicKey, UserKey};
+use mesh_protocol::ledger::{Entry, Hlc, Payload};
 use mesh_protocol::rules::{FOUNDERS_OWN, Rules};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Devices that a user may ever certify, those taken back included: each has an allowance of entries in everybody's
 /// store. More than a person wears out in ten years.
-const MAX_DEVICES: usize = 32;
+pub(super) const MAX_DEVICES: usize = 32;
 
 /// A member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -64,6 +64,8 @@ pub struct Device {
     /// Thousandths of the daily quota.
     pub share: u16,
     serial: u32,
+    /// When it was certified first.
+    since: Hlc,
 }
 
 /// What follows from the entries.
@@ -136,6 +138,23 @@ impl Governance {
         self.state.devices.get(device)
     }
 
+    /// The thousandths of its user's daily quota that a device may use: what its certificate says, as far as those
+    /// that were certified before it and still count leave so much. A second device is no second quota.
+    // spec: NET-1, QUOTA-4
+    pub fn share(&self, device: &PublicKey) -> u16 {
+        let Some((user, place)) = self.owner(device).zip(self.device(device).map(|it| (it.since, device)))
+        else {
+            return 0;
+        };
+        let before = self
+            .state
+            .devices
+            .iter()
+            .filter(|(key, it)| it.user == user && (it.since, *key) < place && self.owner(key).is_some());
+        let used = before.fold(0, |used: u16, (_, it)| used.saturating_add(it.share).min(1000));
+        self.device(device).map_or(0, |it| it.share.min(1000 - used))
+    }
+
     /// All devices whose logs are kept.
     pub fn devices(&self) -> &BTreeMap<PublicKey, Device> {
         &self.state.devices
@@ -181,7 +200,7 @@ impl Governance {
     pub(super) fn add_later(&mut self, entry: &Entry) {
         let header = entry.header();
         let payload = entry.payload().clone();
-        let holds = holds(&payload, entry);
+        let holds = is_signed(&payload, entry);
         let said = Said { author: header.author, seq: header.seq, payload, holds };
         self.said.insert((header.hlc, entry.id()), said);
     }
@@ -195,9 +214,9 @@ impl Governance {
     }
 
     /// Folds until nothing is left that does not count: a log that was cut off says nothing, so what it said is not
-    /// folded either, and every peer folds the same, whether it ever had the rest of that log or not. Gives proofs of
-    /// forks that went with it and that no other entry makes good.
-    pub(super) fn settle(&mut self) -> Vec<ForkProof> {
+    /// folded either, and every peer folds the same, whether it ever had the rest of that log or not. Gives what proves
+    /// itself, went with it and no other entry makes good.
+    pub(super) fn settle(&mut self) -> Vec<Payload> {
         let mut gone = Vec::new();
         loop {
             self.refold();
@@ -206,23 +225,35 @@ impl Governance {
             let before = self.said.len();
             self.said.retain(|_, said| {
                 let stays = ends.get(&said.author).is_some_and(|end| said.seq < *end);
-                if let (false, Payload::Forked(proof)) = (stays, &said.payload) {
-                    gone.push((**proof).clone());
+                if !stays && proves_itself(&said.payload) {
+                    gone.push(said.payload.clone());
                 }
                 stays
             });
             if self.said.len() == before {
-                gone.retain(|proof| self.is_news(proof));
+                gone.retain(|payload| self.is_news(payload));
                 return gone;
             }
         }
     }
 
-    /// Does a proof hold that caps a log which is not capped yet?
-    pub(super) fn is_news(&self, proof: &ForkProof) -> bool {
-        proof.verify().is_some_and(|(author, seq)| {
-            self.device(&author).is_some() && self.cap(&author).is_none_or(|cap| cap > seq)
-        })
+    /// Does a proof hold that caps a log which is not capped so far yet?
+    pub(super) fn is_news(&self, payload: &Payload) -> bool {
+        // Once is enough: what rests on the very thing it takes back says nothing, however often it is said.
+        if self.said.values().any(|said| said.payload == *payload) {
+            return false;
+        }
+        let caps = |device: &PublicKey, end: u64| self.cap(device).is_none_or(|cap| cap > end);
+        match payload {
+            Payload::Forked(proof) => proof
+                .verify()
+                .is_some_and(|(author, seq)| self.device(&author).is_some() && caps(&author, seq)),
+            Payload::KeyRevoked(it) => {
+                let theirs = self.device(&it.device).is_some_and(|device| device.user == it.user);
+                theirs && it.verify() && caps(&it.device, it.end())
+            }
+            _ => false,
+        }
     }
 
     fn refold(&mut self) {
@@ -267,11 +298,17 @@ trait Caps {
 
 impl Caps for Payload {
     fn caps(&self) -> bool {
-        matches!(self, Self::Expelled { .. } | Self::KeyRevoked { .. } | Self::Forked(_))
+        matches!(self, Self::Expelled { .. } | Self::KeyRevoked(_) | Self::Forked(_))
     }
 }
 
-fn holds(payload: &Payload, entry: &Entry) -> bool {
+/// Does it hold whoever passes it on?
+pub(super) fn proves_itself(payload: &Payload) -> bool {
+    matches!(payload, Payload::Forked(_) | Payload::KeyRevoked(_))
+}
+
+/// Is what an entry says signed by whom it names, as far as that can be told from the entry alone?
+pub(super) fn is_signed(payload: &Payload, entry: &Entry) -> bool {
     let header = entry.header();
     match payload {
         Payload::Founded(founded) => {
@@ -281,10 +318,13 @@ fn holds(payload: &Payload, entry: &Entry) -> bool {
                 && header.seq == 0
         }
         Payload::Admitted(request) => request.verify(&header.community),
-        Payload::DeviceAdded(cert) => cert.verify() && cert.community == header.community,
+        Payload::DeviceAdded(added) => added.cert.verify() && added.cert.community == header.community,
+        Payload::KeyRevoked(it) => it.verify() && it.community == header.community,
+        Payload::KeyRotated(it) => it.community == header.community && it.from <= header.hlc,
         Payload::Forked(proof) => {
             proof.verify().is_some_and(|_| proof.a.header.belongs_to() == header.community)
         }
+        Payload::Completed(completed) => completed.statement.verify(&completed.signature),
         _ => true,
     }
 }
@@ -317,7 +357,7 @@ impl State {
         *entry = cap.min(*entry);
     }
 
-    fn certify(&mut self, cert: &DeviceCert, name: &str) {
+    fn certify(&mut self, at: Hlc, cert: &DeviceCert, name: &str) {
         let known = self.devices.get(&cert.device);
         if known.is_some_and(|known| known.user != cert.user || known.serial >= cert.serial) {
             return;
@@ -326,7 +366,8 @@ impl State {
             return;
         }
         let name = known.map_or_else(|| name.to_owned(), |known| known.name.clone());
-        let device = Device { user: cert.user, name, share: cert.share, serial: cert.serial };
+        let since = known.map_or(at, |known| known.since);
+        let device = Device { user: cert.user, name, share: cert.share, serial: cert.serial, since };
         self.devices.insert(cert.device, device);
     }
 
@@ -355,7 +396,7 @@ impl State {
                     first: (founded.cert.clone(), founded.device_name.clone()),
                 };
                 self.members.insert(founded.user, member);
-                self.certify(&founded.cert, &founded.device_name);
+                self.certify(at, &founded.cert, &founded.device_name);
                 true
             }
             // It proves itself, so whoever's log is kept may say it.
@@ -365,6 +406,15 @@ impl State {
                     self.cap(proof.a.header.author, proof.a.header.seq);
                 }
                 kept
+            }
+            // So does this, by the key of the user whose device it is.
+            Payload::KeyRevoked(it) => {
+                let kept = self.devices.contains_key(&said.author) && self.counts(said);
+                let theirs = self.devices.get(&it.device).is_some_and(|device| device.user == it.user);
+                if kept && theirs {
+                    self.cap(it.device, it.end());
+                }
+                kept && theirs
             }
             payload => match self.speaker(said) {
                 Some(speaker) => self.spoken(at, said, speaker, payload),
@@ -413,16 +463,16 @@ impl State {
                 if member.is_in() {
                     (member.since, member.by) = (at, (said.author, said.seq));
                     let (cert, name) = member.first.clone();
-                    self.certify(&cert, &name);
+                    self.certify(at, &cert, &name);
                 }
                 true
             }
-            Payload::DeviceAdded(cert) => {
-                if cert.user != speaker {
-                    return false;
+            Payload::DeviceAdded(added) => {
+                let belongs = self.members.get(&added.cert.user).is_some_and(Member::is_in);
+                if belongs {
+                    self.certify(at, &added.cert, &added.name);
                 }
-                self.certify(cert, &format!("device {}", cert.device.short()));
-                true
+                belongs
             }
             Payload::Expelled { user, tips, .. } => {
                 // Replacing one's key is no way out.
@@ -444,21 +494,15 @@ impl State {
                 }
                 true
             }
-            Payload::KeyRevoked { device, tip } => {
-                if self.devices.get(device).is_none_or(|it| it.user != speaker) || *device == said.author {
-                    return false;
-                }
-                let last = tip.as_ref().filter(|tip| tip.author == *device);
-                self.cap(*device, last.map_or(0, |tip| tip.seq.saturating_add(1)));
-                true
-            }
-            Payload::KeyRotated { user, new, signature } => {
+            Payload::KeyRotated(rotation) => {
+                let (user, new) = (&rotation.user, &rotation.new);
                 let Some(member) = self.members.get(user).filter(|member| member.is_in()) else {
                     return false;
                 };
-                let signed =
-                    member.recovery.verify(Domain::Rotation, &rotation_message(user, new), signature).is_ok();
-                if !signed || self.members.contains_key(new) || self.replaced.contains_key(new) {
+                if !rotation.verify(&member.recovery)
+                    || self.members.contains_key(new)
+                    || self.replaced.contains_key(new)
+                {
                     return false;
                 }
                 if let Some(member) = self.members.remove(user) {

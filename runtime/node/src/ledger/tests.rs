@@ -1,12 +1,14 @@
 //! What must hold of the ledger, whatever the order in which entries come.
 // spec: LED-1, LED-3, LED-5, LED-10, NET-1, NET-2
 
+use super::governance::MAX_DEVICES;
 use super::*;
 use mesh_protocol::ids::{Commitment, ModuleHash, ProfileId, TaskId};
 use mesh_protocol::invite::{DeviceCert, JoinRequest};
-use mesh_protocol::key::{Domain, Signature, UserKey};
+use mesh_protocol::key::{Signature, UserKey};
 use mesh_protocol::ledger::{
-    Completed, Effect, Founded, Grant, Pattern, PeerRegistered, Statement, TaskSubmitted, rotation_message,
+    Completed, DeviceAdded, Effect, Founded, Grant, Pattern, PeerRegistered, Revocation, Rotation, Statement,
+    TaskSubmitted,
 };
 use mesh_protocol::permissions::Permissions;
 use mesh_protocol::reason::Reason;
@@ -59,7 +61,7 @@ impl World {
             user_name: "user 0".into(),
             recovery: key(3, 0).public(),
             device_name: "device 0".into(),
-            cert: DeviceCert::sign(&world.users[0][0], CommunityId::ZERO, world.device(0), 1000, 0),
+            cert: DeviceCert::of(&world.users[0][0], CommunityId::ZERO, &world.devices[0], 1000, 0),
         };
         world.say(0, Payload::Founded(Box::new(founded)));
         let community = world.ledgers[0].community().unwrap();
@@ -118,17 +120,18 @@ impl World {
             user_name: format!("user {user}"),
             recovery: key(3, user).public(),
             device_name: format!("device {user}"),
-            cert: DeviceCert::sign(
+            cert: DeviceCert::of(
                 self.users[user].last().unwrap(),
                 self.community(),
-                self.device(user),
+                &self.devices[user],
                 1000,
                 0,
             ),
             invite: PublicKey([0; 32]),
+            word: Signature([0; 64]),
             signature: Signature([0; 64]),
         };
-        request.sign(&ticket(invite))
+        request.sign(self.users[user].last().unwrap(), &ticket(invite))
     }
 
     fn admit(&mut self, by: usize, user: usize, invite: usize) -> Entry {
@@ -137,9 +140,9 @@ impl World {
     }
 
     fn add_device(&mut self, by: usize, device: usize) -> Entry {
-        let user = self.users[by % USERS].last().unwrap();
-        let cert = DeviceCert::sign(user, self.community(), self.device(device), 500, 0);
-        self.say(by, Payload::DeviceAdded(cert))
+        let user = self.users[device % USERS].last().unwrap();
+        let cert = DeviceCert::of(user, self.community(), &self.devices[device], 500, 0);
+        self.say(by, added(cert))
     }
 
     /// Expels a user; of each of their logs all counts that `by` knows, but for the last `less`.
@@ -155,17 +158,18 @@ impl World {
         self.say(by, Payload::Expelled { user, tips, why: String::new() })
     }
 
-    fn revoke(&mut self, by: usize, device: usize, less: u64) -> Entry {
-        let (ledger, device) = (&self.ledgers[by], self.device(device));
+    fn revoke(&mut self, by: usize, of: usize, less: u64) -> Entry {
+        let (ledger, device) = (&self.ledgers[by], self.device(of));
         let tip = ledger.len(&device).checked_sub(1 + less).and_then(|seq| ledger.tip_at(&device, seq));
-        self.say(by, Payload::KeyRevoked { device, tip })
+        let user = self.users[of % USERS].last().unwrap();
+        self.say(by, Payload::KeyRevoked(Box::new(Revocation::sign(user, self.community(), device, tip))))
     }
 
     fn rotate(&mut self, by: usize, user: usize) -> Entry {
         let new = key(5, USERS * self.users[user].len() + user);
         let (old, new_user) = (self.user(user), UserKey(new.public()));
-        let signature = key(3, user).sign(Domain::Rotation, &rotation_message(&old, &new_user));
-        let entry = self.say(by, Payload::KeyRotated { user: old, new: new_user, signature });
+        let rotation = Rotation::sign(&key(3, user), self.community(), old, new_user, Hlc::at(self.now));
+        let entry = self.say(by, Payload::KeyRotated(Box::new(rotation)));
         self.users[user].push(new);
         entry
     }
@@ -208,12 +212,13 @@ impl World {
         let mut proofs = Vec::new();
         for _ in 0..40 {
             for at in 0..self.ledgers.len() {
-                proofs.extend(take_all(&mut self.ledgers[at], &self.all, &self.all));
+                let forks = take_all(&mut self.ledgers[at], &self.all, &self.all);
+                proofs.extend(forks.into_iter().map(|proof| Payload::Forked(Box::new(proof))));
                 proofs.extend(self.ledgers[at].orphans());
             }
             let Some(proof) = proofs.pop() else { return };
             if self.ledgers[0].governance.is_news(&proof) {
-                self.say(0, Payload::Forked(Box::new(proof)));
+                self.say(0, proof);
             }
         }
         panic!("the ledgers do not come to rest");
@@ -305,9 +310,9 @@ fn restored(world: &World, before: &Ledger, seed: u64) -> Ledger {
 enum Step {
     Sync(usize, usize),
     Admit(usize, usize, usize),
-    AddDevice(usize),
+    AddDevice(usize, usize),
     Expel(usize, usize, u64),
-    Revoke(usize, u64),
+    Revoke(usize, usize, u64),
     Rotate(usize, usize),
     Fork(usize, usize),
     Fact(usize, u8, u8),
@@ -319,9 +324,9 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (device.clone(), device.clone()).prop_map(|(a, b)| Step::Sync(a, b)),
         3 => (device.clone(), user.clone(), 0usize..8).prop_map(|(a, b, c)| Step::Admit(a, b, c)),
-        1 => user.clone().prop_map(Step::AddDevice),
+        1 => (device.clone(), user.clone()).prop_map(|(a, b)| Step::AddDevice(a, b)),
         2 => (device.clone(), user.clone(), 0u64..3).prop_map(|(a, b, c)| Step::Expel(a, b, c)),
-        1 => (user.clone(), 0u64..4).prop_map(|(a, b)| Step::Revoke(a, b)),
+        1 => (device.clone(), device.clone(), 0u64..4).prop_map(|(a, b, c)| Step::Revoke(a, b, c)),
         1 => (device.clone(), user).prop_map(|(a, b)| Step::Rotate(a, b)),
         1 => (device.clone(), device.clone()).prop_map(|(a, b)| Step::Fork(a, b)),
         5 => (device, any::<u8>(), any::<u8>()).prop_map(|(a, b, c)| Step::Fact(a, b, c)),
@@ -341,9 +346,9 @@ impl World {
             Step::Admit(by, user, invite) if self.speaks(by) => drop(self.admit(by, user, invite)),
             // An entry that is not the founder's is there as well, and does not count.
             Step::Expel(by, user, less) if self.speaks(by) && user != 0 => drop(self.expel(by, user, less)),
-            Step::AddDevice(user) if self.speaks(user) => drop(self.add_device(user, USERS + user)),
-            // The first device revokes the second. Two that revoke each other are a case of their own.
-            Step::Revoke(user, less) if self.speaks(user) => drop(self.revoke(user, USERS + user, less)),
+            Step::AddDevice(by, user) if self.speaks(by) => drop(self.add_device(by, USERS + user)),
+            // Also of two that revoke each other; but the founder's first device stays, to say what was found out.
+            Step::Revoke(by, of, less) if self.speaks(by) && of != 0 => drop(self.revoke(by, of, less)),
             Step::Rotate(by, user) if self.speaks(by) && self.users[user].len() < 4 => {
                 drop(self.rotate(by, user))
             }
@@ -375,11 +380,15 @@ impl World {
             7 => Payload::Accepted { task, attempt },
             8 => Payload::Refused { task, attempt, reason: Reason::NoCapacity },
             9 => Payload::Vetoed { task, attempt, why: String::new() },
-            10 => completed(task, attempt, other),
+            10 => completed(task, attempt, &self.devices[usize::from(about) % (USERS * 2)]),
             11 => Payload::Cancelled { task },
             _ => Payload::Witnessed { tips: self.ledgers[by].tips().take(8).collect() },
         }
     }
+}
+
+fn added(cert: DeviceCert) -> Payload {
+    Payload::DeviceAdded(Box::new(DeviceAdded { cert, name: "another".into() }))
 }
 
 fn registered(slots: u8) -> Payload {
@@ -417,7 +426,8 @@ fn submitted(task: TaskId) -> Payload {
     }))
 }
 
-fn completed(task: TaskId, attempt: u32, executor: PublicKey) -> Payload {
+fn completed(task: TaskId, attempt: u32, by: &SecretKey) -> Payload {
+    let executor = by.public();
     let statement = Statement {
         task,
         attempt,
@@ -435,7 +445,8 @@ fn completed(task: TaskId, attempt: u32, executor: PublicKey) -> Payload {
         output: Commitment::ZERO,
         receipt: Commitment::ZERO,
     };
-    Payload::Completed(Box::new(Completed { statement, signature: Signature([0; 64]), effect: Effect::Done }))
+    let signature = statement.sign(by);
+    Payload::Completed(Box::new(Completed { statement, signature, effect: Effect::Done }))
 }
 
 proptest! {
@@ -594,6 +605,7 @@ fn a_proof_of_a_fork_outlives_whoever_said_it() {
     assert_eq!(early.governance.cap(&world.device(1)), Some(0));
     let expulsion = world.expel(0, 2, 0);
     early.take(expulsion);
+    let proof = Payload::Forked(Box::new(proof));
     assert_eq!(early.orphans(), std::slice::from_ref(&proof));
     assert!(early.orphans().is_empty(), "once");
     assert!(world.ledgers[0].orphans().is_empty());
@@ -729,8 +741,8 @@ fn a_replaced_key_is_the_same_member_and_no_way_out_or_in() {
     let mut world = World::of(2);
     let old = world.user(1);
     // Whoever has the old key asks to come in with another device.
-    let cert = DeviceCert::sign(&world.users[1][0], world.community(), world.device(USERS + 1), 1000, 0);
-    let request = JoinRequest { cert, ..world.request(1, 8) }.sign(&ticket(8));
+    let cert = DeviceCert::of(&world.users[1][0], world.community(), &world.devices[USERS + 1], 1000, 0);
+    let request = JoinRequest { cert, ..world.request(1, 8) }.sign(&world.users[1][0], &ticket(8));
     assert!(request.verify(&world.community()));
     world.rotate(1, 1);
     world.sync(1, 0);
@@ -746,32 +758,147 @@ fn a_replaced_key_is_the_same_member_and_no_way_out_or_in() {
     // Only the recovery key replaces a key.
     let mut world = World::of(2);
     let (old, new) = (world.user(1), UserKey(key(5, 1).public()));
-    let signature = world.users[1][0].sign(Domain::Rotation, &rotation_message(&old, &new));
-    world.say(1, Payload::KeyRotated { user: old, new, signature });
+    let rotation = |by: &SecretKey, community, from| {
+        Payload::KeyRotated(Box::new(Rotation::sign(by, community, old, new, from)))
+    };
+    let (now, community) = (Hlc::at(world.now), world.community());
+    world.say(1, rotation(&world.users[1][0], community, now));
     assert!(world.ledgers[1].governance.member(&new).is_none());
+    refused(&mut world, 1, rotation(&key(3, 1), CommunityId([1; 32]), now));
+    // Nor does anybody say it as of a day before it was said.
+    let later = Hlc::at(now.wall_ms() + 1000);
+    refused(&mut world, 1, rotation(&key(3, 1), community, later));
+    world.say(1, rotation(&key(3, 1), community, now));
+    assert!(world.ledgers[1].governance.member(&new).is_some());
+}
+
+/// Nobody writes this, and nobody takes it from who wrote it all the same.
+fn refused(world: &mut World, by: usize, payload: Payload) {
+    let ledger = &mut world.ledgers[by];
+    assert!(ledger.write(&world.devices[by], world.now, payload.clone(), &[]).is_err());
+    let author = world.devices[by].public();
+    let prev = ledger.tip(&author).map_or(EntryId::ZERO, |tip| tip.id);
+    let (community, seq) = (ledger.community().unwrap(), ledger.len(&author));
+    let hlc = ledger.clock().next(world.now);
+    let entry = Entry::write(&world.devices[by], Place { community, seq, prev, refs: vec![], hlc }, payload);
+    let taken = ledger.clone().take(entry);
+    assert!(matches!(taken, Taken::Ignored(why) if why.contains("signed")), "{taken:?}");
+}
+
+// spec: LED-6, DEL-4
+#[test]
+fn what_is_not_signed_by_whom_it_names_is_nobodys() {
+    let mut world = World::of(2);
+    let task = TaskId([1; 32]);
+    let Payload::Completed(mut forged) = completed(task, 1, &key(1, 1)) else { panic!("no result") };
+    forged.statement.executor = world.device(0);
+    refused(&mut world, 1, Payload::Completed(forged));
+    let mut request = world.request(3, 3);
+    request.recovery = key(3, 1).public();
+    refused(&mut world, 1, Payload::Admitted(Box::new(request)));
+    world.say(1, completed(task, 1, &key(1, 0)));
+    same_in_any_order(&mut world, 26);
 }
 
 // spec: NET-1
 #[test]
-fn only_its_user_adds_or_revokes_a_device() {
-    let mut world = World::of(2);
-    let cert = DeviceCert::sign(&world.users[1][0], world.community(), world.device(USERS + 1), 300, 0);
-    world.say(0, Payload::DeviceAdded(cert.clone()));
-    assert!(world.ledgers[0].governance.device(&world.device(USERS + 1)).is_none(), "by somebody else");
-    world.sync(0, 1);
-    world.say(1, Payload::DeviceAdded(DeviceCert { share: 400, ..cert }));
-    assert!(world.ledgers[1].governance.device(&world.device(USERS + 1)).is_none(), "with a changed share");
-    world.add_device(1, USERS + 1);
-    assert_eq!(world.ledgers[1].governance.owner(&world.device(USERS + 1)), Some(world.user(1)));
-    world.sync(1, USERS + 1);
+fn only_its_user_adds_or_revokes_a_device_and_only_with_its_consent() {
+    let mut world = World::of(3);
+    let (community, second) = (world.community(), world.device(USERS + 1));
+    let mine = DeviceCert::of(&world.users[1][0], community, &world.devices[USERS + 1], 300, 0);
+    let mut changed = mine.clone();
+    changed.share = 400;
+    // Somebody certifies a device that is not theirs, before its user does.
+    let theirs = DeviceCert::sign(&world.users[2][0], community, second, mine.consent, 300, 0);
+    for (by, cert) in [(1, changed), (2, theirs)] {
+        refused(&mut world, by, added(cert));
+    }
+    // The user's word is enough, whoever passes it on.
+    world.say(0, added(mine));
+    assert_eq!(world.ledgers[0].governance.owner(&second), Some(world.user(1)));
+    assert_eq!(world.ledgers[0].governance.device(&second).unwrap().name, "another");
+    world.sync(0, USERS + 1);
     world.say(USERS + 1, Payload::PeerOnline);
     world.sync(USERS + 1, 0);
-    world.revoke(0, USERS + 1, 0);
-    assert!(world.ledgers[0].governance.owner(&world.device(USERS + 1)).is_some(), "not by somebody else");
-    world.revoke(1, USERS + 1, 0);
+    let elsewhere = Revocation::sign(&world.users[1][0], CommunityId([9; 32]), second, None);
+    refused(&mut world, 0, Payload::KeyRevoked(Box::new(elsewhere)));
+    let revocation = Revocation::sign(&world.users[2][0], community, second, None);
+    world.say(0, Payload::KeyRevoked(Box::new(revocation)));
+    assert!(world.ledgers[0].governance.owner(&second).is_some(), "not by somebody else");
+    world.sync(0, 1);
+    world.revoke(1, USERS + 1, 99);
     same_in_any_order(&mut world, 11);
+    assert_eq!(world.ledgers[0].governance.owner(&second), None);
+    assert_eq!(world.ledgers[0].len(&second), 0, "the user said that nothing of it counts");
+}
+
+// spec: NET-1
+#[test]
+fn a_user_has_no_end_of_devices() {
+    let mut world = World::of(2);
+    for number in 0..MAX_DEVICES + 3 {
+        let device = key(7, number);
+        let cert = DeviceCert::of(&world.users[1][0], world.community(), &device, 0, 0);
+        world.say(1, added(cert));
+    }
+    let owner = world.user(1);
+    let devices = world.ledgers[1].governance.devices().values().filter(|device| device.user == owner);
+    assert_eq!(devices.count(), MAX_DEVICES);
+    same_in_any_order(&mut world, 22);
+}
+
+// spec: LED-3, DEL-14
+#[test]
+fn two_devices_that_revoke_each_other_are_both_revoked_for_everybody() {
+    for less in [0, 99] {
+        let mut world = World::of(3);
+        world.add_device(1, USERS + 1);
+        world.sync_all();
+        let words = [(1, USERS + 1), (USERS + 1, 1)].map(|(by, of)| world.revoke(by, of, less));
+        let mut early: Vec<Ledger> = Vec::new();
+        for word in &words {
+            let mut peer = world.observer(&world.all[..world.all.len() - 2]);
+            peer.take(word.clone());
+            early.push(peer);
+        }
+        same_in_any_order(&mut world, 23);
+        for mut peer in early {
+            take_all(&mut peer, &world.all, &world.all);
+            equal(&peer, &world.ledgers[0]);
+        }
+        let governance = &world.ledgers[0].governance;
+        assert!([1, USERS + 1].iter().all(|device| governance.owner(&world.device(*device)).is_none()));
+        // Their user is a member all the same, and comes back with another device by anybody's help.
+        let cert = DeviceCert::of(&world.users[1][0], world.community(), &key(7, 1), 500, 0);
+        world.say(2, added(cert));
+        same_in_any_order(&mut world, 24);
+        assert_eq!(world.ledgers[0].governance.owner(&key(7, 1).public()), Some(world.user(1)));
+    }
+}
+
+// spec: NET-1, LED-3
+#[test]
+fn a_revocation_outlives_whoever_passed_it_on() {
+    let mut world = World::of(3);
+    world.add_device(1, USERS + 1);
+    world.sync_all();
+    world.revoke(2, USERS + 1, 99);
+    world.expel(0, 2, 99);
+    same_in_any_order(&mut world, 25);
+    assert!(world.ledgers[0].governance.member(&world.user(2)).is_none());
     assert_eq!(world.ledgers[0].governance.owner(&world.device(USERS + 1)), None);
-    assert_eq!(world.ledgers[0].len(&world.device(USERS + 1)), 0, "the revoking device had not heard it");
+}
+
+// spec: LED-3
+#[test]
+fn a_revocation_that_rests_on_what_it_takes_back_is_passed_on_once() {
+    let mut world = World::by(Rules { sponsors: 1, ..Rules::default() }).with(5);
+    // A new user key takes back the device that said it is the new one, in a log which is taken back itself.
+    world.rotate(1, 1);
+    world.revoke(3, 2, 0);
+    world.revoke(2, 1, 0);
+    same_in_any_order(&mut world, 27);
+    assert_eq!(world.ledgers[0].governance.owner(&world.device(1)), Some(world.user(1)));
 }
 
 // spec: LED-3

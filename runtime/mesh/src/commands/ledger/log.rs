@@ -84,9 +84,12 @@ impl Names {
                 self.users.entry(request.user).or_insert_with(|| request.user_name.clone());
             }
             Payload::PeerRegistered(peer) => drop(self.devices.insert(author, peer.name.clone())),
-            Payload::KeyRotated { user, new, .. } => {
-                if let Some(name) = self.users.get(user).cloned() {
-                    self.users.insert(*new, name);
+            Payload::DeviceAdded(added) => {
+                self.devices.entry(added.cert.device).or_insert_with(|| added.name.clone());
+            }
+            Payload::KeyRotated(it) => {
+                if let Some(name) = self.users.get(&it.user).cloned() {
+                    self.users.insert(it.new, name);
                 }
             }
             _ => {}
@@ -120,7 +123,8 @@ impl Names {
             Payload::Founded(founded) => format!("{} by {}", founded.name, founded.user_name),
             Payload::Admitted(request) => format!("{} with {}", request.user_name, request.device_name),
             Payload::Expelled { user, why, .. } => format!("{}: {why}", self.user(user)),
-            Payload::DeviceAdded(cert) => {
+            Payload::DeviceAdded(added) => {
+                let cert = &added.cert;
                 format!(
                     "{} of {}, {} ‰ of the quota",
                     self.device(&cert.device),
@@ -185,10 +189,10 @@ impl Names {
                 format!("{} {}", if *yes { "for" } else { "against" }, proposal.short())
             }
             Payload::Witnessed { tips } => format!("{} logs", tips.len()),
-            Payload::KeyRotated { user, new, .. } => format!("{}: now {}", self.user(user), new.0.short()),
-            Payload::KeyRevoked { device, tip } => match tip {
-                Some(tip) => format!("{}: counts up to place {}", self.device(device), tip.seq),
-                None => format!("{}: does not count", self.device(device)),
+            Payload::KeyRotated(it) => format!("{}: now {}", self.user(&it.user), it.new.0.short()),
+            Payload::KeyRevoked(it) => match it.tip {
+                Some(tip) => format!("{}: counts up to place {}", self.device(&it.device), tip.seq),
+                None => format!("{}: does not count", self.device(&it.device)),
             },
             Payload::Forked(proof) => {
                 format!("{} at place {}", self.device(&proof.a.header.author), proof.a.header.seq)
