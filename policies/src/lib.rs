@@ -3,6 +3,7 @@
 // spec: ARC-1, ARC-4
 
 pub mod energy;
+pub mod forecast;
 pub mod permission;
 pub mod placement;
 
