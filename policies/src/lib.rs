@@ -4,6 +4,7 @@
 
 pub mod donor;
 pub mod energy;
+pub mod forecast;
 pub mod health;
 pub mod importance;
 pub mod permission;

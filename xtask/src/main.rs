@@ -37,6 +37,9 @@ Commands:
   bench sandbox [--json FILE]      Measure the sandbox in a release build; --json writes the figures too
   bench mesh [--json FILE]         The same for peers, transport and ledger. The first time it makes a ledger
                                    of a million entries, 1 GB in target/bench-ledger/
+  bench carbon [--data DIR] [--json FILE]
+                                   Replay recorded carbon intensity and compare when and where work is run with what
+                                   others do. Without --data it takes ../shared/data, seen from the workspace
   sim [--seeds N] [--from K]       Run N seeds (1000) of the simulator, from seed K (0) on, in a release build
   sim replay SEED                  Run one seed and print every event and what came of it
   mutants                          Break the code of policies, and some of protocol and node, on purpose, and count what
@@ -62,6 +65,7 @@ enum Command {
     Fuzz { seconds: u32 },
     Crash { kills: u32, seed: Option<u64> },
     Bench { what: Bench, json: Option<String> },
+    Carbon { data: Option<String>, json: Option<String> },
     Sim(sim::Sim),
     Mutants,
     Demo { speed: Option<String> },
@@ -131,11 +135,20 @@ fn parse(args: Vec<String>) -> Result<Command> {
         }
         "bench" => {
             let json = take_value(&mut rest, "--json")?;
+            if rest.first().map(String::as_str) == Some("carbon") {
+                let data = take_value(&mut rest, "--data")?;
+                rest.remove(0);
+                return match rest.first() {
+                    None => Ok(Command::Carbon { data, json }),
+                    Some(extra) => bail!("bench carbon does not take {extra:?}"),
+                };
+            }
             let what = match rest.first().map(String::as_str) {
                 Some("sandbox") => Bench::Sandbox,
                 Some("mesh") => Bench::Mesh,
                 _ => bail!(
-                    "bench needs to be told what to measure: `cargo xtask bench sandbox` or `bench mesh`"
+                    "bench needs to be told what to measure: `cargo xtask bench sandbox`, `bench mesh` or \
+                     `bench carbon`"
                 ),
             };
             rest.remove(0);
@@ -185,6 +198,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Test { filters } => test::test(&repo, &filters),
         Command::Fuzz { seconds } => test::fuzz(&repo, seconds),
         Command::Bench { what, json } => test::bench(&repo, what, json.as_deref()),
+        Command::Carbon { data, json } => test::carbon(&repo, data.as_deref(), json.as_deref()),
         Command::Crash { kills, seed } => test::crash(&repo, kills, seed),
         Command::Sim(sim) => sim::sim(&repo, &sim),
         Command::Mutants => mutants::mutants(&repo),

@@ -3,7 +3,7 @@
 use crate::run::{Repo, run};
 use crate::tasks::{Built, Profile, build_with};
 use crate::{pure, setup};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::process::Command;
 
 /// The same targets, and so the same features of shared dependencies, as `cargo test --workspace` builds.
@@ -87,6 +87,29 @@ pub(crate) fn bench(repo: &Repo, what: Bench, json: Option<&str>) -> Result<()> 
         bench.arg("--json").arg(repo.typed(json));
     }
     run(tell(&mut bench, &built)).context("the benchmark did not come to its end")
+}
+
+/// Needs neither `mesh` nor the tasks: it replays traces through the policies alone.
+// spec: PLACE-4
+pub(crate) fn carbon(repo: &Repo, data: Option<&str>, json: Option<&str>) -> Result<()> {
+    let data = match data {
+        Some(data) => repo.typed(data),
+        None => repo.root.join("../shared/data"),
+    };
+    if !data.is_dir() {
+        bail!(
+            "there are no traces in {}; name a folder that holds carboncast/ or electricitymaps-YEAR/ with --data",
+            data.display()
+        );
+    }
+    run(repo.cargo().args(["build", "--release", "--package", "mesh-bench-carbon"]))?;
+    let bench = repo.target.join("release").join(format!("bench_carbon{}", std::env::consts::EXE_SUFFIX));
+    let mut bench = repo.command(bench);
+    bench.arg("--data").arg(data);
+    if let Some(json) = json {
+        bench.arg("--json").arg(repo.typed(json));
+    }
+    run(&mut bench).context("not everything that the benchmark promises holds")
 }
 
 fn tell<'a>(command: &'a mut Command, built: &Built) -> &'a mut Command {

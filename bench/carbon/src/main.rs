@@ -1,0 +1,124 @@
+//! Replays recorded carbon intensity, and compares when and where Task Mesh runs work with what others do.
+// spec: PLACE-4, PLACE-5, PLACE-6, PLACE-7
+
+mod baselines;
+mod data;
+mod fit;
+mod published;
+mod replay;
+mod when;
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: bench_carbon --data DIR [--json FILE] [--lag HOURS] [--fit]";
+
+struct Args {
+    data: PathBuf,
+    json: Option<PathBuf>,
+    lag: usize,
+    fit: bool,
+}
+
+fn main() -> ExitCode {
+    match parse(std::env::args().skip(1)).and_then(|args| bench(&args)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(mut words: impl Iterator<Item = String>) -> Result<Args> {
+    let (mut data, mut json, mut lag, mut fit) = (None, None, 2, false);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().with_context(|| format!("{word} needs a value; {USAGE}"));
+        match word.as_str() {
+            "--data" => data = Some(PathBuf::from(value()?)),
+            "--json" => json = Some(PathBuf::from(value()?)),
+            "--lag" => {
+                let text = value()?;
+                lag = match text.parse() {
+                    Ok(lag @ 0..=24) => lag,
+                    _ => bail!("--lag takes 0 to 24 hours, not {text:?}"),
+                };
+            }
+            "--fit" => fit = true,
+            _ => bail!("there is no option {word:?}; {USAGE}"),
+        }
+    }
+    let data = data.context(USAGE)?;
+    if !data.is_dir() {
+        bail!(
+            "{} is no folder; --data takes one that holds carboncast/ or electricitymaps-YEAR/",
+            data.display()
+        );
+    }
+    Ok(Args { data, json, lag, fit })
+}
+
+/// The folders of real traces in it, by name.
+fn traces(folder: &Path) -> Result<Vec<(String, Vec<data::Region>)>> {
+    let mut names = Vec::new();
+    for entry in
+        std::fs::read_dir(folder).with_context(|| format!("{} cannot be listed", folder.display()))?
+    {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() && (name == "carboncast" || name.starts_with("electricitymaps-")) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    let read = |name: String| {
+        let folder = folder.join(&name);
+        let regions =
+            if name == "carboncast" { data::carboncast(&folder)? } else { data::electricitymaps(&folder)? };
+        Ok((name, regions))
+    };
+    names.into_iter().map(read).collect()
+}
+
+/// Did everything hold?
+fn bench(args: &Args) -> Result<bool> {
+    let traces = traces(&args.data)?;
+    if args.fit {
+        let of = |name: &str| traces.iter().find(|trace| trace.0 == name).map(|trace| trace.1.as_slice());
+        let (Some(given), Some(history)) = (of("carboncast"), of("electricitymaps-2022")) else {
+            bail!("--fit needs carboncast/ and electricitymaps-2022/ in {}", args.data.display())
+        };
+        return fit::print(given, history).map(|()| true);
+    }
+    let tally = published::check(&args.data)?;
+    println!("published numbers: {} PASS, {} FAIL, {} skipped", tally.passed, tally.failed, tally.skipped);
+    let (mut list, mut holds) = (Vec::new(), tally.failed == 0);
+    for (name, regions) in &traces {
+        // Of a hundred zones every third day's hours are enough; with forecasts every hour counts.
+        let every = match regions.len() {
+            _ if name == "carboncast" => 1,
+            0..=30 => 3,
+            _ => 25,
+        };
+        let (lines, above) = when::compare(name, regions, args.lag, every);
+        let verdict = if above { "PASS" } else { "FAIL" };
+        println!(
+            "{name}: mesh above every causal baseline, in the mean and in the worst region, no misses: {verdict}"
+        );
+        holds &= above;
+        list.extend(lines);
+    }
+    if traces.is_empty() {
+        println!(
+            "when: skipped: {} holds neither carboncast/ nor electricitymaps-YEAR/",
+            args.data.display()
+        );
+    }
+    if let Some(file) = &args.json {
+        let text = serde_json::to_string_pretty(&list)? + "\n";
+        std::fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))?;
+    }
+    Ok(holds)
+}
