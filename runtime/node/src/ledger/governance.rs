@@ -319,7 +319,10 @@ pub(super) fn is_signed(payload: &Payload, entry: &Entry) -> bool {
         }
         Payload::Admitted(request) => request.verify(&header.community),
         Payload::DeviceAdded(added) => added.cert.verify() && added.cert.community == header.community,
-        Payload::KeyRevoked(it) => it.verify() && it.community == header.community,
+        // Nobody saws off the branch they sit on: a device that takes itself back would take these words back as well.
+        Payload::KeyRevoked(it) => {
+            it.verify() && it.community == header.community && it.device != header.author
+        }
         Payload::KeyRotated(it) => it.community == header.community && it.from <= header.hlc,
         Payload::Forked(proof) => {
             proof.verify().is_some_and(|_| proof.a.header.belongs_to() == header.community)

@@ -216,10 +216,10 @@ impl World {
                 proofs.extend(forks.into_iter().map(|proof| Payload::Forked(Box::new(proof))));
                 proofs.extend(self.ledgers[at].orphans());
             }
+            // Everybody has found out the same things; each is said once.
+            proofs.retain(|proof| self.ledgers[0].governance.is_news(proof));
             let Some(proof) = proofs.pop() else { return };
-            if self.ledgers[0].governance.is_news(&proof) {
-                self.say(0, proof);
-            }
+            self.say(0, proof);
         }
         panic!("the ledgers do not come to rest");
     }
@@ -348,7 +348,10 @@ impl World {
             Step::Expel(by, user, less) if self.speaks(by) && user != 0 => drop(self.expel(by, user, less)),
             Step::AddDevice(by, user) if self.speaks(by) => drop(self.add_device(by, USERS + user)),
             // Also of two that revoke each other; but the founder's first device stays, to say what was found out.
-            Step::Revoke(by, of, less) if self.speaks(by) && of != 0 => drop(self.revoke(by, of, less)),
+            // No device writes, and nobody takes, that it takes back itself.
+            Step::Revoke(by, of, less) if self.speaks(by) && of != 0 && of != by => {
+                drop(self.revoke(by, of, less))
+            }
             Step::Rotate(by, user) if self.speaks(by) && self.users[user].len() < 4 => {
                 drop(self.rotate(by, user))
             }
