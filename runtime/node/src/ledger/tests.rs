@@ -216,10 +216,10 @@ impl World {
                 proofs.extend(forks.into_iter().map(|proof| Payload::Forked(Box::new(proof))));
                 proofs.extend(self.ledgers[at].orphans());
             }
+            // All ten may find out the same at once, which is one thing to say: a round is spent on news alone.
+            proofs.retain(|proof| self.ledgers[0].governance.is_news(proof));
             let Some(proof) = proofs.pop() else { return };
-            if self.ledgers[0].governance.is_news(&proof) {
-                self.say(0, proof);
-            }
+            self.say(0, proof);
         }
         panic!("the ledgers do not come to rest");
     }
@@ -469,6 +469,21 @@ proptest! {
 }
 
 // ---- one by one ----
+
+// spec: LED-3, LED-5
+#[test]
+fn what_all_find_out_at_once_is_said_once_and_then_there_is_rest() {
+    let mut world = World::open(5);
+    world.fork(4);
+    let before = world.all.len();
+    for of in [2, 1] {
+        world.revoke(4, of, 0);
+    }
+    let fallen = world.all.len() - before;
+    same_in_any_order(&mut world, 0);
+    // The fork, and each revocation that fell with the log that forked.
+    assert_eq!(world.all.len() - before - fallen, 3);
+}
 
 // spec: NET-2, LED-3
 #[test]
