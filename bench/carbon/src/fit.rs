@@ -1,9 +1,12 @@
 //! Finds the weights of the forecaster: one ridge regression for each hour of lead, pooled over regions.
 // spec: EN-5
 
+use crate::baselines::rank;
 use crate::data::Region;
+use crate::replay::{optimum, replay};
+use crate::when::CLASSES;
 use anyhow::Result;
-use mesh_policies::forecast::{INPUTS, LEADS};
+use mesh_policies::forecast::{INPUTS, Judged, LEADS};
 
 /// Hours for which weights are written.
 pub(crate) const HOURS: [usize; 18] = [2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 30, 36, 48, 60, 72, 84, 97];
@@ -79,4 +82,48 @@ pub(crate) fn print(with_forecasts: &[Region], without: &[Region]) -> Result<()>
         println!("];");
     }
     Ok(())
+}
+
+/// Capture in each region with weights found in the others alone: what the weights are worth where nobody has tuned.
+pub(crate) fn hold_out(regions: &[Region]) {
+    println!(
+        "weights found without the region they run on, newest known value {LAG} h old, rank rule, capture"
+    );
+    let given = regions.iter().any(|region| !region.issues.is_empty());
+    let mut means = [0.0; CLASSES.len()];
+    for (out, region) in regions.iter().enumerate() {
+        let others: Vec<&Region> =
+            regions.iter().enumerate().filter(|other| other.0 != out).map(|other| other.1).collect();
+        let table = weights(&others, given);
+        let span = region.span();
+        let paths: Vec<Vec<f64>> =
+            (span.start..span.end + LEADS).map(|now| path(region, now, &table, given)).collect();
+        let arrivals: Vec<usize> = span.clone().step_by(3).collect();
+        print!("{:<12}", region.name);
+        for (mean, class) in means.iter_mut().zip(CLASSES) {
+            let now = replay(&region.values, &arrivals, class, |_, _| true).carbon;
+            let best = optimum(&region.values, &arrivals, class);
+            let ours = replay(&region.values, &arrivals, class, |at, job| rank(&paths[at - span.start], job));
+            let capture = (now - ours.carbon) / (now - best);
+            *mean += capture / regions.len() as f64;
+            print!("  {capture:.4}");
+        }
+        println!();
+    }
+    println!("{:<12}  {}", "mean", means.map(|mean| format!("{mean:.4}")).join("  "));
+}
+
+fn path(region: &Region, now: usize, table: &[[f64; INPUTS]], given: bool) -> Vec<f64> {
+    let known = region.known(now, LAG);
+    let expect = |(lead, judged): (usize, Judged)| {
+        let right = HOURS.iter().position(|hour| *hour >= lead + LAG).unwrap_or(HOURS.len() - 1);
+        let left = right.saturating_sub(1);
+        let width = (HOURS[right] - HOURS[left]).max(1) as f64;
+        let part = (lead + LAG - HOURS[left]) as f64 / width;
+        let weight = |input: usize| table[left][input] + (table[right][input] - table[left][input]) * part;
+        let correction: f64 = (0..INPUTS).map(|input| weight(input) * judged.inputs[input]).sum();
+        // Where there is no issue, only the shipped weights exist.
+        if judged.given == given { judged.blend + judged.scale * correction } else { judged.blend }
+    };
+    known.judge(now as u64).into_iter().enumerate().map(expect).collect()
 }

@@ -12,13 +12,14 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: bench_carbon --data DIR [--json FILE] [--lag HOURS] [--fit]";
+const USAGE: &str = "usage: bench_carbon --data DIR [--json FILE] [--lag HOURS] [--fit | --hold-out]";
 
 struct Args {
     data: PathBuf,
     json: Option<PathBuf>,
     lag: usize,
     fit: bool,
+    hold_out: bool,
 }
 
 fn main() -> ExitCode {
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Args> {
-    let (mut data, mut json, mut lag, mut fit) = (None, None, 2, false);
+    let (mut data, mut json, mut lag, mut fit, mut hold_out) = (None, None, 2, false, false);
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("{word} needs a value; {USAGE}"));
         match word.as_str() {
@@ -47,6 +48,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args> {
                 };
             }
             "--fit" => fit = true,
+            "--hold-out" => hold_out = true,
             _ => bail!("there is no option {word:?}; {USAGE}"),
         }
     }
@@ -57,7 +59,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args> {
             data.display()
         );
     }
-    Ok(Args { data, json, lag, fit })
+    Ok(Args { data, json, lag, fit, hold_out })
 }
 
 /// The folders of real traces in it, by name.
@@ -91,6 +93,12 @@ fn bench(args: &Args) -> Result<bool> {
             bail!("--fit needs carboncast/ and electricitymaps-2022/ in {}", args.data.display())
         };
         return fit::print(given, history).map(|()| true);
+    }
+    if args.hold_out {
+        for (_, regions) in &traces {
+            fit::hold_out(regions);
+        }
+        return Ok(true);
     }
     let tally = published::check(&args.data)?;
     println!("published numbers: {} PASS, {} FAIL, {} skipped", tally.passed, tally.failed, tally.skipped);

@@ -26,6 +26,8 @@ pub(crate) struct Job {
     pub(crate) left: usize,
     /// Hours to its deadline, this one included.
     pub(crate) slots: usize,
+    /// Did it run in the hour before?
+    pub(crate) runs: bool,
 }
 
 /// Runs each arrival's job in the hours in which `decide` says so. Nobody forces it: what is not done by its deadline
@@ -41,7 +43,7 @@ pub(crate) fn replay(
         let (mut left, mut runs) = (class.job_h, false);
         let end = arrival + class.deadline_h;
         for (now, value) in values.iter().enumerate().take(end).skip(arrival) {
-            let run = left > 0 && decide(now, Job { arrival, left, slots: end - now });
+            let run = left > 0 && decide(now, Job { arrival, left, slots: end - now, runs });
             outcome.segments += usize::from(run && !runs);
             outcome.carbon += if run { *value } else { 0.0 };
             left -= usize::from(run);

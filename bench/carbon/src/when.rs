@@ -3,8 +3,11 @@
 
 use crate::baselines::{self as base, Planned};
 use crate::data::Region;
-use crate::replay::{Class, Outcome, optimum, optimum_contiguous, replay};
+use crate::replay::{Class, Job, Outcome, optimum, optimum_contiguous, replay};
 use mesh_policies::forecast::LEADS;
+use mesh_policies::placement::decide::{Decision, HOUR_MS, Peer, Work, decide};
+use mesh_protocol::key::PublicKey;
+use mesh_protocol::task::Sla;
 use serde_json::{Value, json};
 
 pub(crate) const CLASSES: [Class; 4] = [
@@ -72,7 +75,37 @@ struct Paths {
     first: usize,
     plain: Vec<Vec<f64>>,
     bar: Vec<Vec<f64>>,
-    mesh: Vec<Vec<f64>>,
+    /// In mg, as placement takes it.
+    mesh: Vec<Vec<u32>>,
+}
+
+/// What the node would do with it: a NORMAL task and one peer, asked every hour.
+fn ours(path: &[u32], now: usize, job: Job) -> bool {
+    let device = PublicKey([1; 32]);
+    let peer = Peer {
+        device,
+        permitted: Ok(()),
+        path,
+        there: u128::MAX,
+        clean: u128::MAX,
+        work_ms: job.left as u64 * HOUR_MS,
+        // Any power will do: one place has nothing to be compared with.
+        work_mwh: job.left as u64 * 10_000,
+        move_ms: 0,
+        move_mwh: 0,
+        reliable: 1000,
+        load: 0,
+    };
+    let now_ms = now as u64 * HOUR_MS;
+    let work = Work {
+        class: Sla::Normal,
+        finish_by_ms: Some(now_ms + job.slots as u64 * HOUR_MS),
+        since_ms: job.arrival as u64 * HOUR_MS,
+        runs_on: job.runs.then_some(device),
+        unsaved_ms: 0,
+        seed: 0,
+    };
+    matches!(decide(&work, now_ms, &[peer]), Decision::Run(..))
 }
 
 /// Replays all of it and prints it; returns what the JSON holds, and whether ours was above every causal baseline, in
@@ -87,7 +120,7 @@ pub(crate) fn compare(name: &str, regions: &[Region], lag: usize, every: usize) 
                 first: span.start,
                 plain: hours().map(|now| base::plain_path(region, now, lag)).collect(),
                 bar: hours().map(|now| base::bar_path(region, now, lag)).collect(),
-                mesh: hours().map(|now| region.known(now, lag).path(now as u64)).collect(),
+                mesh: hours().map(|now| milligrams(&region.known(now, lag).path(now as u64))).collect(),
             }
         })
         .collect();
@@ -127,6 +160,10 @@ pub(crate) fn compare(name: &str, regions: &[Region], lag: usize, every: usize) 
     }
     println!("* knows the future");
     (list, above)
+}
+
+fn milligrams(path: &[f64]) -> Vec<u32> {
+    path.iter().map(|grams| (grams * 1000.0) as u32).collect()
 }
 
 fn line(
@@ -206,7 +243,7 @@ fn run(
         }
         "re-plan" => replay(values, arrivals, class, |now, job| base::rank(&plain[now - first], job)),
         "bar" => replay(values, arrivals, class, |now, job| base::rank(&paths.bar[now - first], job)),
-        "mesh" => replay(values, arrivals, class, |now, job| base::rank(&paths.mesh[now - first], job)),
+        "mesh" => replay(values, arrivals, class, |now, job| ours(&paths.mesh[now - first], now, job)),
         "optimum-contiguous" => Outcome {
             carbon: optimum_contiguous(values, arrivals, class),
             segments: arrivals.len(),

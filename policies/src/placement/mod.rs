@@ -1,7 +1,11 @@
 //! On which peer does a task start now?
 //!
 //! The first policy of its kind: of the peers that may run it and have room, the one with the cleanest energy by its
-//! ad, and of equals the one with most room. Which hour is better than now comes with the energy issue.
+//! ad, and of equals the one with most room. Which hour is better than now, and whether another place is worth a move,
+//! `decide` answers.
+
+pub mod decide;
+pub mod hours;
 
 use mesh_protocol::ad::EnergyClaim;
 use mesh_protocol::key::PublicKey;
