@@ -42,6 +42,7 @@ pub(crate) struct Task {
     released: Option<Released>,
     announced: bool,
     eco: bool,
+    health: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
