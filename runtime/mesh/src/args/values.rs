@@ -226,12 +226,14 @@ fn fixed(text: &str) -> Result<EnergyClaim, String> {
         return Err(form.into());
     };
     let percent = percent.strip_suffix('%').unwrap_or(percent);
-    let claim = |grams: &str| energy::claim(source, percent, grams);
-    let Some(grams) = grams else {
-        let rest = 100 - u32::from(claim("0")?.renewable_percent);
-        return claim(&(rest * u32::from(GRID_G_PER_KWH) / 100).to_string());
+    let number = |text: &str| text.parse::<f64>().map_err(|_| form.to_owned());
+    let percent = number(percent)?;
+    let grams = match grams {
+        Some(grams) => number(grams)?,
+        // What is not renewable is as the grid is on average.
+        None => (100.0 - percent) * f64::from(GRID_G_PER_KWH) / 100.0,
     };
-    claim(grams)
+    energy::claim(source, percent, grams)
 }
 
 /// How fast recorded time is played.

@@ -43,7 +43,7 @@ impl Asked {
 fn reading(answer: &[u8], now_ms: u64) -> Result<Reading, String> {
     let answer: Answer = serde_json::from_slice(answer)
         .map_err(|error| format!("the energy command did not print a reading as JSON: {error}"))?;
-    let claim = claim(&answer.source, &answer.renewable_percent.to_string(), &answer.g_per_kwh.to_string())?;
+    let claim = claim(&answer.source, answer.renewable_percent, answer.g_per_kwh)?;
     let seconds = answer.valid_s.unwrap_or(HOLDS.0).clamp(1, HOLDS.1);
     Ok(Reading { claim, valid_until_ms: now_ms.saturating_add(seconds * 1000) })
 }

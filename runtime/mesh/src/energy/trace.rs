@@ -131,12 +131,13 @@ fn row(text: &str) -> Result<(i64, EnergyClaim), String> {
     let [time, source, renewable, grams] = cells[..] else {
         return Err(format!("it has {} cells, not 4", cells.len()));
     };
-    Ok((time_of(time)?, claim(source, renewable, grams)?))
+    let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is no number"));
+    Ok((time_of(time)?, claim(source, number(renewable)?, number(grams)?)?))
 }
 
-/// A claim from its three words, as traces, commands and people write them.
+/// A claim from what traces, commands and people say.
 // spec: EN-2
-pub(crate) fn claim(source: &str, renewable: &str, grams: &str) -> Result<EnergyClaim, String> {
+pub(crate) fn claim(source: &str, renewable: f64, grams: f64) -> Result<EnergyClaim, String> {
     let source = match source.to_ascii_lowercase().as_str() {
         "solar" => Source::Solar,
         "wind" => Source::Wind,
@@ -145,16 +146,13 @@ pub(crate) fn claim(source: &str, renewable: &str, grams: &str) -> Result<Energy
         "grid" => Source::Grid,
         other => return Err(format!("{other:?} is no source; it is solar, wind, hydro, battery or grid")),
     };
-    // More than coal alone causes is a wrong unit or a broken feed.
-    let number = |text: &str, most: f64, what: &str| -> Result<f64, String> {
-        let fits = |value: &f64| (0.0..=most).contains(value);
-        text.parse()
-            .ok()
-            .filter(fits)
-            .ok_or_else(|| format!("{what} is a number from 0 to {most}, not {text:?}"))
+    // More than coal alone causes is a wrong unit or a broken feed; what is no number is within no bounds.
+    let within = |value: f64, most: f64, what: &str| {
+        let fits = (0.0..=most).contains(&value);
+        fits.then_some(value).ok_or_else(|| format!("{what} is a number from 0 to {most}, not {value}"))
     };
-    let renewable = number(renewable, 100.0, "the renewable part, in percent,")?;
-    let grams = number(grams, 2000.0, "the carbon intensity, in g CO2 per kWh,")?;
+    let renewable = within(renewable, 100.0, "the renewable part, in percent,")?;
+    let grams = within(grams, 2000.0, "the carbon intensity, in g CO2 per kWh,")?;
     Ok(EnergyClaim { source, renewable_percent: renewable.floor() as u8, g_per_kwh: grams.round() as u16 })
 }
 
