@@ -152,10 +152,10 @@ pub fn allows(
     // Where nobody counts tasks, nobody measures them either.
     let Some(allowed) = day.allowed else { return Ok(()) };
     if duration_ms > share.longest_ms && !health {
-        return Err(too_large("milliseconds for its submitter's tier", duration_ms, share.longest_ms));
+        return Err(too_large("milliseconds of its submitter's tier", duration_ms, share.longest_ms));
     }
     if memory_bytes > share.memory_bytes && !health {
-        return Err(too_large("bytes of memory for its submitter's tier", memory_bytes, share.memory_bytes));
+        return Err(too_large("bytes of memory of its submitter's tier", memory_bytes, share.memory_bytes));
     }
     // What health has used beyond the quota is not taken from everything else.
     let extra = if health { u64::from(health_extra) } else { day.health.min(u64::from(health_extra)) };

@@ -47,8 +47,8 @@ pub enum Reason {
     /// The energy there is not what its service level wants.
     #[error("the energy there is not clean enough for it")]
     EnergyNotClean,
-    /// It wants more than the device gives.
-    #[error("it asks for {what} of {wanted}, the device gives {given}")]
+    /// It wants more than the device or its submitter's tier gives.
+    #[error("it asks for {wanted} {what}, and at most {given} are given")]
     TooLarge {
         /// Of what.
         what: String,
