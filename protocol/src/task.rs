@@ -5,7 +5,7 @@ use crate::ids::{BlobHash, CommunityId, InputHash, ModuleHash, TaskId};
 use crate::key::{Domain, PublicKey, SecretKey, Signature, UserKey};
 use crate::limits::{Limits, MAX_ARGS, MAX_ARGS_BYTES, MAX_BYTES};
 use crate::manifest::{is_env_key, is_file_name, is_task_name};
-use crate::permissions::Permissions;
+use crate::permissions::{Access, Permissions};
 use serde::{Deserialize, Serialize};
 
 /// Version of [`TaskSpec`]'s shape.
@@ -116,6 +116,11 @@ pub struct TaskSpec {
 }
 
 impl TaskSpec {
+    /// May it change a folder of whoever runs it?
+    pub fn changes_shares(&self) -> bool {
+        self.permissions.shares.values().any(|access| *access == Access::Rw)
+    }
+
     /// Its name for good.
     // spec: DEL-1
     pub fn id(&self) -> TaskId {

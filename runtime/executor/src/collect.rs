@@ -310,7 +310,7 @@ impl OutTree {
         }
         let failed = |source| CollectError::Write { path: into.into(), source };
         let before = self.staged.entries.iter().filter(|entry| entry.tree == 2 + number);
-        let mut held = Held::new(share, into, before).map_err(failed)?;
+        let mut held = Held::new(into, before).map_err(failed)?;
         for (path, item) in &self.items {
             match item {
                 Item::Dir => held.dir(path),

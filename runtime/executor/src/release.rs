@@ -10,10 +10,8 @@ use cap_std::fs::{Dir, MetadataExt};
 use mesh_protocol::permissions::Access;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -30,8 +28,6 @@ type Steps = Vec<String>;
 /// How what is held is to be put in place.
 #[derive(Serialize, Deserialize)]
 struct Plan {
-    /// The share's folder, as the system names it.
-    share: Vec<u8>,
     /// What the task was handed.
     before: BTreeMap<Steps, Before>,
     /// What it left.
@@ -81,18 +77,13 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    pub(crate) fn new<'a>(
-        share: &Path,
-        folder: &Path,
-        before: impl Iterator<Item = &'a InEntry>,
-    ) -> io::Result<Self> {
+    pub(crate) fn new<'a>(folder: &Path, before: impl Iterator<Item = &'a InEntry>) -> io::Result<Self> {
         match fs::remove_dir_all(folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let share = share.as_os_str().as_bytes().to_vec();
-        let plan = Plan { share, before: known(before), after: BTreeMap::new() };
+        let plan = Plan { before: known(before), after: BTreeMap::new() };
         Ok(Self { folder: folder.into(), plan, files: 0 })
     }
 
@@ -134,7 +125,7 @@ fn write_durably(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Puts what [`OutTree::hold`](crate::OutTree::hold) left in `held` in place, if nothing that the task was handed has
+/// Puts what [`OutTree::hold`](crate::OutTree::hold) left in `held` in place in the folder `share`, if nothing that the task was handed has
 /// changed since: what has to make room first, then new and changed files, each whole or not at all, then what the task
 /// removed. What was cut off goes on when it is called again. Says how many files were written and removed, and takes
 /// `held` away; nothing is done if there is no such folder.
@@ -142,7 +133,7 @@ fn write_durably(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// After [`CollectError::Conflict`] nothing is held any more; after [`CollectError::Write`] it is, for another try.
 // spec: DEL-4
-pub fn release(held: &Path) -> Result<(usize, usize), CollectError> {
+pub fn release(held: &Path, share: &Path) -> Result<(usize, usize), CollectError> {
     let failed = |source| CollectError::Write { path: held.into(), source };
     let bytes = match fs::read(held.join(PLAN)) {
         Ok(bytes) => bytes,
@@ -151,19 +142,18 @@ pub fn release(held: &Path) -> Result<(usize, usize), CollectError> {
         Err(error) => return Err(failed(error)),
     };
     let plan: Plan = postcard::from_bytes(&bytes).map_err(|error| failed(io::Error::other(error)))?;
-    let share = PathBuf::from(OsString::from_vec(plan.share.clone()));
     let begun = held.join(BEGUN).exists();
     if !begun {
         let mut now = Staged::new();
-        let share = Share { name: String::new(), path: share.clone(), access: Access::Ro };
-        let unchanged = now.share(0, &share).is_ok() && known(now.entries.iter()) == plan.before;
+        let now_there = Share { name: String::new(), path: share.into(), access: Access::Ro };
+        let unchanged = now.share(0, &now_there).is_ok() && known(now.entries.iter()) == plan.before;
         if !unchanged {
             clear(held)?;
-            return Err(CollectError::Conflict(share.path));
+            return Err(CollectError::Conflict(share.into()));
         }
         write_durably(held, BEGUN, b"").map_err(failed)?;
     }
-    let done = plan.carry_out(held, &share);
+    let done = plan.carry_out(held, share);
     if !matches!(done, Err(CollectError::Write { .. })) {
         clear(held)?;
     }
@@ -252,6 +242,9 @@ impl Plan {
                 removed += 1;
             }
         }
+        // What is in place must outlive a power cut before the plan that could put it there again goes.
+        rustix::fs::syncfs(&root)
+            .map_err(|error| CollectError::Write { path: share.into(), source: error.into() })?;
         Ok((written, removed))
     }
 
@@ -359,7 +352,7 @@ mod tests {
         let mut staged = Staged::new();
         let as_share = Share { name: "x".into(), path: share.clone(), access: Access::Rw };
         staged.share(0, &as_share).unwrap();
-        let mut hold = Held::new(&share, &held, staged.entries.iter()).unwrap();
+        let mut hold = Held::new(&held, staged.entries.iter()).unwrap();
         let path = |path: &str| parts(path);
         hold.kept(&path("same"));
         hold.file(&path("changed"), |file| file.write_all(b"new")).unwrap();
@@ -381,10 +374,10 @@ mod tests {
     #[test]
     fn what_is_held_is_put_in_place_once() {
         let (_dir, share, held) = held();
-        assert_eq!(release(&held).unwrap(), (3, 1));
+        assert_eq!(release(&held, &share).unwrap(), (3, 1));
         assert_eq!(tree(&share), wanted());
         assert!(!held.exists());
-        assert_eq!(release(&held).unwrap(), (0, 0), "and then there is nothing to do");
+        assert_eq!(release(&held, &share).unwrap(), (0, 0), "and then there is nothing to do");
     }
 
     // spec: DEL-4
@@ -399,7 +392,7 @@ mod tests {
             let (_dir, share, held) = held();
             change(&share);
             let before = share.exists().then(|| tree(&share));
-            let error = release(&held).unwrap_err();
+            let error = release(&held, &share).unwrap_err();
             assert!(matches!(error, CollectError::Conflict(_)), "{error}");
             assert_eq!(share.exists().then(|| tree(&share)), before);
             assert!(!held.exists(), "and nothing waits for another try");
@@ -426,14 +419,16 @@ mod tests {
             let (_dir, share, held) = held();
             write_durably(&held, BEGUN, b"").unwrap();
             steps[..done].iter().for_each(|step| step(&share));
-            release(&held).unwrap();
+            release(&held, &share).unwrap();
             assert_eq!(tree(&share), wanted(), "after {done} steps");
             assert!(!held.exists());
         }
         let (_dir, share, held) = held();
         write_durably(&held, BEGUN, b"").unwrap();
         fs::write(share.join("changed"), "by its owner").unwrap();
-        assert!(matches!(release(&held), Err(CollectError::Conflict(path)) if path.ends_with("changed")));
+        assert!(
+            matches!(release(&held, &share), Err(CollectError::Conflict(path)) if path.ends_with("changed"))
+        );
         assert_eq!(fs::read_to_string(share.join("changed")).unwrap(), "by its owner");
     }
 
@@ -443,7 +438,7 @@ mod tests {
         let (_dir, share, held) = held();
         fs::remove_file(held.join(PLAN)).unwrap();
         let before = tree(&share);
-        assert_eq!(release(&held).unwrap(), (0, 0));
+        assert_eq!(release(&held, &share).unwrap(), (0, 0));
         assert_eq!(tree(&share), before);
     }
 }

@@ -13,7 +13,7 @@ use mesh_protocol::ids::{BlobHash, EntryId};
 use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::ledger::{Effect, Entry, Payload, Statement, Tip};
 use mesh_protocol::outcome::Outcome;
-use mesh_protocol::permissions::{Access, Permissions};
+use mesh_protocol::permissions::Permissions;
 use mesh_protocol::reason::Reason;
 use mesh_protocol::record::Table;
 use mesh_protocol::task::{Blob, TaskSpec};
@@ -241,8 +241,7 @@ impl Node {
             .ended
             .as_ref()
             .is_some_and(|ended| ended.receipt.receipt.outcome == Outcome::Exited(0));
-        let writes = attempt.spec().permissions.shares.values().any(|access| *access == Access::Rw);
-        if effect == Effect::Done && well && writes {
+        if effect == Effect::Done && well && attempt.spec().changes_shares() {
             if self.step(id, AttemptEvent::Release) {
                 self.keep_attempt(id);
                 self.output(Output::Release(id));

@@ -909,7 +909,9 @@ impl Node {
             }
             TaskFrame::Released(released) => {
                 let fate = task.kept.tries.get(id.attempt as usize - 1).map(|attempt| &attempt.fate);
-                if task.kept.released.is_some() || !matches!(fate, Some(Fate::Done)) {
+                let expected = task.spec().changes_shares() && matches!(fate, Some(Fate::Done));
+                if task.kept.released.is_some() || !expected {
+                    self.counters.stale_frames += 1;
                     return;
                 }
                 task.kept.released = Some(released);

@@ -310,7 +310,8 @@ fn finish(
 fn put_in_place(number: u16, share: &Share, tree: &OutTree) -> Result<()> {
     // Whatever another process of this number left there is over.
     let held = Home::find()?.data().join("releases").join(format!("run-{}-{number}", std::process::id()));
-    let done = tree.hold(number, &share.path, &held).and_then(|()| mesh_executor::release(&held));
+    let done =
+        tree.hold(number, &share.path, &held).and_then(|()| mesh_executor::release(&held, &share.path));
     done.map(|_| ())
         .map_err(|error| Failure::because(format!("put the share {:?} in place", share.name), &error))
 }

@@ -9,7 +9,7 @@ use super::incoming::Refused;
 use super::outbox::{self, Line, Outbox, Sent};
 use super::remembered::Remembered;
 use super::runner::Runner;
-use super::runs::{Runs, Wish};
+use super::runs::{self, Runs, Wish};
 use bytes::Bytes;
 use mesh_net::{Channel, Net, SendError, Standing};
 use mesh_node::{Answer, CommandError, CommandId, Happening, Input, Message, Now, Output};
@@ -188,7 +188,7 @@ impl Hands for Shell {
             }
             Output::Release(attempt) => self.runner.release(attempt),
             Output::Forget(attempt) => {
-                self.runner.forget_release(attempt);
+                runs::clear(&self.runner.release_folder(attempt));
                 self.hang_up(attempt);
                 self.runs.forget(attempt);
                 self.blobs.forget(attempt);

@@ -19,6 +19,7 @@ use mesh_protocol::ids::{BlobHash, Digest, InputHash, ModuleHash};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::limits::MAX_CHECKPOINT;
 use mesh_protocol::outcome::Outcome;
+use mesh_protocol::permissions::Access;
 use mesh_protocol::reason::Reason;
 use mesh_protocol::task::{Blob, InputFile, TaskSpec};
 use std::collections::{BTreeMap, VecDeque};
@@ -68,6 +69,14 @@ enum Over {
     Stopped,
     /// It came to no end.
     Lost(Reason),
+}
+
+/// Why what an attempt changed is not in place.
+enum Unreleased {
+    /// Another try may do.
+    Yet(CollectError),
+    /// None will.
+    Ever(String),
 }
 
 impl From<Reason> for Over {
@@ -236,7 +245,31 @@ impl Runner {
         Ok(RunEvent::Ended(Box::new(report.receipt), blob.map_err(&keep)?))
     }
 
-    fn release_folder(&self, attempt: AttemptId) -> PathBuf {
+    fn release_all(&self, folder: &Path) -> Result<(), Unreleased> {
+        let failed = |source| Unreleased::Yet(CollectError::Write { path: folder.into(), source });
+        let held = match fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            held => held.map_err(failed)?,
+        };
+        for entry in held {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            // Its owner may have taken it back at the last start.
+            let share = name.to_str().and_then(|name| self.share(name));
+            let share = share.filter(|share| share.access == Access::Rw);
+            let share = share.ok_or_else(|| {
+                Unreleased::Ever(format!("the share {} is not given for writing any more", name.display()))
+            })?;
+            mesh_executor::release(&entry.path(), &share.path).map_err(|error| match error {
+                CollectError::Write { .. } => Unreleased::Yet(error),
+                CollectError::Conflict(_) => Unreleased::Ever(causes(&error)),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Where it is kept what an attempt changed in shares: a folder for each, by its name.
+    pub(crate) fn release_folder(&self, attempt: AttemptId) -> PathBuf {
         self.releases.join(format!("{}-{}", attempt.task, attempt.attempt))
     }
 
@@ -245,7 +278,7 @@ impl Runner {
     fn hold_shares(&self, run: &Run, report: &Report) -> Result<(), Over> {
         for (number, (tree, (name, _))) in (0..).zip(report.shares.iter().zip(&run.spec.permissions.shares)) {
             let Some((tree, share)) = tree.as_ref().zip(self.share(name)) else { continue };
-            let folder = self.release_folder(run.attempt).join(number.to_string());
+            let folder = self.release_folder(run.attempt).join(name);
             tree.hold(number, &share.path, &folder).map_err(|error| {
                 Over::Lost(Reason::StorageFailed(cut(
                     &format!("keep its share: {}", causes(&error)),
@@ -269,27 +302,23 @@ impl Runner {
             let folder = this.release_folder(attempt);
             let mut tries = 0;
             let released = loop {
-                match release_all(&folder) {
+                match this.release_all(&folder) {
                     Ok(()) => break Released::Released,
-                    Err(error @ CollectError::Write { .. }) if tries < RELEASE_TRIES => {
+                    Err(Unreleased::Yet(error)) if tries < RELEASE_TRIES => {
                         tries += 1;
                         tracing::warn!(task = %attempt.task.short(), error = %causes(&error), "a share was not put in place; it is tried again");
                         std::thread::sleep(RELEASE_AGAIN);
                     }
-                    Err(error) => break Released::Conflict(cut(&causes(&error), MAX_CONFLICT)),
+                    Err(Unreleased::Yet(error)) => {
+                        break Released::Conflict(cut(&causes(&error), MAX_CONFLICT));
+                    }
+                    Err(Unreleased::Ever(why)) => break Released::Conflict(cut(&why, MAX_CONFLICT)),
                 }
             };
             this.tell(attempt, RunEvent::Released(released));
         };
         if let Err(error) = std::thread::Builder::new().name(name).spawn(work) {
             tracing::warn!(%error, "a share was not put in place; it is tried again at the next start");
-        }
-    }
-
-    /// What an attempt changed will not take effect, or has.
-    pub(crate) fn forget_release(&self, attempt: AttemptId) {
-        if !self.shares.is_empty() {
-            clear(&self.release_folder(attempt));
         }
     }
 
@@ -433,18 +462,6 @@ impl Runner {
         }
         Ok(named.into_iter().map(|(name, path)| NamedInput { name: name.to_owned(), path }).collect())
     }
-}
-
-fn release_all(folder: &Path) -> Result<(), CollectError> {
-    let failed = |source| CollectError::Write { path: folder.into(), source };
-    let held = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        held => held.map_err(failed)?,
-    };
-    let mut held: Vec<PathBuf> =
-        held.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>().map_err(failed)?;
-    held.sort();
-    held.iter().try_for_each(|share| mesh_executor::release(share).map(|_| ()))
 }
 
 /// The hash of all that a task may read, as its specification names it; none if two inputs stand in each other's way.
