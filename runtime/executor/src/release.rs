@@ -243,8 +243,8 @@ impl Plan {
             }
         }
         // What is in place must outlive a power cut before the plan that could put it there again goes.
-        rustix::fs::syncfs(&root)
-            .map_err(|error| CollectError::Write { path: share.into(), source: error.into() })?;
+        let sync = || Ok(rustix::fs::syncfs(File::open(share)?)?);
+        sync().map_err(|source| CollectError::Write { path: share.into(), source })?;
         Ok((written, removed))
     }
 
