@@ -1,7 +1,7 @@
 //! Several peers on loopback as people would run them: real processes, real QUIC, real disks.
 
-use crate::peers::{LONG, Peer, endless, hello, street};
-use crate::support::{BOUND, beside, forget, until};
+use crate::peers::{LONG, Peer, endless, found, hello, street};
+use crate::support::{BOUND, beside, forget, program, run_beside, until};
 use serde_json::Value;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -302,4 +302,68 @@ fn keys_under_a_passphrase_are_of_no_use_without_it() {
         .lines()
         .find_map(|line| Some(line.strip_prefix("device key")?.trim().to_owned()));
     assert!(receipt.contains(&device.unwrap()), "{receipt}");
+}
+
+/// What a device's energy is comes from a program of its owner's, and a patient task starts when that says it is clean.
+// spec: EN-1, EN-3, SLA-1, DEL-12
+#[test]
+fn a_patient_task_waits_until_the_energy_read_is_clean() {
+    let files = tempfile::tempdir().unwrap();
+    let feed = files.path().join("feed.json");
+    let says = |grams: u32, renewable: u32| {
+        let text =
+            format!(r#"{{"source":"grid","renewable_percent":{renewable},"g_per_kwh":{grams},"valid_s":1}}"#);
+        // In one step, so that no half of it is read.
+        std::fs::write(files.path().join("next"), text).unwrap();
+        std::fs::rename(files.path().join("next"), &feed).unwrap();
+    };
+    says(700, 10);
+    let mut alice = Peer::new("alice");
+    alice.up(&["--energy", &format!("command:cat {}", feed.display())]);
+    found(std::slice::from_ref(&alice), None);
+    let grams = || alice.json(&["status"])["energy"]["g_per_kwh"].clone();
+    until("the energy to be read", BOUND, || (grams() == 700).then_some(()));
+    let id = alice.submit(&["--sla", "eco", &hello(files.path())]);
+    alice.waits_for(&id, "waiting", |task| task["why"].as_str().unwrap().contains("not clean"));
+    says(20, 95);
+    alice.waits_for(&id, "done", |task| task["state"] == "done");
+    // A feed that is gone leaves nothing to rely on once its last word has lapsed.
+    std::fs::remove_file(&feed).unwrap();
+    until("the energy to be unknown", BOUND, || grams().is_null().then_some(()));
+    let late = alice.submit(&["--sla", "eco", &hello(files.path())]);
+    alice.waits_for(&late, "waiting", |task| task["why"].as_str().unwrap().contains("not clean"));
+    alice.refused(&["up", "--energy", "trace:/nowhere.csv"], "/nowhere.csv");
+}
+
+/// Whoever has seen enough ends it, and finds nothing left behind.
+// spec: CLI-6
+#[test]
+fn a_demo_that_is_interrupted_leaves_nothing_behind() {
+    let temporary = tempfile::tempdir().unwrap();
+    let tasks = crate::journeys::module("mandelbrot");
+    let mut command = std::process::Command::new(program());
+    command.args(["demo", "--tasks"]).arg(tasks.parent().unwrap()).env("TMPDIR", temporary.path());
+    let mut demo =
+        run_beside(command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()));
+    let mut said = std::io::BufReader::new(demo.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("bob runs it") {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut said, &mut line).unwrap() > 0, "it ended before it began");
+    }
+    let home = std::fs::read_dir(temporary.path()).unwrap().next().expect("its folder").unwrap().path();
+    let pid = rustix::process::Pid::from_child(&demo);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(demo.wait().unwrap().code(), Some(130));
+    forget(demo.id());
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
+    let home = home.to_str().unwrap();
+    let of_it = |process: &std::path::Path| {
+        let line = std::fs::read(process.join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(home)
+    };
+    until("its peers to be gone", BOUND, || {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        processes.map(|process| process.path()).all(|process| !of_it(&process)).then_some(())
+    });
 }
