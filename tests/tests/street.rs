@@ -257,7 +257,7 @@ fn keys_under_a_passphrase_are_of_no_use_without_it() {
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path().join("home");
     let mesh = |args: &[&str], env: &[(&str, &str)]| {
-        let mut command = std::process::Command::new(crate::support::program());
+        let mut command = std::process::Command::new(program());
         command.env_clear().envs(env.iter().copied()).arg("--home").arg(&home).args(args);
         // Of its own session, so that there is no terminal to ask at.
         let mut session = std::process::Command::new("setsid");
