@@ -330,4 +330,31 @@ mod tests {
             }
         }
     }
+
+    // spec: DEL-12, SLA-1
+    #[test]
+    fn each_level_has_its_energy() {
+        let rules = Rules::default();
+        let claim =
+            |source, renewable_percent, g_per_kwh| EnergyClaim { source, renewable_percent, g_per_kwh };
+        let (coal, sun, wind) =
+            (claim(Source::Grid, 10, 800), claim(Source::Solar, 100, 40), claim(Source::Wind, 100, 12));
+        for own in [true, false] {
+            for energy in [None, Some(&coal), Some(&sun), Some(&wind)] {
+                let start = Start {
+                    own,
+                    energy,
+                    declared_critical: false,
+                    now_ms: 0,
+                    created_ms: 0,
+                    latest_start_ms: None,
+                };
+                let ok = |sla| may_start(&course(sla, Voice::NoBallot), &start, &rules).is_ok();
+                assert!(ok(Sla::Urgent) && ok(Sla::Normal) && ok(Sla::High));
+                assert_eq!(ok(Sla::Eco), energy == Some(&sun) || energy == Some(&wind));
+                assert_eq!(ok(Sla::SolarOnly), own && energy == Some(&sun));
+                assert_eq!(ok(Sla::WindOnly), own && energy == Some(&wind));
+            }
+        }
+    }
 }

@@ -34,16 +34,16 @@ pub fn place(waiting: &Waiting, max_overtaken: u16) -> Place {
     (Reverse(false), Reverse(waiting.rank), waiting.latest_start_ms.unwrap_or(u64::MAX), age.0, age.1)
 }
 
-/// Does a start of `started` pass over `waiting`? It does if it was submitted later.
-pub fn passes_over(started: &Waiting, waiting: &Waiting) -> bool {
-    (started.created_ms, started.task) > (waiting.created_ms, waiting.task)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use mesh_protocol::task::Importance::{Critical, High, Low, NonCritical, Normal};
     use proptest::prelude::*;
+
+    /// Does a start of `started` pass over `waiting`? It does if it was submitted later.
+    fn passes_over(started: &Waiting, waiting: &Waiting) -> bool {
+        (started.created_ms, started.task) > (waiting.created_ms, waiting.task)
+    }
 
     fn waiting(number: u8, rank: Importance, latest_start_ms: Option<u64>) -> Waiting {
         let task = TaskId([number; 32]);
