@@ -395,9 +395,9 @@ impl Node {
         let of_user = || governance.devices().iter().filter(|(_, device)| device.user == user);
         let device = match self.my_user() == Some(user) {
             true => Some(self.me),
-            false => of_user().max_by_key(|(_, device)| device.share).map(|(key, _)| *key),
+            false => of_user().max_by_key(|(key, _)| governance.share(key)).map(|(key, _)| *key),
         };
-        let share = device.and_then(|device| governance.device(&device)).map_or(0, |device| device.share);
+        let share = device.map_or(0, |device| governance.share(&device));
         let deeds = circle.deeds(user);
         let tier = circle.tier(user);
         let given = tier.share(governance.rules());

@@ -215,6 +215,8 @@ impl Node {
         match frame {
             TaskFrame::Offer(offer) => self.offered(peer, id, *offer),
             TaskFrame::Renew { lease_ms } => self.renewed(peer, id, lease_ms),
+            // What is being put in place is put there to the end.
+            TaskFrame::Stop(_) if self.is_releasing(peer, id) => {}
             TaskFrame::Stop(reason) => {
                 if self.owns(peer, id) {
                     self.stop_attempt(id);
@@ -226,6 +228,11 @@ impl Node {
             TaskFrame::Status => self.tell_status(peer, id),
             _ => {}
         }
+    }
+
+    fn is_releasing(&self, peer: PublicKey, id: AttemptId) -> bool {
+        let attempt = self.attempts.get(&id).filter(|attempt| attempt.owner == peer);
+        attempt.is_some_and(|attempt| attempt.state() == AttemptState::Releasing)
     }
 
     fn owns(&self, peer: PublicKey, id: AttemptId) -> bool {

@@ -61,16 +61,21 @@ impl<'a> Community<'a> {
 
     /// Members who may vote on what opens at a moment.
     // spec: VOTE-1, PERM-6
-    fn electorate(&self, rules: &Rules, opened_ms: u64) -> BTreeMap<UserKey, u64> {
+    fn entitled(&self, rules: &Rules, opened_ms: u64) -> BTreeSet<UserKey> {
         let governance = self.ledger.governance();
         let entitled = governance.members().iter().filter(|(user, member)| {
             let since = || self.ledger.belongs_since(user).map(Hlc::wall_ms);
             member.is_in()
                 && since().is_some_and(|since| since.saturating_add(rules.vote_after_ms) <= opened_ms)
         });
-        entitled
-            .map(|(user, _)| (*user, weight(rules.voting_method, &self.merit(*user, opened_ms, rules))))
-            .collect()
+        entitled.map(|(user, _)| *user).collect()
+    }
+
+    /// The same, each with what their vote weighs.
+    // spec: VOTE-2
+    fn electorate(&self, rules: &Rules, opened_ms: u64) -> BTreeMap<UserKey, u64> {
+        let weigh = |user| (user, weight(rules.voting_method, &self.merit(user, opened_ms, rules)));
+        self.entitled(rules, opened_ms).into_iter().map(weigh).collect()
     }
 
     fn merit(&self, user: UserKey, at_ms: u64, rules: &Rules) -> Merit {
@@ -247,14 +252,17 @@ impl<'a> Community<'a> {
     // spec: HEALTH-3
     pub(crate) fn dispute_upheld(&self, device: &PublicKey, task: &TaskId) -> Option<u64> {
         let ballots = self.ledger.facts().ballots();
+        // Few are.
+        ballots.disputes_of(task).next()?;
         let (seq, own, _) = ballots.submission(device, task)?;
         let since = self.date_or_own(device, seq, own).wall_ms();
         let (mut disputing, mut confirming) = (BTreeSet::new(), BTreeSet::new());
         let mut last = 0;
-        let entitled = self.electorate(self.rules(), since);
+        // Not by weight: what members weigh may itself depend on disputes.
+        let entitled = self.entitled(self.rules(), since);
         for ((author, seq), (hlc, _)) in ballots.disputes_of(task) {
             let Some(at) = self.date(author, *seq, *hlc).map(Hlc::wall_ms) else { continue };
-            let Some(user) = self.user_of(author).filter(|user| entitled.contains_key(user)) else {
+            let Some(user) = self.user_of(author).filter(|user| entitled.contains(user)) else {
                 continue;
             };
             if at <= since.saturating_add(health::DISPUTE_MS) && disputing.insert(user) {
@@ -265,7 +273,7 @@ impl<'a> Community<'a> {
             return None;
         }
         for vote in self.votes(task) {
-            if vote.choice == Importance::Critical && entitled.contains_key(&vote.user) {
+            if vote.choice == Importance::Critical && entitled.contains(&vote.user) {
                 confirming.insert(vote.user);
             }
         }
@@ -308,6 +316,14 @@ impl<'a> Community<'a> {
             .sum()
     }
 
+    /// Tasks on which a user has voted, each once, whichever of their devices said it.
+    // spec: QUOTA-2
+    fn votes_cast(&self, user: UserKey) -> u64 {
+        let ballots = self.ledger.facts().ballots();
+        let voted = self.devices_of(user).flat_map(|device| ballots.voted_by(device));
+        voted.collect::<BTreeSet<_>>().len() as u64
+    }
+
     pub(crate) fn deeds(&self, user: UserKey) -> Deeds {
         let of = |device: &PublicKey| self.user_of(device);
         let ballots = self.ledger.facts().ballots();
@@ -321,7 +337,7 @@ impl<'a> Community<'a> {
             cents: money.fold(0, |sum, said| sum.saturating_add(said.amount)),
             completed: completed.map(|(.., count)| count).sum(),
             executed: self.executed(user),
-            votes: self.devices_of(user).map(|device| ballots.votes_by(device)).sum(),
+            votes: self.votes_cast(user),
             months: self.months(user, self.now_ms),
         }
     }
@@ -339,7 +355,7 @@ impl<'a> Community<'a> {
         let forks = self.devices_of(user).filter(|device| governance.cap(device).is_some()).count();
         mesh_policies::reputation::Record {
             executed: self.executed(user),
-            votes: self.devices_of(user).map(|device| self.ledger.facts().ballots().votes_by(device)).sum(),
+            votes: self.votes_cast(user),
             forks: forks as u64,
             ..Default::default()
         }
@@ -365,15 +381,11 @@ impl<'a> Community<'a> {
     pub(crate) fn used(&self, device: &PublicKey, day: Span, upto: u64) -> (u64, u64) {
         let (mut used, mut health) = (0u64, 0u64);
         for (seq, hlc, task) in self.ledger.facts().ballots().submitted_by(device).rev() {
-            // No witness counts for an earlier moment than the entry's own, so nothing before this is of today.
-            if hlc.wall_ms() < day.0 {
-                let dated = self.date_or_own(device, seq, hlc).wall_ms();
-                // One dated back is found out within the skew and a day of being offline.
-                if dated < day.0 && hlc.wall_ms().saturating_add(2 * 86_400_000) < day.0 {
-                    break;
-                }
-            }
             let at = self.date_or_own(device, seq, hlc).wall_ms();
+            // One dated back is found out within the skew and a day of being offline.
+            if at < day.0 && hlc.wall_ms().saturating_add(2 * 86_400_000) < day.0 {
+                break;
+            }
             if seq < upto && at >= day.0 && at < day.1 {
                 let replicas = u64::from(task.replicas.max(1));
                 used += replicas;
@@ -404,7 +416,7 @@ impl<'a> Community<'a> {
         let governance = self.ledger.governance();
         let Some(known) = governance.device(device) else { return Err(Reason::NotAMember) };
         let share = self.tier(known.user).share(rules);
-        let allowed = quota::part(share.tasks, known.share);
+        let allowed = quota::part(share.tasks, governance.share(device));
         if allowed.is_none() {
             return Ok(());
         }
@@ -457,7 +469,6 @@ impl Node {
             | Payload::HealthDisputed { task, .. } => {
                 self.requeue(*task);
             }
-            Payload::RulesProposed { .. } | Payload::RulesVoted { .. } => self.adopt_rules(),
             Payload::Witnessed { .. } => {
                 if !self.ledger.facts().ballots().proposals().is_empty() {
                     self.adopt_rules();
@@ -576,6 +587,7 @@ impl Node {
     // spec: VOTE-2, LED-3
     pub(crate) fn adopt_rules(&mut self) {
         let first = self.ledger.governance().state().rules.clone();
+        let sponsors = first.sponsors;
         let mut history: Vec<(u64, Rules)> = vec![(0, first)];
         let mut next = None;
         let circle = self.circle();
@@ -590,7 +602,8 @@ impl Node {
             if let (Some(true), Some(from)) = (tally.decision(), tally.decided_ms)
                 && let Some(said) = self.ledger.facts().ballots().proposals().get(&id)
             {
-                history.push((from, said.rules.clone()));
+                // Who is in is folded by the founding's rules, from which on nothing but members' words changes it.
+                history.push((from, Rules { sponsors, ..said.rules.clone() }));
                 history.sort_by_key(|(from, _)| *from);
             }
         }

@@ -660,8 +660,10 @@ impl Node {
             | Payload::Contribution { .. }
             | Payload::HealthDisputed { .. } => {
                 self.unwitnessed.insert(header.author, entry.tip());
-                // Ballots may be short, and a vote counts once others have seen it.
-                if !matches!(entry.payload(), Payload::TaskSubmitted(_)) {
+                // Ballots may be short, and a vote counts once others have seen it. But nobody's talk may use up what
+                // this device itself may say: half of that is its own.
+                let half = u64::from(self.ledger.governance().rules().entries_per_hour) / 2;
+                if !matches!(entry.payload(), Payload::TaskSubmitted(_)) && self.entries_left() > half {
                     self.arm_within(Timer::Witness, crate::compare::WITNESS_SOON_MS);
                 }
             }

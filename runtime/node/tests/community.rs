@@ -7,6 +7,8 @@ mod room;
 use mesh_node::{Answer, BallotView, Capacity, Command, ErrorKind, Input, Misbehaviour, Run, RunEvent};
 use mesh_policies::donor::{Situation, Terms};
 use mesh_protocol::ad::{EnergyClaim, Source};
+use mesh_protocol::ids::TaskId;
+use mesh_protocol::invite::TicketKind;
 use mesh_protocol::ledger::{Entry, Payload};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::rules::{Rules, Tier, VotingMethod};
@@ -514,4 +516,65 @@ fn a_flood_of_critical_tasks_passes_over_nobody_for_ever() {
         before += 1;
     }
     assert_eq!(before, 5, "starts that passed over it");
+}
+
+// Reputation counts disputes, and disputes count members.
+// spec: VOTE-2, HEALTH-3
+#[test]
+fn a_dispute_is_counted_where_reputation_weighs() {
+    let mut room = street(Rules { voting_method: VotingMethod::Reputation, ..rules() });
+    let task = room.submit_draft(0, draft("hospital-test", 1)).unwrap();
+    for number in [1, 2] {
+        room.ask(number, Command::Dispute { task: task.clone(), why: "it is a game".into() }).unwrap();
+    }
+    room.pass(20_000);
+    assert_eq!(room.said(0, "health disputed").len(), 2);
+    let _counted = room.ballot(0, &task);
+    let reputation =
+        |room: &mut Room| room.ask(1, Command::Reputation { user: Some("alice".into()) }).is_ok();
+    assert!(reputation(&mut room));
+    equal(&room);
+}
+
+// spec: QUOTA-4, NET-1
+#[test]
+fn a_second_device_is_no_second_quota() {
+    let mut room = street(quiet());
+    room.add("alice", 3, 0);
+    room.handle(3, Input::Capacity(Capacity { slots: 0, memory: 1 << 30, longest_ms: HOUR }));
+    let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
+    let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
+    room.ask(3, Command::Join { ticket }).unwrap();
+    for other in 0..3 {
+        room.connect(3, other);
+    }
+    room.pass(2_000);
+    let refused = room.submit_draft(3, draft("plain", 1)).unwrap_err();
+    assert!(refused.message.contains("quota"), "{refused:?}");
+    // Nor does the donor believe in one.
+    room.peers[3].node.misbehave(Misbehaviour::SubmitsOverQuota);
+    let task = room.submit_draft(3, draft("plain", 2)).unwrap();
+    assert_eq!(run_all(&mut room, 2), 0);
+    assert!(room.state(3, &task).1.contains("quota"), "{}", room.state(3, &task).1);
+}
+
+// spec: QUOTA-2
+#[test]
+fn votes_on_tasks_that_are_not_there_earn_nothing() {
+    let mut room = street(quiet());
+    let (mut bob, from) = (Forger::of(&room, 1), room.key(1));
+    for number in 0..12 {
+        let vote = Payload::Voted {
+            task: TaskId([number; 32]),
+            importance: Importance::High,
+            comment: String::new(),
+        };
+        let vote = bob.write(room.now.wall_ms + 1000 + u64::from(number), vote);
+        room.handle(0, Input::Gossip(from, Box::new(vote)));
+    }
+    assert_eq!(room.said(0, "vote").len(), 12);
+    let Answer::Quota(view) = room.ask(0, Command::Quota { user: Some("bob".into()) }).unwrap() else {
+        panic!("no quota")
+    };
+    assert_eq!(format!("{:?}", view.tier), "Free");
 }

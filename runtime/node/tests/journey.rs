@@ -6,36 +6,12 @@ mod room;
 
 use mesh_node::{Answer, Command, Input, RunEvent, SyncReceived};
 use mesh_protocol::frame::{AttemptId, HelloFrame, PeerAddrs, SyncFrame};
-use mesh_protocol::ids::{CommunityId, EntryId, ProfileId};
+use mesh_protocol::ids::ProfileId;
 use mesh_protocol::invite::{DeviceCert, TicketKind};
 use mesh_protocol::key::SecretKey;
-use mesh_protocol::ledger::{DeviceAdded, Entry, Hlc, Payload, Place, Tip};
+use mesh_protocol::ledger::{DeviceAdded, Entry, Payload};
 use mesh_protocol::rules::Rules;
 use room::*;
-
-/// A log of somebody who plays by no rules.
-struct Forger {
-    key: SecretKey,
-    community: CommunityId,
-    tip: Option<Tip>,
-}
-
-impl Forger {
-    /// Goes on with the log of a peer in the room.
-    fn of(room: &Room, number: usize) -> Self {
-        let key = SecretKey::from_seed(&[number as u8 * 10 + 1; 32]);
-        let node = &room.peers[number].node;
-        Self { tip: node.ledger().tip(&key.public()), community: node.community().unwrap(), key }
-    }
-
-    fn write(&mut self, wall_ms: u64, payload: Payload) -> Entry {
-        let (seq, prev) = self.tip.map_or((0, EntryId::ZERO), |tip| (tip.seq + 1, tip.id));
-        let place = Place { community: self.community, seq, prev, refs: vec![], hlc: Hlc::at(wall_ms) };
-        let entry = Entry::write(&self.key, place, payload);
-        self.tip = Some(entry.tip());
-        entry
-    }
-}
 
 // spec: NET-2, DEL-1, DEL-2, DEL-4
 #[test]

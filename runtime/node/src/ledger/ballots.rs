@@ -100,7 +100,7 @@ impl Ballots {
     }
 
     /// The submissions of all devices, each with where it stands.
-    pub fn submissions(&self) -> impl DoubleEndedIterator<Item = (&Spot, &(Hlc, TaskSubmitted))> {
+    pub fn submissions(&self) -> impl Iterator<Item = (&Spot, &(Hlc, TaskSubmitted))> {
         self.submitted.iter()
     }
 
@@ -109,19 +109,15 @@ impl Ballots {
         self.by_task.get(task).into_iter().flat_map(BTreeMap::keys)
     }
 
-    /// All ids of tasks that were ever submitted.
-    pub fn tasks(&self) -> impl Iterator<Item = &TaskId> {
-        self.by_task.keys()
-    }
-
     /// What was voted on a task.
     pub fn votes_on(&self, task: &TaskId) -> impl Iterator<Item = (&Spot, &VoteFact)> {
         self.votes.get(task).into_iter().flatten()
     }
 
-    /// On how many tasks a device has voted.
-    pub fn votes_by(&self, device: &PublicKey) -> u64 {
-        self.voted.get(device).map_or(0, |tasks| tasks.len() as u64)
+    /// The tasks on which a device has voted, and that were ever submitted.
+    pub fn voted_by(&self, device: &PublicKey) -> impl Iterator<Item = &TaskId> {
+        let voted = self.voted.get(device).into_iter().flat_map(BTreeMap::keys);
+        voted.filter(|task| self.by_task.contains_key(*task))
     }
 
     /// A ballot's result as the submitting device counts it.

@@ -12,10 +12,10 @@ use mesh_node::{
     Answer, Capacity, Command, CommandError, CommandId, Config, Draft, GrantRequest, Input, Message, Node,
     Now, Output, Run, RunEvent, SyncReceived,
 };
-use mesh_protocol::ids::{BlobHash, Digest, InputHash, ModuleHash};
+use mesh_protocol::ids::{BlobHash, CommunityId, Digest, EntryId, InputHash, ModuleHash};
 use mesh_protocol::invite::TicketKind;
 use mesh_protocol::key::{PublicKey, SecretKey};
-use mesh_protocol::ledger::{Entry, Pattern};
+use mesh_protocol::ledger::{Entry, Hlc, Pattern, Payload, Place, Tip};
 use mesh_protocol::limits::Limits;
 use mesh_protocol::outcome::Outcome;
 use mesh_protocol::permissions::Permissions;
@@ -371,5 +371,29 @@ pub fn draft(name: &str, nonce: u8) -> Draft {
         nonce: [nonce; 32],
         on: None,
         dry_run: false,
+    }
+}
+
+/// A log of somebody who plays by no rules.
+pub struct Forger {
+    pub key: SecretKey,
+    pub community: CommunityId,
+    pub tip: Option<Tip>,
+}
+
+impl Forger {
+    /// Goes on with the log of a peer in the room.
+    pub fn of(room: &Room, number: usize) -> Self {
+        let key = SecretKey::from_seed(&[number as u8 * 10 + 1; 32]);
+        let node = &room.peers[number].node;
+        Self { tip: node.ledger().tip(&key.public()), community: node.community().unwrap(), key }
+    }
+
+    pub fn write(&mut self, wall_ms: u64, payload: Payload) -> Entry {
+        let (seq, prev) = self.tip.map_or((0, EntryId::ZERO), |tip| (tip.seq + 1, tip.id));
+        let place = Place { community: self.community, seq, prev, refs: vec![], hlc: Hlc::at(wall_ms) };
+        let entry = Entry::write(&self.key, place, payload);
+        self.tip = Some(entry.tip());
+        entry
     }
 }
