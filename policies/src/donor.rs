@@ -72,8 +72,12 @@ impl Terms {
     }
 }
 
-/// Is the device shared now? The first reason why not.
-pub fn shares(terms: &Terms, now: &Situation) -> Result<(), Reason> {
+/// Below the bound by this much, in percent, a device that was busy is no longer: the load of one moment must not stop and
+/// start what runs, each time with an entry in the ledger.
+const CALM: u8 = 10;
+
+/// Is the device shared now? The first reason why not. `was_busy`: others' load was too much until now.
+pub fn shares(terms: &Terms, now: &Situation, was_busy: bool) -> Result<(), Reason> {
     let on_battery = now.on_mains == Some(false);
     if !terms.is_open(now.weekday, now.minute) {
         return Err(Reason::OutsideHours);
@@ -84,7 +88,8 @@ pub fn shares(terms: &Terms, now: &Situation) -> Result<(), Reason> {
     if let Some(percent) = now.battery.filter(|percent| on_battery && *percent < terms.battery_floor) {
         return Err(Reason::BatteryLow { percent, floor: terms.battery_floor });
     }
-    if let Some(percent) = now.other_load.filter(|load| terms.most_load > 0 && *load > terms.most_load) {
+    let most = if was_busy { terms.most_load.saturating_sub(CALM) } else { terms.most_load };
+    if let Some(percent) = now.other_load.filter(|load| terms.most_load > 0 && *load > most) {
         return Err(Reason::DeviceBusy { percent, most: terms.most_load });
     }
     if terms.surplus_only && now.surplus_watts.is_none_or(|watts| watts <= 0) {
@@ -129,9 +134,9 @@ mod tests {
             (at(6, 5, 0), false),
         ] {
             let expected = if open { Ok(()) } else { Err(Reason::OutsideHours) };
-            assert_eq!(shares(&terms, &now), expected, "{now:?}");
+            assert_eq!(shares(&terms, &now, false), expected, "{now:?}");
         }
-        assert_eq!(shares(&Terms::default(), &at(3, 3, 3)), Ok(()), "always, if nothing is said");
+        assert_eq!(shares(&Terms::default(), &at(3, 3, 3), false), Ok(()), "always, if nothing is said");
     }
 
     // spec: PERM-5
@@ -145,7 +150,7 @@ mod tests {
             uploaded: 100,
             ..Situation::default()
         };
-        let ask = |terms: Terms| shares(&terms, &now);
+        let ask = |terms: Terms| shares(&terms, &now, false);
         assert_eq!(ask(Terms::default()), Ok(()));
         assert_eq!(ask(Terms { mains_only: true, ..Terms::default() }), Err(Reason::OnBattery));
         let low = Err(Reason::BatteryLow { percent: 40, floor: 41 });
@@ -159,12 +164,12 @@ mod tests {
         assert_eq!(ask(Terms { upload_bytes: 101, ..Terms::default() }), Ok(()));
         let mains = Situation { on_mains: Some(true), surplus_watts: Some(1), ..now };
         let all = Terms { mains_only: true, battery_floor: 90, surplus_only: true, ..Terms::default() };
-        assert_eq!(shares(&all, &mains), Ok(()), "a battery on mains may be as empty as it is");
+        assert_eq!(shares(&all, &mains, false), Ok(()), "a battery on mains may be as empty as it is");
         let unknown = Situation::default();
         let strict = Terms { mains_only: true, battery_floor: 90, most_load: 1, ..Terms::default() };
-        assert_eq!(shares(&strict, &unknown), Ok(()), "a device without a battery is on mains");
+        assert_eq!(shares(&strict, &unknown, false), Ok(()), "a device without a battery is on mains");
         let sun = Terms { surplus_only: true, ..Terms::default() };
-        assert_eq!(shares(&sun, &unknown), Err(Reason::NoSurplus));
+        assert_eq!(shares(&sun, &unknown, false), Err(Reason::NoSurplus));
     }
 
     #[test]
@@ -190,7 +195,7 @@ mod tests {
         ) {
             let now = Situation { weekday, minute, on_mains: mains, battery, other_load: load, surplus_watts: surplus, uploaded: 0 };
             let wide = Terms { battery_floor: floor, most_load: most, ..Terms::default() };
-            let widely = shares(&wide, &now).is_ok();
+            let widely = shares(&wide, &now, false).is_ok();
             let narrower = [
                 Terms { mains_only: true, ..wide.clone() },
                 Terms { surplus_only: true, ..wide.clone() },
@@ -199,8 +204,23 @@ mod tests {
                 Terms { hours: vec![vec![span]; 7], ..wide },
             ];
             for terms in narrower {
-                prop_assert!(shares(&terms, &now).is_err() || widely);
+                prop_assert!(shares(&terms, &now, false).is_err() || widely);
             }
         }
+    }
+
+    // spec: PERM-5
+    #[test]
+    fn a_busy_device_is_shared_again_only_when_it_is_clearly_calmer() {
+        let terms = Terms { most_load: 50, ..Terms::default() };
+        let at_load = |load| Situation { other_load: Some(load), ..at(0, 12, 0) };
+        for (load, was_busy, shared) in
+            [(50, false, true), (51, false, false), (50, true, false), (41, true, false), (40, true, true)]
+        {
+            assert_eq!(shares(&terms, &at_load(load), was_busy).is_ok(), shared, "{load} {was_busy}");
+        }
+        let calm = Terms { most_load: 5, ..Terms::default() };
+        assert!(shares(&calm, &at_load(0), true).is_ok(), "the least bound can be met");
+        assert!(shares(&Terms::default(), &at_load(100), true).is_ok(), "nobody asked for one");
     }
 }

@@ -263,6 +263,13 @@ impl Node {
         if rules == *self.ledger.governance().rules() {
             return Err(error(ErrorKind::Conflict, "propose rules: these are in force already", None));
         }
+        if rules.sponsors != self.ledger.governance().rules().sponsors {
+            return Err(error(
+                ErrorKind::Invalid,
+                "propose rules: how many sponsors a newcomer needs is settled when a community is founded",
+                Some("leave sponsors as it is"),
+            ));
+        }
         let payload =
             self.checked("propose rules", Payload::RulesProposed { rules: Box::new(rules), why })?;
         Ok(Answer::Entry(self.write(payload, &[])?.id))

@@ -789,7 +789,8 @@ impl Node {
     /// Holds what runs here, or lets it go on, as the owner's word and terms are now.
     // spec: PERM-5
     pub(crate) fn regard_donor(&mut self) {
-        let terms = donor::shares(&self.terms, &self.situation);
+        let was_busy = matches!(self.shared, Err(Reason::DeviceBusy { .. }));
+        let terms = donor::shares(&self.terms, &self.situation, was_busy);
         let changed = terms.is_ok() != self.shared.is_ok();
         self.shared = terms.clone();
         let verdict = match self.donor {

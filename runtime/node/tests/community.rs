@@ -392,6 +392,8 @@ fn the_rules_change_by_vote_and_from_then_on() {
         other => panic!("{other:?}"),
     };
     assert_eq!(room.ask(0, propose(rules())).unwrap_err().kind, ErrorKind::Conflict, "nothing would change");
+    let alone = room.ask(0, propose(Rules { sponsors: 1, ..rules() })).unwrap_err();
+    assert!(alone.kind == ErrorKind::Invalid && alone.message.contains("sponsors"), "{alone:?}");
     for voting_method in [VotingMethod::Reputation, VotingMethod::Hybrid, VotingMethod::OnePerUser] {
         let proposed = room.ask(0, propose(Rules { voting_method, ..rules() })).unwrap();
         let Answer::Entry(proposal) = proposed else { panic!("{proposed:?}") };

@@ -4,12 +4,14 @@
 
 mod room;
 
-use mesh_node::{Answer, Command, Input, RunEvent, SyncReceived};
-use mesh_protocol::frame::{AttemptId, HelloFrame, PeerAddrs, SyncFrame};
+use mesh_node::{Answer, Command, GrantRequest, Input, RunEvent, SyncReceived};
+use mesh_protocol::frame::{AttemptId, HelloFrame, PeerAddrs, Released, SyncFrame, TaskFrame};
 use mesh_protocol::ids::ProfileId;
 use mesh_protocol::invite::{DeviceCert, TicketKind};
 use mesh_protocol::key::SecretKey;
 use mesh_protocol::ledger::{DeviceAdded, Entry, Payload};
+use mesh_protocol::permissions::Access;
+use mesh_protocol::reason::Reason;
 use mesh_protocol::rules::Rules;
 use room::*;
 
@@ -216,4 +218,37 @@ fn what_waits_to_be_numbered_outlives_a_death() {
     room.pass(10_000);
     assert_eq!(said(&room), 1);
     equal(&room);
+}
+
+// spec: DEL-4
+#[test]
+fn what_is_being_put_in_place_is_put_there_to_the_end() {
+    let mut room = Room::community(&["alice", "bob"]);
+    let mut rotate = draft("log-rotation", 1);
+    rotate.permissions.shares = [("logs".to_owned(), Access::Rw)].into();
+    let grant = GrantRequest {
+        user: "alice".into(),
+        device: None,
+        task: "*".into(),
+        module: Some(rotate.module),
+        until_ms: None,
+        permissions: Some(rotate.permissions.clone()),
+    };
+    room.ask(1, Command::Grant(grant)).unwrap();
+    room.pass(1000);
+    let task = room.submit_draft(0, rotate).unwrap();
+    let run = room.peers[1].runs.pop().expect("bob runs it");
+    room.end(1, &run);
+    assert_eq!(room.state(0, &task).0, "done");
+    assert_eq!((room.peers[1].releases.len(), room.peers[1].forgotten.len()), (1, 0));
+    // Its owner says otherwise too late, and a restart begins it anew.
+    let from = room.key(0);
+    room.handle(1, Input::Task(from, run.attempt, TaskFrame::Stop(Reason::Cancelled)));
+    assert!(room.peers[1].forgotten.is_empty());
+    room.restart(1, "bob");
+    assert_eq!(room.peers[1].releases, [run.attempt; 2]);
+    room.connect(0, 1);
+    room.handle(1, Input::Run(run.attempt, RunEvent::Released(Released::Conflict("changed".into()))));
+    assert_eq!(room.peers[1].forgotten, [run.attempt]);
+    assert!(room.state(0, &task).1.contains("not put in place: changed"), "{}", room.state(0, &task).1);
 }

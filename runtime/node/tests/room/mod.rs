@@ -12,13 +12,14 @@ use mesh_node::{
     Answer, Capacity, Command, CommandError, CommandId, Config, Draft, GrantRequest, Input, Message, Node,
     Now, Output, Run, RunEvent, SyncReceived,
 };
+use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ids::{BlobHash, CommunityId, Digest, EntryId, InputHash, ModuleHash};
 use mesh_protocol::invite::TicketKind;
 use mesh_protocol::key::{PublicKey, SecretKey};
 use mesh_protocol::ledger::{Entry, Hlc, Pattern, Payload, Place, Tip};
 use mesh_protocol::limits::Limits;
 use mesh_protocol::outcome::Outcome;
-use mesh_protocol::permissions::Permissions;
+use mesh_protocol::permissions::{Access, Permissions};
 use mesh_protocol::profile::EngineProfile;
 use mesh_protocol::receipt::{self, Receipt, Usage};
 use mesh_protocol::record::Record;
@@ -43,6 +44,9 @@ pub struct Peer {
     /// Everything else that was made durable, in order.
     pub kept: Vec<Record>,
     pub runs: Vec<Run>,
+    /// Attempts whose changes to shares were to be put in place, and those that were forgotten.
+    pub releases: Vec<AttemptId>,
+    pub forgotten: Vec<AttemptId>,
     pub answers: Vec<(CommandId, Result<Answer, CommandError>)>,
 }
 
@@ -76,7 +80,7 @@ pub fn config(number: usize, name: &str, user: usize) -> Config {
         // Only who is called after it lives in the far north, where the sun is down.
         place: name.starts_with("north").then_some((89, 0)),
         capacity: Capacity { slots: 4, memory: 1 << 30, longest_ms: 3_600_000 },
-        shares: Default::default(),
+        shares: [("logs".to_owned(), Access::Rw)].into(),
         accepts: vec![Pattern::new("*").unwrap()],
         energy: None,
         addrs: vec![addr(number)],
@@ -98,7 +102,15 @@ impl Room {
     pub fn add(&mut self, name: &str, number: usize, user: usize) {
         let mut node = Node::new(config(number, name, user), self.now);
         node.start(self.now, false);
-        self.peers.push(Peer { node, entries: BTreeMap::new(), kept: vec![], runs: vec![], answers: vec![] });
+        self.peers.push(Peer {
+            node,
+            entries: BTreeMap::new(),
+            kept: vec![],
+            runs: vec![],
+            releases: vec![],
+            forgotten: vec![],
+            answers: vec![],
+        });
     }
 
     pub fn key(&self, number: usize) -> PublicKey {
@@ -174,6 +186,8 @@ impl Room {
                         }
                     }
                     Output::Run(run) => self.peers[number].runs.push(*run),
+                    Output::Release(attempt) => self.peers[number].releases.push(attempt),
+                    Output::Forget(attempt) => self.peers[number].forgotten.push(attempt),
                     Output::Answer(id, answer) => self.peers[number].answers.push((id, answer)),
                     Output::Fetch { attempt, blob, .. } => {
                         inputs.push_back((number, Input::Fetched(attempt, blob.hash, Ok(()))));
