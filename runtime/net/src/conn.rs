@@ -127,7 +127,12 @@ pub(crate) async fn establish(
             Joined::Yes(number) => {
                 let stream = lock(&conn.hello).take();
                 let Some(mut stream) = stream else { return Err(refuse(BUSY, "greeted twice")) };
-                stream.write_all(&greeting(shared, number)).await.map_err(|e| e.to_string())?;
+                let greeting = greeting(shared, number);
+                let said_it = stream.write_all(&greeting);
+                match tokio::time::timeout(shared.config.bounds.handshake_time, said_it).await {
+                    Ok(written) => written.map_err(|e| e.to_string())?,
+                    Err(_) => return Err(refuse(MISBEHAVED, "took no greeting")),
+                }
                 *lock(&conn.hello) = Some(stream);
                 said = Some(number);
             }

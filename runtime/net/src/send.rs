@@ -17,7 +17,8 @@ use tokio::sync::mpsc;
 /// What a queued frame costs beside its bytes, so that many empty frames are bounded too.
 const OVERHEAD: usize = 64;
 /// How long a channel that moves to another connection waits until the old stream was read. 2 s: several round trips
-/// and less than the old connection lives on; after that the order of frames on either side of the move is no longer certain.
+/// and less than the old connection lives on; after that the order of frames on either side of the move is no longer
+/// certain.
 const MOVE: Duration = Duration::from_secs(2);
 
 /// Why a frame was not taken.
@@ -175,9 +176,12 @@ async fn write_frame(
         let conn = session.active.borrow().clone().ok_or(())?;
         if let Some(mut old) = open.take_if(|old| old.conn != conn.quic.stable_id()) {
             // It arriving is not enough: the other side's tasks may get to the new stream first.
-            if old.stream.write_all(&MOVED.to_le_bytes()).await.is_ok() {
-                let _ = tokio::time::timeout(MOVE, old.stream.stopped()).await;
-            }
+            let read = async {
+                if old.stream.write_all(&MOVED.to_le_bytes()).await.is_ok() {
+                    let _ = old.stream.stopped().await;
+                }
+            };
+            let _ = tokio::time::timeout(MOVE, read).await;
         }
         if open.is_none() {
             // Opening waits while the peer takes no more streams, as it does until it made us a member.
