@@ -111,7 +111,7 @@ impl Held {
     pub(crate) fn finish(self) -> io::Result<()> {
         let bytes = postcard::to_stdvec(&self.plan).map_err(io::Error::other)?;
         write_durably(&self.folder, PLAN, &bytes)?;
-        // The folder's own name, too, must be there after a power cut.
+        // The folder's own name, too, must be there after a power cut; those above it are the caller's.
         self.folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
     }
 }
@@ -131,7 +131,8 @@ fn write_durably(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 /// `held` away; nothing is done if there is no such folder.
 ///
 /// # Errors
-/// After [`CollectError::Conflict`] nothing is held any more; after [`CollectError::Write`] it is, for another try.
+/// It is held still, and whoever is told again hears the same: after [`CollectError::Conflict`] the caller takes `held`
+/// away once that is known to whom it concerns, after [`CollectError::Write`] another try may do.
 // spec: DEL-4
 pub fn release(held: &Path, share: &Path) -> Result<(usize, usize), CollectError> {
     let failed = |source| CollectError::Write { path: held.into(), source };
@@ -148,16 +149,13 @@ pub fn release(held: &Path, share: &Path) -> Result<(usize, usize), CollectError
         let now_there = Share { name: String::new(), path: share.into(), access: Access::Ro };
         let unchanged = now.share(0, &now_there).is_ok() && known(now.entries.iter()) == plan.before;
         if !unchanged {
-            clear(held)?;
             return Err(CollectError::Conflict(share.into()));
         }
         write_durably(held, BEGUN, b"").map_err(failed)?;
     }
-    let done = plan.carry_out(held, share);
-    if !matches!(done, Err(CollectError::Write { .. })) {
-        clear(held)?;
-    }
-    done
+    let done = plan.carry_out(held, share)?;
+    clear(held)?;
+    Ok(done)
 }
 
 /// The plan goes first: without it there is nothing to be done again.
@@ -395,7 +393,7 @@ mod tests {
             let error = release(&held, &share).unwrap_err();
             assert!(matches!(error, CollectError::Conflict(_)), "{error}");
             assert_eq!(share.exists().then(|| tree(&share)), before);
-            assert!(!held.exists(), "and nothing waits for another try");
+            assert!(matches!(release(&held, &share), Err(CollectError::Conflict(_))), "it stays so");
         }
     }
 

@@ -260,7 +260,7 @@ fn listen(control: Control) -> Result<()> {
 }
 
 /// Signals that whoever started us had ignored, as a set of bits.
-pub(super) fn ignored_signals() -> u64 {
+pub(crate) fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
@@ -312,6 +312,9 @@ fn put_in_place(number: u16, share: &Share, tree: &OutTree) -> Result<()> {
     let held = Home::find()?.data().join("releases").join(format!("run-{}-{number}", std::process::id()));
     let done =
         tree.hold(number, &share.path, &held).and_then(|()| mesh_executor::release(&held, &share.path));
+    if done.is_err() {
+        let _nobody_tries_again = std::fs::remove_dir_all(&held);
+    }
     done.map(|_| ())
         .map_err(|error| Failure::because(format!("put the share {:?} in place", share.name), &error))
 }

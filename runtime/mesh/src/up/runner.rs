@@ -60,6 +60,7 @@ pub(crate) struct Runner {
     pub(crate) shares: Vec<Share>,
     /// Holds what tasks changed in them until it takes effect.
     pub(crate) releases: PathBuf,
+    pub(crate) releasing: Mutex<()>,
     pub(crate) modules: Modules,
 }
 
@@ -163,6 +164,7 @@ impl Runner {
         if self.runs.is_forgotten(attempt) {
             // It was forgotten while it ran, and may have kept something since.
             clear(&live.folder);
+            clear(&self.release_folder(attempt));
             self.blobs.forget(attempt);
         }
     }
@@ -246,6 +248,8 @@ impl Runner {
     }
 
     fn release_all(&self, folder: &Path) -> Result<(), Unreleased> {
+        // Two that work on one share must not both find it as it was.
+        let _one_at_a_time = self.releasing.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = |source| Unreleased::Yet(CollectError::Write { path: folder.into(), source });
         let held = match fs::read_dir(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -285,6 +289,10 @@ impl Runner {
                     MAX_TEXT,
                 )))
             })?;
+            // The names of the folders above it, too, must be there after a power cut.
+            for above in [Some(&*self.releases), self.releases.parent()].into_iter().flatten() {
+                File::open(above).and_then(|dir| dir.sync_all()).map_err(storage("keep its share"))?;
+            }
         }
         Ok(())
     }
