@@ -12,7 +12,7 @@ pub(crate) use trace::{Trace, claim};
 
 use mesh_node::Input;
 use mesh_protocol::ad::EnergyClaim;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::up::Arrival;
@@ -98,8 +98,7 @@ impl Watched {
 }
 
 pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    crate::up::now().wall_ms
 }
 
 /// Reads the source again and again, and tells the node what changes, until the node is gone.

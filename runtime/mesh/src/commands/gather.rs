@@ -245,7 +245,6 @@ mod tests {
         assert_eq!(gathered.bytes(), 5);
     }
 
-    // spec: CLI-5, SBX-11
     // spec: CLI-2
     #[test]
     fn what_comes_through_a_pipe_is_given_like_a_file() {
@@ -274,6 +273,7 @@ mod tests {
         }
     }
 
+    // spec: CLI-5, SBX-11
     #[test]
     fn what_cannot_travel_is_refused_with_its_name() {
         let folder = folder(&[("good/x", "1"), ("deep/y", "")]);

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 
 /// How long it may take: a feed over a slow line. Meanwhile the last value holds.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long its answer may take to be read once it ended. It is there then, unless something that it started holds the
+/// other end.
+const LATEST: Duration = Duration::from_secs(1);
 /// Most bytes of its answer; a reading is a line.
 const MAX_ANSWER: u64 = 64 * 1024;
 /// How long a value holds that does not say so, and the longest that one may say: five minutes and a day.
@@ -48,7 +51,7 @@ fn reading(answer: &[u8], now_ms: u64) -> Result<Reading, String> {
     Ok(Reading { claim, valid_until_ms: now_ms.saturating_add(seconds * 1000) })
 }
 
-/// Runs it, and whatever it started, for no longer than this.
+/// Runs it, and what it started in its group, for no longer than this.
 fn run(command: &str, patience: Duration) -> Result<Vec<u8>, String> {
     let mut child = Command::new("/bin/sh")
         .args(["-c", command])
@@ -60,19 +63,25 @@ fn run(command: &str, patience: Duration) -> Result<Vec<u8>, String> {
         .spawn()
         .map_err(|error| format!("the energy command could not be started: {error}"))?;
     let stdout = child.stdout.take();
-    let reader = std::thread::spawn(move || {
+    let (answer, answered) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
         let mut bytes = Vec::new();
         let read = stdout.map(|stdout| stdout.take(MAX_ANSWER).read_to_end(&mut bytes));
-        read.transpose().map(|_| bytes)
+        let _nobody_waits = answer.send(read.transpose().map(|_| bytes));
     });
     let ended = wait(&mut child, patience);
     // Also where it ended by itself: what it left behind could hold its output open.
     end_group(&child);
     let _reaped = child.wait();
     let status = ended?;
-    let bytes = reader.join().map_err(|_| "the energy command's answer could not be read".to_owned())?;
-    let bytes = bytes.map_err(|error| format!("the energy command's answer could not be read: {error}"))?;
-    if status.success() { Ok(bytes) } else { Err(format!("the energy command failed: {status}")) }
+    if !status.success() {
+        return Err(format!("the energy command failed: {status}"));
+    }
+    match answered.recv_timeout(LATEST) {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => Err(format!("the energy command's answer could not be read: {error}")),
+        Err(_) => Err("the energy command left its output open behind it".into()),
+    }
 }
 
 fn wait(child: &mut Child, patience: Duration) -> Result<std::process::ExitStatus, String> {
@@ -131,5 +140,7 @@ mod tests {
         let slow = run("sleep 60 & sleep 60", Duration::from_millis(100)).unwrap_err();
         assert!(slow.contains("did not answer"), "{slow}");
         assert!(run("yes", Duration::from_secs(30)).is_err(), "what never ends is cut off");
+        let left = run("setsid sleep 30 & echo {}", Duration::from_secs(30)).unwrap_err();
+        assert!(left.contains("left its output open"), "{left}");
     }
 }

@@ -16,25 +16,29 @@ const EVERY: Duration = Duration::from_millis(400);
 const LOOKS: usize = 5;
 
 /// Tells the node on which terms the device is shared, and how it is whenever that changes.
-pub(super) async fn watch(terms: Terms, arrivals: mpsc::Sender<Arrival>) {
+pub(super) fn watch(terms: Terms, arrivals: mpsc::Sender<Arrival>) -> std::io::Result<()> {
     let nothing_to_watch = terms == Terms::default();
-    if arrivals.send(Input::Terms(Box::new(terms)).into()).await.is_err() || nothing_to_watch {
-        return;
-    }
-    let (mut meter, mut last) = (Meter::default(), None);
-    loop {
-        let now = look(&mut meter);
-        if last != Some(now) {
-            last = Some(now);
-            if arrivals.send(Input::Situation(now).into()).await.is_err() {
+    // Other programs' use takes reading all of /proc, and says something else at every look.
+    let mut meter = (terms.most_load > 0).then(Meter::default);
+    let work = move || {
+        if arrivals.blocking_send(Input::Terms(Box::new(terms)).into()).is_err() || nothing_to_watch {
+            return;
+        }
+        let mut last = None;
+        loop {
+            let now = look(meter.as_mut());
+            if last.replace(now) != Some(now) && arrivals.blocking_send(Input::Situation(now).into()).is_err()
+            {
                 return;
             }
+            std::thread::sleep(EVERY);
         }
-        tokio::time::sleep(EVERY).await;
-    }
+    };
+    // A thread of its own: these files may take their time, which the network's threads have not.
+    std::thread::Builder::new().name("situation".into()).spawn(work).map(|_| ())
 }
 
-fn look(meter: &mut Meter) -> Situation {
+fn look(meter: Option<&mut Meter>) -> Situation {
     let now = Zoned::now();
     let minutes = i32::from(now.hour()) * 60 + i32::from(now.minute());
     let (on_mains, battery) = power(Path::new("/sys/class/power_supply"));
@@ -43,7 +47,7 @@ fn look(meter: &mut Meter) -> Situation {
         minute: u16::try_from(minutes).unwrap_or(0),
         on_mains,
         battery,
-        other_load: meter.read(),
+        other_load: meter.and_then(Meter::read),
         surplus_watts: None,
         uploaded: 0,
     }
@@ -102,7 +106,7 @@ fn ticks(line: &str) -> Option<(u64, u64)> {
     Some((all, all.saturating_sub(idle)))
 }
 
-/// Ticks of a process and of all that descend from it.
+/// Ticks of a process and of all that descend from it, also of those that have ended.
 fn own_ticks(root: u32) -> u64 {
     let mut processes: BTreeMap<u32, (u32, u64)> = BTreeMap::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -112,7 +116,7 @@ fn own_ticks(root: u32) -> u64 {
         let Some((_, rest)) = stat.rsplit_once(')') else { continue };
         let fields: Vec<&str> = rest.split_whitespace().collect();
         let field = |at: usize| fields.get(at).and_then(|it| it.parse::<u64>().ok()).unwrap_or(0);
-        processes.insert(id, (u32::try_from(field(1)).unwrap_or(0), field(11) + field(12)));
+        processes.insert(id, (u32::try_from(field(1)).unwrap_or(0), (11..=14).map(field).sum()));
     }
     let belongs = |mut id: u32| {
         // As deep as any tree of processes of ours, and no circle.
@@ -160,6 +164,10 @@ mod tests {
         assert_eq!(ticks("cpu  10 1 5 80 4 0 0 0 3 0"), Some((100, 16)));
         assert_eq!(ticks("cpu0 1 2"), None);
         assert_eq!(ticks("cpu  1 2"), None);
-        assert!(own_ticks(std::process::id()) <= own_ticks(1).max(own_ticks(std::process::id())));
+        // What this program and its children use is its own, also once they have ended.
+        let spin = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
+        let before = own_ticks(std::process::id());
+        assert!(std::process::Command::new("/bin/sh").args(["-c", spin]).status().unwrap().success());
+        assert!(own_ticks(std::process::id()) > before);
     }
 }
