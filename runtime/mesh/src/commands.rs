@@ -27,6 +27,8 @@ mod up;
 mod verify;
 mod views;
 
+pub(crate) use run::ignored_signals;
+
 use crate::args::{Args, Command, Device, Given};
 use crate::exit_codes;
 use crate::failure::{Failure, Result};

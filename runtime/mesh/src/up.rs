@@ -25,7 +25,7 @@ mod runs;
 mod services;
 mod situation;
 
-pub(crate) use driver::Arrival;
+pub(crate) use driver::{Arrival, now};
 pub(crate) use handle::Handle;
 #[cfg(test)]
 pub(crate) use handle::Question;
@@ -203,7 +203,7 @@ fn node(
     })?;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| Failure::because("draw randomness", &error))?;
-    let (keys, now) = (options.keys, driver::now());
+    let (keys, begun) = (options.keys, now());
     let config = mesh_node::Config {
         device: keys.device,
         user: keys.user,
@@ -223,14 +223,14 @@ fn node(
         addrs: net.addrs(),
         seed,
     };
-    let mut node = Node::new(config, now);
+    let mut node = Node::new(config, begun);
     store
         .load(&mut |loaded| match loaded {
             Loaded::Value { table, key, value } => node.restore_value(table, key, value),
             Loaded::Entry { bytes, .. } => node.restore_entry(bytes),
         })
         .map_err(|error| Failure::because("read what this peer keeps", &error))?;
-    node.start(driver::now(), opened.unclean);
+    node.start(now(), opened.unclean);
     Ok(node)
 }
 
@@ -297,6 +297,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         scratch,
         shares,
         releases: folder("releases"),
+        releasing: std::sync::Mutex::default(),
         modules: Modules::default(),
     });
     let services = Arc::new(services::Local {
@@ -323,7 +324,8 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         is_member: Box::new(move |peer| members.node().ledger().governance().owner(peer).is_some()),
     };
     tokio::spawn(incoming.run(events));
-    tokio::spawn(situation::watch(terms, arrivals.clone()));
+    situation::watch(terms, arrivals.clone())
+        .map_err(|error| Failure::because("start looking at this device", &error))?;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| Failure::because("draw randomness", &error))?;
     let hands = Shell {
@@ -446,23 +448,38 @@ async fn end(peer: Peer) -> Result<u8> {
 }
 
 /// Ctrl-C, the system's request to end, and the terminal's end.
-struct Signals(Signal, Signal, Signal);
+///
+/// What was ignored before we came, as by nohup, stays ignored.
+struct Signals([Option<Signal>; 3]);
 
 impl Signals {
     fn new() -> Result<Self> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::because("listen for Ctrl-C", &error));
-        Ok(Self(
+        let ignored = crate::commands::ignored_signals();
+        let listen = |kind: SignalKind| {
+            let heard = ignored & (1 << (kind.as_raw_value() - 1)) == 0;
+            let listening = heard.then(|| signal(kind)).transpose();
+            listening.map_err(|error| Failure::because("listen for Ctrl-C", &error))
+        };
+        Ok(Self([
             listen(SignalKind::interrupt())?,
             listen(SignalKind::terminate())?,
             listen(SignalKind::hangup())?,
-        ))
+        ]))
     }
 
     async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
-            _ = self.0.recv() => {}
-            _ = self.1.recv() => {}
-            _ = self.2.recv() => {}
+            () = received(interrupt) => {}
+            () = received(terminate) => {}
+            () = received(hangup) => {}
         }
+    }
+}
+
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }

@@ -69,10 +69,18 @@ pub(super) struct Stage {
     seen: Seen,
 }
 
+/// An hour of the played time, as people read it.
+pub(super) fn clock(hour: f64) -> String {
+    let minutes = (hour.max(0.0) * 60.0) as u32;
+    format!("day {} {:02}:{:02}", minutes / 1440 + 1, minutes / 60 % 24, minutes % 60)
+}
+
 pub(super) fn run(demo: &Demo) -> Result<u8> {
     let tasks = tasks(demo.tasks.as_deref())?;
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    let ignored = super::ignored_signals();
+    let heard = |signal: &i32| ignored & (1 << (signal - 1)) == 0;
+    for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(heard) {
         signal_hook::flag::register(signal, stop.clone())
             .map_err(|error| Failure::because("listen for Ctrl-C", &error))?;
     }
@@ -81,6 +89,9 @@ pub(super) fn run(demo: &Demo) -> Result<u8> {
     let code = match played {
         Ok(()) => {
             stage.seen.tell(&stage)?;
+            if stage.seen.is_unfinished() {
+                return Err(Failure::new("finish the demo: not every task was done"));
+            }
             exit_codes::OK
         }
         Err(_) if stage.stopped() => exit_codes::CANCELLED,
@@ -194,10 +205,7 @@ impl Stage {
     }
 
     pub(super) fn say(&self, who: &str, text: &str) {
-        let hour = self.hour().max(0.0);
-        let (day, hour, minute) =
-            ((hour / 24.0) as u32 + 1, (hour % 24.0) as u32, ((hour * 60.0) % 60.0) as u32);
-        let line = format!("day {day} {hour:02}:{minute:02}  {who:<6} {text}\n");
+        let line = format!("{}  {who:<6} {text}\n", clock(self.hour()));
         let _nobody_reads = super::print(&line);
     }
 

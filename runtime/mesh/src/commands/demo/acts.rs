@@ -24,9 +24,11 @@ const LONG: &str = r#"{"width": 1000, "height": 750, "max_iterations": 4500}"#;
 pub(super) fn play(stage: &mut Stage) -> Result<()> {
     let mut acts = ACTS.iter();
     let mut next = acts.next();
-    while stage.hour() < HOURS || stage.seen.waits_for_something() && stage.hour() < HOURS + 12.0 {
-        while let Some((hour, act)) = next.filter(|(hour, _)| stage.hour() >= *hour) {
-            let _at = hour;
+    // What is late has half a day more.
+    while stage.hour() < HOURS
+        || (next.is_some() || stage.seen.waits_for_something()) && stage.hour() < HOURS + 12.0
+    {
+        while let Some((_, act)) = next.filter(|(hour, _)| stage.hour() >= *hour) {
             act(stage)?;
             next = acts.next();
         }

@@ -1,6 +1,6 @@
 //! What was seen, told as it comes, and all together at the end.
 
-use super::{Stage, WHO};
+use super::{Stage, WHO, clock};
 use crate::commands::shown::table;
 use crate::failure::Result;
 use mesh_protocol::ad::EnergyClaim;
@@ -58,6 +58,10 @@ impl Seen {
         self.tasks.iter().any(|task| !task.is_over())
     }
 
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.tasks.iter().any(|task| task.last["state"] != "done")
+    }
+
     pub(super) fn look(&mut self, stage: &Stage) -> Result<()> {
         let hour = stage.hour();
         for (who, (name, ..)) in WHO.iter().enumerate() {
@@ -112,14 +116,6 @@ impl Seen {
                     format!("{:.0} %", part * 100.0)
                 }
                 _ => "-".into(),
-            };
-            let clock = |hour: f64| {
-                format!(
-                    "day {} {:02}:{:02}",
-                    (hour / 24.0) as u32 + 1,
-                    (hour % 24.0) as u32,
-                    ((hour * 60.0) % 60.0) as u32
-                )
             };
             rows.push(vec![
                 task.title.to_owned(),
