@@ -51,15 +51,19 @@ impl Lock {
                 first
             }
         };
-        Self::of(&phrase, COST, salt)
+        Self::new(&phrase, salt)
     }
 
-    fn of(phrase: &str, cost: (u32, u32), salt: [u8; 32]) -> Result<Self> {
+    fn new(phrase: &str, salt: [u8; 32]) -> Result<Self> {
         if phrase.is_empty() {
             return Err(
                 Failure::new("take the passphrase: it is empty").hint("leave --passphrase out to have none")
             );
         }
+        Self::of(phrase, COST, salt)
+    }
+
+    fn of(phrase: &str, cost: (u32, u32), salt: [u8; 32]) -> Result<Self> {
         let mut key = [0; 32];
         let params = Params::new(cost.0, cost.1, 1, Some(key.len()));
         params
@@ -204,6 +208,6 @@ mod tests {
         let spoilt = text.replace("argon2id 64 1", "argon2id 4000000000 1");
         assert!(open("user.key", &spoilt, "open sesame").unwrap_err().to_string().contains("damaged"));
         assert!(open("user.key", "mesh-key-1 x", "y").unwrap_err().to_string().contains("damaged"));
-        assert!(Lock::of("", (64, 1), [3; 32]).is_err());
+        assert!(Lock::new("", [3; 32]).is_err());
     }
 }
