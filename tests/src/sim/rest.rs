@@ -98,11 +98,11 @@ impl World {
                 next_connect += 30_000;
                 self.connect_all();
             }
-            if self.is_at_rest() {
-                break;
+            if self.is_at_rest() && self.look_closely(healed + LONGEST_MS) {
+                return;
             }
         }
-        self.look_closely();
+        self.look_closely(0);
     }
 
     /// Clocks that are off, and logs that are cut, take longer than rounds of comparing.
@@ -173,9 +173,10 @@ impl World {
         task.state.is_over() || (task.state == TaskState::Waiting && task.on.is_some_and(bound))
     }
 
-    fn look_closely(&mut self) {
+    /// Whether it was at rest still, so that what was seen counts.
+    fn look_closely(&mut self, until: u64) -> bool {
         if self.broken.is_some() {
-            return;
+            return true;
         }
         for who in self.good() {
             let open: Vec<_> = kept::tasks(&self.peers[who].disk)
@@ -187,11 +188,17 @@ impl World {
             }
         }
         self.run_until(self.now + 100);
+        // Those who are not honest never rest: what one of them says or lets go of at this very moment sets the others
+        // going once more.
+        if !self.is_at_rest() && self.now < until {
+            return false;
+        }
         let verdict = everybody_invited_is_in(self)
             .and_then(|()| all_honest_peers_hold_the_same_ledger(self))
             .and_then(|()| every_fork_made_is_proven_everywhere(self))
             .and_then(|()| every_task_has_ended_or_says_why_it_waits(self));
         self.must(verdict);
+        true
     }
 }
 
