@@ -1,5 +1,5 @@
 //! Replays recorded carbon intensity, and compares when and where Task Mesh runs work with what others do.
-// spec: PLACE-4, PLACE-5, PLACE-6, PLACE-7
+// spec: PLACE-4, PLACE-5
 
 mod baselines;
 mod data;

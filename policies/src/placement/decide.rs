@@ -13,8 +13,6 @@ use mesh_protocol::task::Sla;
 
 /// Milliseconds of an hour, the grain of plans.
 pub const HOUR_MS: u64 = 3_600_000;
-/// An urgent task starts within half an hour of its submission (SLA-1).
-pub const URGENT_MS: u64 = 30 * 60_000;
 /// What another plan must save of a running task's carbon before the task is paused, in thousandths: less than the
 /// error of any forecast, enough for equal hours not to flap.
 const STAY: u64 = 5;
