@@ -73,7 +73,7 @@ pub struct Ledger {
     suspects: BTreeMap<(PublicKey, u64), SignedHeader>,
     cuts: Vec<(PublicKey, u64)>,
     orphans: Vec<Payload>,
-    /// Where logs are known to fork; no more than there are logs.
+    /// Where logs are known to fork; no more than there are devices.
     forked: BTreeMap<PublicKey, u64>,
     /// Those that this device proved itself.
     proven: BTreeMap<PublicKey, u64>,
@@ -376,7 +376,9 @@ impl Ledger {
     /// need not: whoever proves the fork may have named it, and the proof would never arrive.
     // spec: LED-5
     fn note_fork(&mut self, author: PublicKey, seq: u64) -> bool {
-        let news = self.forked.get(&author).is_none_or(|noted| *noted > seq) && self.len(&author) > seq;
+        // Whoever missed both branches must know of it, too: others have cut them off and cannot hand them over.
+        let news = self.forked.get(&author).is_none_or(|noted| *noted > seq)
+            && self.governance.device(&author).is_some();
         if news {
             self.forked.insert(author, seq);
         }

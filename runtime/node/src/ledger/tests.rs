@@ -303,6 +303,27 @@ fn restored(world: &World, before: &Ledger, seed: u64) -> Ledger {
     ledger
 }
 
+/// Of a fork that everybody has cut off, a late one hears only that others named it and that it is proven.
+// spec: LED-3, LED-5, DEL-14
+#[test]
+fn whoever_missed_both_branches_of_a_fork_is_not_held_up_by_those_who_named_one() {
+    let mut world = World::open(3);
+    let (one, other) = world.fork(1);
+    world.ledgers[2].take(one.clone());
+    let naming = world.say(2, Payload::PeerOnline);
+    assert!(naming.header().refs.contains(&one.tip()));
+    // The founder hears of both branches and says so, having heard of the one that names one of them.
+    for entry in [&one, &naming, &other] {
+        let heard = std::slice::from_ref(entry);
+        for proof in take_all(&mut world.ledgers[0], heard, &world.all.clone()) {
+            world.say(0, Payload::Forked(Box::new(proof)));
+        }
+    }
+    let kept = world.kept(0);
+    assert!(!kept.contains(&one) && !kept.contains(&other) && kept.contains(&naming));
+    equal(&world.observer(&kept), &world.ledgers[0]);
+}
+
 // ---- random histories ----
 
 /// One thing that happens; numbers choose among what there is.
