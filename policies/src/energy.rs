@@ -4,11 +4,11 @@
 use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::rules::Rules;
 
-/// Unknown energy is not.
-pub fn is_clean(energy: Option<&EnergyClaim>, rules: &Rules) -> bool {
+/// Unknown energy is not. `low_g_per_kwh`: what the cleanest 30 % of the last 30 days' hours there did not exceed.
+pub fn is_clean(energy: Option<&EnergyClaim>, low_g_per_kwh: Option<u16>, rules: &Rules) -> bool {
     energy.is_some_and(|energy| {
         let own = matches!(energy.source, Source::Solar | Source::Wind | Source::Hydro);
-        let grid = energy.g_per_kwh <= rules.clean_g_per_kwh
+        let grid = energy.g_per_kwh <= rules.clean_g_per_kwh.max(low_g_per_kwh.unwrap_or(0))
             && energy.renewable_percent >= rules.clean_renewable_percent;
         own || grid
     })
@@ -31,8 +31,12 @@ mod tests {
             (claim(Source::Hydro, 0, 999), true),
             (claim(Source::Battery, 59, 10), false),
         ] {
-            assert_eq!(is_clean(Some(&energy), &rules), clean, "{energy:?}");
+            assert_eq!(is_clean(Some(&energy), None, &rules), clean, "{energy:?}");
         }
-        assert!(!is_clean(None, &rules));
+        let low = claim(Source::Grid, 60, 300);
+        assert!(is_clean(Some(&low), Some(300), &rules) && !is_clean(Some(&low), Some(299), &rules));
+        let brown = claim(Source::Grid, 59, 300);
+        assert!(!is_clean(Some(&brown), Some(400), &rules), "the least dirty hour of a dirty grid");
+        assert!(!is_clean(None, Some(400), &rules));
     }
 }

@@ -119,11 +119,30 @@ pub fn course(sla: Sla, voice: Voice) -> Course {
     Course { rank, energy, patience, at_home, waits_for_ballot }
 }
 
+/// How placement treats it: of which class it is, and by when it is to be done, in milliseconds since 1970.
+// spec: VOTE-6, SLA-1
+pub fn haste(course: &Course, sla: Sla, created_ms: u64, duration_ms: u64) -> (Sla, Option<u64>) {
+    let by = |within: u64| Some(created_ms.saturating_add(within));
+    match (course.patience, sla, course.rank) {
+        // It waits for energy, and `may_start` says when it waits no longer.
+        (Patience::Endless | Patience::FourWeeks | Patience::UntilLatestStart, ..) => (Sla::Eco, None),
+        (Patience::None, Sla::Urgent, _) | (Patience::None, _, Importance::Critical) => {
+            (Sla::Urgent, by(URGENT_MS.saturating_add(duration_ms)))
+        }
+        (Patience::None, Sla::High, _) | (Patience::None, _, Importance::High) => (Sla::High, by(HIGH_MS)),
+        (Patience::None, ..) => (Sla::Normal, by(NORMAL_MS)),
+    }
+}
+
 /// A task that wants to start somewhere now.
 #[derive(Debug, Clone, Copy)]
 pub struct Start<'a> {
     /// The energy there, if it is known and can be believed.
     pub energy: Option<&'a EnergyClaim>,
+    /// What the cleanest 30 % of the last 30 days' hours there did not exceed, in g/kWh, if it is known.
+    pub low_g_per_kwh: Option<u16>,
+    /// Is there sun, by the device's place and by what its panels give beside its household? True where neither is known.
+    pub sun: bool,
     /// Is it the device the task was submitted on?
     pub own: bool,
     /// Did its submitter declare it CRITICAL?
@@ -155,9 +174,9 @@ pub fn may_start(course: &Course, start: &Start<'_>, rules: &Rules) -> Result<()
         && start.energy.is_some_and(|energy| energy.renewable_percent == 100);
     let fits = match course.energy {
         Energy::Any => true,
-        Energy::Clean => is_clean(start.energy, rules),
+        Energy::Clean => is_clean(start.energy, start.low_g_per_kwh, rules),
         Energy::OwnRenewable => own_renewable,
-        Energy::OwnSolar => from(Source::Solar),
+        Energy::OwnSolar => from(Source::Solar) && start.sun,
         Energy::OwnWind => from(Source::Wind),
     };
     let over =
@@ -220,6 +239,8 @@ mod tests {
     fn start(energy: Option<&EnergyClaim>) -> Start<'_> {
         Start {
             energy,
+            low_g_per_kwh: None,
+            sun: true,
             own: false,
             declared_critical: false,
             now_ms: 1000,
@@ -331,6 +352,22 @@ mod tests {
         }
     }
 
+    // spec: VOTE-6, SLA-1
+    #[test]
+    fn a_vote_may_hurry_a_task_and_never_takes_its_deadline_away() {
+        let of = |sla, voice| haste(&course(sla, voice), sla, 1000, 10);
+        for sla in [Sla::Urgent, Sla::High, Sla::Normal, Sla::Eco] {
+            assert_eq!(of(sla, Voice::Level(Critical)), (Sla::Urgent, Some(1000 + URGENT_MS + 10)));
+            assert_eq!(of(sla, Voice::Health).0, Sla::Urgent);
+        }
+        assert_eq!(of(Sla::Normal, Voice::Level(High)), (Sla::High, Some(1000 + HIGH_MS)));
+        assert_eq!(of(Sla::High, Voice::Level(Normal)), (Sla::High, Some(1000 + HIGH_MS)));
+        assert_eq!(of(Sla::Normal, Voice::NoBallot), (Sla::Normal, Some(1000 + NORMAL_MS)));
+        assert_eq!(of(Sla::Urgent, Voice::Silent).0, Sla::Urgent);
+        assert_eq!(of(Sla::Eco, Voice::NoBallot), (Sla::Eco, None));
+        assert_eq!(of(Sla::SolarOnly, Voice::Level(Critical)), (Sla::Eco, None), "the sun does not vote");
+    }
+
     // spec: DEL-12, SLA-1
     #[test]
     fn each_level_has_its_energy() {
@@ -344,6 +381,8 @@ mod tests {
                 let start = Start {
                     own,
                     energy,
+                    low_g_per_kwh: None,
+                    sun: true,
                     declared_critical: false,
                     now_ms: 0,
                     created_ms: 0,
@@ -354,6 +393,8 @@ mod tests {
                 assert_eq!(ok(Sla::Eco), energy == Some(&sun) || energy == Some(&wind));
                 assert_eq!(ok(Sla::SolarOnly), own && energy == Some(&sun));
                 assert_eq!(ok(Sla::WindOnly), own && energy == Some(&wind));
+                let dark = Start { sun: false, ..start };
+                assert!(may_start(&course(Sla::SolarOnly, Voice::NoBallot), &dark, &rules).is_err());
             }
         }
     }

@@ -13,6 +13,7 @@ pub mod plausible;
 pub mod queue;
 pub mod quota;
 pub mod reputation;
+pub mod sun;
 pub mod votes;
 
 use mesh_protocol::reason::Reason;

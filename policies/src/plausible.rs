@@ -1,6 +1,7 @@
 //! Can a peer's claim about its energy be true? Judged by each peer for itself, so floating point will do here.
 // spec: REP-2
 
+use crate::sun;
 use mesh_protocol::ad::{EnergyClaim, Source};
 
 /// Degrees by which the sun may be below the horizon for a claim of sun to be believed: places are whole degrees, panels
@@ -33,28 +34,9 @@ pub struct Evidence {
     pub grid_g_per_kwh: Option<u16>,
 }
 
-/// Height of the sun's centre above the horizon in degrees, refraction not counted. Right to a third of a degree until
-/// 2050 (the almanac's low-precision formula).
-pub fn sun_height(place: (i16, i16), now_ms: u64) -> f64 {
-    // Days since noon of 2000-01-01, universal time.
-    let days = now_ms as f64 / 86_400_000.0 - 10_957.5;
-    let anomaly = (357.528 + 0.985_600_3 * days).to_radians();
-    let mean = 280.460 + 0.985_647_4 * days;
-    let longitude = (mean + 1.915 * anomaly.sin() + 0.020 * (2.0 * anomaly).sin()).to_radians();
-    let tilt = (23.439 - 0.000_000_4 * days).to_radians();
-    let declination = (tilt.sin() * longitude.sin()).asin();
-    let ascension = (tilt.cos() * longitude.sin()).atan2(longitude.cos());
-    // Greenwich sidereal time in degrees.
-    let sidereal = 280.460_618 + 360.985_647_4 * days;
-    let hour = (sidereal + f64::from(place.1)).to_radians() - ascension;
-    let latitude = f64::from(place.0).to_radians();
-    let height = latitude.sin() * declination.sin() + latitude.cos() * declination.cos() * hour.cos();
-    height.asin().to_degrees()
-}
-
 /// The first thing that speaks against a claim.
 pub fn doubt(claim: &EnergyClaim, evidence: &Evidence) -> Option<Implausible> {
-    let night = || evidence.place.is_some_and(|place| sun_height(place, evidence.now_ms) < TWILIGHT);
+    let night = || evidence.place.is_some_and(|place| sun::at(place, evidence.now_ms).height < TWILIGHT);
     let least = |grid: u16| grid.saturating_sub(GRID_SLACK);
     match claim.source {
         Source::Solar if night() => Some(Implausible::Night),
@@ -77,26 +59,6 @@ mod tests {
     const JUNE: u64 = 1_782_000_000_000;
     const DECEMBER: u64 = 1_797_811_200_000;
     const BERLIN: (i16, i16) = (52, 13);
-
-    // spec: REP-2
-    #[test]
-    fn the_sun_stands_where_the_almanac_has_it() {
-        // At Greenwich's noon (two minutes off at most in June and December) the height is 90° - latitude ± tilt.
-        for (latitude, day, height) in [
-            (52, JUNE, 61.4),
-            (52, DECEMBER, 14.6),
-            (0, JUNE, 66.6),
-            (-34, DECEMBER, 79.4),
-            (80, DECEMBER, -13.4),
-        ] {
-            let noon = sun_height((latitude, 0), day + 12 * HOUR);
-            assert!((noon - height).abs() < 0.5, "{latitude}: {noon}");
-        }
-        // A quarter of a day later, a quarter of the world further west.
-        let (east, west) = (sun_height((40, 0), JUNE + 12 * HOUR), sun_height((40, -90), JUNE + 18 * HOUR));
-        assert!((east - west).abs() < 0.2, "{east} {west}");
-        assert!(sun_height(BERLIN, JUNE) < 0.0 && sun_height((70, 20), JUNE) > 0.0, "the midnight sun");
-    }
 
     // spec: REP-2
     #[test]

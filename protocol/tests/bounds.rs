@@ -449,6 +449,18 @@ fn an_ad_claims_what_can_be() {
     assert!(!signed(|it| it.holds_ms = mesh_protocol::ad::MAX_HOLDS_MS + 1));
     assert!(!signed(|it| it.energy.as_mut().unwrap().renewable_percent = 101));
     assert!(!signed(|it| it.device = PublicKey([0xd0; 32])));
+    assert!(signed(|it| it.outlook.g_per_kwh = vec![u16::MAX; mesh_protocol::ad::MAX_OUTLOOK]));
+    assert!(!signed(|it| it.outlook.g_per_kwh = vec![0; mesh_protocol::ad::MAX_OUTLOOK + 1]));
+}
+
+// spec: PLACE-1
+#[test]
+fn an_outlook_begins_with_the_hour_that_is_now() {
+    let hour = mesh_protocol::ad::HOUR_MS;
+    let outlook = mesh_protocol::ad::Outlook { hour: 10, g_per_kwh: vec![5, 6, 7], ..ad().outlook };
+    assert_eq!(outlook.path(10 * hour + 1), [5000, 6000, 7000]);
+    assert_eq!(outlook.path(12 * hour), [7000]);
+    assert!(outlook.path(13 * hour).is_empty() && outlook.path(9 * hour).is_empty());
 }
 
 // spec: NET-1

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-use mesh_protocol::ad::{Ad, EnergyClaim, SignedAd, Source};
+use mesh_protocol::ad::{Ad, EnergyClaim, Outlook, SignedAd, Source};
 use mesh_protocol::frame::{
     Beat, Ended, HelloFrame, JoinAnswer, JoinRefusal, Offer, PeerAddrs, Phase, Released, SyncFrame,
     TaskFrame, VERSION,
@@ -83,6 +83,13 @@ pub(crate) fn ad() -> Ad {
         serial: 9,
         holds_ms: 60_000,
         energy: Some(EnergyClaim { source: Source::Wind, renewable_percent: 98, g_per_kwh: 11 }),
+        outlook: Outlook {
+            hour: 3,
+            g_per_kwh: vec![11, 300],
+            low_g_per_kwh: Some(40),
+            surplus_watts: Some(500),
+            slot_watts: 25,
+        },
         free_slots: 2,
         free_memory: 1000,
         longest_ms: 600_000,

@@ -392,7 +392,7 @@ impl Node {
         let starts = || {
             let mine = self.tasks.get(&id.task).filter(|_| own).map(|task| task.course);
             let course = mine.unwrap_or_else(|| self.circle().course(&owner, &id.task, &spec.name, spec.sla));
-            let start = self.start_of(spec, self.config.energy.as_ref(), own);
+            let start = self.start_of(spec, self.config.energy.as_ref(), &self.me, own);
             may_start(&course, &start, self.ledger.governance().rules())
         };
         first_failure(|check| match check {

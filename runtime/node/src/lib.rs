@@ -10,6 +10,7 @@ mod command;
 mod commands;
 mod community;
 mod compare;
+mod energy;
 mod io;
 pub mod ledger;
 mod meet;

@@ -846,6 +846,7 @@ impl Node {
 
     fn ad(&mut self) -> Ad {
         self.ad_serial += 1;
+        self.regard_energy();
         let (free_slots, free_memory) = self.room();
         Ad {
             community: self.community().unwrap_or(CommunityId::ZERO),
@@ -853,6 +854,7 @@ impl Node {
             serial: self.ad_serial,
             holds_ms: AD_HOLDS_MS,
             energy: self.config.energy,
+            outlook: self.outlook.clone(),
             free_slots: if self.shares().is_ok() { free_slots } else { 0 },
             free_memory,
             longest_ms: self.config.capacity.longest_ms,

@@ -2,6 +2,7 @@
 
 use crate::attempts::Attempt;
 use crate::command::{ErrorKind, Happening};
+use crate::energy::{ExpectedFor, History};
 use crate::io::{Capacity, Input, Message, Now, Output, SyncReceived};
 use crate::ledger::{Ledger, Taken};
 use crate::meet::{Invite, Joining, Peer};
@@ -9,7 +10,7 @@ use crate::owner::Task;
 use crate::random::Random;
 use mesh_policies::donor::{Situation, Terms};
 use mesh_policies::queue::Place;
-use mesh_protocol::ad::EnergyClaim;
+use mesh_protocol::ad::{EnergyClaim, Outlook};
 use mesh_protocol::canonical;
 use mesh_protocol::frame::{AttemptId, HelloFrame, SyncFrame, TaskFrame};
 use mesh_protocol::ids::{CommunityId, ProfileId, TaskId};
@@ -187,6 +188,10 @@ pub struct Node {
     taken: BTreeMap<PublicKey, u64>,
     /// Up to when the ledger was known when it began, in milliseconds since 1970; a newcomer's begins with the community.
     known_until: Option<u64>,
+    /// What its energy was, and what is expected of it.
+    pub(crate) history: History,
+    pub(crate) outlook: Outlook,
+    pub(crate) expected_for: ExpectedFor,
     pub(crate) ad_serial: u64,
     pub(crate) random: Random,
     pub(crate) counters: Counters,
@@ -203,6 +208,7 @@ impl std::fmt::Debug for Node {
 }
 
 pub(crate) const META_COMMUNITY: &[u8] = b"community";
+pub(crate) const META_HISTORY: &[u8] = b"history";
 pub(crate) const META_TRUST: &[u8] = b"trust";
 pub(crate) const META_DONOR: &[u8] = b"donor";
 /// With the draft's number, highest byte first.
@@ -240,6 +246,9 @@ impl Node {
             unwitnessed: BTreeMap::new(),
             taken: BTreeMap::new(),
             known_until: None,
+            history: History::default(),
+            outlook: Outlook::default(),
+            expected_for: None,
             // Ads are compared by serial across restarts.
             ad_serial: now.wall_ms,
             random: Random::new(&config.seed),
@@ -269,6 +278,7 @@ impl Node {
     fn restore_meta(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
         match key {
             META_COMMUNITY => self.ledger.expect(canonical::decode(value).ok()?),
+            META_HISTORY => self.history = canonical::decode(value).ok()?,
             META_TRUST => self.trust = canonical::decode(value).ok()?,
             META_DONOR => self.donor = canonical::decode(value).ok()?,
             _ => {
@@ -301,6 +311,7 @@ impl Node {
         }
         self.start_numbering(unclean);
         self.start_meeting();
+        self.regard_energy();
         self.start_attempts();
         self.start_tasks();
         self.say_drafts();
@@ -339,6 +350,7 @@ impl Node {
             Input::Energy(energy) => {
                 if self.config.energy != energy {
                     self.config.energy = energy;
+                    self.regard_energy();
                     self.advertise_soon();
                     self.place_soon();
                 }

@@ -568,7 +568,7 @@ impl Node {
                     (Some((until, reason)), _) if *until > now => Err(reason.clone()),
                     _ => permitted,
                 };
-                let start = self.start_of(spec, claim.as_ref(), own);
+                let start = self.start_of(spec, claim.as_ref(), &device, own);
                 let permitted = permitted.and_then(|()| may_start(course, &start, governance.rules()));
                 list.push((Candidate { device, own, permitted, energy: claim, free_slots }, grant));
             };
@@ -695,7 +695,7 @@ impl Node {
         let rules = self.ledger.governance().rules();
         let could = |task: &&Task| {
             let open = task.blocked.get(&device).is_none_or(|(until, _)| *until <= now);
-            let start = self.start_of(task.spec(), energy.as_ref(), own);
+            let start = self.start_of(task.spec(), energy.as_ref(), &device, own);
             open && task.not_before <= now
                 && task.kept.on.is_none_or(|on| on == device)
                 && may_start(&task.course, &start, rules).is_ok()
@@ -715,10 +715,13 @@ impl Node {
         &self,
         spec: &TaskSpec,
         energy: Option<&'a EnergyClaim>,
+        device: &PublicKey,
         own: bool,
     ) -> Start<'a> {
         Start {
             energy,
+            low_g_per_kwh: self.outlook_of(device).and_then(|outlook| outlook.low_g_per_kwh),
+            sun: self.has_sun(device),
             own,
             declared_critical: spec.importance == Some(Importance::Critical),
             now_ms: self.now.wall_ms,
