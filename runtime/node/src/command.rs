@@ -398,6 +398,8 @@ pub struct GrantView {
 pub struct PlanView {
     /// Where it would go.
     pub choice: Option<String>,
+    /// What it would wait for, and with which numbers, where it would not start at once.
+    pub plan: Option<String>,
     /// Every peer with what speaks for or against it.
     pub peers: Vec<(String, String)>,
 }

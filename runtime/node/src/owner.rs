@@ -5,8 +5,9 @@ use crate::command::{Answer, CommandError, Draft, ErrorKind, Happening, PlanView
 use crate::io::Output;
 use crate::node::{Node, Timer, error};
 use mesh_policies::health;
-use mesh_policies::importance::{Course, Start, Voice, course, latest_start_ms, may_start};
-use mesh_policies::placement::{Candidate, choose};
+use mesh_policies::importance::{Course, Energy, Start, Voice, course, haste, latest_start_ms, may_start};
+use mesh_policies::placement::decide::{Decision, HOUR_MS, Numbers, Peer, Why, Work, decide};
+use mesh_policies::placement::hours::HORIZON;
 use mesh_policies::queue::{Place, Waiting, place};
 use mesh_protocol::ad::EnergyClaim;
 use mesh_protocol::canonical;
@@ -40,6 +41,35 @@ const MAX_OFFERS: usize = 4_000;
 /// Tasks kept on this device, those that have ended included. Each is some kilobytes. Of more, those that ended first
 /// are forgotten.
 const MAX_TASKS: usize = 20_000;
+
+/// How much dearer a full device is than an empty one, in thousandths, so that load spreads among equals.
+const CROWDED: u64 = 50;
+/// How much dearer the own device is, which its owner is using: more than makes equals.
+const IN_USE: u64 = 20;
+/// How much dearer is a place that has no free slot, or not the energy, now: it is waited for only where it halves
+/// what the task costs.
+const QUEUED: u64 = 1000;
+/// Least energy that a task is weighed by, in mWh, so that places differ for the shortest, too.
+const LEAST_MWH: u64 = 1000;
+/// Bytes that travel in a millisecond (1 MB/s, a slow home's uplink), and for a mWh (10 Wh/GB, the upper end of studies
+/// of fixed lines).
+const BYTES_PER_MS: u64 = 1000;
+const BYTES_PER_MWH: u64 = 100_000;
+
+/// A device as its task's owner knows it.
+struct Candidate {
+    device: PublicKey,
+    own: bool,
+    /// May it run the task now?
+    permitted: Result<(), Reason>,
+    energy: Option<EnergyClaim>,
+    free_slots: u16,
+    grant: Option<EntryId>,
+    path: Vec<u32>,
+    low: Option<u16>,
+    slots: u16,
+    watts: u16,
+}
 
 /// Where a task is in its life.
 // spec: DEL-9
@@ -196,6 +226,10 @@ pub(crate) struct Task {
     not_before: u64,
     /// Why each peer could not take it when it was tried last.
     pub(crate) why: Vec<(PublicKey, Reason)>,
+    /// What it waits for by choice.
+    pub(crate) plan: Option<String>,
+    /// Was its owner told that it will be late?
+    warned: bool,
     fetching: Option<Box<Ended>>,
     checkpoint: Option<Blob>,
     /// What its service level and its vote make of it.
@@ -221,6 +255,8 @@ impl Task {
             refusals: 0,
             not_before: 0,
             why: Vec::new(),
+            plan: None,
+            warned: false,
             fetching: None,
             checkpoint: None,
         }
@@ -555,10 +591,10 @@ impl Node {
         course: &Course,
         on: Option<PublicKey>,
         blocked: &BTreeMap<PublicKey, (u64, Reason)>,
-    ) -> Vec<(Candidate, Option<EntryId>)> {
+    ) -> Vec<Candidate> {
         let now = self.now.boot_ms;
         let governance = self.ledger.governance();
-        let mut list = Vec::new();
+        let mut list: Vec<Candidate> = Vec::new();
         let mut add =
             |device: PublicKey, grant: Option<EntryId>, permitted: Result<(), Reason>, free_slots: u16| {
                 let own = device == self.me;
@@ -569,8 +605,26 @@ impl Node {
                     _ => permitted,
                 };
                 let start = self.start_of(spec, claim.as_ref(), &device, own);
-                let permitted = permitted.and_then(|()| may_start(course, &start, governance.rules()));
-                list.push((Candidate { device, own, permitted, energy: claim, free_slots }, grant));
+                let permitted = permitted
+                    .and_then(|()| may_start(course, &start, governance.rules()))
+                    .and_then(|()| if free_slots == 0 { Err(Reason::NoCapacity) } else { Ok(()) });
+                let outlook = self.outlook_of(&device);
+                let path = claim.and(outlook).map_or_else(Vec::new, |it| it.path(self.now.wall_ms));
+                let slots = self.ledger.facts().registered(&device).map_or(free_slots, |it| it.slots);
+                let watts = outlook.map_or(0, |it| it.slot_watts);
+                let low = start.low_g_per_kwh;
+                list.push(Candidate {
+                    device,
+                    own,
+                    permitted,
+                    energy: claim,
+                    free_slots,
+                    grant,
+                    path,
+                    low,
+                    slots,
+                    watts,
+                });
             };
         let (slots, _) = self.room();
         let mine = self.shares().and_then(|()| self.has_room(spec));
@@ -617,9 +671,12 @@ impl Node {
 
     fn plan(&self, spec: &TaskSpec, on: Option<PublicKey>) -> PlanView {
         // Before it is submitted nobody can have voted on it.
-        let list = self.candidates(spec, &course(spec.sla, Voice::NoBallot), on, &BTreeMap::new());
-        let candidates: Vec<Candidate> = list.into_iter().map(|(candidate, _)| candidate).collect();
-        let choice = choose(&candidates).ok().map(|device| self.device_name(&device));
+        let course = course(spec.sla, Voice::NoBallot);
+        let candidates = self.candidates(spec, &course, on, &BTreeMap::new());
+        let (choice, plan) = match self.ask(spec, &course, None, &candidates) {
+            Decision::Run(device, ..) | Decision::Move(device, ..) => (Some(self.device_name(&device)), None),
+            other => (None, self.told(&other, &candidates)),
+        };
         let peers = candidates
             .iter()
             .map(|candidate| {
@@ -635,7 +692,7 @@ impl Node {
                 (self.device_name(&candidate.device), verdict)
             })
             .collect();
-        PlanView { choice, peers }
+        PlanView { choice, plan, peers }
     }
 
     /// Offers a waiting task to the best peer, if there is one.
@@ -653,36 +710,155 @@ impl Node {
             self.give_up(id, Reason::TooManyAttempts(task.current()));
             return Placing::Waits;
         }
-        let list = self.candidates(task.spec(), &task.course, task.kept.on, &task.blocked);
-        let candidates: Vec<Candidate> = list.iter().map(|(candidate, _)| candidate.clone()).collect();
-        let device = match choose(&candidates) {
-            Ok(device) => device,
-            Err(why) if why.iter().any(|(_, reason)| *reason == Reason::NeverEnoughEnergy) => {
-                self.give_up(id, Reason::NeverEnoughEnergy);
-                return Placing::Waits;
-            }
-            Err(why) => {
-                let next = task.blocked.values().map(|(until, _)| *until).filter(|until| *until > now).min();
-                let news = task.why != why;
-                if let Some(task) = self.tasks.get_mut(&id) {
-                    task.why = why;
-                }
-                if let Some(next) = next {
-                    self.wake_for(next);
-                }
-                if news {
-                    self.tell_task(id);
-                }
-                let full =
-                    candidates.iter().all(|peer| peer.free_slots == 0 || !worth_waiting(&peer.permitted));
-                return if full { Placing::NoRoom } else { Placing::Waits };
-            }
+        let candidates = self.candidates(task.spec(), &task.course, task.kept.on, &task.blocked);
+        if candidates.iter().any(|peer| peer.permitted == Err(Reason::NeverEnoughEnergy)) {
+            self.give_up(id, Reason::NeverEnoughEnergy);
+            return Placing::Waits;
+        }
+        let decision = self.ask(task.spec(), &task.course, None, &candidates);
+        let plan = self.told(&decision, &candidates);
+        let late = matches!(decision, Decision::Impossible { soonest_ms: Some(_), .. });
+        let device = match decision {
+            Decision::Run(device, ..) | Decision::Move(device, ..) => Some(device),
+            // Late is better than never: it is in more of a hurry now than any other.
+            Decision::Impossible { .. } => match self.ask(task.spec(), &task.course, Some(()), &candidates) {
+                Decision::Run(device, ..) => Some(device),
+                _ => None,
+            },
+            Decision::Wait { .. } | Decision::Pause { .. } => None,
         };
-        let grant =
-            list.iter().find(|(candidate, _)| candidate.device == device).and_then(|(_, grant)| *grant);
+        let warn = late && !task.warned;
+        let name = task.spec().name.clone();
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.warned |= late;
+        }
+        if let (true, Some(plan)) = (warn, &plan) {
+            self.tell(Happening::Warning { text: format!("the task {name}: {plan}") });
+        }
+        let Some(device) = device else {
+            let Some(task) = self.tasks.get(&id) else { return Placing::Waits };
+            let why: Vec<(PublicKey, Reason)> = candidates
+                .iter()
+                .filter_map(|peer| Some((peer.device, peer.permitted.clone().err()?)))
+                .collect();
+            let next = task.blocked.values().map(|(until, _)| *until).filter(|until| *until > now).min();
+            let news = task.why != why || task.plan != plan;
+            if let Some(task) = self.tasks.get_mut(&id) {
+                task.why = why;
+                task.plan = plan;
+            }
+            if let Some(next) = next {
+                self.wake_for(next);
+            }
+            if news {
+                self.tell_task(id);
+            }
+            let full = candidates.iter().all(|peer| peer.free_slots == 0 || !worth_waiting(&peer.permitted));
+            return if full { Placing::NoRoom } else { Placing::Waits };
+        };
+        let grant = candidates.iter().find(|peer| peer.device == device).and_then(|peer| peer.grant);
         self.passed_over(id, device);
         self.offer(id, device, grant);
         Placing::Offered
+    }
+
+    /// What becomes of a task that does not run: the one place where the node asks.
+    // spec: PLACE-1, PLACE-2, SLA-1, SLA-2
+    fn ask(&self, spec: &TaskSpec, course: &Course, late: Option<()>, candidates: &[Candidate]) -> Decision {
+        let rules = self.ledger.governance().rules();
+        let duration_ms = spec.limits.duration_ms;
+        let (class, finish_by_ms) = match late {
+            Some(()) => (Sla::Urgent, None),
+            None => haste(course, spec.sla, spec.created_ms, duration_ms),
+        };
+        let bytes = spec.inputs.iter().map(|file| file.blob.len).sum::<u64>().saturating_add(spec.module_len);
+        let peers: Vec<Peer<'_>> = candidates
+            .iter()
+            .map(|peer| {
+                let expected = |hour: usize| match course.energy {
+                    Energy::Any => true,
+                    Energy::Clean => peer.path.get(hour).is_some_and(|mg| {
+                        *mg <= u32::from(rules.clean_g_per_kwh.max(peer.low.unwrap_or(0))) * 1000
+                    }),
+                    _ => false,
+                };
+                let later =
+                    (1..HORIZON).filter(|hour| expected(*hour)).fold(0, |mask, hour| mask | 1 << hour);
+                let (permitted, there, clean) = match &peer.permitted {
+                    Ok(()) => (Ok(()), u128::MAX, later | 1),
+                    Err(Reason::EnergyNotClean) => (Ok(()), u128::MAX, later),
+                    Err(Reason::NoCapacity) => (Ok(()), !1, later),
+                    Err(reason) => (Err(reason.clone()), 0, 0),
+                };
+                let busy = u64::from(peer.slots.saturating_sub(peer.free_slots)) * CROWDED
+                    / u64::from(peer.slots.max(1));
+                let own = if peer.own { IN_USE } else { 0 };
+                let full = if peer.permitted.is_err() { QUEUED } else { 0 };
+                Peer {
+                    device: peer.device,
+                    permitted,
+                    path: &peer.path,
+                    there,
+                    clean,
+                    work_ms: duration_ms,
+                    work_mwh: (u64::from(peer.watts) * duration_ms / 3600).max(LEAST_MWH),
+                    move_ms: if peer.own { 0 } else { bytes / BYTES_PER_MS },
+                    move_mwh: if peer.own { 0 } else { bytes / BYTES_PER_MWH },
+                    reliable: 1000,
+                    load: u16::try_from(busy + own + full).unwrap_or(u16::MAX),
+                }
+            })
+            .collect();
+        let id = spec.id();
+        let seed = u64::from_be_bytes(*id.0.first_chunk().unwrap_or(&[0; 8]));
+        let work =
+            Work { class, finish_by_ms, since_ms: spec.created_ms, runs_on: None, unsaved_ms: 0, seed };
+        decide(&work, self.now.wall_ms, &peers)
+    }
+
+    /// A decision in words, with its numbers.
+    // spec: PLACE-3
+    fn told(&self, decision: &Decision, candidates: &[Candidate]) -> Option<String> {
+        let now = self.now.wall_ms;
+        let at = |ms: u64| {
+            let minutes = ms / 60_000;
+            let days = (minutes / 1440).saturating_sub(now / 86_400_000);
+            let day = if days == 0 { String::new() } else { format!(" in {days} d") };
+            format!("{:02}:{:02} UTC{day}", minutes / 60 % 24, minutes % 60)
+        };
+        let grams = |mg: Option<u32>| {
+            mg.filter(|mg| *mg < u32::MAX).map_or("unknown".to_owned(), |mg| format!("{} g", mg / 1000))
+        };
+        match decision {
+            Decision::Wait { on: Some(on), until_ms: Some(until), why, numbers: Some(numbers) }
+                // Where nothing is known the reasons of each peer say all there is.
+                if numbers.then_mg_per_kwh < u32::MAX =>
+            {
+                let Numbers { then_mg_per_kwh, now_mg_per_kwh, latest_ms, .. } = numbers;
+                let here =
+                    candidates.iter().find(|peer| peer.own).and_then(|peer| peer.path.first().copied());
+                let latest = latest_ms
+                    .map_or(String::new(), |latest| format!("; it starts by {} at the latest", at(latest)));
+                let hour = until - until % HOUR_MS;
+                Some(format!(
+                    "waits for {}: {} per kWh expected {}, {} there and {} here now ({}){latest}",
+                    self.device_name(on),
+                    grams(Some(*then_mg_per_kwh)),
+                    at(hour),
+                    grams(Some(*now_mg_per_kwh)),
+                    grams(here),
+                    match why {
+                        Why::Busy => "it has no free slot",
+                        Why::EnergyNotClean => "its energy is not clean enough now",
+                        _ => "a later hour is cleaner",
+                    }
+                ))
+            }
+            Decision::Impossible { soonest_ms: Some(soonest), .. } => {
+                Some(format!("nobody can end it in time: the soonest is {}", at(*soonest)))
+            }
+            _ => None,
+        }
     }
 
     /// A task starts on a device: older ones that could run there have been passed over once more.
@@ -1113,9 +1289,8 @@ impl Node {
         }
         let mut blocked = task.blocked.clone();
         blocked.insert(device, (u64::MAX, Reason::DonorPaused));
-        let list = self.candidates(task.spec(), &task.course, task.kept.on, &blocked);
-        let candidates: Vec<Candidate> = list.into_iter().map(|(candidate, _)| candidate).collect();
-        if choose(&candidates).is_ok() {
+        let candidates = self.candidates(task.spec(), &task.course, task.kept.on, &blocked);
+        if matches!(self.ask(task.spec(), &task.course, None, &candidates), Decision::Run(..)) {
             let attempt = AttemptId { task: id, attempt: task.current() };
             self.lost(id, Reason::DonorPaused);
             self.send_task(device, attempt, TaskFrame::Stop(Reason::Fenced));

@@ -234,6 +234,9 @@ impl Node {
         if !self.can_say() {
             return "this device has written as many ledger entries in this hour as the rules allow; it goes on when the hour is over".into();
         }
+        if let Some(plan) = task.plan.as_ref().filter(|_| task.why.is_empty()) {
+            return plan.clone();
+        }
         if task.why.is_empty() {
             return "a peer for it is being chosen".into();
         }
@@ -245,7 +248,10 @@ impl Node {
         }
         let list: Vec<String> =
             reasons.into_iter().map(|(reason, names)| format!("{}: {reason}", names.join(", "))).collect();
-        format!("no peer can take it now ({}); it starts as soon as one can", list.join("; "))
+        match &task.plan {
+            Some(plan) => format!("{plan} (others now: {})", list.join("; ")),
+            None => format!("no peer can take it now ({}); it starts as soon as one can", list.join("; ")),
+        }
     }
 
     pub(crate) fn status(&self) -> StatusView {

@@ -580,3 +580,49 @@ fn votes_on_tasks_that_are_not_there_earn_nothing() {
     };
     assert_eq!(format!("{:?}", view.tier), "Free");
 }
+
+// spec: PLACE-1, PLACE-3, SLA-2, EN-5
+#[test]
+fn a_patient_task_waits_for_the_hour_that_was_clean_on_every_day_and_an_urgent_one_does_not() {
+    let mut room = street(Rules { voting_window_ms: 0, ..Rules::default() });
+    // Carol's grid: 60 g in the six hours from 10:00, 600 g else.
+    let grid = |hour: u64| {
+        let g_per_kwh = if (10..16).contains(&(hour % 24)) { 60 } else { 600 };
+        EnergyClaim { source: Source::Grid, renewable_percent: 50, g_per_kwh }
+    };
+    let begun = room.now.wall_ms / HOUR;
+    let until = begun + 10 * 24 + (30 - begun % 24) % 24;
+    for hour in begun..=until {
+        room.now.boot_ms += HOUR;
+        room.now.wall_ms = hour * HOUR + 1;
+        room.handle(2, Input::Energy(Some(grid(hour))));
+    }
+    room.pass(30_000);
+    let task = room.submit_draft(0, draft("patient", 1)).unwrap();
+    let why = room.state(0, &task).1;
+    assert!(room.next_run(2).is_none(), "it is 06:00");
+    assert!(
+        why.contains("carol-laptop") && why.contains("600 g there") && why.contains("at the latest"),
+        "{why}"
+    );
+    let urgent = mesh_node::Draft { sla: Sla::Urgent, ..draft("urgent", 2) };
+    room.submit_draft(0, urgent).unwrap();
+    let run = room.next_run(2).expect("at once");
+    room.end(2, &run);
+    for hour in until + 1..=until + 12 {
+        room.now.boot_ms += HOUR;
+        room.now.wall_ms = hour * HOUR + 1;
+        room.handle(2, Input::Energy(Some(grid(hour))));
+        room.pass(30_000);
+        if let Some(run) = room.next_run(2) {
+            assert_eq!(
+                (run.attempt.task.to_string(), grid(hour).g_per_kwh),
+                (task, 60),
+                "at {}:00",
+                hour % 24
+            );
+            return;
+        }
+    }
+    panic!("{}", room.state(0, &task).1);
+}

@@ -272,9 +272,10 @@ fn send(client: &Client, module: &[u8], gathered: Gathered, quiet: bool) -> Resu
 
 // spec: CLI-3
 fn plan(plan: Plan) -> String {
-    let choice = match &plan.choice {
-        Some(peer) => format!("it would go to {}\n", sanitise(peer, false)),
-        None => "no peer could take it now\n".to_owned(),
+    let choice = match (&plan.choice, &plan.plan) {
+        (Some(peer), _) => format!("it would go to {}\n", sanitise(peer, false)),
+        (None, Some(plan)) => format!("it would wait: it {}\n", sanitise(plan, false)),
+        (None, None) => "no peer could take it now\n".to_owned(),
     };
     let rows = plan.peers.into_iter().map(|(peer, verdict)| vec![peer, verdict]);
     format!("{choice}{}", table(&["PEER", "VERDICT"], rows))

@@ -53,6 +53,7 @@ pub(super) struct Grant {
 #[derive(Deserialize)]
 pub(super) struct Plan {
     pub(super) choice: Option<String>,
+    pub(super) plan: Option<String>,
     pub(super) peers: Vec<(String, String)>,
 }
 
