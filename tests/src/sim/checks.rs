@@ -114,7 +114,7 @@ impl World {
             let before = self.model.truth.insert((*author, seq), entry.id());
             self.must(no_honest_peer_forks_itself(before, &entry));
             if let Payload::Forked(proof) = entry.payload()
-                && self.model.proven.insert((proof.a.header.author, proof.a.header.seq))
+                && self.model.proven.insert((proof.a.header.author, proof.a.header.seq, who))
             {
                 self.count("fork proven");
             }
