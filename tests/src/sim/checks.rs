@@ -349,7 +349,9 @@ fn no_honest_result_is_called_bad(
     let honest = world
         .who(&to)
         .is_some_and(|to| world.peers[to].is_honest() && world.model.produced.contains(&(to, id)));
-    hold("no_honest_result_is_called_bad", !honest, || {
+    // Who was expelled, and has not heard of it yet, is rightly given nothing.
+    let heard = !world.model.expelled.contains(&who);
+    hold("no_honest_result_is_called_bad", !(honest && heard), || {
         format!("{} calls what {} made of {id:?} bad: {why}", world.peers[who].name, world.name(&to))
     })
 }
