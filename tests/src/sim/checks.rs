@@ -303,6 +303,15 @@ fn only_the_current_attempt_takes_effect(world: &World, who: Who, task: &kept::T
             world.peers[who].name,
             task.tries.len()
         )
+    })?;
+    let limits = &task.task.spec.limits;
+    let signed = receipt.verify().is_ok();
+    let about = receipt.receipt.task == id.task && receipt.receipt.usage.fuel <= limits.fuel;
+    hold("no_result_is_believed_that_is_not_signed_for_its_task", signed && about, || {
+        format!(
+            "{} {id:?}: signed {signed}, of this task and within its limits {about}",
+            world.peers[who].name
+        )
     })
 }
 
