@@ -114,7 +114,7 @@ impl World {
             let before = self.model.truth.insert((*author, seq), entry.id());
             self.must(no_honest_peer_forks_itself(before, &entry));
             if let Payload::Forked(proof) = entry.payload()
-                && self.model.proven.insert((proof.a.header.author, proof.a.header.seq))
+                && self.model.proven.insert((proof.a.header.author, proof.a.header.seq, who))
             {
                 self.count("fork proven");
             }
@@ -385,7 +385,9 @@ fn no_honest_result_is_called_bad(
     let honest = world
         .who(&to)
         .is_some_and(|to| world.peers[to].is_honest() && world.model.produced.contains(&(to, id)));
-    hold("no_honest_result_is_called_bad", !honest, || {
+    // Who was expelled, and has not heard of it yet, is rightly given nothing.
+    let heard = !world.model.expelled.contains(&who);
+    hold("no_honest_result_is_called_bad", !(honest && heard), || {
         format!("{} calls what {} made of {id:?} bad: {why}", world.peers[who].name, world.name(&to))
     })
 }

@@ -65,8 +65,8 @@ pub(crate) struct Model {
     pub(crate) words: BTreeMap<Who, Word>,
     /// Forks that were made: of which log, and where.
     pub(crate) forks: BTreeSet<(PublicKey, u64)>,
-    /// Forks that an honest peer has proven in its log.
-    pub(crate) proven: BTreeSet<(PublicKey, u64)>,
+    /// Forks that an honest peer has proven in its log: whose, from where on, and by whom.
+    pub(crate) proven: BTreeSet<(PublicKey, u64, Who)>,
     pub(crate) expelled: BTreeSet<Who>,
     /// What tasks are said to wait for.
     pub(crate) views: BTreeMap<(Who, TaskId), (String, String)>,

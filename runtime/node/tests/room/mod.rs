@@ -186,6 +186,11 @@ impl Room {
                             inputs.push_back((to, Input::Connected { peer: me, addr: addr(number) }));
                         }
                     }
+                    Output::Read { author, seq } => {
+                        let bytes = self.peers[number].entries.get(&(author, seq));
+                        let entry = bytes.map(|bytes| Entry::trusted(bytes).unwrap());
+                        inputs.extend(entry.map(|entry| (number, Input::Stored(Box::new(entry)))));
+                    }
                     Output::Run(run) => self.peers[number].runs.push(*run),
                     Output::Release(attempt) => self.peers[number].releases.push(attempt),
                     Output::Forget(attempt) => self.peers[number].forgotten.push(attempt),
