@@ -138,7 +138,7 @@ fn sound(verified: &Verified) -> String {
 fn recomputed(carbon: &[Carbon]) -> String {
     let mut text = String::new();
     for it in carbon {
-        let ug = it.ug.map_or_else(|| "not known".to_owned(), |ug| grams(ug));
+        let ug = it.ug.map_or_else(|| "not known".to_owned(), grams);
         let wrong = it.wrong.as_ref().map(|why| format!(" WRONG: {why}")).unwrap_or_default();
         text.push_str(&format!(
             "{} attempt {} by {}: {ug}{wrong}\n",
