@@ -73,6 +73,9 @@ impl Node {
             Command::Propose { rules, why } => self.propose(*rules, why),
             Command::VoteRules { proposal, yes } => self.vote_rules(&proposal, yes),
             Command::Proposals => Ok(Answer::Proposals(self.proposal_views())),
+            Command::Stats { user, peer } => {
+                self.stats(user.as_deref(), peer.as_deref()).map(|view| Answer::Stats(Box::new(view)))
+            }
             Command::Status => Ok(Answer::Status(Box::new(self.status()))),
             Command::Peers => Ok(Answer::Peers(self.peer_views())),
             Command::GoOffline => {

@@ -96,6 +96,8 @@ pub(crate) enum Timer {
     Place,
     /// The window of a task's ballot closes.
     Ballot(TaskId),
+    /// What home's energy would have been is known for a task that is done.
+    Account(TaskId),
     /// Something about a task of this device.
     Task(TaskId),
     /// Something about an attempt that runs here.
@@ -196,6 +198,7 @@ pub struct Node {
     pub(crate) over: BTreeSet<(u64, TaskId)>,
     pub(crate) placed_last: Option<Place>,
     pub(crate) attempts: BTreeMap<AttemptId, Attempt>,
+    pub(crate) accounts: crate::accounts::Accounts,
     pub(crate) invites: BTreeMap<PublicKey, Invite>,
     pub(crate) joining: Option<Joining>,
     pub(crate) trust: Option<BTreeSet<UserKey>>,
@@ -257,6 +260,7 @@ impl Node {
             over: BTreeSet::new(),
             placed_last: None,
             attempts: BTreeMap::new(),
+            accounts: crate::accounts::Accounts::default(),
             invites: BTreeMap::new(),
             joining: None,
             trust: None,
@@ -308,6 +312,8 @@ impl Node {
                 if let Some(number) = key.strip_prefix(META_DRAFT) {
                     let number = u64::from_be_bytes(number.try_into().ok()?);
                     self.drafts.insert(number, canonical::decode(value).ok()?);
+                } else {
+                    self.restore_accounts(key, value)?;
                 }
             }
         }
@@ -334,6 +340,7 @@ impl Node {
         }
         self.start_numbering(unclean);
         self.start_meeting();
+        self.start_accounts();
         self.start_attempts();
         self.start_tasks();
         self.say_drafts();
@@ -369,7 +376,9 @@ impl Node {
             Input::Run(attempt, event) => self.ran(attempt, event),
             Input::Fetched(attempt, hash, result) => self.fetched(attempt, hash, result),
             Input::Stored(entry) => self.looked_up(&entry),
-            Input::Energy(energy) => {
+            Input::Energy(reading) => {
+                let energy = reading.as_ref().map(|reading| reading.claim);
+                self.energy_is(reading.map(|reading| *reading));
                 if self.config.energy != energy {
                     self.config.energy = energy;
                     self.advertise_soon();
@@ -480,6 +489,7 @@ impl Node {
                 Timer::Rules => self.adopt_rules(),
                 Timer::Ballot(task) => self.requeue(task),
                 Timer::Place => self.place_waiting(),
+                Timer::Account(task) => self.account_due(task),
                 Timer::Task(task) => self.task_due(task),
                 Timer::Attempt(attempt) => self.attempt_due(attempt),
             }

@@ -1035,11 +1035,13 @@ impl Node {
         last.fate = Fate::Done;
         let device = last.device;
         task.kept.result = Some((attempt, ended.receipt.clone(), ended.output));
+        let moved = bytes_of(task.spec()).saturating_add(ended.output.len);
         if let Some(checkpoint) = task.kept.resume.take() {
             self.tell(Happening::Unneeded(checkpoint.hash));
         }
         self.keep_task(id);
         self.completed(&ended, Effect::Done);
+        self.owes_account(&ended.statement, moved);
         self.slot_freed(device);
         self.tell_task(id);
         self.send_task(device, AttemptId { task: id, attempt }, TaskFrame::Settled(Effect::Done));
@@ -1316,6 +1318,12 @@ fn worth_waiting(permitted: &Result<(), Reason>) -> bool {
     )
 }
 
+/// Bytes that a peer fetches to run a task.
+fn bytes_of(spec: &TaskSpec) -> u64 {
+    let inputs = spec.inputs.iter().map(|file| file.blob).chain(spec.stdin).map(|blob| blob.len);
+    inputs.fold(spec.module_len, u64::saturating_add)
+}
+
 /// Is this what the peer that had the attempt can truthfully say of it?
 fn genuine(ended: &Ended, spec: &TaskSpec, id: AttemptId, peer: PublicKey) -> Result<(), &'static str> {
     let receipt = &ended.receipt.receipt;
@@ -1329,7 +1337,7 @@ fn genuine(ended: &Ended, spec: &TaskSpec, id: AttemptId, peer: PublicKey) -> Re
         (receipt.granted.within(&spec.permissions), "it was given more than it asked for"),
         (receipt.usage.fuel <= spec.limits.fuel, "more fuel was used than there was"),
         (
-            ended.statement == Statement::of(&ended.receipt, &spec.nonce, ended.statement.energy_mj),
+            ended.statement == Statement::of(&ended.receipt, &spec.nonce, ended.statement.energy.clone()),
             "the public statement is not the receipt's",
         ),
         (ended.receipt.verify().is_ok(), "the receipt's signature does not hold"),

@@ -174,6 +174,7 @@ impl Node {
             progress: task.progress.clone().filter(|_| task.kept.state.is_out()),
             history: history.collect(),
             result,
+            energy: self.energy_view(&id),
         })
     }
 

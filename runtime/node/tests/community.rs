@@ -66,7 +66,10 @@ impl Room {
     }
 
     fn energy(&mut self, number: usize, energy: EnergyClaim) {
-        self.handle(number, Input::Energy(Some(energy)));
+        self.handle(
+            number,
+            Input::Energy(Some(Box::new(mesh_protocol::energy::Reading::of(energy, "fixed")))),
+        );
         self.pass(2000);
     }
 }

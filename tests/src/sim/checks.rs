@@ -9,7 +9,7 @@ use mesh_node::{Answer, AttemptState, Input, Message, Output, Run, TaskState};
 use mesh_protocol::frame::{AttemptId, HelloFrame, JoinAnswer, Offer, TaskFrame};
 use mesh_protocol::ids::{EntryId, TaskId};
 use mesh_protocol::key::PublicKey;
-use mesh_protocol::ledger::{Completed, Effect, Entry, Payload, Tip};
+use mesh_protocol::ledger::{Completed, Effect, Entry, Payload, Spent, Tip};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::record::{Record, Table};
 use mesh_protocol::task::Sla;
@@ -48,7 +48,7 @@ impl World {
                     *until = boot.saturating_add(*lease_ms);
                 }
             }
-            Input::Energy(energy) => self.peers[who].energy = *energy,
+            Input::Energy(energy) => self.peers[who].energy = energy.as_ref().map(|it| it.claim),
             _ => {}
         }
     }
@@ -118,8 +118,15 @@ impl World {
             {
                 self.count("fork proven");
             }
+            if let Payload::Spent(spent) = entry.payload() {
+                let verdict = energy_spent_is_energy_metered(self, who, spent);
+                self.must(verdict);
+                self.count("spent recorded");
+                self.model.spent.insert((who, spent.task, spent.attempt));
+            }
             if let Payload::Completed(completed) = entry.payload() {
-                let verdict = no_result_is_recorded_twice(self, who, completed);
+                let verdict = no_result_is_recorded_twice(self, who, completed)
+                    .and_then(|()| energy_recorded_is_energy_metered(self, completed));
                 self.must(verdict);
                 let statement = &completed.statement;
                 self.model.recorded.insert((who, statement.task, statement.attempt), completed.effect);
@@ -343,6 +350,35 @@ fn no_result_is_recorded_twice(world: &World, who: Who, completed: &Completed) -
     });
     hold("no_result_is_recorded_twice", clash.is_none(), || {
         format!("{} {} attempt {}: {clash:?}", world.peers[who].name, statement.task, statement.attempt)
+    })
+}
+
+/// A statement says what the sandbox metered, to the millijoule.
+// spec: DEL-13
+fn energy_recorded_is_energy_metered(world: &World, completed: &Completed) -> Verdict {
+    let statement = &completed.statement;
+    let Some(by) = world.who(&statement.executor).filter(|by| world.peers[*by].is_honest()) else {
+        return Ok(());
+    };
+    let id = AttemptId { task: statement.task, attempt: statement.attempt };
+    let metered = world.model.metered.get(&(by, id)).copied();
+    hold("energy_recorded_is_energy_metered", metered == statement.energy.energy_mj(), || {
+        format!("{id:?}: {metered:?} metered, {:?} recorded", statement.energy.energy_mj())
+    })
+}
+
+/// A device says once what an attempt used there that came to no end: what was metered, or where the sandbox died with
+/// the device no number that it made up.
+// spec: DEL-13
+fn energy_spent_is_energy_metered(world: &World, who: Who, spent: &Spent) -> Verdict {
+    const NAME: &str = "energy_spent_is_energy_metered";
+    let id = AttemptId { task: spent.task, attempt: spent.attempt };
+    let again = world.model.spent.contains(&(who, spent.task, spent.attempt));
+    let recorded = spent.energy.energy_mj();
+    let metered = world.model.metered.get(&(who, id)).copied();
+    let right = recorded == metered || (spent.estimated && recorded.is_none());
+    hold(NAME, right && !again, || {
+        format!("{} {id:?}: {metered:?} metered, {recorded:?} recorded, again {again}", world.peers[who].name)
     })
 }
 

@@ -54,6 +54,10 @@ pub(crate) struct Model {
     pub(crate) runs: BTreeSet<(Who, AttemptId)>,
     /// Runs that came to an end with a result.
     pub(crate) produced: BTreeSet<(Who, AttemptId)>,
+    /// Attempts of which a device has said what they used without a result.
+    pub(crate) spent: BTreeSet<(Who, TaskId, u32)>,
+    /// What each sandbox said that a run had used, in millijoule.
+    pub(crate) metered: BTreeMap<(Who, AttemptId), u64>,
     /// Leases in offers that were heard, in milliseconds.
     pub(crate) heard: BTreeMap<(Who, AttemptId), u64>,
     /// Until when leases run, by the boot clock of the peer that has them.

@@ -8,6 +8,7 @@ use super::net::{Weather, Who};
 use super::peer::{Role, clean};
 use super::world::{Event, World};
 use mesh_node::{Command, Input, TaskState};
+use mesh_protocol::energy::Reading;
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::ledger::Tip;
 use mesh_protocol::task::Sla;
@@ -56,7 +57,7 @@ impl World {
         for who in 0..self.profile.peers {
             self.ask(who, Command::Resume, Ask::Other);
             if self.peers[who].awake() {
-                self.arrive(who, Input::Energy(Some(clean())));
+                self.arrive(who, Input::Energy(Some(Box::new(Reading::of(clean(), "simulated")))));
             }
         }
     }
