@@ -2,6 +2,7 @@
 //! as data, and one function. Here is the one place where their order of combination stands.
 // spec: ARC-1, ARC-4
 
+pub mod accounting;
 pub mod donor;
 pub mod energy;
 pub mod forecast;

@@ -371,6 +371,7 @@ impl Frame for TaskFrame {
             Self::Checkpoint { blob, .. } => size(blob),
             Self::Ended(ended) => {
                 ended.receipt.receipt.check()?;
+                ended.statement.energy.check()?;
                 size(&ended.output)
             }
             Self::Released(Released::Conflict(why)) if why.len() > MAX_CONFLICT => {

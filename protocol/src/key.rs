@@ -32,6 +32,8 @@ pub enum Domain {
     Join,
     /// A user's word that a device is theirs [no more](crate::ledger::Revocation).
     Revocation,
+    /// A meter's word for a [reading](crate::energy::Reading).
+    Meter,
 }
 
 impl Domain {
@@ -49,6 +51,7 @@ impl Domain {
             Self::Consent => b"taskmesh/consent/1\0",
             Self::Join => b"taskmesh/join/1\0",
             Self::Revocation => b"taskmesh/revocation/1\0",
+            Self::Meter => b"taskmesh/meter/1\0",
         }
     }
 }

@@ -15,6 +15,10 @@ pub mod checkpoint;
 #[cfg(feature = "full")]
 pub mod digest;
 #[cfg(feature = "full")]
+pub mod energy;
+#[cfg(feature = "full")]
+pub mod factors;
+#[cfg(feature = "full")]
 pub mod frame;
 #[cfg(feature = "full")]
 pub mod ids;

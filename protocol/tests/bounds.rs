@@ -6,6 +6,7 @@
 mod samples;
 
 use mesh_protocol::canonical;
+use mesh_protocol::energy::{MAX_ATTESTED, MAX_PIECES, MAX_WORD, Metered, Piece, Reading};
 use mesh_protocol::frame::{
     Beat, Frame, FrameError, HelloFrame, MAX_ADDRS, MAX_FRAME, MAX_LEASE_MS, MAX_NOTE, MAX_OFFER_ENTRIES,
     MAX_PEERS, MAX_TIPS, PeerAddrs, Phase, SyncFrame, TaskFrame,
@@ -85,6 +86,13 @@ fn an_entry_says_no_more_than_fits() {
         changed!(15, Payload::Vetoed { attempt, .. } => *attempt = 0).to_vec(),
         changed!(15, Payload::Vetoed { why, .. } => *why = "\u{1b}[31m".into()).to_vec(),
         changed!(16, Payload::Completed(it) => it.statement.attempt = 0).to_vec(),
+        changed!(16, Payload::Completed(it) => it.statement.energy.pieces.clear()).to_vec(),
+        changed!(30, Payload::Spent(it) => it.attempt = 0).to_vec(),
+        changed!(30, Payload::Spent(it) => it.energy.pieces[0].ms = u64::MAX).to_vec(),
+        changed!(31, Payload::Accounted(it) => it.attempt = 0).to_vec(),
+        changed!(31, Payload::Accounted(it) => it.then = vec![piece(); MAX_PIECES + 1]).to_vec(),
+        changed!(31, Payload::Accounted(it) => it.counted = vec![2, 2]).to_vec(),
+        changed!(31, Payload::Accounted(it) => it.counted = (1..=65).collect()).to_vec(),
         changed!(17, Payload::Failed { reason, .. } => *reason = words()).to_vec(),
         changed!(19, Payload::Contribution { unit, .. } => *unit = long()).to_vec(),
         changed!(19, Payload::Contribution { month, .. } => *month = 202_613).to_vec(),
@@ -157,7 +165,23 @@ fn longest() -> Vec<Payload> {
     let [proposed] =
         changed!(20, Payload::RulesProposed { rules, why } => (**rules, *why) = (max.clone(), text()));
     let [witnessed] = changed!(23, Payload::Witnessed { tips } => *tips = vec![FULL; ledger::MAX_TIPS]);
-    all.extend([founded, admitted, expelled, registered, consensus, refused, proposed, witnessed]);
+    let pieces: Vec<Piece> = (0..MAX_PIECES)
+        .map(|at| {
+            let mut piece = piece();
+            let word = || "x".repeat(MAX_WORD);
+            let attestation = || piece.reading.as_ref().and_then(|it| it.attestation.clone());
+            let attestation = if at < MAX_ATTESTED { attestation() } else { None };
+            piece.from_ms = u64::MAX - 1_000_000 + at as u64 * 1000;
+            piece.reading =
+                piece.reading.map(|it| Reading { origin: word(), zone: word(), attestation, ..it });
+            piece
+        })
+        .collect();
+    let [completed] = changed!(16, Payload::Completed(it) => {
+        (it.statement.fuel, it.statement.cpu_us, it.statement.wall_ms) = (u64::MAX, u64::MAX, u64::MAX);
+        it.statement.energy = Metered { pieces: pieces.clone(), ..metered() };
+    });
+    all.extend([founded, admitted, expelled, registered, consensus, refused, proposed, witnessed, completed]);
     all
 }
 

@@ -60,7 +60,7 @@ fn all<T: Serialize + DeserializeOwned + PartialEq + Debug>(values: &[T]) -> Vec
     values.iter().map(hex).collect()
 }
 
-const PAYLOADS: [(&str, &str); 30] = [
+const PAYLOADS: [(&str, &str); 32] = [
     (
         "community founded",
         concat!(
@@ -87,7 +87,10 @@ const PAYLOADS: [(&str, &str); 30] = [
     ("accepted", "0d<a1>02"),
     ("refused", "0e<a1>02070468747470"),
     ("vetoed", "0f<a1>0203776879"),
-    ("completed", "10<a1>01<d0><a2><a3>000a01141e283200<a6><a7><f5><f5>01"),
+    (
+        "completed",
+        "10<a1>01<d0><a2><a3>000a01141e28022800023c1e32010428c203010101046874747002444501<d0>0102<f5><f5>5a1e320000<a6><a7><f5><f5>01",
+    ),
     ("failed", "11<a1>051c05"),
     ("cancelled", "12<a1>"),
     ("contribution", "13<b0>05686f7572735af3ae0c"),
@@ -110,6 +113,8 @@ const PAYLOADS: [(&str, &str); 30] = [
     ("time zone", "1b0d4575726f70652f4265726c696e"),
     ("health", "1c<a1>0466697265"),
     ("held", "1d<a1>020127"),
+    ("spent", "1e<d0><a1>02022800023c1e32010428c203010101046874747002444501<d0>0102<f5><f5>5a1e320001"),
+    ("accounted", "1f<a1>0200013c1e3200013c1e3200070201020101040607"),
 ];
 const HELLO: [&str; 11] = [
     "0001<c0>0200c0000201d8360120010db8000000000000000000000001d836",
@@ -140,7 +145,7 @@ const TASK: [&str; 12] = [
         "0601<a1>01<a2>0a776f72642d636f756e740000<a9>0000<aa>80c0f9decfae01c0cf2480c2d72f8094ebdc0380",
         "a0c21e80c8d00780c2d72fe80700010000010000000001650001310131000107736563636f6d70076d6574657265",
         "64000000000000000000000000<ab>00<ab>0000<ab>000000<d0><f5><f5><a1>01<d0><a2><a3>000a01141e28",
-        "3200<a6><a7><f5><f5><a4>ac02",
+        "022800023c1e32010428c203010101046874747002444501<d0>0102<f5><f5>5a1e320000<a6><a7><f5><f5><a4>ac02",
     ),
     "071404676f6e65",
     "0810",
@@ -163,7 +168,7 @@ const SIGNED: [&str; 9] = [
         "<a4>ac02<a9>80c0f9decfae01c0cf2480c2d72f8094ebdc0380a0c21e80c8d00780c2d72fe80700010000010000",
         "000003010301e807<f5><f5>",
     ),
-    "<a1>01<d0><a2><a3>000a01141e283200<a6><a7>",
+    "<a1>01<d0><a2><a3>000a01141e28022800023c1e32010428c203010101046874747002444501<d0>0102<f5><f5>5a1e320000<a6><a7>",
     "<c0><d0>09e0d4030101620b03020bac02012801f4031902e807c0cf24<a3>",
     "<c0><d0>09e0d4030101620b03020bac02012801f4031902e807c0cf24<a3><f5><f5>",
     concat!(
@@ -242,7 +247,7 @@ fn every_kind_of_entry_has_fixed_bytes_and_a_number_and_a_name() {
         assert_eq!(payload.check(), Ok(()), "{payload:?}");
     }
     assert!(
-        is_unknown::<Payload>(30) && (0..30).all(|kind| !is_unknown::<Payload>(kind)),
+        is_unknown::<Payload>(32) && (0..32).all(|kind| !is_unknown::<Payload>(kind)),
         "there are no more kinds than these"
     );
 }

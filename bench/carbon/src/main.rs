@@ -1,9 +1,11 @@
 //! Replays recorded carbon intensity, and compares when and where Task Mesh runs work with what others do.
-// spec: PLACE-4, PLACE-5
+// spec: PLACE-4, PLACE-5, PLACE-6
 
 mod baselines;
 mod data;
 mod fit;
+mod flow;
+mod places;
 mod published;
 mod replay;
 mod when;
@@ -12,11 +14,13 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: bench_carbon --data DIR [--json FILE] [--lag HOURS] [--fit | --hold-out]";
+const USAGE: &str =
+    "usage: bench_carbon --data DIR [--json FILE] [--instances FILE] [--lag HOURS] [--fit | --hold-out]";
 
 struct Args {
     data: PathBuf,
     json: Option<PathBuf>,
+    instances: Option<PathBuf>,
     lag: usize,
     fit: bool,
     hold_out: bool,
@@ -34,12 +38,14 @@ fn main() -> ExitCode {
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Args> {
-    let (mut data, mut json, mut lag, mut fit, mut hold_out) = (None, None, 2, false, false);
+    let (mut data, mut json, mut instances, mut lag, mut fit, mut hold_out) =
+        (None, None, None, 2, false, false);
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("{word} needs a value; {USAGE}"));
         match word.as_str() {
             "--data" => data = Some(PathBuf::from(value()?)),
             "--json" => json = Some(PathBuf::from(value()?)),
+            "--instances" => instances = Some(PathBuf::from(value()?)),
             "--lag" => {
                 let text = value()?;
                 lag = match text.parse() {
@@ -59,7 +65,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args> {
             data.display()
         );
     }
-    Ok(Args { data, json, lag, fit, hold_out })
+    Ok(Args { data, json, instances, lag, fit, hold_out })
 }
 
 /// The folders of real traces in it, by name.
@@ -102,7 +108,7 @@ fn bench(args: &Args) -> Result<bool> {
     }
     let tally = published::check(&args.data)?;
     println!("published numbers: {} PASS, {} FAIL, {} skipped", tally.passed, tally.failed, tally.skipped);
-    let (mut list, mut holds) = (Vec::new(), tally.failed == 0);
+    let (mut list, mut instances, mut holds) = (Vec::new(), Vec::new(), tally.failed == 0);
     for (name, regions) in &traces {
         // Of a hundred zones every third day's hours are enough; with forecasts every hour counts.
         let every = match regions.len() {
@@ -117,6 +123,10 @@ fn bench(args: &Args) -> Result<bool> {
         );
         holds &= above;
         list.extend(lines);
+        let (lines, instance, well) = places::compare(name, regions, args.lag);
+        holds &= well;
+        list.extend(lines);
+        instances.push(instance);
     }
     if traces.is_empty() {
         println!(
@@ -126,6 +136,10 @@ fn bench(args: &Args) -> Result<bool> {
     }
     if let Some(file) = &args.json {
         let text = serde_json::to_string_pretty(&list)? + "\n";
+        std::fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))?;
+    }
+    if let Some(file) = &args.instances {
+        let text = serde_json::to_string(&instances)? + "\n";
         std::fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))?;
     }
     Ok(holds)

@@ -162,7 +162,7 @@ pub(crate) fn compare(name: &str, regions: &[Region], lag: usize, every: usize) 
     (list, above)
 }
 
-fn milligrams(path: &[f64]) -> Vec<u32> {
+pub(crate) fn milligrams(path: &[f64]) -> Vec<u32> {
     path.iter().map(|grams| (grams * 1000.0) as u32).collect()
 }
 

@@ -2,6 +2,8 @@
 // spec: LED-2
 
 use super::{ForkProof, Hlc, MAX_PAYLOAD, MAX_REFS, Tip};
+use crate::energy::{Metered, Piece, check_pieces};
+use crate::factors::Factors;
 use crate::ids::{Commitment, CommunityId, Digest, EntryId, ModuleHash, ProfileId, TaskId};
 use crate::invite::{DeviceCert, JoinRequest};
 use crate::key::{Domain, PublicKey, SecretKey, Signature, UserKey};
@@ -193,10 +195,14 @@ pub enum Payload {
         /// Why; none if it goes on.
         reason: Option<Reason>,
     },
+    /// What an attempt used on the author's device that came to no end there, or whose result nobody took.
+    Spent(Box<Spent>),
+    /// What a task would have caused at once on its submitter's own device, and what it saved.
+    Accounted(Box<Accounted>),
 }
 
 /// Names of the kinds, by number.
-pub const KINDS: [&str; 30] = [
+pub const KINDS: [&str; 32] = [
     "community founded",
     "member admitted",
     "expelled",
@@ -227,6 +233,8 @@ pub const KINDS: [&str; 30] = [
     "time zone",
     "health",
     "held",
+    "spent",
+    "accounted",
 ];
 
 impl Payload {
@@ -263,6 +271,8 @@ impl Payload {
             Self::ZoneSet { .. } => 27,
             Self::HealthFlagged { .. } => 28,
             Self::Held { .. } => 29,
+            Self::Spent(_) => 30,
+            Self::Accounted(_) => 31,
         }
     }
 
@@ -364,7 +374,21 @@ impl Payload {
                 reason.check()
             }
             Self::Failed { reason, .. } => reason.check(),
-            Self::Completed(completed) => counted(completed.statement.attempt),
+            Self::Completed(completed) => {
+                counted(completed.statement.attempt)?;
+                completed.statement.energy.check()?;
+                small(self)
+            }
+            Self::Spent(spent) => {
+                counted(spent.attempt)?;
+                spent.energy.check()?;
+                small(self)
+            }
+            Self::Accounted(accounted) => {
+                counted(accounted.attempt)?;
+                accounted.check()?;
+                small(self)
+            }
             Self::Contribution { unit, month, .. } => {
                 name(unit)?;
                 match (200_001..=999_912).contains(month) && (1..=12).contains(&(month % 100)) {
@@ -386,11 +410,7 @@ impl Payload {
             Self::Granted(grant) => {
                 grant.pattern.check()?;
                 grant.permissions.check()?;
-                // The lists may be long, but not all of them at once.
-                match crate::canonical::encode(self).len() <= MAX_PAYLOAD {
-                    true => Ok(()),
-                    false => Err("the permissions in it are too many for one entry"),
-                }
+                small(self)
             }
             Self::DeviceAdded(added) => name(&added.name),
             Self::KeyRevoked(it) => match it.tip.is_none_or(|tip| tip.author == it.device) {
@@ -405,6 +425,14 @@ impl Payload {
             | Self::RulesVoted { .. }
             | Self::KeyRotated(_) => Ok(()),
         }
+    }
+}
+
+/// Lists in it may be long, but not all of them at once.
+fn small(payload: &Payload) -> Result<(), &'static str> {
+    match crate::canonical::encode(payload).len() <= MAX_PAYLOAD {
+        true => Ok(()),
+        false => Err("its lists are too long for one entry"),
     }
 }
 
@@ -574,8 +602,8 @@ pub struct Statement {
     pub wall_ms: u64,
     /// Most bytes of memory.
     pub peak_memory: u64,
-    /// Energy in millijoule, where it was metered.
-    pub energy_mj: u64,
+    /// What it used of which energy.
+    pub energy: Metered,
     /// Is the use an estimate, since the worker could not report it?
     pub estimated: bool,
     /// What came out, hidden by the task's own salt.
@@ -591,7 +619,7 @@ pub fn outcome_number(outcome: &Outcome) -> u8 {
 
 impl Statement {
     /// What `receipt` says in public.
-    pub fn of(receipt: &crate::receipt::SignedReceipt, salt: &[u8; 32], energy_mj: u64) -> Self {
+    pub fn of(receipt: &crate::receipt::SignedReceipt, salt: &[u8; 32], energy: Metered) -> Self {
         let body = &receipt.receipt;
         Self {
             task: body.task,
@@ -605,7 +633,7 @@ impl Statement {
             cpu_us: body.usage.cpu_us,
             wall_ms: body.usage.wall_ms,
             peak_memory: body.usage.peak_memory,
-            energy_mj,
+            energy,
             estimated: body.usage.estimated,
             output: Commitment::new(salt, &crate::canonical::encode(&body.output)),
             receipt: Commitment::new(salt, &crate::canonical::encode(receipt)),
@@ -620,6 +648,80 @@ impl Statement {
     /// Did the executor named in it sign it?
     pub fn verify(&self, signature: &Signature) -> bool {
         self.executor.verify(Domain::Statement, &crate::canonical::encode(self), signature).is_ok()
+    }
+}
+
+/// What an attempt used that came to no end, or whose result nobody took.
+// spec: CO2-3, DEL-13
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    /// Whose task.
+    pub submitter: PublicKey,
+    /// Which task.
+    pub task: TaskId,
+    /// Which try.
+    pub attempt: u32,
+    /// What it used of which energy.
+    pub energy: Metered,
+    /// Is a part of it an estimate, since the worker could not report it?
+    pub estimated: bool,
+}
+
+/// What a task saved, in micrograms of CO2. Each part may be negative; together they are all of it.
+// spec: CO2-3
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Saved {
+    /// By running later: home at once against home at the time it ran.
+    pub when_ug: i64,
+    /// By running elsewhere: home against where it ran, at the time it ran.
+    pub where_ug: i64,
+    /// By a device that needs less, or more, for the same work.
+    pub hardware_ug: i64,
+    /// Lost attempts, replicas, transfer: negative, as it saves nothing.
+    pub overhead_ug: i64,
+}
+
+impl Saved {
+    /// All of it.
+    pub fn total_ug(&self) -> i64 {
+        [self.when_ug, self.where_ug, self.hardware_ug, self.overhead_ug]
+            .into_iter()
+            .fold(0, i64::saturating_add)
+    }
+}
+
+/// A task's account, once it is known what running at once at home would have caused.
+// spec: CO2-3, CO2-4
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accounted {
+    /// Which task.
+    pub task: TaskId,
+    /// The attempt whose result is the task's.
+    pub attempt: u32,
+    /// By which table what is unknown counts.
+    pub factors: Factors,
+    /// The same work at once on the submitter's own device, on the energy that was there.
+    pub at_once: Vec<Piece>,
+    /// The same work there at the time when the attempt ran.
+    pub then: Vec<Piece>,
+    /// Energy of moving module, inputs and output, in millijoule: an estimate by the byte.
+    pub transfer_mj: u64,
+    /// Attempts whose energy was on record by then, in order.
+    pub counted: Vec<u32>,
+    /// What that saved; none where a part of it is not known.
+    pub saved: Option<Saved>,
+}
+
+/// Most attempts that an account names: more than rules let a task have.
+pub const MAX_COUNTED: usize = 64;
+
+impl Accounted {
+    fn check(&self) -> Result<(), &'static str> {
+        if self.counted.len() > MAX_COUNTED || self.counted.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return Err("the attempts in it are too many or out of order");
+        }
+        check_pieces(&self.at_once)?;
+        check_pieces(&self.then)
     }
 }
 

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use mesh_protocol::ad::{Ad, EnergyClaim, Outlook, SignedAd, Source};
+use mesh_protocol::energy::{Attestation, How, Kind, Metered, Piece, Reading, Scope};
+use mesh_protocol::factors::Factors;
 use mesh_protocol::frame::{
     Beat, Ended, HelloFrame, JoinAnswer, JoinRefusal, Offer, PeerAddrs, Phase, Released, SyncFrame,
     TaskFrame, VERSION,
@@ -13,8 +15,9 @@ use mesh_protocol::ids::{
 use mesh_protocol::invite::{DeviceCert, DeviceRequest, JoinRequest, Ticket, TicketKind};
 use mesh_protocol::key::{PublicKey, SecretKey, Signature, UserKey};
 use mesh_protocol::ledger::{
-    self, Completed, DeviceAdded, Effect, Entry, ForkProof, Founded, Grant, Header, Hlc, Pattern, Payload,
-    PeerRegistered, Place, Revocation, Rotation, SignedHeader, Statement, TaskSubmitted, Tip,
+    self, Accounted, Completed, DeviceAdded, Effect, Entry, ForkProof, Founded, Grant, Header, Hlc, Pattern,
+    Payload, PeerRegistered, Place, Revocation, Rotation, Saved, SignedHeader, Spent, Statement,
+    TaskSubmitted, Tip,
 };
 use mesh_protocol::limits::Limits;
 use mesh_protocol::outcome::Outcome;
@@ -97,6 +100,41 @@ pub(crate) fn ad() -> Ad {
     }
 }
 
+pub(crate) fn piece() -> Piece {
+    let claim = EnergyClaim { source: Source::Grid, renewable_percent: 40, g_per_kwh: 450 };
+    let reading = Reading {
+        scope: Scope::Direct,
+        kind: Kind::Marginal,
+        estimated: true,
+        zone: "DE".into(),
+        attestation: Some(Attestation { meter: DEVICE, from_ms: 1, until_ms: 2, signature: SIGNATURE }),
+        ..Reading::of(claim, "http")
+    };
+    Piece { from_ms: 60, ms: 30, energy_mj: 50, reading: Some(reading) }
+}
+
+pub(crate) fn metered() -> Metered {
+    Metered {
+        how: How::Modelled,
+        uncertainty_percent: 40,
+        factors: Factors::IpccAr5,
+        pieces: vec![piece(), Piece { from_ms: 90, reading: None, ..piece() }],
+    }
+}
+
+pub(crate) fn accounted() -> Accounted {
+    Accounted {
+        task: TASK,
+        attempt: 2,
+        factors: Factors::IpccAr5,
+        at_once: vec![Piece { reading: None, ..piece() }],
+        then: vec![Piece { reading: None, ..piece() }],
+        transfer_mj: 7,
+        counted: vec![1, 2],
+        saved: Some(Saved { when_ug: -1, where_ug: 2, hardware_ug: 3, overhead_ug: -4 }),
+    }
+}
+
 pub(crate) fn statement() -> Statement {
     Statement {
         task: TASK,
@@ -110,7 +148,7 @@ pub(crate) fn statement() -> Statement {
         cpu_us: 20,
         wall_ms: 30,
         peak_memory: 40,
-        energy_mj: 50,
+        energy: metered(),
         estimated: false,
         output: Commitment([0xa6; 32]),
         receipt: Commitment([0xa7; 32]),
@@ -287,6 +325,14 @@ pub(crate) fn payloads() -> Vec<Payload> {
         Payload::ZoneSet { zone: "Europe/Berlin".into() },
         Payload::HealthFlagged { task: TASK, text: "fire".into() },
         Payload::Held { task: TASK, attempt: 2, reason: Some(Reason::OnBattery) },
+        Payload::Spent(Box::new(Spent {
+            submitter: DEVICE,
+            task: TASK,
+            attempt: 2,
+            energy: metered(),
+            estimated: true,
+        })),
+        Payload::Accounted(Box::new(accounted())),
     ]
 }
 

@@ -6,7 +6,7 @@ mod peer;
 mod tasks;
 mod values;
 
-pub(crate) use assembly::{Ballots, Contribute, Propose, Quota, Reputation, Vote, VoteRules};
+pub(crate) use assembly::{Ballots, Contribute, Propose, Quota, Reputation, Stats, Vote, VoteRules};
 pub(crate) use community::{Community, Device, Grant, Invite, Join, Members, MembersVerb, Revoke, Trust};
 pub(crate) use peer::{Demo, Init, Pause, Show, Up};
 pub(crate) use tasks::{Ledger, Submit, Task};
@@ -119,6 +119,11 @@ pub(crate) enum Command {
     /// Show a member's reputation and what it is made of
     #[command(after_help = "Example:\n  mesh reputation alice")]
     Reputation(Reputation),
+    /// Show how much energy tasks used, and how much carbon they saved
+    #[command(
+        after_help = "Examples:\n  mesh stats\n  mesh stats --user alice\n  mesh stats --peer garden-pi --json"
+    )]
+    Stats(Stats),
     /// Record what a member contributed; only a treasurer may
     #[command(
         after_help = "Examples:\n  mesh contribute alice --money 500\n  mesh contribute bob --hours 90 --month 202611"
@@ -382,6 +387,7 @@ mod tests {
             &["ballots"],
             &["quota"],
             &["reputation"],
+            &["stats"],
             &["task", "ls"],
             &["task", "show", "x"],
             &["task", "why", "x"],

@@ -69,6 +69,7 @@ pub(crate) fn run(command: Command) -> Result<u8> {
         Command::Vote(vote) => assembly::vote(&vote),
         Command::Ballots(ballots) => assembly::ballots(&ballots),
         Command::Quota(quota) => assembly::quota(&quota),
+        Command::Stats(stats) => assembly::stats(&stats),
         Command::Reputation(reputation) => assembly::reputation(&reputation),
         Command::Contribute(contribute) => assembly::contribute(&contribute),
         Command::Peers(show) => peer::peers(&show),

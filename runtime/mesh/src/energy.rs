@@ -12,6 +12,7 @@ pub(crate) use trace::{Trace, claim};
 
 use mesh_node::Input;
 use mesh_protocol::ad::EnergyClaim;
+use mesh_protocol::energy::Reading as Told;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -43,6 +44,16 @@ pub(crate) enum Source {
 }
 
 impl Source {
+    /// Its name, as records show it.
+    // spec: EN-2
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Fixed(_) => "fixed",
+            Self::Trace(_) => "trace",
+            Self::Command(_) => "command",
+        }
+    }
+
     fn read(&mut self, now_ms: u64) -> Result<Reading, String> {
         match self {
             Self::Fixed(claim) => Ok(Reading { claim: *claim, valid_until_ms: u64::MAX }),
@@ -103,13 +114,16 @@ pub(crate) fn now_ms() -> u64 {
 
 /// Reads the source again and again, and tells the node what changes, until the node is gone.
 pub(crate) fn watch(mut source: Source, arrivals: mpsc::Sender<Arrival>) -> std::io::Result<()> {
+    let origin = source.name();
     let work = move || {
         let mut watched = Watched::default();
         loop {
             let now = now_ms();
             let read = source.read(now);
             if let Some(news) = watched.take(read, now)
-                && arrivals.blocking_send(Input::Energy(news).into()).is_err()
+                && arrivals
+                    .blocking_send(Input::Energy(news.map(|claim| Box::new(Told::of(claim, origin)))).into())
+                    .is_err()
             {
                 return;
             }

@@ -5,7 +5,7 @@
 
 mod verify;
 
-pub(crate) use verify::{Verified, verify};
+pub(crate) use verify::{Carbon, Verified, verify};
 
 use mesh_protocol::ledger::MAX_ENTRY;
 use std::io::{self, Read};

@@ -20,6 +20,7 @@ mod failure;
 mod home;
 mod keys;
 mod ledger_file;
+mod meter;
 mod passphrase;
 mod up;
 

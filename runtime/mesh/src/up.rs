@@ -270,7 +270,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
     remembered.write(data);
 
     let (me, mdns, relay_bytes) = (options.keys.device.public(), options.mdns, options.relay_bytes);
-    let terms = options.terms.clone();
+    let (terms, watts) = (options.terms.clone(), options.watts);
     let shares = options.shares.clone();
     let source = options.energy.clone().filter(|source| !matches!(source, energy::Source::Fixed(_)));
     let shared = Shared::new(node(options, &net, &executor, &store, opened)?);
@@ -299,7 +299,9 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         releases: folder("releases"),
         releasing: std::sync::Mutex::default(),
         modules: Modules::default(),
+        meter: crate::meter::Meter::new(crate::meter::Place::here(watts)),
     });
+    runner.watch_use().map_err(|error| Failure::because("start the meter", &error))?;
     let services = Arc::new(services::Local {
         me,
         node: shared.clone(),

@@ -1,7 +1,7 @@
 //! Attempts that this device runs, for its own tasks and others'.
 
 use crate::command::{ErrorKind, Happening, Progress};
-use crate::io::{Output, Run, RunEvent};
+use crate::io::{Metering, Output, Run, RunEvent};
 use crate::node::{Donor, META_DONOR, Node, Timer, error};
 use mesh_policies::donor;
 use mesh_policies::importance::may_start;
@@ -603,6 +603,7 @@ impl Node {
             AttemptState::Held => self.refuse(id, Reason::LogBehind),
             AttemptState::Releasing => {}
             AttemptState::Ended => {
+                self.unsettled(id);
                 if self.step(id, AttemptEvent::Settle) {
                     self.output(Output::Forget(id));
                 }
@@ -660,7 +661,20 @@ impl Node {
         }
     }
 
+    /// A result that nobody takes was made all the same.
+    // spec: DEL-13
+    fn unsettled(&mut self, id: AttemptId) {
+        let Some(attempt) = self.attempts.get(&id) else { return };
+        let statement = attempt.kept.ended.as_ref().map(|ended| &ended.statement);
+        let used = statement.map(|statement| (statement.energy.clone(), statement.estimated));
+        let owner = attempt.owner;
+        if let (AttemptState::Ended, Some((energy, estimated))) = (attempt.state(), used) {
+            self.say_spent(id, owner, energy, estimated);
+        }
+    }
+
     fn stop_attempt(&mut self, id: AttemptId) {
+        self.unsettled(id);
         let live = self.attempts.get(&id).is_some_and(|attempt| attempt.state().is_live());
         if self.step(id, AttemptEvent::Stop) && live {
             self.output(Output::Stop(id));
@@ -687,9 +701,20 @@ impl Node {
     // ---- from the executor ----
 
     pub(crate) fn ran(&mut self, id: AttemptId, event: RunEvent) {
-        let Some(attempt) = self.attempts.get_mut(&id) else { return };
+        let Some(attempt) = self.attempts.get_mut(&id) else {
+            // It was stopped, and this is the word of what it had used.
+            match event {
+                RunEvent::Ended(_, _, metering) => self.spent(id, Some(&metering)),
+                RunEvent::Spent(Some(metering)) => self.spent(id, Some(&metering)),
+                _ => {}
+            }
+            return;
+        };
         match event {
             RunEvent::Started => {
+                let owner = attempt.owner;
+                self.spends(id, owner, &Metering::default());
+                let Some(attempt) = self.attempts.get_mut(&id) else { return };
                 if attempt.progress.phase == Phase::Preparing {
                     attempt.progress.phase = Phase::Running;
                 }
@@ -726,27 +751,47 @@ impl Node {
                 self.beat(id);
                 self.tell(Happening::Attempt { task: id.task, attempt: id.attempt, state: "running" });
             }
-            RunEvent::Ended(receipt, output) => match &receipt.outcome {
+            RunEvent::Ended(receipt, output, metering) => match &receipt.outcome {
                 Outcome::SandboxCrashed(why) => {
                     let reason = Reason::SandboxFailed(why.clone());
                     self.lose(id, reason, false);
+                    self.spent(id, Some(&metering));
                 }
-                Outcome::Cancelled => self.lose(id, Reason::SandboxFailed("it was cancelled".into()), false),
-                _ => self.ended(id, *receipt, output),
+                Outcome::Cancelled => {
+                    self.lose(id, Reason::SandboxFailed("it was cancelled".into()), false);
+                    self.spent(id, Some(&metering));
+                }
+                _ => self.ended(id, *receipt, output, &metering),
             },
+            RunEvent::Metered(metering) => {
+                let owner = attempt.owner;
+                self.spends(id, owner, &metering);
+            }
+            RunEvent::Spent(metering) => {
+                if let Some(metering) = metering {
+                    self.spent(id, Some(&metering));
+                }
+            }
             RunEvent::Lost(reason) => self.lose(id, reason, false),
             RunEvent::Released(released) => self.released(id, released),
         }
     }
 
-    fn ended(&mut self, id: AttemptId, receipt: mesh_protocol::receipt::Receipt, output: Blob) {
+    fn ended(
+        &mut self,
+        id: AttemptId,
+        receipt: mesh_protocol::receipt::Receipt,
+        output: Blob,
+        metering: &Metering,
+    ) {
+        let energy = self.metered(metering);
+        self.metered_end(id, &receipt.usage, &energy);
         let retain = self.ledger.governance().rules().retain_result_ms;
         let until_ms = self.now.wall_ms.saturating_add(retain);
         let Some(attempt) = self.attempts.get_mut(&id) else { return };
         let (owner, nonce) = (attempt.owner, attempt.spec().nonce);
         let receipt = receipt.sign(&self.config.device);
-        // Energy is metered with the energy issue; until then it is not claimed.
-        let statement = Statement::of(&receipt, &nonce, 0);
+        let statement = Statement::of(&receipt, &nonce, energy);
         let signature = statement.sign(&self.config.device);
         let ended = Ended { receipt, statement, signature, output };
         attempt.kept.ended = Some(ended.clone());

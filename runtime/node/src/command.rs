@@ -167,6 +167,13 @@ pub enum Command {
     },
     /// Rules that were proposed.
     Proposals,
+    /// What tasks used and saved: a user's, those on a peer, or all.
+    Stats {
+        /// Whose.
+        user: Option<String>,
+        /// On which device.
+        peer: Option<String>,
+    },
     /// How this peer is.
     Status,
     /// All peers.
@@ -319,6 +326,8 @@ pub enum Answer {
     Reputation(ReputationView),
     /// Rules that were proposed.
     Proposals(Vec<ProposalView>),
+    /// What tasks used and saved.
+    Stats(Box<crate::stats::StatsView>),
     /// This peer.
     Status(Box<StatusView>),
     /// All peers.
@@ -427,6 +436,8 @@ pub struct TaskView {
     pub history: Vec<AttemptView>,
     /// Its result.
     pub result: Option<ResultView>,
+    /// What it used and saved, once it is done.
+    pub energy: Option<crate::stats::EnergyView>,
 }
 
 /// An attempt and what became of it.

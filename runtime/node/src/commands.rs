@@ -73,6 +73,9 @@ impl Node {
             Command::Propose { rules, why } => self.propose(*rules, why),
             Command::VoteRules { proposal, yes } => self.vote_rules(&proposal, yes),
             Command::Proposals => Ok(Answer::Proposals(self.proposal_views())),
+            Command::Stats { user, peer } => {
+                self.stats(user.as_deref(), peer.as_deref()).map(|view| Answer::Stats(Box::new(view)))
+            }
             Command::Status => Ok(Answer::Status(Box::new(self.status()))),
             Command::Peers => Ok(Answer::Peers(self.peer_views())),
             Command::GoOffline => {
@@ -91,13 +94,11 @@ impl Node {
                 Some("begin one with `mesh community new NAME`, or join one with `mesh join TICKET`"),
             ));
         }
-        if self.can_say() {
-            return Ok(());
-        }
+        let Some(silent) = self.silent() else { return Ok(()) };
         Err(error(
             ErrorKind::Unavailable,
-            "write to the ledger: this device is asking other peers where its log ends, or has written as much as the rules allow in an hour",
-            Some("`mesh status` says which; try again in a moment"),
+            format!("write to the ledger: {silent}"),
+            Some("`mesh status` says how it stands"),
         ))
     }
 

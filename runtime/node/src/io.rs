@@ -3,7 +3,7 @@
 
 use crate::command::{Answer, Command, CommandError, Happening};
 use mesh_policies::donor::{Situation, Terms};
-use mesh_protocol::ad::EnergyClaim;
+use mesh_protocol::energy::{How, Reading};
 use mesh_protocol::frame::{AttemptId, HelloFrame, Released, SyncFrame, TaskFrame};
 use mesh_protocol::ids::{BlobHash, CommunityId};
 use mesh_protocol::key::PublicKey;
@@ -66,7 +66,8 @@ pub enum Input {
     /// A stored entry that was asked for.
     Stored(Box<Entry>),
     /// What the device's energy is now.
-    Energy(Option<EnergyClaim>),
+    // spec: EN-2
+    Energy(Option<Box<Reading>>),
     /// What this machine can give to tasks.
     Capacity(Capacity),
     /// On which terms the device's owner shares it.
@@ -111,11 +112,43 @@ pub enum RunEvent {
     /// It goes on, as told.
     Resumed,
     /// It ended; its output is kept under this hash.
-    Ended(Box<Receipt>, Blob),
+    Ended(Box<Receipt>, Blob, Metering),
+    /// What it used so far, since it started.
+    Metered(Metering),
+    /// It is over without a result, and this is what it had used; none if it never started.
+    Spent(Option<Metering>),
     /// It came to no end: what it needs could not be had, the sandbox refused it or failed.
     Lost(Reason),
     /// What it changed in this device's shares is in place, or will never be.
     Released(Released),
+}
+
+/// How often a running attempt's use is read, at least.
+pub const SAMPLE_MS: u64 = 10_000;
+
+/// What an attempt used, as the device metered it.
+// spec: CO2-1
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Metering {
+    /// How it is known.
+    pub how: How,
+    /// By how much it may be wrong, in percent of itself.
+    pub uncertainty_percent: u8,
+    /// What was read, one after another.
+    pub samples: Vec<Sample>,
+    /// Is a part an estimate, since the worker could not report it?
+    pub estimated: bool,
+}
+
+/// Energy used in a span of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// When it began, in milliseconds since 1970.
+    pub from_ms: u64,
+    /// How long it was.
+    pub ms: u64,
+    /// Energy used in it, in millijoule.
+    pub energy_mj: u64,
 }
 
 /// What a node wants done.

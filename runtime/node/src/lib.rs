@@ -4,6 +4,7 @@
 //! See [`Node`] for the contract between it and whoever drives it.
 // spec: ARC-1, ARC-2
 
+mod accounts;
 mod assembly;
 mod attempts;
 mod command;
@@ -17,6 +18,7 @@ mod meet;
 mod node;
 mod owner;
 mod random;
+mod stats;
 mod views;
 
 pub use assembly::{BallotView, ProposalView, QuotaView, ReputationView, VoteView};
@@ -27,3 +29,4 @@ pub use community::Misbehaviour;
 pub use io::*;
 pub use node::{Config, Counters, Node};
 pub use owner::{TaskEvent, TaskState};
+pub use stats::{EnergyView, MonthView, StatsView};

@@ -97,6 +97,8 @@ pub(crate) enum Timer {
     Place,
     /// The window of a task's ballot closes.
     Ballot(TaskId),
+    /// What home's energy would have been is known for a task that is done.
+    Account(TaskId),
     /// Something about a task of this device.
     Task(TaskId),
     /// Something about an attempt that runs here.
@@ -122,6 +124,39 @@ pub(crate) enum Numbering {
     Settled,
     /// After an unclean start others are asked how long the log is; these have answered.
     Asking(BTreeSet<PublicKey>),
+}
+
+/// Why a device can write no entry now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Silent {
+    /// It asks where its log ends; so many have answered.
+    Asking(usize),
+    /// Its owner is not a member, or it is not its owner's any more.
+    NoMember,
+    /// What it wrote last is not here.
+    EndLost,
+    /// It wrote as much in this hour as the rules allow.
+    Spent,
+}
+
+impl std::fmt::Display for Silent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Asking(answered) => write!(
+                f,
+                "this device has just started and asks other peers where its log ends; {answered} have answered, and it goes on when two, or all there are, have, or after a few seconds if its last run ended in order"
+            ),
+            Self::NoMember => f.write_str(
+                "this device's owner is not a member, or its key was revoked; it goes on when the owner is let in again",
+            ),
+            Self::EndLost => f.write_str(
+                "the end of this device's log is not here; it goes on when a peer that has it brings it",
+            ),
+            Self::Spent => f.write_str(
+                "this device has written as many ledger entries in this hour as the rules allow; it goes on when the hour is over",
+            ),
+        }
+    }
 }
 
 fn draft_key(number: u64) -> Vec<u8> {
@@ -164,6 +199,7 @@ pub struct Node {
     pub(crate) over: BTreeSet<(u64, TaskId)>,
     pub(crate) placed_last: Option<Place>,
     pub(crate) attempts: BTreeMap<AttemptId, Attempt>,
+    pub(crate) accounts: crate::accounts::Accounts,
     pub(crate) invites: BTreeMap<PublicKey, Invite>,
     pub(crate) joining: Option<Joining>,
     pub(crate) trust: Option<BTreeSet<UserKey>>,
@@ -230,6 +266,7 @@ impl Node {
             over: BTreeSet::new(),
             placed_last: None,
             attempts: BTreeMap::new(),
+            accounts: crate::accounts::Accounts::default(),
             invites: BTreeMap::new(),
             joining: None,
             trust: None,
@@ -285,6 +322,8 @@ impl Node {
                 if let Some(number) = key.strip_prefix(META_DRAFT) {
                     let number = u64::from_be_bytes(number.try_into().ok()?);
                     self.drafts.insert(number, canonical::decode(value).ok()?);
+                } else {
+                    self.restore_accounts(key, value)?;
                 }
             }
         }
@@ -312,6 +351,7 @@ impl Node {
         self.start_numbering(unclean);
         self.start_meeting();
         self.regard_energy();
+        self.start_accounts();
         self.start_attempts();
         self.start_tasks();
         self.say_drafts();
@@ -347,7 +387,9 @@ impl Node {
             Input::Run(attempt, event) => self.ran(attempt, event),
             Input::Fetched(attempt, hash, result) => self.fetched(attempt, hash, result),
             Input::Stored(entry) => self.looked_up(&entry),
-            Input::Energy(energy) => {
+            Input::Energy(reading) => {
+                let energy = reading.as_ref().map(|reading| reading.claim);
+                self.energy_is(reading.map(|reading| *reading));
                 if self.config.energy != energy {
                     self.config.energy = energy;
                     self.regard_energy();
@@ -459,10 +501,13 @@ impl Node {
                 Timer::Rules => self.adopt_rules(),
                 Timer::Ballot(task) => self.requeue(task),
                 Timer::Place => self.place_waiting(),
+                Timer::Account(task) => self.account_due(task),
                 Timer::Task(task) => self.task_due(task),
                 Timer::Attempt(attempt) => self.attempt_due(attempt),
             }
         }
+        // The hour in which too much was written may be over, or the end of the log be back.
+        self.say_drafts();
     }
 
     // ---- out ----
@@ -509,10 +554,22 @@ impl Node {
     /// May an entry be numbered now?
     // spec: LED-5, NET-4
     pub(crate) fn can_say(&self) -> bool {
-        self.numbering == Numbering::Settled
-            && self.my_user().is_some()
-            && self.ledger.is_whole(&self.me)
-            && self.entries_left() > 0
+        self.silent().is_none()
+    }
+
+    /// Why no entry can be numbered now, if none can.
+    // spec: LED-5, NET-4, DEL-9
+    pub(crate) fn silent(&self) -> Option<Silent> {
+        if let Numbering::Asking(answered) = &self.numbering {
+            return Some(Silent::Asking(answered.len()));
+        }
+        if self.my_user().is_none() {
+            return Some(Silent::NoMember);
+        }
+        if !self.ledger.is_whole(&self.me) {
+            return Some(Silent::EndLost);
+        }
+        (self.entries_left() == 0).then_some(Silent::Spent)
     }
 
     /// Entries that others still take of this device in this hour.
@@ -706,6 +763,7 @@ impl Node {
         self.adopt_rules();
         self.standings_changed();
         self.permissions_changed();
+        self.seek_own_end();
         self.say_orphans();
     }
 
@@ -714,6 +772,15 @@ impl Node {
     fn say_orphans(&mut self) {
         for proof in self.ledger.orphans() {
             self.say(proof, &[]);
+        }
+    }
+
+    /// Its own end is not here, though its store never lets go of it: those that admitted it were not known at the
+    /// start, lost with the power as only others' entries are. Now that they are back, so is what it said.
+    // spec: LED-5, LED-8
+    fn seek_own_end(&mut self) {
+        if self.my_user().is_some() && !self.ledger.is_whole(&self.me) {
+            self.output(Output::Read { author: self.me, seq: self.ledger.len(&self.me) });
         }
     }
 
@@ -726,6 +793,12 @@ impl Node {
                 text: format!("the device {} wrote two entries at one place of its log; what it says from there on does not count", author.short()),
             });
             self.say(Payload::Forked(Box::new(proof)), &[]);
+        } else if entry.header().author == self.me {
+            self.take(entry.clone(), None);
+            // Others may have handed over some of it meanwhile.
+            if self.ledger.len(&self.me) > entry.header().seq {
+                self.seek_own_end();
+            }
         }
     }
 

@@ -605,9 +605,11 @@ impl Node {
                     _ => permitted,
                 };
                 let start = self.start_of(spec, claim.as_ref(), &device, own);
-                let permitted = permitted
-                    .and_then(|()| may_start(course, &start, governance.rules()))
-                    .and_then(|()| if free_slots == 0 { Err(Reason::NoCapacity) } else { Ok(()) });
+                let permitted = permitted.and_then(|()| may_start(course, &start, governance.rules()));
+                let permitted = match permitted {
+                    Ok(()) if free_slots == 0 => Err(Reason::NoCapacity),
+                    other => other,
+                };
                 let outlook = self.outlook_of(&device);
                 let path = claim.and(outlook).map_or_else(Vec::new, |it| it.path(self.now.wall_ms));
                 let slots = self.ledger.facts().registered(&device).map_or(free_slots, |it| it.slots);
@@ -827,7 +829,8 @@ impl Node {
             format!("{:02}:{:02} UTC{day}", minutes / 60 % 24, minutes % 60)
         };
         let grams = |mg: Option<u32>| {
-            mg.filter(|mg| *mg < u32::MAX).map_or("unknown".to_owned(), |mg| format!("{} g", mg / 1000))
+            mg.filter(|mg| *mg < u32::MAX)
+                .map_or_else(|| "unknown".to_owned(), |mg| format!("{} g", mg / 1000))
         };
         match decision {
             Decision::Wait { on: Some(on), until_ms: Some(until), why, numbers: Some(numbers) }
@@ -1214,11 +1217,13 @@ impl Node {
         last.fate = Fate::Done;
         let device = last.device;
         task.kept.result = Some((attempt, ended.receipt.clone(), ended.output));
+        let moved = bytes_of(task.spec()).saturating_add(ended.output.len);
         if let Some(checkpoint) = task.kept.resume.take() {
             self.tell(Happening::Unneeded(checkpoint.hash));
         }
         self.keep_task(id);
         self.completed(&ended, Effect::Done);
+        self.owes_account(&ended.statement, moved);
         self.slot_freed(device);
         self.tell_task(id);
         self.send_task(device, AttemptId { task: id, attempt }, TaskFrame::Settled(Effect::Done));
@@ -1494,6 +1499,12 @@ fn worth_waiting(permitted: &Result<(), Reason>) -> bool {
     )
 }
 
+/// Bytes that a peer fetches to run a task.
+fn bytes_of(spec: &TaskSpec) -> u64 {
+    let inputs = spec.inputs.iter().map(|file| file.blob).chain(spec.stdin).map(|blob| blob.len);
+    inputs.fold(spec.module_len, u64::saturating_add)
+}
+
 /// Is this what the peer that had the attempt can truthfully say of it?
 fn genuine(ended: &Ended, spec: &TaskSpec, id: AttemptId, peer: PublicKey) -> Result<(), &'static str> {
     let receipt = &ended.receipt.receipt;
@@ -1507,7 +1518,7 @@ fn genuine(ended: &Ended, spec: &TaskSpec, id: AttemptId, peer: PublicKey) -> Re
         (receipt.granted.within(&spec.permissions), "it was given more than it asked for"),
         (receipt.usage.fuel <= spec.limits.fuel, "more fuel was used than there was"),
         (
-            ended.statement == Statement::of(&ended.receipt, &spec.nonce, ended.statement.energy_mj),
+            ended.statement == Statement::of(&ended.receipt, &spec.nonce, ended.statement.energy.clone()),
             "the public statement is not the receipt's",
         ),
         (ended.receipt.verify().is_ok(), "the receipt's signature does not hold"),

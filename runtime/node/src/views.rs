@@ -4,7 +4,7 @@ use crate::command::{
     AttemptView, CommandError, CommunityView, DeviceView, ErrorKind, GrantView, MemberView, PeerView,
     ResultView, RunningView, StatusView, TaskView,
 };
-use crate::node::{Donor, Node, Numbering, error};
+use crate::node::{Donor, Node, error};
 use crate::owner::{Fate, TaskState};
 use mesh_protocol::frame::{Phase, Released};
 use mesh_protocol::ids::TaskId;
@@ -174,6 +174,7 @@ impl Node {
             progress: task.progress.clone().filter(|_| task.kept.state.is_out()),
             history: history.collect(),
             result,
+            energy: self.energy_view(&id),
         })
     }
 
@@ -228,11 +229,8 @@ impl Node {
     }
 
     fn why_waiting(&self, task: &crate::owner::Task) -> String {
-        if let Numbering::Asking(_) = self.numbering {
-            return "this device has just started and asks other peers where its log ends; it goes on when two, or all there are, have answered, or after a few seconds if its last run ended in order".into();
-        }
-        if !self.can_say() {
-            return "this device has written as many ledger entries in this hour as the rules allow; it goes on when the hour is over".into();
+        if let Some(silent) = self.silent() {
+            return silent.to_string();
         }
         if let Some(plan) = task.plan.as_ref().filter(|_| task.why.is_empty()) {
             return plan.clone();
@@ -262,18 +260,8 @@ impl Node {
         let mut trouble = Vec::new();
         if self.community().is_none() {
             trouble.push("this device belongs to no community".to_owned());
-        } else if self.my_user().is_none() {
-            trouble.push("this device's owner is not a member, or its key was revoked".to_owned());
-        }
-        if let Numbering::Asking(answered) = &self.numbering {
-            trouble.push(format!(
-                "after a start other peers are asked where this device's log ends; {} have answered",
-                answered.len()
-            ));
-        } else if self.my_user().is_some() && !self.can_say() {
-            trouble.push(
-                "this device has written as many ledger entries in this hour as the rules allow".into(),
-            );
+        } else if let Some(silent) = self.silent() {
+            trouble.push(silent.to_string());
         }
         if let Some(cap) = self.ledger.governance().cap(&self.me) {
             trouble.push(format!("{COUNTS_NO_MORE} (from entry {cap} on)"));

@@ -66,7 +66,10 @@ impl Room {
     }
 
     fn energy(&mut self, number: usize, energy: EnergyClaim) {
-        self.handle(number, Input::Energy(Some(energy)));
+        self.handle(
+            number,
+            Input::Energy(Some(Box::new(mesh_protocol::energy::Reading::of(energy, "fixed")))),
+        );
         self.pass(2000);
     }
 }
@@ -595,7 +598,10 @@ fn a_patient_task_waits_for_the_hour_that_was_clean_on_every_day_and_an_urgent_o
     for hour in begun..=until {
         room.now.boot_ms += HOUR;
         room.now.wall_ms = hour * HOUR + 1;
-        room.handle(2, Input::Energy(Some(grid(hour))));
+        room.handle(
+            2,
+            Input::Energy(Some(Box::new(mesh_protocol::energy::Reading::of(grid(hour), "fixed")))),
+        );
     }
     room.pass(30_000);
     let task = room.submit_draft(0, draft("patient", 1)).unwrap();
@@ -612,7 +618,10 @@ fn a_patient_task_waits_for_the_hour_that_was_clean_on_every_day_and_an_urgent_o
     for hour in until + 1..=until + 12 {
         room.now.boot_ms += HOUR;
         room.now.wall_ms = hour * HOUR + 1;
-        room.handle(2, Input::Energy(Some(grid(hour))));
+        room.handle(
+            2,
+            Input::Energy(Some(Box::new(mesh_protocol::energy::Reading::of(grid(hour), "fixed")))),
+        );
         room.pass(30_000);
         if let Some(run) = room.next_run(2) {
             assert_eq!(

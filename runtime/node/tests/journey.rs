@@ -220,6 +220,31 @@ fn what_waits_to_be_numbered_outlives_a_death() {
     equal(&room);
 }
 
+// spec: LED-5, LED-8
+#[test]
+fn who_lost_the_entries_that_admitted_it_takes_its_own_log_up_again() {
+    let mut room = Room::community(&["alice", "bob"]);
+    let (alice, bob) = (room.key(0), room.key(1));
+    room.apart = true;
+    room.disconnect(0, 1);
+    // Nobody else has what it says now.
+    let task = room.submit(1, 1);
+    let said = |room: &Room, on: usize| room.peers[on].entries.keys().filter(|(by, _)| *by == bob).count();
+    let before = said(&room, 1);
+    assert!(before > said(&room, 0));
+    // The power goes, and with it what others wrote, except the beginning.
+    room.peers[1].entries.retain(|(by, seq), _| *by == bob || (*by == alice && *seq == 0));
+    room.restart(1, "bob");
+    let (_, why) = room.state(1, &task);
+    assert!(why.contains("its key was revoked"), "{why}");
+    room.connect(0, 1);
+    room.pass(60_000);
+    assert!(said(&room, 0) >= before);
+    let (_, why) = room.state(1, &task);
+    assert!(why.contains("has taken it"), "{why}");
+    equal(&room);
+}
+
 // spec: DEL-4
 #[test]
 fn what_is_being_put_in_place_is_put_there_to_the_end() {

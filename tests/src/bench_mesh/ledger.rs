@@ -375,7 +375,7 @@ fn work(authors: &[Author], community: CommunityId, round: usize, number: usize)
                 cpu_us: 300,
                 wall_ms: 1,
                 peak_memory: 65_536,
-                energy_mj: 0,
+                energy: mesh_protocol::energy::Metered::default(),
                 estimated: false,
                 output: commitment("output"),
                 receipt: commitment("receipt"),

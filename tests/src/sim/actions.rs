@@ -9,6 +9,7 @@ use super::rng::Rng;
 use super::world::{Event, Fault, World};
 use mesh_node::{Answer, Command, CommandError, CommandId, Draft, GrantRequest, Input};
 use mesh_protocol::ad::{EnergyClaim, Source};
+use mesh_protocol::energy::Reading;
 use mesh_protocol::ids::{InputHash, ModuleHash, TaskId};
 use mesh_protocol::invite::TicketKind;
 use mesh_protocol::limits::Limits;
@@ -285,7 +286,10 @@ impl World {
                 let energy = [None, Some(coal), Some(clean())][pick as usize % 3];
                 self.count("energy changes");
                 if self.peers[who].awake() {
-                    self.arrive(who, Input::Energy(energy));
+                    self.arrive(
+                        who,
+                        Input::Energy(energy.map(|claim| Box::new(Reading::of(claim, "simulated")))),
+                    );
                 }
             }
             Kind::Expel if other != 0 && self.profile.peers > 3 && self.model.expelled.is_empty() => {

@@ -9,7 +9,7 @@ use mesh_node::{Answer, AttemptState, Input, Message, Output, Run, TaskState};
 use mesh_protocol::frame::{AttemptId, HelloFrame, JoinAnswer, Offer, TaskFrame};
 use mesh_protocol::ids::{EntryId, TaskId};
 use mesh_protocol::key::PublicKey;
-use mesh_protocol::ledger::{Completed, Effect, Entry, Payload, Tip};
+use mesh_protocol::ledger::{Completed, Effect, Entry, Payload, Spent, Tip};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::record::{Record, Table};
 use mesh_protocol::task::Sla;
@@ -48,7 +48,7 @@ impl World {
                     *until = boot.saturating_add(*lease_ms);
                 }
             }
-            Input::Energy(energy) => self.peers[who].energy = *energy,
+            Input::Energy(energy) => self.peers[who].energy = energy.as_ref().map(|it| it.claim),
             _ => {}
         }
     }
@@ -114,12 +114,19 @@ impl World {
             let before = self.model.truth.insert((*author, seq), entry.id());
             self.must(no_honest_peer_forks_itself(before, &entry));
             if let Payload::Forked(proof) = entry.payload()
-                && self.model.proven.insert((proof.a.header.author, proof.a.header.seq))
+                && self.model.proven.insert((proof.a.header.author, proof.a.header.seq, who))
             {
                 self.count("fork proven");
             }
+            if let Payload::Spent(spent) = entry.payload() {
+                let verdict = energy_spent_is_energy_metered(self, who, spent);
+                self.must(verdict);
+                self.count("spent recorded");
+                self.model.spent.insert((who, spent.task, spent.attempt));
+            }
             if let Payload::Completed(completed) = entry.payload() {
-                let verdict = no_result_is_recorded_twice(self, who, completed);
+                let verdict = no_result_is_recorded_twice(self, who, completed)
+                    .and_then(|()| energy_recorded_is_energy_metered(self, completed));
                 self.must(verdict);
                 let statement = &completed.statement;
                 self.model.recorded.insert((who, statement.task, statement.attempt), completed.effect);
@@ -303,6 +310,15 @@ fn only_the_current_attempt_takes_effect(world: &World, who: Who, task: &kept::T
             world.peers[who].name,
             task.tries.len()
         )
+    })?;
+    let limits = &task.task.spec.limits;
+    let signed = receipt.verify().is_ok();
+    let about = receipt.receipt.task == id.task && receipt.receipt.usage.fuel <= limits.fuel;
+    hold("no_result_is_believed_that_is_not_signed_for_its_task", signed && about, || {
+        format!(
+            "{} {id:?}: signed {signed}, of this task and within its limits {about}",
+            world.peers[who].name
+        )
     })
 }
 
@@ -337,6 +353,35 @@ fn no_result_is_recorded_twice(world: &World, who: Who, completed: &Completed) -
     })
 }
 
+/// A statement says what the sandbox metered, to the millijoule.
+// spec: DEL-13
+fn energy_recorded_is_energy_metered(world: &World, completed: &Completed) -> Verdict {
+    let statement = &completed.statement;
+    let Some(by) = world.who(&statement.executor).filter(|by| world.peers[*by].is_honest()) else {
+        return Ok(());
+    };
+    let id = AttemptId { task: statement.task, attempt: statement.attempt };
+    let metered = world.model.metered.get(&(by, id)).copied();
+    hold("energy_recorded_is_energy_metered", metered == statement.energy.energy_mj(), || {
+        format!("{id:?}: {metered:?} metered, {:?} recorded", statement.energy.energy_mj())
+    })
+}
+
+/// A device says once what an attempt used there that came to no end: what was metered, or where the sandbox died with
+/// the device no number that it made up.
+// spec: DEL-13
+fn energy_spent_is_energy_metered(world: &World, who: Who, spent: &Spent) -> Verdict {
+    const NAME: &str = "energy_spent_is_energy_metered";
+    let id = AttemptId { task: spent.task, attempt: spent.attempt };
+    let again = world.model.spent.contains(&(who, spent.task, spent.attempt));
+    let recorded = spent.energy.energy_mj();
+    let metered = world.model.metered.get(&(who, id)).copied();
+    let right = recorded == metered || (spent.estimated && recorded.is_none());
+    hold(NAME, right && !again, || {
+        format!("{} {id:?}: {metered:?} metered, {recorded:?} recorded, again {again}", world.peers[who].name)
+    })
+}
+
 /// A line that breaks does not make a liar of who ran the task.
 // spec: DEL-5, DEL-8
 fn no_honest_result_is_called_bad(
@@ -349,7 +394,9 @@ fn no_honest_result_is_called_bad(
     let honest = world
         .who(&to)
         .is_some_and(|to| world.peers[to].is_honest() && world.model.produced.contains(&(to, id)));
-    hold("no_honest_result_is_called_bad", !honest, || {
+    // Who was expelled, and has not heard of it yet, is rightly given nothing.
+    let heard = !world.model.expelled.contains(&who);
+    hold("no_honest_result_is_called_bad", !(honest && heard), || {
         format!("{} calls what {} made of {id:?} bad: {why}", world.peers[who].name, world.name(&to))
     })
 }

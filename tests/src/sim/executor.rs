@@ -141,3 +141,10 @@ pub(crate) fn receipt_for(run: &Run, way: Way) -> Receipt {
     }
     receipt
 }
+
+/// What a run of an attempt uses on a peer, in millijoule.
+pub(crate) fn energy_of(who: usize, attempt: AttemptId) -> u64 {
+    let hash =
+        blake3::hash(&[&attempt.task.0[..], &attempt.attempt.to_be_bytes(), &who.to_be_bytes()].concat());
+    1 + u64::from(hash.as_bytes()[0])
+}

@@ -1,10 +1,11 @@
 //! Runs and transfers: what the sandbox and the blob store of a peer do.
 
-use super::executor::{Job, Phase, Step, Way, blob_of, receipt_for, truth};
+use super::executor::{Job, Phase, Step, Way, blob_of, energy_of, receipt_for, truth};
 use super::net::Who;
 use super::peer::Role;
 use super::world::{Event, World};
-use mesh_node::{Input, Run, RunEvent};
+use mesh_node::{Input, Metering, Run, RunEvent, Sample};
+use mesh_protocol::energy::How;
 use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ids::{BlobHash, Digest};
 use mesh_protocol::reason::Reason;
@@ -110,7 +111,12 @@ impl World {
                 self.arrive(who, Input::Run(attempt, RunEvent::Resumed));
             }
             Step::Resume => job.hold = false,
-            Step::Stop => drop(self.peers[who].executor.jobs.remove(&attempt)),
+            Step::Stop => {
+                let started = job.phase != Phase::Preparing;
+                self.peers[who].executor.jobs.remove(&attempt);
+                let used = started.then(|| self.metered(who, attempt));
+                self.arrive(who, Input::Run(attempt, RunEvent::Spent(used)));
+            }
         }
     }
 
@@ -168,8 +174,19 @@ impl World {
         let blob = blob_of(content);
         self.peers[who].blobs.insert(blob.hash, content);
         let receipt = receipt_for(&job.run, job.way);
+        let used = self.metered(who, attempt);
         self.model.produced.insert((who, attempt));
-        self.arrive(who, Input::Run(attempt, RunEvent::Ended(Box::new(receipt), blob)));
+        self.arrive(who, Input::Run(attempt, RunEvent::Ended(Box::new(receipt), blob, used)));
+    }
+
+    /// What a run used, made up so that no two are alike; told by the sandbox once.
+    // spec: DEL-13
+    fn metered(&mut self, who: Who, attempt: AttemptId) -> Metering {
+        let energy_mj = energy_of(who, attempt);
+        self.model.metered.insert((who, attempt), energy_mj);
+        let from_ms = self.peers[who].clock.at(self.now).wall_ms.saturating_sub(1000);
+        let samples = vec![Sample { from_ms, ms: 1000, energy_mj }];
+        Metering { how: How::Measured, uncertainty_percent: 10, samples, estimated: false }
     }
 
     /// A machine that sleeps computes nothing: what its runs would have done comes that much later.

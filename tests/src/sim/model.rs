@@ -54,6 +54,10 @@ pub(crate) struct Model {
     pub(crate) runs: BTreeSet<(Who, AttemptId)>,
     /// Runs that came to an end with a result.
     pub(crate) produced: BTreeSet<(Who, AttemptId)>,
+    /// Attempts of which a device has said what they used without a result.
+    pub(crate) spent: BTreeSet<(Who, TaskId, u32)>,
+    /// What each sandbox said that a run had used, in millijoule.
+    pub(crate) metered: BTreeMap<(Who, AttemptId), u64>,
     /// Leases in offers that were heard, in milliseconds.
     pub(crate) heard: BTreeMap<(Who, AttemptId), u64>,
     /// Until when leases run, by the boot clock of the peer that has them.
@@ -61,8 +65,8 @@ pub(crate) struct Model {
     pub(crate) words: BTreeMap<Who, Word>,
     /// Forks that were made: of which log, and where.
     pub(crate) forks: BTreeSet<(PublicKey, u64)>,
-    /// Forks that an honest peer has proven in its log.
-    pub(crate) proven: BTreeSet<(PublicKey, u64)>,
+    /// Forks that an honest peer has proven in its log: whose, from where on, and by whom.
+    pub(crate) proven: BTreeSet<(PublicKey, u64, Who)>,
     pub(crate) expelled: BTreeSet<Who>,
     /// What tasks are said to wait for.
     pub(crate) views: BTreeMap<(Who, TaskId), (String, String)>,

@@ -8,6 +8,7 @@ use super::net::{Weather, Who};
 use super::peer::{Role, clean};
 use super::world::{Event, World};
 use mesh_node::{Command, Input, TaskState};
+use mesh_protocol::energy::Reading;
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::ledger::Tip;
 use mesh_protocol::task::Sla;
@@ -56,7 +57,7 @@ impl World {
         for who in 0..self.profile.peers {
             self.ask(who, Command::Resume, Ask::Other);
             if self.peers[who].awake() {
-                self.arrive(who, Input::Energy(Some(clean())));
+                self.arrive(who, Input::Energy(Some(Box::new(Reading::of(clean(), "simulated")))));
             }
         }
     }
@@ -131,8 +132,16 @@ impl World {
         let good = self.good();
         let ids: BTreeSet<_> =
             good.iter().filter_map(|who| super::model::id_on(&self.peers[*who].disk, author, seq)).collect();
-        let proven = self.model.proven.iter().any(|(by, from)| by == author && *from <= seq);
+        let proven = self.proven().any(|(by, from)| by == *author && from <= seq);
         if proven { ids.len() + 2 } else { ids.len() }
+    }
+
+    /// Forks that are proven by somebody whose word counts still: what an expelled peer alone had seen of the other
+    /// branch nobody can know.
+    fn proven(&self) -> impl Iterator<Item = (PublicKey, u64)> {
+        let good = self.good();
+        let by_good = self.model.proven.iter().filter(move |(_, _, by)| good.contains(by));
+        by_good.map(|(author, seq, _)| (*author, *seq))
     }
 
     // spec: LED-4
@@ -255,7 +264,9 @@ fn all_honest_peers_hold_the_same_ledger(world: &World) -> Verdict {
 // spec: LED-5, DEL-14
 fn every_fork_made_is_proven_everywhere(world: &World) -> Verdict {
     const NAME: &str = "every_fork_made_is_proven_everywhere";
-    for (author, seq) in world.model.forks.union(&world.model.proven) {
+    let proven: BTreeSet<(PublicKey, u64)> =
+        world.proven().chain(world.model.forks.iter().copied()).collect();
+    for (author, seq) in &proven {
         for who in world.good() {
             let Some(node) = world.peers[who].node.as_ref() else { continue };
             let cap = node.ledger().governance().cap(author);

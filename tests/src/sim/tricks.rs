@@ -131,7 +131,7 @@ impl World {
             let run =
                 Run { attempt: id, spec: task.task.spec.clone(), owner: self.peers[owner].key, resume: None };
             let receipt = receipt_for(&run, Way::WrongOutput).sign(&self.peers[me].device());
-            let statement = Statement::of(&receipt, &task.task.spec.nonce, 0);
+            let statement = Statement::of(&receipt, &task.task.spec.nonce, Default::default());
             let signature = statement.sign(&self.peers[me].device());
             Ended { receipt, statement, signature, output: Blob { hash: ModuleHash([1; 32]).into(), len: 1 } }
         });

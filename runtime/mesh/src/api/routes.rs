@@ -98,6 +98,11 @@ fn addresses() -> Vec<Address> {
             &[("get", "What a member may ask of others, and what is left: ?user=NAME")],
             get(quota),
         ),
+        at(
+            "/v1/stats",
+            &[("get", "What tasks used and saved: of all, ?user=NAME or ?peer=DEVICE")],
+            get(stats),
+        ),
         at("/v1/reputation", &[("get", "A member's reputation and its terms: ?user=NAME")], get(reputation)),
         at(
             "/v1/contributions",
@@ -253,10 +258,23 @@ async fn ask(state: &State, command: Command) -> Result<Json<Value>> {
         Answer::Quota(view) => serde_json::to_value(view).map_err(problem)?,
         Answer::Reputation(view) => serde_json::to_value(view).map_err(problem)?,
         Answer::Proposals(views) => serde_json::to_value(views).map_err(problem)?,
+        Answer::Stats(view) => serde_json::to_value(view).map_err(problem)?,
         Answer::Status(view) => serde_json::to_value(view).map_err(problem)?,
         Answer::Peers(views) => serde_json::to_value(views).map_err(problem)?,
     };
     Ok(Json(value))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Counting {
+    user: Option<String>,
+    peer: Option<String>,
+}
+
+// spec: API-3
+async fn stats(Extract(state): Extract<State>, Queried(of): Queried<Counting>) -> Result<Json<Value>> {
+    ask(&state, Command::Stats { user: of.user, peer: of.peer }).await
 }
 
 async fn status(Extract(state): Extract<State>) -> Result<Json<Value>> {

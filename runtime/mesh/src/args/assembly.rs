@@ -58,6 +58,19 @@ pub(crate) struct Reputation {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Stats {
+    /// Of a member's tasks: a name or the beginning of a key
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    /// Of tasks that ran on a device: its name or the beginning of its key
+    #[arg(long, conflicts_with = "user")]
+    pub(crate) peer: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Contribute {
     /// Who contributed: a name or the beginning of a key
     pub(crate) user: String,

@@ -61,6 +61,10 @@ pub(crate) struct Up {
     /// knows, valid_s: for how many seconds that holds (300).
     #[arg(long, value_name = "SOURCE:PERCENT[:G_PER_KWH]", value_parser = values::energy)]
     pub(crate) energy: Option<Source>,
+    /// Watts of this device's processor at full load, from which a task's energy is modelled where the processor's own
+    /// counters cannot be read; 4 for each of its threads by default
+    #[arg(long, value_name = "WATTS", value_parser = clap::value_parser!(u32).range(1..=2000))]
+    pub(crate) watts: Option<u32>,
     /// Names of others' tasks taken at all: *, a name, or a beginning and *; repeatable, all by default
     #[arg(long = "accept", value_name = "PATTERN", value_parser = values::pattern)]
     pub(crate) accepts: Vec<Pattern>,

@@ -178,6 +178,9 @@ pub(crate) enum Ledger {
         /// An exported ledger, checked without a node; the node's own by default
         #[arg(value_hint = ValueHint::FilePath)]
         file: Option<PathBuf>,
+        /// Recompute what runs caused and tasks saved, and show each reading, its origin and whether it is attested
+        #[arg(long)]
+        carbon: bool,
         /// As JSON
         #[arg(long)]
         json: bool,

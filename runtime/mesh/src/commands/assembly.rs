@@ -1,8 +1,8 @@
 //! `mesh vote`, `ballots`, `quota`, `reputation`, `contribute`, and rules by vote.
 // spec: VOTE-1, QUOTA-4, REP-1, HEALTH-3
 
-use super::shown::{sheet, table, time};
-use crate::args::{Ballots, Contribute, Propose, Quota, Reputation, Show, Vote, VoteRules};
+use super::shown::{grams, sheet, table, time, wh};
+use crate::args::{Ballots, Contribute, Propose, Quota, Reputation, Show, Stats, Vote, VoteRules};
 use crate::client::{Client, segment, understand};
 use crate::exit_codes;
 use crate::failure::Result;
@@ -195,6 +195,63 @@ pub(super) fn reputation(reputation: &Reputation) -> Result<u8> {
     let rows = it.terms.into_iter().map(|(term, points)| vec![term, format!("{points:+}")]);
     let sum = vec![format!("reputation of {}, from 0 to 100", it.user), it.sum.to_string()];
     super::print(&table(&["TERM", "POINTS"], rows.chain([sum])))?;
+    Ok(exit_codes::OK)
+}
+
+/// What tasks used and saved.
+// spec: API-3
+pub(super) fn stats(stats: &Stats) -> Result<u8> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer {
+        of: Option<String>,
+        tasks_executed: u64,
+        total_carbon_saved: f64,
+        energy_used_clean: f64,
+        energy_used_dirty: f64,
+        renewable_percent: f64,
+        average_deferral_time: f64,
+        this_month: Month,
+        tasks_unaccounted: u64,
+        attempts_unmeasured: u64,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Month {
+        tasks_deferred: u64,
+        carbon_saved: f64,
+    }
+    let path = match &stats.peer {
+        Some(peer) => format!("/v1/stats?peer={}", segment(peer)),
+        None => of_user("/v1/stats", stats.user.as_deref()),
+    };
+    let value = Client::find()?.get(&path)?;
+    if stats.json {
+        super::print_json(&value)?;
+        return Ok(exit_codes::OK);
+    }
+    let it: Answer = understand(value)?;
+    let carbon = |kg: f64| grams((kg * 1e9) as i64);
+    let energy = |hours: f64| wh((hours * 3_600_000.0) as u64);
+    super::print(&sheet(&[
+        ("of", it.of.unwrap_or_else(|| "the community".into())),
+        ("tasks done", it.tasks_executed.to_string()),
+        ("carbon saved", carbon(it.total_carbon_saved)),
+        ("clean energy", energy(it.energy_used_clean)),
+        ("dirty energy", energy(it.energy_used_dirty)),
+        ("renewable", format!("{:.1} %", it.renewable_percent)),
+        ("mean deferral", format!("{:.2} h", it.average_deferral_time)),
+        (
+            "this month",
+            format!(
+                "{} deferred, {} saved",
+                it.this_month.tasks_deferred,
+                carbon(it.this_month.carbon_saved)
+            ),
+        ),
+        ("saving unknown", format!("{} tasks", it.tasks_unaccounted)),
+        ("unmeasured", format!("{} attempts", it.attempts_unmeasured)),
+    ]))?;
     Ok(exit_codes::OK)
 }
 

@@ -4,12 +4,12 @@
 mod log;
 
 use super::receipt_file::{self, write_whole};
-use super::shown::{sheet, time};
+use super::shown::{grams, sheet, time};
 use crate::args::Ledger;
 use crate::client::{Client, Download, understand};
 use crate::exit_codes;
 use crate::failure::{Failure, Result};
-use crate::ledger_file::{self, Fault, MAGIC, Trouble, Verified};
+use crate::ledger_file::{self, Carbon, Fault, MAGIC, Trouble, Verified};
 use mesh_protocol::text::sanitise;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -19,7 +19,7 @@ use std::path::Path;
 pub(super) fn run(ledger: &Ledger) -> Result<u8> {
     match ledger {
         Ledger::Log { file, last, json } => log::run(file.as_deref(), *last, *json),
-        Ledger::Verify { file, json } => verify(file.as_deref(), *json),
+        Ledger::Verify { file, carbon, json } => verify(file.as_deref(), *carbon, *json),
         Ledger::Export { file } => export(file.as_deref()),
         Ledger::Import { file, json } => import(file, *json),
     }
@@ -84,7 +84,7 @@ struct Verdict {
     because: Option<String>,
 }
 
-fn verify(file: Option<&Path>, json: bool) -> Result<u8> {
+fn verify(file: Option<&Path>, carbon: bool, json: bool) -> Result<u8> {
     match ledger_file::verify(open(file)?) {
         Ok(verified) if json => {
             let verdict =
@@ -94,7 +94,11 @@ fn verify(file: Option<&Path>, json: bool) -> Result<u8> {
         }
         Ok(verified) => {
             super::print(&sound(&verified))?;
-            Ok(exit_codes::OK)
+            if carbon {
+                super::print(&recomputed(&verified.carbon))?;
+            }
+            let wrong = carbon && verified.carbon.iter().any(|it| it.wrong.is_some());
+            Ok(if wrong { exit_codes::FAILED } else { exit_codes::OK })
         }
         Err(Trouble::Bad(fault)) if json => {
             let Fault { at, entry, what } = fault;
@@ -127,6 +131,26 @@ fn sound(verified: &Verified) -> String {
         lines.push(("not counted", what));
     }
     sheet(&lines)
+}
+
+/// Each word about energy with its readings, and whether it is what comes out.
+// spec: CO2-4, EN-6
+fn recomputed(carbon: &[Carbon]) -> String {
+    let mut text = String::new();
+    for it in carbon {
+        let ug = it.ug.map_or_else(|| "not known".to_owned(), grams);
+        let wrong = it.wrong.as_ref().map(|why| format!(" WRONG: {why}")).unwrap_or_default();
+        text.push_str(&format!(
+            "{} attempt {} by {}: {ug}{wrong}\n",
+            it.task.short(),
+            it.attempt,
+            it.by.short()
+        ));
+        for reading in &it.readings {
+            text.push_str(&format!("  {}\n", sanitise(reading, false)));
+        }
+    }
+    text
 }
 
 fn export(file: Option<&Path>) -> Result<u8> {
@@ -194,7 +218,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.ledger");
         std::fs::write(&path, [MAGIC, &[9, 9, 0, 0, 1]].concat()).unwrap();
-        let failure = verify(Some(&path), false).unwrap_err();
+        let failure = verify(Some(&path), false, false).unwrap_err();
         let text = failure.to_string();
         assert!(
             text.contains("byte 18, entry 0: the file is cut off in it") && text.contains("hint:"),
@@ -202,7 +226,7 @@ mod tests {
         );
         assert_eq!(failure.exit_code(), exit_codes::FAILED);
         std::fs::write(&path, ledger_file::encode([])).unwrap();
-        assert_eq!(verify(Some(&path), true).unwrap(), exit_codes::OK);
+        assert_eq!(verify(Some(&path), false, true).unwrap(), exit_codes::OK);
         assert!(import(&folder.path().join("none"), false).unwrap_err().to_string().contains("hint:"));
     }
 }

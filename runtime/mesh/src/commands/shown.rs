@@ -12,6 +12,25 @@ use std::io;
 /// Narrowest table that is worth folding to a terminal's width.
 const NARROWEST: u16 = 40;
 
+/// Carbon in micrograms, as people read it.
+pub(super) fn grams(ug: i64) -> String {
+    let magnitude = ug.unsigned_abs();
+    match ug as f64 {
+        ug if magnitude >= 1_000_000_000 => format!("{:.3} kg", ug / 1e9),
+        ug if magnitude >= 1_000_000 => format!("{:.3} g", ug / 1e6),
+        ug => format!("{:.3} mg", ug / 1e3),
+    }
+}
+
+/// Energy in millijoule, as people read it.
+pub(super) fn wh(mj: u64) -> String {
+    match mj as f64 / 3_600_000.0 {
+        wh if wh >= 1000.0 => format!("{:.3} kWh", wh / 1000.0),
+        wh if wh >= 1.0 => format!("{wh:.3} Wh"),
+        wh => format!("{:.3} mWh", wh * 1000.0),
+    }
+}
+
 /// A table of texts, each of which a stranger may have written.
 pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();

@@ -3,8 +3,8 @@
 
 use super::peer::phase;
 use super::screen::Passed;
-use super::shown::{sheet, table, time};
-use super::views::{Submitted, Task as View};
+use super::shown::{grams, sheet, table, time, wh};
+use super::views::{Energy, Submitted, Task as View};
 use super::{human, result};
 use crate::args::{Show, Task};
 use crate::client::{Client, segment, understand};
@@ -89,6 +89,44 @@ fn show(client: &Client, task: &str, as_json: bool) -> Result<u8> {
     Ok(exit_codes::OK)
 }
 
+/// What it used and saved.
+// spec: CO2-3, CO2-4
+fn energy_lines(it: &Energy) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    lines.push(match it.energy_mj {
+        Some(mj) => {
+            let renewable = it.renewable_bp.unwrap_or(0) as f64 / 100.0;
+            let text = format!(
+                "{} ({}, ±{} %), {renewable:.1} % renewable, at {} g CO2 per kWh",
+                wh(mj),
+                it.how,
+                it.uncertainty_percent,
+                it.g_per_kwh.unwrap_or(0)
+            );
+            ("energy", text)
+        }
+        None => ("energy", "unmeasured".to_owned()),
+    });
+    lines.push(("carbon", format!("{} with all attempts, by {}", grams(it.carbon_ug), it.factors)));
+    let provisional = if it.provisional { ", provisional" } else { "" };
+    let why = it.why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+    lines.push(match (&it.saved, it.saved_ug, it.baseline_ug) {
+        (Some(saved), Some(all), Some(baseline)) => {
+            let parts = format!(
+                "when {}, where {}, hardware {}, overhead {}",
+                grams(saved.when_ug),
+                grams(saved.where_ug),
+                grams(saved.hardware_ug),
+                grams(saved.overhead_ug)
+            );
+            let home = i64::try_from(baseline).unwrap_or(i64::MAX);
+            ("saved", format!("{} of {} at once at home: {parts}{provisional}{why}", grams(all), grams(home)))
+        }
+        _ => ("saved", format!("not known{provisional}{why}")),
+    });
+    lines
+}
+
 fn shown(view: &View) -> String {
     let mut lines = vec![
         ("task", view.task.to_string()),
@@ -129,6 +167,9 @@ fn shown(view: &View) -> String {
                 human(output.out_bytes)
             ),
         ));
+    }
+    if let Some(energy) = &view.energy {
+        lines.extend(energy_lines(energy));
     }
     let mut text = sheet(&lines);
     if !view.history.is_empty() {
@@ -212,6 +253,7 @@ mod tests {
             progress: Some(Progress { phase: Phase::Running, permille: 420, note: "half".into() }),
             history: vec![AttemptView { attempt: 1, device: "carol".into(), fate: "refused: busy".into() }],
             result: None,
+            energy: None,
         };
         let view: View = understand(serde_json::to_value(&told).unwrap()).unwrap();
         assert!(!view.ended());

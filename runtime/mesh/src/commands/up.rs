@@ -41,6 +41,7 @@ fn options(up: &Up, home: Home) -> Result<Options> {
         memory: up.memory.unwrap_or_else(half_of_memory),
         longest_ms: up.longest,
         energy: up.energy.clone(),
+        watts: up.watts,
         accepts: if up.accepts.is_empty() { any()? } else { up.accepts.clone() },
         shares: shares(&up.shares)?,
         relay_bytes: up.relay,

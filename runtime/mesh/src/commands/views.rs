@@ -70,6 +70,23 @@ pub(super) struct Task {
     #[serde(default)]
     pub(super) history: Vec<Attempt>,
     pub(super) result: Option<TaskResult>,
+    pub(super) energy: Option<Energy>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Energy {
+    pub(super) energy_mj: Option<u64>,
+    pub(super) how: String,
+    pub(super) uncertainty_percent: u8,
+    pub(super) g_per_kwh: Option<u64>,
+    pub(super) renewable_bp: Option<u64>,
+    pub(super) carbon_ug: i64,
+    pub(super) baseline_ug: Option<u64>,
+    pub(super) saved: Option<mesh_protocol::ledger::Saved>,
+    pub(super) saved_ug: Option<i64>,
+    pub(super) provisional: bool,
+    pub(super) why: Option<String>,
+    pub(super) factors: String,
 }
 
 impl Task {

@@ -69,7 +69,7 @@ fn completed(signer: &SecretKey) -> Payload {
         cpu_us: 1,
         wall_ms: 1,
         peak_memory: 1,
-        energy_mj: 0,
+        energy: mesh_protocol::energy::Metered::default(),
         estimated: false,
         output: Commitment([4; 32]),
         receipt: Commitment([5; 32]),

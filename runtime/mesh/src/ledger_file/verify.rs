@@ -6,7 +6,9 @@
 
 use super::{Entries, Fault, Framed, Trouble};
 use mesh_node::ledger::Ledger;
-use mesh_protocol::ids::{CommunityId, EntryId};
+use mesh_policies::accounting::Sum;
+use mesh_protocol::energy::{Piece, source_name};
+use mesh_protocol::ids::{CommunityId, EntryId, TaskId};
 use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::ledger::{Entry, Hlc, Payload, Tip};
 use serde::Serialize;
@@ -34,6 +36,24 @@ pub(crate) struct Verified {
     /// Entries that are whole and do not count, since what they say is not signed by whom they name. Anybody can write
     /// such a thing into a log of their own; it makes nothing else unsound.
     pub(crate) uncounted: Vec<Uncounted>,
+    /// What each run used of which energy, and whether each account is what comes out.
+    pub(crate) carbon: Vec<Carbon>,
+}
+
+/// A word about energy, recomputed.
+// spec: CO2-4, EN-6
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Carbon {
+    pub(crate) task: TaskId,
+    pub(crate) attempt: u32,
+    /// Which device says it.
+    pub(crate) by: PublicKey,
+    /// Its readings, each with where it comes from and whether a meter vouches for it.
+    pub(crate) readings: Vec<String>,
+    /// Its carbon in micrograms, or of an account what it saved; none if that is not known.
+    pub(crate) ug: Option<i64>,
+    /// Is it an account that says something else than comes out? What comes out instead.
+    pub(crate) wrong: Option<String>,
 }
 
 /// An entry that says what it may not.
@@ -79,6 +99,8 @@ struct Before {
     /// What entries name that is not before them, by their numbers.
     missing: BTreeMap<u64, String>,
     ledger: Ledger,
+    /// Whatever says something of energy, with its author.
+    energy: Vec<(PublicKey, Payload)>,
     /// Entries that did not count when their turn came; later ones may change that.
     waiting: Vec<Entry>,
 }
@@ -95,8 +117,67 @@ pub(crate) fn verify(file: impl Read) -> Result<Verified, Trouble> {
     }
     before.judge().map_err(Trouble::Bad)?;
     let mut found = before.found;
+    found.carbon = before.energy.iter().filter_map(|(by, said)| carbon(&before.ledger, by, said)).collect();
     (found.logs, found.bytes) = (before.logs.len(), entries.bytes());
     Ok(found)
+}
+
+/// Recomputes what an entry says of energy.
+// spec: CO2-2, CO2-4, EN-6
+fn carbon(ledger: &Ledger, author: &PublicKey, said: &Payload) -> Option<Carbon> {
+    let (task, attempt, by) = match said {
+        Payload::Completed(it) => (it.statement.task, it.statement.attempt, it.statement.executor),
+        Payload::Spent(it) => (it.task, it.attempt, *author),
+        Payload::Accounted(it) => (it.task, it.attempt, *author),
+        _ => return None,
+    };
+    let mut carbon = Carbon { task, attempt, by, readings: Vec::new(), ug: None, wrong: None };
+    let signed = |ug: u64| i64::try_from(ug).unwrap_or(i64::MAX);
+    match said {
+        Payload::Completed(it) => {
+            carbon.readings = readings(&it.statement.energy.pieces);
+            carbon.ug = Sum::metered(&it.statement.energy).map(|sum| signed(sum.carbon_ug()));
+        }
+        Payload::Spent(it) => {
+            carbon.readings = readings(&it.energy.pieces);
+            carbon.ug = Sum::metered(&it.energy).map(|sum| signed(sum.carbon_ug()));
+        }
+        Payload::Accounted(it) => {
+            carbon.readings = readings(&it.at_once);
+            carbon.ug = it.saved.map(|saved| saved.total_ug());
+            carbon.wrong = match ledger.facts().energies().check(author, it) {
+                Ok(saved) if saved == it.saved => None,
+                Ok(Some(saved)) => Some(format!("{} micrograms come out", saved.total_ug())),
+                Ok(None) => Some("it cannot be known".into()),
+                Err(why) => Some(why.into()),
+            };
+        }
+        _ => {}
+    }
+    Some(carbon)
+}
+
+fn readings(pieces: &[Piece]) -> Vec<String> {
+    let told = |piece: &Piece| match &piece.reading {
+        None => format!("{} mJ of unknown energy", piece.energy_mj),
+        Some(it) => {
+            let word = match it.attested_by(piece.from_ms, piece.until_ms()) {
+                Some(meter) => format!("attested by {}", meter.short()),
+                None => "not attested".into(),
+            };
+            format!(
+                "{} mJ of {} at {} g CO2 per kWh, {} % renewable, by {}{}{}, {word}",
+                piece.energy_mj,
+                source_name(it.claim.source),
+                it.claim.g_per_kwh,
+                it.claim.renewable_percent,
+                it.origin,
+                if it.zone.is_empty() { "" } else { " " },
+                it.zone
+            )
+        }
+    };
+    pieces.iter().map(told).collect()
 }
 
 fn named(kind: &str, seq: u64, author: &PublicKey) -> String {
@@ -139,6 +220,9 @@ impl Before {
         let date = header.hlc.wall_ms();
         self.found.dates_ms = Some((self.found.dates_ms.map_or(date, |(first, _)| first), date));
         self.ledger.expect(community);
+        if matches!(entry.payload(), Payload::Completed(_) | Payload::Spent(_) | Payload::Accounted(_)) {
+            self.energy.push((header.author, entry.payload().clone()));
+        }
         self.fold(entry);
         Ok(())
     }

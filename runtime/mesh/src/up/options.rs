@@ -22,6 +22,8 @@ pub(crate) struct Options {
     /// Longest task, in milliseconds.
     pub(crate) longest_ms: u64,
     /// Where its energy is read, if its owner says.
+    /// Watts of the processor at full load, for where its energy cannot be measured.
+    pub(crate) watts: Option<u32>,
     pub(crate) energy: Option<Source>,
     /// Names of others' tasks that it takes at all.
     pub(crate) accepts: Vec<Pattern>,

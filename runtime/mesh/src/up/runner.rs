@@ -11,7 +11,7 @@ use super::{causes, cut};
 use mesh_executor::{
     CollectError, Event, Executor, LoadedModule, NamedInput, Report, Share, StartError, Stdin, Task,
 };
-use mesh_node::{Input, Run, RunEvent};
+use mesh_node::{Input, Metering, Run, RunEvent};
 use mesh_protocol::checkpoint::Checkpoint;
 use mesh_protocol::digest::{self, TreeEntry, TreeNode};
 use mesh_protocol::frame::{AttemptId, MAX_CONFLICT, Released};
@@ -21,6 +21,7 @@ use mesh_protocol::limits::MAX_CHECKPOINT;
 use mesh_protocol::outcome::Outcome;
 use mesh_protocol::permissions::Access;
 use mesh_protocol::reason::Reason;
+use mesh_protocol::receipt::Receipt;
 use mesh_protocol::task::{Blob, InputFile, TaskSpec};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, DirBuilder, File};
@@ -62,6 +63,7 @@ pub(crate) struct Runner {
     pub(crate) releases: PathBuf,
     pub(crate) releasing: Mutex<()>,
     pub(crate) modules: Modules,
+    pub(crate) meter: crate::meter::Meter,
 }
 
 /// Why there is no more to be said of an attempt.
@@ -127,6 +129,29 @@ impl Runner {
         }
     }
 
+    /// Reads again and again what runs here use, until this runner is gone.
+    // spec: CO2-1
+    pub(crate) fn watch_use(self: &Arc<Self>) -> io::Result<()> {
+        let this = Arc::downgrade(self);
+        let work = move || {
+            loop {
+                std::thread::sleep(crate::meter::EVERY);
+                let Some(this) = this.upgrade() else { return };
+                this.tell_use();
+                if this.inputs.is_closed() {
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new().name("meter".into()).spawn(work).map(|_| ())
+    }
+
+    fn tell_use(&self) {
+        for (attempt, metering) in self.meter.sample(crate::up::now().wall_ms) {
+            self.tell(attempt, RunEvent::Metered(metering));
+        }
+    }
+
     /// Ends everything that runs.
     pub(crate) fn stop_all(&self) {
         for live in self.runs.all() {
@@ -151,15 +176,20 @@ impl Runner {
     /// An attempt from its beginning to its end.
     fn whole(&self, run: Run, live: &Arc<Live>) {
         let attempt = run.attempt;
-        let result = self.attempt(&run, live);
+        let mut used = None;
+        let result = self.attempt(&run, live, &mut used);
         live.ended();
         match result {
-            Ok(event) if !live.stopped() => self.tell(attempt, event),
+            Ok((receipt, output)) if !live.stopped() => {
+                let metering = used.unwrap_or_default();
+                self.tell(attempt, RunEvent::Ended(receipt, output, metering));
+            }
             Err(Over::Lost(reason)) if !live.stopped() => {
                 tracing::debug!(task = %attempt.task.short(), attempt = attempt.attempt, %reason, "an attempt was lost");
                 self.tell(attempt, RunEvent::Lost(reason));
+                self.tell(attempt, RunEvent::Spent(used));
             }
-            _ => {}
+            _ => self.tell(attempt, RunEvent::Spent(used)),
         }
         if self.runs.is_forgotten(attempt) {
             // It was forgotten while it ran, and may have kept something since.
@@ -169,7 +199,14 @@ impl Runner {
         }
     }
 
-    fn attempt(&self, run: &Run, live: &Arc<Live>) -> Result<RunEvent, Over> {
+    /// Leaves what it used, however it ends, once it has started.
+    // spec: CO2-1, DEL-13
+    fn attempt(
+        &self,
+        run: &Run,
+        live: &Arc<Live>,
+        used: &mut Option<Metering>,
+    ) -> Result<(Box<Receipt>, Blob), Over> {
         let spec = &run.spec;
         if input_hash(spec).is_none_or(|hash| hash != spec.input) {
             return Err(inadmissible("its inputs are not the ones that its id was made with"));
@@ -190,6 +227,7 @@ impl Runner {
         while let Some(event) = running.next() {
             let done = match event {
                 Event::Started => {
+                    self.meter.begin(run.attempt, running.worker_pid(), crate::up::now().wall_ms);
                     self.tell(run.attempt, RunEvent::Started);
                     // What was wanted while it was not there to be told.
                     self.apply(run.attempt, live);
@@ -218,6 +256,8 @@ impl Runner {
             }
         }
         drop(running);
+        let usage = report.as_ref().map(|report| &report.receipt.usage);
+        *used = self.meter.end(run.attempt, usage, crate::up::now().wall_ms);
         if let Some(error) = trouble {
             return Err(storage("keep the output")(error));
         }
@@ -229,7 +269,13 @@ impl Runner {
         self.ended(run, live, *report, &scratch.0)
     }
 
-    fn ended(&self, run: &Run, live: &Live, report: Report, scratch: &Path) -> Result<RunEvent, Over> {
+    fn ended(
+        &self,
+        run: &Run,
+        live: &Live,
+        report: Report,
+        scratch: &Path,
+    ) -> Result<(Box<Receipt>, Blob), Over> {
         if report.receipt.input.hash != run.spec.input {
             return Err(inadmissible("its inputs are not the ones that its id was made with"));
         }
@@ -244,7 +290,7 @@ impl Runner {
         let between = scratch.join("out");
         output::pack(&mut writer, &stdout, &stderr, report.out.as_ref(), &between).map_err(&keep)?;
         let blob = writer.into_inner().map_err(|error| error.into_error()).and_then(|w| w.finish());
-        Ok(RunEvent::Ended(Box::new(report.receipt), blob.map_err(&keep)?))
+        Ok((Box::new(report.receipt), blob.map_err(&keep)?))
     }
 
     fn release_all(&self, folder: &Path) -> Result<(), Unreleased> {
@@ -343,6 +389,8 @@ impl Runner {
     ) -> io::Result<()> {
         let keeper = self.keeper(run);
         let blob = self.blobs.put(keeper, &checkpoint.encode())?;
+        // What is kept of the work and what is known of its use go together.
+        self.tell_use();
         self.tell(run.attempt, RunEvent::Checkpoint(checkpoint.header.seq, blob));
         before.push_back(blob.hash);
         // The one before it may be on its way to the owner.

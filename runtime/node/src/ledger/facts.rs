@@ -3,6 +3,7 @@
 // spec: LED-3
 
 use super::ballots::Ballots;
+use super::energy::Energies;
 use mesh_protocol::ids::{EntryId, TaskId};
 use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::ledger::{Effect, Entry, Grant, Hlc, Payload, PeerRegistered};
@@ -58,6 +59,7 @@ pub struct Facts {
     online: BTreeMap<PublicKey, Vec<(u64, bool)>>,
     witnessed: BTreeMap<PublicKey, Seen>,
     ballots: Ballots,
+    energies: Energies,
 }
 
 impl Facts {
@@ -69,6 +71,11 @@ impl Facts {
     /// What is said of the community's own affairs.
     pub fn ballots(&self) -> &Ballots {
         &self.ballots
+    }
+
+    /// What is said of energy.
+    pub fn energies(&self) -> &Energies {
+        &self.energies
     }
 
     /// All grants ever given.
@@ -150,6 +157,7 @@ impl Facts {
         let header = entry.header();
         let (author, seq) = (header.author, header.seq);
         self.ballots.add(entry);
+        self.energies.add(entry);
         match entry.payload() {
             Payload::PeerRegistered(peer) => {
                 self.registered.entry(author).or_default().push((seq, (**peer).clone()));
@@ -201,6 +209,7 @@ impl Facts {
     /// Takes back what `author` said from `cap` on.
     pub(super) fn cut(&mut self, author: &PublicKey, cap: u64) {
         self.ballots.cut(author, cap);
+        self.energies.cut(author, cap);
         self.said.retain(|(_, _, by, _), seq| by != author || *seq < cap);
         self.grants.retain(|_, grant| grant.author != *author || grant.seq < cap);
         self.revoked.retain(|(_, by), seq| by != author || *seq < cap);

@@ -464,7 +464,7 @@ fn completed(task: TaskId, attempt: u32, by: &SecretKey) -> Payload {
         cpu_us: 0,
         wall_ms: 0,
         peak_memory: 0,
-        energy_mj: 0,
+        energy: mesh_protocol::energy::Metered::default(),
         estimated: false,
         output: Commitment::ZERO,
         receipt: Commitment::ZERO,

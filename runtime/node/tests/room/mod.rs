@@ -9,9 +9,10 @@
 )]
 
 use mesh_node::{
-    Answer, Capacity, Command, CommandError, CommandId, Config, Draft, GrantRequest, Input, Message, Node,
-    Now, Output, Run, RunEvent, SyncReceived,
+    Answer, Capacity, Command, CommandError, CommandId, Config, Draft, GrantRequest, Input, Message,
+    Metering, Node, Now, Output, Run, RunEvent, Sample, SyncReceived,
 };
+use mesh_protocol::energy::How;
 use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ids::{BlobHash, CommunityId, Digest, EntryId, InputHash, ModuleHash};
 use mesh_protocol::invite::TicketKind;
@@ -185,6 +186,11 @@ impl Room {
                             inputs.push_back((to, Input::Connected { peer: me, addr: addr(number) }));
                         }
                     }
+                    Output::Read { author, seq } => {
+                        let bytes = self.peers[number].entries.get(&(author, seq));
+                        let entry = bytes.map(|bytes| Entry::trusted(bytes).unwrap());
+                        inputs.extend(entry.map(|entry| (number, Input::Stored(Box::new(entry)))));
+                    }
                     Output::Run(run) => self.peers[number].runs.push(*run),
                     Output::Release(attempt) => self.peers[number].releases.push(attempt),
                     Output::Forget(attempt) => self.peers[number].forgotten.push(attempt),
@@ -319,8 +325,17 @@ impl Room {
         self.handle(number, Input::Run(run.attempt, RunEvent::Started));
         let receipt = receipt_for(run);
         let blob = Blob { hash: BlobHash([9; 32]), len: 10 };
-        self.handle(number, Input::Run(run.attempt, RunEvent::Ended(Box::new(receipt), blob)));
+        self.handle(
+            number,
+            Input::Run(run.attempt, RunEvent::Ended(Box::new(receipt), blob, metering(10_000))),
+        );
     }
+}
+
+/// So much energy, used in the last second.
+pub fn metering(energy_mj: u64) -> Metering {
+    let sample = Sample { from_ms: 1_790_000_000_000, ms: 1000, energy_mj };
+    Metering { how: How::Measured, uncertainty_percent: 10, samples: vec![sample], estimated: false }
 }
 
 pub fn receipt_for(run: &Run) -> Receipt {

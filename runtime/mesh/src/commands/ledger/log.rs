@@ -2,10 +2,11 @@
 // spec: LED-6
 
 use super::{open, trouble};
-use crate::commands::shown::time;
+use crate::commands::shown::{grams, time, wh};
 use crate::exit_codes;
 use crate::failure::Result;
 use crate::ledger_file::{Entries, Trouble};
+use mesh_protocol::energy::Metered;
 use mesh_protocol::ids::{EntryId, TaskId};
 use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::ledger::{Effect, Entry, Payload};
@@ -172,7 +173,11 @@ impl Names {
                 let statement = &completed.statement;
                 let effect = if completed.effect == Effect::Done { "done" } else { "superseded" };
                 let executor = self.device(&statement.executor);
-                format!("attempt {} on {executor}: {effect}, {} ms", statement.attempt, statement.wall_ms)
+                let used = used(&statement.energy);
+                format!(
+                    "attempt {} on {executor}: {effect}, {} ms, {used}",
+                    statement.attempt, statement.wall_ms
+                )
             }
             Payload::Failed { attempts, reason, .. } => format!("after {attempts} attempts: {reason}"),
             Payload::Contribution { user, unit, amount, month } => {
@@ -184,6 +189,11 @@ impl Names {
             Payload::Held { attempt, reason, .. } => match reason {
                 Some(reason) => format!("attempt {attempt}: {reason}"),
                 None => format!("attempt {attempt} goes on"),
+            },
+            Payload::Spent(spent) => format!("attempt {}: {}", spent.attempt, used(&spent.energy)),
+            Payload::Accounted(account) => match &account.saved {
+                Some(saved) => format!("saved {} of CO2", grams(saved.total_ug())),
+                None => "what it saved is not known".into(),
             },
             Payload::RulesVoted { proposal, yes } => {
                 format!("{} {}", if *yes { "for" } else { "against" }, proposal.short())
@@ -201,6 +211,14 @@ impl Names {
     }
 }
 
+/// What a run used, in words.
+fn used(energy: &Metered) -> String {
+    match energy.energy_mj() {
+        Some(energy_mj) => wh(energy_mj),
+        None => "unmeasured".into(),
+    }
+}
+
 /// A level as the rules write it.
 fn word(level: &impl Serialize) -> String {
     serde_json::to_value(level).ok().and_then(|value| Some(value.as_str()?.to_owned())).unwrap_or_default()
@@ -210,6 +228,8 @@ fn task(payload: &Payload) -> Option<TaskId> {
     match payload {
         Payload::TaskSubmitted(submitted) => Some(submitted.task),
         Payload::Completed(completed) => Some(completed.statement.task),
+        Payload::Spent(spent) => Some(spent.task),
+        Payload::Accounted(account) => Some(account.task),
         Payload::Voted { task, .. }
         | Payload::Consensus { task, .. }
         | Payload::Delegated { task, .. }

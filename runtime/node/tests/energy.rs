@@ -1,0 +1,176 @@
+//! What tasks use and save, from the metering to the ledger of everybody.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod room;
+
+use mesh_node::{Answer, Command, Input, Metering, RunEvent, Sample, StatsView, TaskView};
+use mesh_protocol::ad::{EnergyClaim, Source};
+use mesh_protocol::energy::{How, Reading};
+use mesh_protocol::ledger::{Entry, Payload};
+use mesh_protocol::task::{Blob, Sla};
+use room::{Room, draft, equal, receipt_for};
+
+/// A watt-hour in millijoule.
+const WH: u64 = 3_600_000;
+
+fn on(room: &mut Room, number: usize, g_per_kwh: u16, renewable_percent: u8) {
+    let claim = EnergyClaim { source: Source::Grid, renewable_percent, g_per_kwh };
+    room.handle(number, Input::Energy(Some(Box::new(Reading::of(claim, "fixed")))));
+    room.pass(1000);
+}
+
+fn used(room: &Room, energy_mj: u64) -> Metering {
+    let sample = Sample { from_ms: room.now.wall_ms - 1_800_000, ms: 1_800_000, energy_mj };
+    Metering { how: How::Measured, uncertainty_percent: 20, samples: vec![sample], estimated: false }
+}
+
+/// The newest run on a peer computes for half an hour and ends.
+fn end(room: &mut Room, number: usize, energy_mj: u64) {
+    let run = room.peers[number].runs.last().cloned().unwrap();
+    room.handle(number, Input::Run(run.attempt, RunEvent::Started));
+    room.pass(1_800_000);
+    let (receipt, metering) = (Box::new(receipt_for(&run)), used(room, energy_mj));
+    let blob = Blob { hash: mesh_protocol::ids::BlobHash([9; 32]), len: 10 };
+    room.handle(number, Input::Run(run.attempt, RunEvent::Ended(receipt, blob, metering)));
+    room.pass(20_000);
+}
+
+fn task(room: &mut Room, number: usize, id: &str) -> TaskView {
+    match room.ask(number, Command::Task { task: id.into() }).unwrap() {
+        Answer::Task(view) => *view,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn stats(room: &mut Room, number: usize, user: Option<&str>, peer: Option<&str>) -> StatsView {
+    let of = |name: Option<&str>| name.map(str::to_owned);
+    match room.ask(number, Command::Stats { user: of(user), peer: of(peer) }).unwrap() {
+        Answer::Stats(view) => *view,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn submit(room: &mut Room, nonce: u8, on: &str) -> String {
+    let mut draft = draft("word-count", nonce);
+    (draft.sla, draft.on, draft.followed) = (Sla::Urgent, Some(on.into()), false);
+    draft.limits.duration_ms = 3_600_000;
+    room.submit_draft(0, draft).unwrap()
+}
+
+fn street() -> Room {
+    let rules = mesh_protocol::rules::Rules {
+        free: mesh_protocol::rules::Tier { tasks: 0, longest_ms: 3_600_000, memory_bytes: 1 << 30 },
+        ..mesh_protocol::rules::Rules::default()
+    };
+    let mut room = Room::community_by(&["alice", "bob"], rules);
+    room.grant(1, "alice");
+    on(&mut room, 0, 450, 30);
+    on(&mut room, 1, 50, 90);
+    room
+}
+
+// spec: CO2-2, CO2-3, CO2-4, API-3
+#[test]
+fn what_ran_elsewhere_saved_what_the_ledger_says() {
+    let mut room = street();
+    let id = submit(&mut room, 1, "bob-laptop");
+    end(&mut room, 1, 200 * WH);
+    let energy = task(&mut room, 0, &id).energy.unwrap();
+    assert_eq!(
+        (energy.energy_mj, energy.how, energy.uncertainty_percent),
+        (Some(200 * WH), How::Measured, 20)
+    );
+    assert_eq!((energy.renewable_bp, energy.carbon_ug), (Some(9000), 10_000_000), "200 Wh at 50 g are 10 g");
+    assert_eq!(energy.baseline_ug, Some(90_000_000), "and at home's 450 g 0.09 kg");
+    let saved = energy.saved.unwrap();
+    assert_eq!((saved.when_ug, saved.where_ug, saved.hardware_ug), (0, 80_000_000, 0));
+    assert!(saved.overhead_ug <= 0 && energy.saved_ug == Some(80_000_000 + saved.overhead_ug));
+    assert!(!energy.provisional, "{:?}", energy.why);
+    for number in 0..2 {
+        let all = stats(&mut room, number, None, None);
+        assert_eq!((all.tasks_executed, all.tasks_unaccounted, all.attempts_unmeasured), (1, 0, 0));
+        assert!((all.total_carbon_saved - 0.08).abs() < 1e-6, "{all:?}");
+        assert_eq!(
+            (all.energy_used_clean, all.energy_used_dirty, all.renewable_percent),
+            (180.0, 20.0, 90.0)
+        );
+        assert_eq!(stats(&mut room, number, Some("bob"), None).tasks_executed, 0, "it was Alice's");
+        assert_eq!(stats(&mut room, number, None, Some("bob-laptop")).tasks_executed, 1);
+        assert_eq!(stats(&mut room, number, None, Some("alice-laptop")).energy_used_clean, 0.0);
+    }
+    equal(&room);
+}
+
+// spec: CO2-3
+#[test]
+fn what_ran_at_once_at_home_saved_nothing() {
+    let mut room = street();
+    let id = submit(&mut room, 1, "alice-laptop");
+    end(&mut room, 0, 200 * WH);
+    let energy = task(&mut room, 0, &id).energy.unwrap();
+    assert_eq!(
+        (energy.carbon_ug, energy.baseline_ug, energy.saved_ug),
+        (90_000_000, Some(90_000_000), Some(0))
+    );
+}
+
+// spec: CO2-3, DEL-13
+#[test]
+fn a_stopped_attempt_says_once_what_it_used_and_is_overhead() {
+    let mut room = street();
+    let id = submit(&mut room, 1, "bob-laptop");
+    let run = room.peers[1].runs.last().cloned().unwrap();
+    room.handle(1, Input::Run(run.attempt, RunEvent::Started));
+    room.pass(1_800_000);
+    room.ask(0, Command::Cancel { task: id }).unwrap();
+    let metering = used(&room, 10 * WH);
+    for _ in 0..2 {
+        room.handle(1, Input::Run(run.attempt, RunEvent::Spent(Some(metering.clone()))));
+    }
+    room.pass(1000);
+    let spent = |room: &Room| {
+        let entries = room.peers[0].entries.values().filter_map(|bytes| Entry::verify(bytes).ok());
+        let said = entries.filter_map(|entry| match entry.payload() {
+            Payload::Spent(spent) => Some((spent.energy.energy_mj(), spent.estimated)),
+            _ => None,
+        });
+        said.collect::<Vec<_>>()
+    };
+    assert_eq!(spent(&room), [(Some(10 * WH), false)]);
+    let all = stats(&mut room, 0, None, None);
+    assert_eq!((all.tasks_executed, all.energy_used_clean, all.energy_used_dirty), (0, 9.0, 1.0));
+}
+
+// spec: DEL-13
+#[test]
+fn what_was_cut_off_is_the_last_reading_and_a_marked_estimate() {
+    let mut room = street();
+    submit(&mut room, 1, "bob-laptop");
+    let run = room.peers[1].runs.last().cloned().unwrap();
+    room.handle(1, Input::Run(run.attempt, RunEvent::Started));
+    room.pass(1_800_000);
+    let metering = used(&room, 720_000);
+    room.handle(1, Input::Run(run.attempt, RunEvent::Metered(metering)));
+    room.restart(1, "bob");
+    room.connect(0, 1);
+    room.pass(60_000);
+    let all = stats(&mut room, 0, None, None);
+    // 0.2 Wh in half an hour, and of the next ten seconds half: 2 J.
+    let total = all.energy_used_clean + all.energy_used_dirty;
+    assert!((total - 722_000.0 / WH as f64).abs() < 1e-9, "{all:?}");
+}
+
+// spec: EN-3, CO2-3
+#[test]
+fn where_homes_energy_is_unknown_nothing_is_claimed() {
+    let mut room = street();
+    room.handle(0, Input::Energy(None));
+    let id = submit(&mut room, 1, "bob-laptop");
+    end(&mut room, 1, 200 * WH);
+    let energy = task(&mut room, 0, &id).energy.unwrap();
+    assert_eq!((energy.saved_ug, energy.baseline_ug), (None, None));
+    assert!(energy.why.unwrap().contains("not known"));
+    let all = stats(&mut room, 0, None, None);
+    assert_eq!((all.tasks_unaccounted, all.total_carbon_saved), (1, 0.0));
+}
