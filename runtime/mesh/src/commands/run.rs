@@ -20,7 +20,7 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(super) fn run(run: &Run) -> Result<u8> {
     let (path, args) = run.split().unwrap_or_else(|error| error.exit());
@@ -223,6 +223,9 @@ fn read_checkpoint(path: &Path) -> Result<Checkpoint> {
 /// How long we may take to end after we were told to, should whoever reads our output not read on.
 const LAST: Duration = Duration::from_secs(2);
 
+/// Whoever tells us twice within this, or has two programs tell us, means it once: the receipt is still written.
+const ONCE: Duration = Duration::from_millis(300);
+
 /// Ctrl-C ends the task, and at the second time us too; Ctrl-Z holds it. What was ignored before we came, as by nohup,
 /// stays ignored.
 // spec: SBX-7
@@ -233,7 +236,7 @@ fn listen(control: Control) -> Result<()> {
         .filter(|signal| ignored & (1 << (signal - 1)) == 0);
     let mut signals = Signals::new(wanted).map_err(|error| Failure::because("listen for Ctrl-C", &error))?;
     let listener = std::thread::Builder::new().name("signals".into()).spawn(move || {
-        let mut told = false;
+        let mut told: Option<Instant> = None;
         for signal in signals.forever() {
             match signal {
                 SIGTSTP => {
@@ -243,10 +246,11 @@ fn listen(control: Control) -> Result<()> {
                     let _stopped = rustix::process::kill_process(pid, rustix::process::Signal::STOP);
                 }
                 SIGCONT => control.resume(),
+                _ if told.is_some_and(|first| first.elapsed() < ONCE) => {}
                 // Workers end with us.
-                _ if told => std::process::exit(exit_codes::CANCELLED.into()),
+                _ if told.is_some() => std::process::exit(exit_codes::CANCELLED.into()),
                 _ => {
-                    told = true;
+                    told = Some(Instant::now());
                     control.cancel();
                     std::thread::spawn(|| {
                         std::thread::sleep(LAST);
