@@ -292,7 +292,10 @@ fn every_task_has_ended_or_says_why_it_waits(world: &World) -> Verdict {
         for task in kept::tasks(&world.peers[who].disk).filter(|task| !task.state.is_over()) {
             let id = task.task.spec.id();
             let (state, why) = world.model.views.get(&(who, id)).cloned().unwrap_or_default();
-            let waits = state == "waiting" && why.starts_with("no peer can take it now (");
+            let waits = state == "waiting"
+                && ["no peer can take it now (", "waits for ", "nobody can end it in time"]
+                    .iter()
+                    .any(|words| why.starts_with(words));
             let may = world.may_wait(&task) || task.task.spec.sla == Sla::Eco;
             hold(NAME, waits && may, || format!("{} {id}: {state}: {why}", world.peers[who].name))?;
         }
