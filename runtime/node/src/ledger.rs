@@ -21,6 +21,7 @@ use mesh_protocol::key::{PublicKey, SecretKey, UserKey};
 use mesh_protocol::ledger::{Entry, EntryError, ForkProof, Hlc, MAX_REFS, Payload, Place, SignedHeader, Tip};
 use mesh_protocol::rules::Rules;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 /// Entries that wait for others. They come again with the next comparison of logs, so dropping some only costs time.
 const MAX_WAITING: usize = 4096;
@@ -65,7 +66,8 @@ pub enum Taken {
 pub struct Ledger {
     community: Option<CommunityId>,
     logs: BTreeMap<PublicKey, Log>,
-    governance: Governance,
+    /// Shared by the copies of a ledger, since it is most of one and seldom changes.
+    governance: Arc<Governance>,
     facts: Facts,
     clock: Hlc,
     unnamed: BTreeMap<PublicKey, Tip>,
@@ -110,7 +112,8 @@ impl Ledger {
 
     /// What the members decided on, from the founding on, each with the moment since which it is in force.
     pub fn adopt(&mut self, history: Vec<(u64, Rules)>) -> bool {
-        let news = history.last().is_some_and(|(_, rules)| self.governance.adopt(rules.clone()));
+        let last = history.last().filter(|(_, rules)| !self.governance.has_adopted(rules));
+        let news = last.is_some_and(|(_, rules)| Arc::make_mut(&mut self.governance).adopt(rules.clone()));
         self.rules = history;
         news
     }
@@ -529,12 +532,8 @@ impl Ledger {
         if !entry.payload().governs() {
             return Vec::new();
         }
-        if restoring {
-            self.governance.add_later(entry);
-            return Vec::new();
-        }
-        self.governance.add_later(entry);
-        self.settle()
+        Arc::make_mut(&mut self.governance).add_later(entry);
+        if restoring { Vec::new() } else { self.settle() }
     }
 
     /// Folds who belongs, and cuts logs off where they do not count any more: where they are capped, and altogether
@@ -547,8 +546,10 @@ impl Ledger {
             all.map(|device| (device, governance.end(&device))).collect()
         };
         let before = ends(&self.governance);
-        let orphans = self.governance.settle();
-        self.keep_proofs(orphans);
+        if !self.governance.is_settled() {
+            let orphans = Arc::make_mut(&mut self.governance).settle();
+            self.keep_proofs(orphans);
+        }
         let after = ends(&self.governance);
         for (author, log) in &mut self.logs {
             let end = after.get(author).copied().unwrap_or_default();

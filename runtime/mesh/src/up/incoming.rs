@@ -4,7 +4,6 @@
 
 use super::causes;
 use super::driver::Arrival;
-use super::gossip;
 use bytes::Bytes;
 use mesh_net::{Channel, Event, Net};
 use mesh_node::{Input, SyncReceived};
@@ -120,7 +119,7 @@ impl Incoming {
         let input = match channel {
             Channel::Hello => Input::Hello(peer, HelloFrame::decode(&bytes).map_err(wrong)?),
             Channel::Gossip => {
-                let heard = Box::new(gossip::read(&bytes)?);
+                let heard = Box::new(mesh_gossip::read(&bytes, Entry::verify).map_err(|error| causes(&error))?);
                 return Ok(Some(Step::Ready(Arrival::Gossip(peer, heard))));
             }
             Channel::Sync => match SyncFrame::decode(&bytes).map_err(wrong)? {
