@@ -13,6 +13,7 @@ use mesh_protocol::key::PublicKey;
 use mesh_protocol::ledger::{Entry, EntryError, MAX_ENTRY};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::seq::IteratorRandom as _;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,10 +25,17 @@ const BESIDE: usize = 128;
 const MAX_MESSAGE: usize = MAX_ENTRY + BESIDE;
 /// Peers that entries are exchanged with directly: what the library's paper found to be enough for any community.
 const NEIGHBOURS: usize = 5;
+/// Below this more are asked to be neighbours. Whoever is asked lets another one go for it, which then lacks one: asked
+/// for the last one, too, nobody would ever come to rest.
+const TOO_FEW: usize = 3;
 /// How often it is looked whether there are enough neighbours.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How long a message is kept for peers that ask for it: they do so within a tenth of a second.
+/// How long a message is kept for peers that ask for it: they do so within a second.
 const KEEP_MESSAGES: Duration = Duration::from_secs(10);
+/// How long an entry that one neighbour announced may take to come from another before it is asked for, and how long the
+/// next one that announced it is given. Several hops over a continent: whoever asks sooner gets it twice, and breaks up
+/// the tree by which it comes once.
+const ASK_AFTER: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(250));
 /// Bytes a second that are taken from one peer, and at once. A community's entries are a few hundred bytes each; at
 /// this rate they are more than the rules let 256 devices write. What is dropped, the comparison of logs brings.
 const RATE: u64 = 512 << 10;
@@ -107,8 +115,7 @@ pub fn read(bytes: &[u8], entry: impl Fn(&[u8]) -> Result<Entry, EntryError>) ->
         return Err(ReadError::TooLong(bytes.len()));
     }
     let message: Message<Peer> = postcard::from_bytes(bytes).map_err(ReadError::Decode)?;
-    let (beginning, _rest) =
-        postcard::take_from_bytes::<Beginning<'_>>(bytes).map_err(ReadError::Decode)?;
+    let (beginning, _rest) = postcard::take_from_bytes::<Beginning<'_>>(bytes).map_err(ReadError::Decode)?;
     let entry = match beginning.layer {
         Layer::Broadcast(Broadcast::Content { content, .. }) => {
             Some(Box::new(entry(content).map_err(ReadError::Entry)?))
@@ -183,6 +190,11 @@ impl Gossip {
         self.start_anew(now)
     }
 
+    /// Is the community settled?
+    pub fn is_in(&self) -> bool {
+        self.topic.is_some()
+    }
+
     /// A member's device can be sent to.
     pub fn up(&mut self, peer: PublicKey, now: Instant) -> Vec<Effect> {
         self.there.entry(peer).or_insert(Allowance { left: RATE, since: now });
@@ -247,10 +259,9 @@ impl Gossip {
                 effects.extend(self.start_anew(now));
             }
             self.look = now + LOOK_EVERY;
-            let missing = NEIGHBOURS.saturating_sub(self.neighbours.len());
-            let more =
-                self.there.keys().filter(|peer| !self.neighbours.contains(peer)).take(missing).copied();
-            let more = more.collect();
+            let missing = TOO_FEW.saturating_sub(self.neighbours.len());
+            let others = self.there.keys().filter(|peer| !self.neighbours.contains(peer)).copied();
+            let more = others.sample(&mut self.seed, missing);
             effects.extend(self.join(more, now));
         }
         effects
@@ -274,7 +285,8 @@ impl Gossip {
         self.neighbours.clear();
         self.taken = 0;
         self.look = now + LOOK_EVERY;
-        let peers = self.there.keys().take(NEIGHBOURS).map(|peer| Peer::from(*peer)).collect();
+        let some = self.there.keys().copied().sample(&mut self.seed, NEIGHBOURS);
+        let peers = some.into_iter().map(Peer::from).collect();
         effects.extend(self.step(InEvent::Command(topic, Command::Join(peers)), None, now));
         effects
     }
@@ -333,6 +345,8 @@ fn fresh(me: PublicKey, seed: &mut StdRng) -> State<Peer, StdRng> {
     let mut config = Config { max_message_size: MAX_MESSAGE, ..Config::default() };
     config.membership.active_view_capacity = NEIGHBOURS;
     config.broadcast.message_cache_retention = KEEP_MESSAGES;
+    config.broadcast.graft_timeout_1 = ASK_AFTER.0;
+    config.broadcast.graft_timeout_2 = ASK_AFTER.1;
     State::new(me.into(), PeerData::default(), config, StdRng::from_rng(seed))
 }
 

@@ -116,7 +116,12 @@ fn many(figures: &mut Figures, here: &Peer, there: &Peer, tasks: &Tasks, ends: &
     );
     // The children of this process are those two.
     let own = shares[2] - shares[0] - shares[1];
-    figures.put("delegations_cpu_bench_pct", "  CPU of this program, which asks and listens (%)", own, Target::Any);
+    figures.put(
+        "delegations_cpu_bench_pct",
+        "  CPU of this program, which asks and listens (%)",
+        own,
+        Target::Any,
+    );
 }
 
 /// What a disk takes to make an append durable.

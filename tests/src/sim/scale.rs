@@ -5,12 +5,14 @@
 // spec: NET-8
 
 mod founding;
+pub mod rumour;
 
 use super::executor::{Way, blob_of, receipt_for, truth};
 use super::known::Known;
 use super::rng::Rng;
 use founding::{Founding, addr_of, gives};
 use mesh_gossip::{Effect, Gossip};
+use mesh_node::ledger::Ledger;
 use mesh_node::{
     Answer, Command, CommandId, Draft, Happening, Input, Message, Metering, Node, Now, Output, Run, RunEvent,
     SyncReceived,
@@ -34,16 +36,16 @@ const BEGINS_MS: u64 = 1_790_000_000_000;
 /// Everybody starts within this time.
 const STARTING_MS: u64 = 30_000;
 /// From then on nothing is left of the start.
-const SETTLED_MS: u64 = 180_000;
+const SETTLED_MS: u64 = 120_000;
 /// How long each part that is measured takes.
-const PART_MS: u64 = 120_000;
+const PART_MS: u64 = 60_000;
 /// One task of the whole community in this time, while there is work.
 const TASK_EVERY_MS: u64 = 2_000;
 /// How long a task runs.
 const RUN_MS: u64 = 1_000;
 /// What a peer's transport takes at most, as the real one does by default.
 const MAX_CONNECTIONS: usize = 256;
-/// Peers whose addresses a device remembers from before: those that let it in, and one more.
+/// Peers whose addresses a device remembers from before.
 const REMEMBERED: usize = 3;
 /// First and longest wait before a peer that was not reached is dialled again.
 const DIAL_AGAIN_MS: (u64, u64) = (500, 30_000);
@@ -165,6 +167,13 @@ pub fn grow(size: Size, seed: u64) -> Grown {
     let busy = world.traffic();
     world.run_until(SETTLED_MS + 3 * PART_MS);
     world.told(idle, busy)
+}
+
+/// The ledger of a community, and its entries: each log in order, one log after another.
+pub fn written(size: Size) -> (Ledger, Vec<Vec<u8>>) {
+    let founding = Founding::new(size, &mut Rng::new(1));
+    let entries = founding.entries.into_values().flatten().collect();
+    (founding.ledger, entries)
 }
 
 type Number = usize;
@@ -298,7 +307,7 @@ impl World {
         let mut node = Node::new(device.config(), now);
         node.restore_ledger(self.founding.ledger.clone());
         let gossip = Gossip::new(device.public, self.rng.bytes(), self.instant());
-        let mut known = BTreeSet::from([0, 1]);
+        let mut known = BTreeSet::new();
         while known.len() < REMEMBERED.min(self.size.live) {
             known.insert(self.rng.index(self.size.live));
         }
@@ -322,9 +331,7 @@ impl World {
     fn go_on(&mut self, number: Number, mut inputs: VecDeque<Input>) {
         let (now, instant) = (self.moment(), self.instant());
         loop {
-            while let Some(output) =
-                self.peers[number].node.as_mut().and_then(|(node, _)| node.poll())
-            {
+            while let Some(output) = self.peers[number].node.as_mut().and_then(|(node, _)| node.poll()) {
                 self.carry_out(number, output, &mut inputs);
             }
             if let Some((_, gossip)) = &mut self.peers[number].node
@@ -409,11 +416,12 @@ impl World {
             }
             Output::Dial(peer, addrs) => {
                 let Some(to) = self.index.get(&peer).copied() else { return };
-                if to < self.size.live
-                    && addrs.contains(&addr_of(to))
-                    && self.peers[number].wanted.insert(to)
+                if to < self.size.live && addrs.contains(&addr_of(to)) && self.peers[number].wanted.insert(to)
                 {
-                    self.at(self.now + 3 * Self::delay(number, to), Event::Dial { from: number, to, tries: 0 });
+                    self.at(
+                        self.now + 3 * Self::delay(number, to),
+                        Event::Dial { from: number, to, tries: 0 },
+                    );
                 }
             }
             Output::Standing(peer, member) => {
@@ -560,9 +568,8 @@ impl World {
                         let read = |bytes: &Vec<u8>| self.read(bytes).expect("an honest peer's entry");
                         let entries: Vec<Entry> = entries.iter().map(read).collect();
                         let node = self.peers[to].node.as_ref().map(|(node, _)| node);
-                        let lacks = |entry: &&Entry| {
-                            node.is_some_and(|node| !node.ledger().has(&entry.tip()))
-                        };
+                        let lacks =
+                            |entry: &&Entry| node.is_some_and(|node| !node.ledger().has(&entry.tip()));
                         new = entries.iter().filter(lacks).map(|entry| entry.bytes().len()).sum();
                         SyncReceived::Entries(entries)
                     }
@@ -577,7 +584,8 @@ impl World {
                 Class::Tasks
             }
             Channel::Gossip => {
-                let heard = mesh_gossip::read(bytes, |bytes| self.read(bytes)).expect("an honest peer's gossip");
+                let heard =
+                    mesh_gossip::read(bytes, |bytes| self.read(bytes)).expect("an honest peer's gossip");
                 let brings = heard.entry().map(|entry| (entry.tip(), entry.bytes().len()));
                 if let (Some((tip, len)), Some((node, _))) = (brings, &self.peers[to].node)
                     && !node.ledger().has(&tip)
