@@ -522,11 +522,22 @@ impl Node {
                     self.arm_within(Timer::Rules, RULES_SOON_MS);
                 }
             }
-            Payload::Witnessed { .. } => {
+            Payload::Witnessed { tips } => {
                 if !self.ledger.facts().ballots().proposals().is_empty() {
                     self.adopt_rules();
                 }
-                for task in self.open_ballots.clone() {
+                // Votes of those whose logs were seen count now; ballots open when one's own log was.
+                let mut moved: BTreeSet<TaskId> = BTreeSet::new();
+                for tip in tips {
+                    match tip.author == self.me {
+                        true => moved.extend(&self.open_ballots),
+                        false => {
+                            let voted = self.ledger.facts().ballots().voted_by(&tip.author, u64::MAX);
+                            moved.extend(voted.filter(|task| self.is_waiting(task)));
+                        }
+                    }
+                }
+                for task in moved {
                     self.requeue(task);
                 }
             }

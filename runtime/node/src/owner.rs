@@ -350,6 +350,10 @@ impl Node {
         true
     }
 
+    pub(crate) fn is_waiting(&self, id: &TaskId) -> bool {
+        self.tasks.get(id).is_some_and(|task| task.kept.state == TaskState::Waiting)
+    }
+
     /// Puts a task where its state says that it is looked for.
     pub(crate) fn sort_task(&mut self, id: TaskId) {
         let most = self.ledger.governance().rules().max_overtaken;

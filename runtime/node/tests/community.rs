@@ -523,26 +523,33 @@ fn a_flood_of_critical_tasks_passes_over_nobody_for_ever() {
     assert_eq!(before, 5, "starts that passed over it");
 }
 
-// A vote that is witnessed while the task is out decides how it waits when it comes back.
-// spec: VOTE-6, DEL-12
+// A vote that others turn out to have seen in time decides how a task waits, though it was out in between.
+// spec: VOTE-6, VOTE-8, LED-10
 #[test]
-fn a_task_that_comes_back_waits_as_was_decided_meanwhile() {
+fn a_task_that_came_back_is_still_moved_by_its_ballot() {
     let mut room = street(rules());
     room.energy(2, coal());
     let task = room.submit_draft(0, draft("plain", 1)).unwrap();
-    room.vote(1, &task, Importance::Low);
-    room.vote(2, &task, Importance::Low);
-    room.energy(2, sun());
+    let reading = mesh_protocol::energy::Reading::of(sun(), "fixed");
+    room.handle(2, Input::Energy(Some(Box::new(reading))));
+    room.pass(150);
+    room.vote(1, &task, Importance::High);
+    room.pass(100);
     assert!(room.next_run(2).is_some(), "with perfect energy nobody need be asked");
-    room.pass(11_000);
-    assert_eq!(room.ballot(0, &task).importance, Some(Importance::Low));
+    // Carol sees the vote in time, and nobody hears of it.
+    for other in [0, 1] {
+        room.disconnect(other, 2);
+    }
     room.energy(2, coal());
-    room.disconnect(0, 2);
-    room.pass(60_000);
-    room.connect(0, 2);
     room.pass(60_000);
     assert_eq!(room.state(0, &task).0, "waiting");
-    assert!(room.next_run(2).is_none());
+    assert_eq!(room.ballot(0, &task).importance, None, "one has seen it");
+    for other in [0, 1] {
+        room.connect(other, 2);
+    }
+    room.pass(5_000);
+    assert_eq!(room.ballot(0, &task).importance, Some(Importance::High));
+    assert!(room.next_run(2).is_some(), "on any energy");
 }
 
 // However much room there is all at once, and whoever comes just then.
