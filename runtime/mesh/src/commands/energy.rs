@@ -25,7 +25,13 @@ fn text(view: &Value, now_ms: u64) -> String {
     let watts = |value: &Value| value.as_f64().map(|watts| format!("{watts:.0} W"));
     let mut lines: Vec<(&str, String)> = Vec::new();
     match now.is_null() {
-        true => lines.push(("energy", "unknown, which counts as dirty".into())),
+        true => match view["now"]["g_per_kwh"].as_u64() {
+            Some(grams) => {
+                lines.push(("energy", format!("grid, 0 % renewable, {grams} g/kWh, estimated")));
+                lines.push(("read from", "nowhere: by the same hour of the days before".into()));
+            }
+            None => lines.push(("energy", "unknown, which counts as dirty".into())),
+        },
         false => {
             let estimated = if now["estimated"] == true { ", estimated" } else { "" };
             lines.push((
@@ -99,4 +105,46 @@ fn text(view: &Value, now_ms: u64) -> String {
         text.push_str(&shown::table(&["SOURCE", "KIND", "HEARD", "TOLD", "TROUBLE"], rows));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    // spec: EN-2, EN-3, EN-6
+    #[test]
+    fn all_that_is_known_is_shown_and_what_is_the_matter() {
+        let hour = 3_600_000u64;
+        let view = json!({
+            "energy": { "source": "grid", "renewable_percent": 44, "g_per_kwh": 302, "scope": "life-cycle",
+                "kind": "average", "estimated": true, "origin": "feed", "zone": "DE", "attested_by": "ab12",
+                "basis": "grid", "valid_until_ms": 10 * hour },
+            "surplus_watts": -300, "marginal_g_per_kwh": 700.4,
+            "battery": { "percent": 50.2, "wh": 9000.0, "watts": -250.0, "g_per_kwh": 120, "renewable_percent": 80 },
+            "degraded": ["feed: status 503"], "low_g_per_kwh": 150,
+            "forecast": { "from_ms": 9 * hour, "g_per_kwh": [302, 200, 90, 120] },
+            "sources": [{ "name": "feed", "kind": "http", "good_ms": 9 * hour - 60_000,
+                "values": { "g_per_kwh": 302.0 }, "trouble": "status 503" }],
+        });
+        let shown = text(&view, 9 * hour);
+        for part in [
+            "grid, 44 % renewable, 302 g/kWh, estimated",
+            "average, life-cycle",
+            "feed for DE (grid)",
+            "by the meter ab12",
+            "-300 W",
+            "50 % of 9000 Wh, holds 120 g/kWh, 80 % renewable, charging 250 W",
+            "700 g/kWh, beside",
+            "90 g/kWh, ",
+            "degraded  feed: status 503",
+            "60 s ago  g_per_kwh 302.0",
+        ] {
+            assert!(shown.contains(part), "{part}:\n{shown}");
+        }
+        let nothing = text(&json!({ "energy": null, "now": null, "degraded": ["nothing is known"] }), 0);
+        assert!(nothing.contains("unknown, which counts as dirty"), "{nothing}");
+        let history = text(&json!({ "energy": null, "now": { "g_per_kwh": 410 } }), 0);
+        assert!(history.contains("410 g/kWh, estimated") && history.contains("days before"), "{history}");
+    }
 }

@@ -1,7 +1,7 @@
 //! What do all sources together say, how good is that, and what of it is news?
 // spec: EN-1, EN-2, EN-3, EN-4, EN-6
 
-use super::observed::{Ahead, Field, Observation, Signal};
+use super::observed::{Ahead, Field, Observation, Signal, by_hour};
 use super::settings::{Setting, Settings};
 use super::{Look, Remembered, Start};
 use mesh_policies::battery::{Inventory, ROUND_TRIP_PERCENT};
@@ -27,8 +27,8 @@ const FIXED: &str = "fixed";
 pub(crate) struct Told {
     /// What it is; none if nothing is known.
     pub(crate) reading: Option<Reading>,
-    /// What a source expects of the time to come, if one does.
-    pub(crate) ahead: Vec<Ahead>,
+    /// The hour that is now, since 1970, and what a source expects of it and those after it in g/kWh, if one does.
+    pub(crate) forecast: Option<(u64, Vec<u16>)>,
 }
 
 /// What is known, for those who ask.
@@ -364,16 +364,17 @@ impl Mixer {
         let mixed = supply.mix(needed, now_ms, factors);
         self.degradation(&mut degraded, mixed.as_ref(), now_ms);
         let reading = mixed.map(|mixed| self.reading(&mixed, grams.or(renewable), outright, now_ms));
-        let ahead = match mixed.map(|mixed| mixed.basis) {
+        let forecast = match mixed.map(|mixed| mixed.basis) {
             // A forecast is of the grid. Of what is one's own it says nothing.
             None | Some(Basis::Grid | Basis::AnyGrid | Basis::Outright) => {
                 let mut slots = self.slots.iter().filter(|slot| slot.signal.kind == Kind::Average);
-                slots.find(|slot| !slot.ahead.is_empty()).map_or_else(Vec::new, |slot| slot.ahead.clone())
+                let told = slots.find(|slot| !slot.ahead.is_empty());
+                told.map(|slot| by_hour(&slot.ahead, now_ms)).filter(|(_, hours)| !hours.is_empty())
             }
-            Some(_) => Vec::new(),
+            Some(_) => None,
         };
         self.show(&supply, reading.as_ref(), mixed.as_ref(), degraded, now_ms);
-        let told = Told { reading, ahead };
+        let told = Told { reading, forecast };
         (self.said.as_ref() != Some(&told)).then(|| self.said.insert(told).clone())
     }
 

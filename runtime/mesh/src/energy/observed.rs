@@ -3,7 +3,7 @@
 
 use super::units::Dimension;
 use mesh_policies::feed::Quantity;
-use mesh_protocol::ad::EnergyClaim;
+use mesh_protocol::ad::{EnergyClaim, HOUR_MS, MAX_OUTLOOK};
 use mesh_protocol::energy::{Attestation, Kind, Scope};
 use std::time::Duration;
 
@@ -105,6 +105,23 @@ pub(crate) struct Ahead {
     pub(crate) g_per_kwh: f64,
 }
 
+/// The hour that is now, since 1970, and what is expected of it and those after it, in g/kWh: each by the parts of it that
+/// are told, up to the first of which nothing is.
+// spec: EN-5
+pub(crate) fn by_hour(ahead: &[Ahead], now_ms: u64) -> (u64, Vec<u16>) {
+    let first = now_ms / HOUR_MS;
+    let of = |hour: u64| {
+        let (from, until) = (hour * HOUR_MS, (hour + 1) * HOUR_MS);
+        let parts = ahead.iter().map(|it| {
+            let ms = it.until_ms.min(until).saturating_sub(it.from_ms.max(from));
+            (ms as f64, ms as f64 * it.g_per_kwh)
+        });
+        let (ms, sum) = parts.fold((0.0, 0.0), |(ms, sum), (more, part)| (ms + more, sum + part));
+        (ms > 0.0).then(|| (sum / ms).round().clamp(0.0, f64::from(u16::MAX)) as u16)
+    };
+    (first, (first..first + MAX_OUTLOOK as u64).map_while(of).collect())
+}
+
 /// Most pieces of a forecast that are kept: four days in five-minute steps.
 pub(crate) const MAX_AHEAD: usize = 96 * 12;
 
@@ -166,6 +183,22 @@ pub(crate) trait Source: Send + std::fmt::Debug {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // spec: EN-5
+    #[test]
+    fn a_forecast_is_told_by_the_hour_up_to_its_first_gap() {
+        let piece = |from: u64, until: u64, g_per_kwh| Ahead {
+            from_ms: 100 * HOUR_MS + from * 60_000,
+            until_ms: 100 * HOUR_MS + until * 60_000,
+            g_per_kwh,
+        };
+        let half = [piece(0, 30, 100.0), piece(30, 60, 200.0), piece(60, 90, 50.0), piece(180, 240, 9.0)];
+        assert_eq!(by_hour(&half, 100 * HOUR_MS + 5), (100, vec![150, 50]));
+        assert_eq!(by_hour(&half, 103 * HOUR_MS), (103, vec![9]));
+        assert_eq!(by_hour(&half, 99 * HOUR_MS), (99, vec![]));
+        let day = [piece(0, 60 * 24 * 10, 70.0)];
+        assert_eq!(by_hour(&day, 100 * HOUR_MS).1.len(), MAX_OUTLOOK, "no more than is looked ahead");
+    }
 
     // spec: EN-2
     #[test]

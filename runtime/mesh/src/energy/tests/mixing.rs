@@ -156,7 +156,8 @@ fn what_a_source_had_forecast_stands_in_once_it_tells_no_more() {
         ..Observation::default()
     };
     rig.saw(0, Ok(seen), NOW);
-    assert_eq!(rig.mixer.mix(NOW).unwrap().ahead.len(), 2, "what cannot be is none");
+    let told = rig.mixer.mix(NOW).unwrap();
+    assert_eq!(told.forecast, Some((NOW / HOUR, vec![290, 120])), "what cannot be is none");
     assert_eq!(rig.now(NOW + 9 * MINUTE).unwrap().2, 300);
     let later = rig.mixer.mix(NOW + HOUR).unwrap().reading.unwrap();
     assert_eq!((later.claim.g_per_kwh, later.estimated), (120, true));
