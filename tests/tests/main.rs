@@ -18,5 +18,6 @@ mod modules;
 mod namespaces;
 mod networks;
 mod peers;
+mod sources;
 mod street;
 mod support;
