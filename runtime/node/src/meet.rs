@@ -880,9 +880,14 @@ impl Node {
             self.counters.ads_dropped += 1;
             return;
         }
+        let other = |heard: &Heard| heard.ad.energy != ad.energy || heard.ad.outlook != ad.outlook;
+        let news = entry.ad.as_ref().is_none_or(other) || (entry.free_slots == 0 && ad.free_slots > 0);
         entry.free_slots = ad.free_slots;
         entry.ad = Some(Heard { ad: signed.ad, at: now });
         self.place_soon();
+        if news {
+            self.regard_soon();
+        }
     }
 
     /// A peer's ad, while it holds.

@@ -2,7 +2,7 @@
 
 use crate::attempts::Attempt;
 use crate::command::{ErrorKind, Happening};
-use crate::energy::{ExpectedFor, History};
+use crate::energy::{ExpectedFor, Forecasts, History};
 use crate::io::{Capacity, Input, Message, Now, Output, SyncReceived};
 use crate::ledger::{Ledger, Taken};
 use crate::meet::{Invite, Joining, Peer};
@@ -95,6 +95,10 @@ pub(crate) enum Timer {
     Rules,
     /// Tasks that wait are tried again.
     Place,
+    /// What runs here may be to stand still, or to go on.
+    Hold,
+    /// What of this device's tasks runs is thought about again.
+    Regard,
     /// The window of a task's ballot closes.
     Ballot(TaskId),
     /// What home's energy would have been is known for a task that is done.
@@ -198,6 +202,8 @@ pub struct Node {
     pub(crate) out: BTreeSet<(u64, TaskId)>,
     pub(crate) over: BTreeSet<(u64, TaskId)>,
     pub(crate) placed_last: Option<Place>,
+    /// Of what runs, the last that was thought about in this round.
+    pub(crate) regarded_last: Option<(u64, TaskId)>,
     pub(crate) attempts: BTreeMap<AttemptId, Attempt>,
     pub(crate) accounts: crate::accounts::Accounts,
     pub(crate) invites: BTreeMap<PublicKey, Invite>,
@@ -226,6 +232,7 @@ pub struct Node {
     known_until: Option<u64>,
     /// What its energy was, and what is expected of it.
     pub(crate) history: History,
+    pub(crate) forecasts: Forecasts,
     pub(crate) outlook: Outlook,
     pub(crate) expected_for: ExpectedFor,
     pub(crate) ad_serial: u64,
@@ -245,6 +252,7 @@ impl std::fmt::Debug for Node {
 
 pub(crate) const META_COMMUNITY: &[u8] = b"community";
 pub(crate) const META_HISTORY: &[u8] = b"history";
+pub(crate) const META_FORECASTS: &[u8] = b"forecasts";
 pub(crate) const META_TRUST: &[u8] = b"trust";
 pub(crate) const META_DONOR: &[u8] = b"donor";
 /// With the draft's number, highest byte first.
@@ -265,6 +273,7 @@ impl Node {
             out: BTreeSet::new(),
             over: BTreeSet::new(),
             placed_last: None,
+            regarded_last: None,
             attempts: BTreeMap::new(),
             accounts: crate::accounts::Accounts::default(),
             invites: BTreeMap::new(),
@@ -284,6 +293,7 @@ impl Node {
             taken: BTreeMap::new(),
             known_until: None,
             history: History::default(),
+            forecasts: Forecasts::default(),
             outlook: Outlook::default(),
             expected_for: None,
             // Ads are compared by serial across restarts.
@@ -316,6 +326,7 @@ impl Node {
         match key {
             META_COMMUNITY => self.ledger.expect(canonical::decode(value).ok()?),
             META_HISTORY => self.history = canonical::decode(value).ok()?,
+            META_FORECASTS => self.forecasts = canonical::decode(value).ok()?,
             META_TRUST => self.trust = canonical::decode(value).ok()?,
             META_DONOR => self.donor = canonical::decode(value).ok()?,
             _ => {
@@ -393,9 +404,17 @@ impl Node {
                 if self.config.energy != energy {
                     self.config.energy = energy;
                     self.regard_energy();
+                    self.regard_attempts();
                     self.advertise_soon();
                     self.place_soon();
+                    self.regard_soon();
                 }
+            }
+            Input::Forecast(forecast) => {
+                self.forecast_is(forecast);
+                self.advertise_soon();
+                self.place_soon();
+                self.regard_soon();
             }
             Input::Capacity(capacity) => {
                 self.config.capacity = capacity;
@@ -501,6 +520,8 @@ impl Node {
                 Timer::Rules => self.adopt_rules(),
                 Timer::Ballot(task) => self.requeue(task),
                 Timer::Place => self.place_waiting(),
+                Timer::Hold => self.regard_attempts(),
+                Timer::Regard => self.regard_running(),
                 Timer::Account(task) => self.account_due(task),
                 Timer::Task(task) => self.task_due(task),
                 Timer::Attempt(attempt) => self.attempt_due(attempt),

@@ -474,6 +474,8 @@ impl World {
             sla: [Sla::Normal, Sla::Normal, Sla::High, Sla::Urgent, Sla::Eco][pick as usize % 5],
             importance: None,
             followed,
+            start_by_ms: None,
+            finish_by_ms: None,
             nonce,
             on,
             dry_run: false,
@@ -488,7 +490,7 @@ impl World {
             (Ask::Invite(guest), Ok(Answer::Ticket(ticket))) => self.peers[guest].ticket = Some(ticket),
             // Its maker crashed before it was kept, perhaps: a new one is asked for.
             (Ask::Join, Err(error)) if error.to_string().contains("ticket") => self.peers[who].ticket = None,
-            (Ask::Submit, Ok(Answer::Submitted { task, again })) => {
+            (Ask::Submit, Ok(Answer::Submitted { task, again, .. })) => {
                 self.count(if again { "submitted again" } else { "submission acknowledged" });
                 if self.peers[who].is_honest() {
                     self.model.acknowledged.insert((who, task));

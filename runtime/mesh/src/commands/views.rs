@@ -65,6 +65,12 @@ pub(super) struct Task {
     pub(super) state: String,
     pub(super) why: String,
     pub(super) created_ms: u64,
+    #[serde(default)]
+    pub(super) start_by_ms: Option<u64>,
+    #[serde(default)]
+    pub(super) finish_by_ms: Option<u64>,
+    #[serde(default)]
+    pub(super) expires_ms: Option<u64>,
     pub(super) attempt: Option<(u32, String)>,
     pub(super) progress: Option<Progress>,
     #[serde(default)]
@@ -114,12 +120,16 @@ pub(super) struct Progress {
     pub(super) phase: Phase,
     pub(super) permille: u16,
     pub(super) note: String,
+    #[serde(default)]
+    pub(super) held: Option<String>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct Submitted {
     pub(super) task: TaskId,
     pub(super) again: bool,
+    #[serde(default)]
+    pub(super) warning: Option<String>,
 }
 
 #[derive(Deserialize)]
