@@ -14,6 +14,7 @@ mod folders;
 mod journeys;
 mod limits;
 mod modules;
+mod moves;
 mod namespaces;
 mod networks;
 mod peers;

@@ -416,8 +416,14 @@ pub struct GrantView {
 pub struct PlanView {
     /// Where it would go.
     pub choice: Option<String>,
-    /// What it would wait for, and with which numbers, where it would not start at once.
+    /// What it would wait for or run on, and with which numbers.
     pub plan: Option<String>,
+    /// By which rule its place and hour are chosen.
+    pub rule: String,
+    /// What it would cost of the day's quota, or why that does not allow it.
+    pub quota: String,
+    /// By when it would be done, if it has a deadline, in milliseconds since 1970.
+    pub finish_by_ms: Option<u64>,
     /// Every peer with what speaks for or against it.
     pub peers: Vec<(String, String)>,
 }
@@ -447,6 +453,8 @@ pub struct TaskView {
     pub attempt: Option<(u32, String)>,
     /// How far it is.
     pub progress: Option<Progress>,
+    /// Is a checkpoint of it here, from which it can go on elsewhere?
+    pub saved: bool,
     /// Every attempt and what became of it.
     pub history: Vec<AttemptView>,
     /// Its result.

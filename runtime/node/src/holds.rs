@@ -143,8 +143,10 @@ impl Node {
                 (Some(_), None) if !slept => self.output(Output::Resume(id)),
                 _ => {}
             }
+            let now_held = reason.clone();
             self.say(Payload::Held { task: id.task, attempt: id.attempt, reason }, &[]);
-            if before.is_some() {
+            // That it goes on is told when it does.
+            if let (Some(_), Some(_)) = (&before, &now_held) {
                 self.beat(id);
             }
         }

@@ -7,13 +7,13 @@
 
 use crate::node::{Node, Timer};
 use crate::owner::{Candidate, Task, TaskState};
-use mesh_policies::importance::{Course, Patience, Times, haste, is_lack_of_energy};
+use mesh_policies::importance::{Course, Energy, Patience, Times, haste, is_lack_of_energy};
 use mesh_policies::placement::decide::{Decision, interruptible};
 use mesh_protocol::frame::{AttemptId, MAX_LEASE_MS, Phase, TaskFrame};
 use mesh_protocol::ids::TaskId;
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::reason::Reason;
-use mesh_protocol::task::TaskSpec;
+use mesh_protocol::task::{Sla, TaskSpec};
 use std::ops::Bound;
 
 /// How often what runs is thought about, whatever happened: forecasts change by the hour.
@@ -166,13 +166,15 @@ impl Node {
         match (progress.phase, progress.held.clone()) {
             (Phase::Preparing, _) => {}
             (Phase::Running, _) | (Phase::Paused, Some(Reason::CleanerLater)) => self.regard_plan(id),
-            (Phase::Paused, held) => self.regard_held(id, held),
+            // It slept, and goes on with the next renewal; or it was let go on at this very moment.
+            (Phase::Paused, None) => {}
+            (Phase::Paused, Some(held)) => self.regard_held(id, held),
         }
     }
 
     /// It stands still for its peer's own reasons.
     // spec: DEL-7, SLA-2
-    fn regard_held(&mut self, id: TaskId, held: Option<Reason>) {
+    fn regard_held(&mut self, id: TaskId, held: Reason) {
         let now = self.now.wall_ms;
         let Some(task) = self.tasks.get(&id) else { return };
         let Some(device) = task.device() else { return };
@@ -182,7 +184,7 @@ impl Node {
         }
         let (class, _) = haste(&task.course, &Times::of(task.spec()));
         let saved = task.kept.resume.is_some();
-        let power = held.as_ref().is_some_and(is_power);
+        let power = is_power(&held);
         let hurries = !interruptible(class);
         // What has not saved anything waits where it is, rather than waste what it has done.
         let waits = !saved && !hurries && (power || task.course.patience != Patience::None);
@@ -195,12 +197,14 @@ impl Node {
             Decision::Wait { numbers, .. } => numbers.as_ref().and_then(|numbers| numbers.latest_ms),
             _ => None,
         };
+        // What waits for clean energy has a latest start all the same, if its submitter was in a hurry.
+        let latest = latest.or(Times::of(task.spec()).latest_ms(Stand::of(task, None).left_ms));
         match (decision, latest) {
             (Decision::Run(to, ..), _) if !waits => {
-                self.move_task(id, to, held.unwrap_or(Reason::DonorPaused), &candidates);
+                self.move_task(id, to, held, &candidates);
             }
             (Decision::Run(to, ..), Some(latest)) if now.saturating_add(LATE_MS) >= latest => {
-                self.move_task(id, to, held.unwrap_or(Reason::DonorPaused), &candidates);
+                self.move_task(id, to, held, &candidates);
             }
             // Waiting on may make it late: it is thought about again just before.
             (_, Some(latest)) => {
@@ -326,6 +330,45 @@ impl Node {
     pub(crate) fn is_expired(&self, id: TaskId) -> bool {
         let expires = self.tasks.get(&id).and_then(|task| Times::of(task.spec()).expires_ms());
         expires.is_some_and(|end| self.now.wall_ms >= end)
+    }
+
+    /// By which rule a task's place and hour are chosen, in words.
+    // spec: PLACE-3, CLI-3
+    pub(crate) fn rule(&self, course: &Course, sla: Sla) -> String {
+        let rules = self.ledger.governance().rules();
+        let energy = match course.energy {
+            Energy::Any if sla == Sla::Urgent => "it starts at once, where energy is cleanest".to_owned(),
+            Energy::Any => {
+                "it runs on any energy, in the hours and at the place that cost least carbon".to_owned()
+            }
+            Energy::Clean => format!(
+                "it runs on the own sun, wind or water of whoever runs it, or on a grid of at most {} g per kWh (or as in its cleanest 30 % of 30 days) that is at least {} % renewable",
+                rules.clean_g_per_kwh, rules.clean_renewable_percent
+            ),
+            Energy::OwnRenewable => "it runs on the own sun, wind or water of whoever runs it".to_owned(),
+            Energy::OwnSolar => "it runs on this device's own sun, from 9 to 15 h by the sun".to_owned(),
+            Energy::OwnWind => "it runs on this device's own wind".to_owned(),
+        };
+        let stops =
+            if course.interruptible { "; it may stand still in between" } else { "; it is not interrupted" };
+        format!("{sla:?}: {energy}{stops}").replacen("SolarOnly", "SOLAR_ONLY", 1).replacen(
+            "WindOnly",
+            "WIND_ONLY",
+            1,
+        )
+    }
+
+    /// What a task would cost of the day's quota.
+    // spec: PLACE-3, CLI-3, QUOTA-4
+    pub(crate) fn costs(&self, spec: &TaskSpec) -> String {
+        if let Err(reason) = self.may_submit(spec, 1, false) {
+            return format!("it would be refused: {reason}");
+        }
+        let quota = self.quota_view(None).ok();
+        match quota.and_then(|quota| Some((quota.left?, quota.allowed?))) {
+            Some((left, allowed)) => format!("1 task of the {left} left today of {allowed}"),
+            None => "1 task; your tier has no daily limit".to_owned(),
+        }
     }
 
     /// What the submitter of a task should know at once: that it will be late, or that nobody may run it as things stand.

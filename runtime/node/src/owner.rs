@@ -709,7 +709,14 @@ impl Node {
                 (self.device_name(&candidate.device), verdict)
             })
             .collect();
-        PlanView { choice, plan, peers }
+        PlanView {
+            choice,
+            plan,
+            rule: self.rule(&course, spec.sla),
+            quota: self.costs(spec),
+            finish_by_ms: haste(&course, &Times::of(spec)).1,
+            peers,
+        }
     }
 
     /// Offers a waiting task to the best peer, if there is one.

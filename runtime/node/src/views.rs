@@ -187,6 +187,7 @@ impl Node {
             expires_ms: times.expires_ms(),
             attempt: task.device().map(|device| (task.current(), self.device_name(&device))),
             progress: task.progress.clone().filter(|_| task.kept.state.is_out()),
+            saved: task.kept.resume.is_some(),
             history: history.collect(),
             result,
             energy: self.energy_view(&id),

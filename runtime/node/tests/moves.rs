@@ -319,7 +319,10 @@ fn a_running_normal_task_waits_in_place_for_an_hour_that_is_much_cleaner_and_goe
     room.pass(10_000);
     assert_eq!(room.obey(1), [Wish::Hold], "{}", view(&mut room, &id).why);
     let why = view(&mut room, &id).why;
-    assert!(why.contains(&Reason::CleanerLater.to_string()) && why.contains("60 g per kWh expected"), "{why}");
+    assert!(
+        why.contains(&Reason::CleanerLater.to_string()) && why.contains("60 g per kWh expected"),
+        "{why}"
+    );
     assert_eq!(held(&mut room, 1), Some(Reason::CleanerLater.to_string()));
     assert_eq!(on_record(&room), [Some(Reason::CleanerLater)]);
     // What is a little better or worse changes nothing of that.

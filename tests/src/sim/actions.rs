@@ -98,7 +98,7 @@ impl Profile {
             (K::Disconnect, 6),
             (K::SetClock, 3),
             (K::FillDisk, 3),
-            (K::Energy, 3),
+            (K::Energy, 8),
             (K::Expel, 1),
             (K::Stranger, 4),
             (K::Storm, 3),
@@ -283,7 +283,10 @@ impl World {
             }
             Kind::Energy => {
                 let coal = EnergyClaim { source: Source::Grid, renewable_percent: 5, g_per_kwh: 700 };
-                let energy = [None, Some(coal), Some(clean())][pick as usize % 3];
+                let bound = EnergyClaim { source: Source::Grid, renewable_percent: 60, g_per_kwh: 150 };
+                let wind = EnergyClaim { source: Source::Wind, renewable_percent: 100, g_per_kwh: 12 };
+                let energy =
+                    [None, Some(coal), Some(clean()), Some(bound), Some(coal), Some(wind)][pick as usize % 6];
                 self.count("energy changes");
                 if self.peers[who].awake() {
                     self.arrive(
@@ -467,7 +470,7 @@ impl World {
             input: InputHash([8; 32]),
             limits: Limits {
                 duration_ms: 120_000,
-                checkpoint_bytes: if pick.is_multiple_of(5) { 1_000_000 } else { 0 },
+                checkpoint_bytes: if (pick / 5).is_multiple_of(2) { 1_000_000 } else { 0 },
                 ..Limits::default()
             },
             permissions: Permissions::default(),

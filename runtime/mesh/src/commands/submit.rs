@@ -4,7 +4,7 @@
 use super::follow::{self, How};
 use super::gather::{self, Gathered};
 use super::screen::Screen;
-use super::shown::table;
+use super::shown::{sheet, table, time};
 use super::views::{Plan, Submitted};
 use super::{load_failure, result};
 use crate::args::Submit;
@@ -286,8 +286,11 @@ fn plan(plan: Plan) -> String {
         (None, Some(plan)) => format!("it would wait: it {}\n", sanitise(plan, false)),
         (None, None) => "no peer could take it now\n".to_owned(),
     };
+    let mut lines = vec![("rule", plan.rule), ("quota", plan.quota)];
+    lines.extend(plan.finish_by_ms.map(|by| ("done by", time(by))));
+    let lines = sheet(&lines);
     let rows = plan.peers.into_iter().map(|(peer, verdict)| vec![peer, verdict]);
-    format!("{choice}{}", table(&["PEER", "VERDICT"], rows))
+    format!("{choice}{lines}\n{}", table(&["PEER", "VERDICT"], rows))
 }
 
 #[cfg(test)]

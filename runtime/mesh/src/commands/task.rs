@@ -264,6 +264,7 @@ mod tests {
                 note: "half".into(),
                 held: None,
             }),
+            saved: true,
             history: vec![AttemptView { attempt: 1, device: "carol".into(), fate: "refused: busy".into() }],
             result: None,
             energy: None,

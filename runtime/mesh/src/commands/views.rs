@@ -54,6 +54,12 @@ pub(super) struct Grant {
 pub(super) struct Plan {
     pub(super) choice: Option<String>,
     pub(super) plan: Option<String>,
+    #[serde(default)]
+    pub(super) rule: String,
+    #[serde(default)]
+    pub(super) quota: String,
+    #[serde(default)]
+    pub(super) finish_by_ms: Option<u64>,
     pub(super) peers: Vec<(String, String)>,
 }
 

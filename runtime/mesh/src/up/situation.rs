@@ -6,7 +6,7 @@ use jiff::Zoned;
 use mesh_node::Input;
 use mesh_policies::donor::{Situation, Terms};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -15,18 +15,25 @@ const EVERY: Duration = Duration::from_millis(400);
 /// Looks over which other programs' use is averaged: about two seconds, so that no single page load stops a guest.
 const LOOKS: usize = 5;
 
+/// The variable that names another folder of power supplies than Linux's own: for tests, and for containers in which that
+/// is elsewhere.
+const SUPPLIES_VARIABLE: &str = "MESH_POWER_SUPPLIES";
+/// Where Linux tells of them.
+const SUPPLIES: &str = "/sys/class/power_supply";
+
 /// Tells the node on which terms the device is shared, and how it is whenever that changes.
 pub(super) fn watch(terms: Terms, arrivals: mpsc::Sender<Arrival>) -> std::io::Result<()> {
     let nothing_to_watch = terms == Terms::default();
     // Other programs' use takes reading all of /proc, and says something else at every look.
     let mut meter = (terms.most_load > 0).then(Meter::default);
+    let supplies = std::env::var_os(SUPPLIES_VARIABLE).map_or_else(|| SUPPLIES.into(), PathBuf::from);
     let work = move || {
         if arrivals.blocking_send(Input::Terms(Box::new(terms)).into()).is_err() || nothing_to_watch {
             return;
         }
         let mut last = None;
         loop {
-            let now = look(meter.as_mut());
+            let now = look(meter.as_mut(), &supplies);
             if last.replace(now) != Some(now) && arrivals.blocking_send(Input::Situation(now).into()).is_err()
             {
                 return;
@@ -38,10 +45,10 @@ pub(super) fn watch(terms: Terms, arrivals: mpsc::Sender<Arrival>) -> std::io::R
     std::thread::Builder::new().name("situation".into()).spawn(work).map(|_| ())
 }
 
-fn look(meter: Option<&mut Meter>) -> Situation {
+fn look(meter: Option<&mut Meter>, supplies: &Path) -> Situation {
     let now = Zoned::now();
     let minutes = i32::from(now.hour()) * 60 + i32::from(now.minute());
-    let (on_mains, battery) = power(Path::new("/sys/class/power_supply"));
+    let (on_mains, battery) = power(supplies);
     Situation {
         weekday: now.weekday().to_monday_zero_offset().unsigned_abs(),
         minute: u16::try_from(minutes).unwrap_or(0),
