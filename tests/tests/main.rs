@@ -18,5 +18,6 @@ mod moves;
 mod namespaces;
 mod networks;
 mod peers;
+mod sources;
 mod street;
 mod support;

@@ -57,7 +57,9 @@ impl Node {
     // spec: VOTE-8
     pub(crate) fn course_of(&self, owner: PublicKey, id: AttemptId, spec: &TaskSpec) -> Course {
         let mine = self.tasks.get(&id.task).filter(|_| owner == self.me).map(|task| task.course);
-        mine.unwrap_or_else(|| self.circle().course(&owner, &id.task, &spec.name, spec.sla))
+        let claimed = self.claimed_course(&owner, &id.task, spec.sla);
+        let known = mine.or(claimed);
+        known.unwrap_or_else(|| self.circle().course(&owner, &id.task, &spec.name, spec.sla))
     }
 
     /// It computes, or does so no longer.
