@@ -207,7 +207,7 @@ impl Node {
                 self.move_task(id, to, held, &candidates);
             }
             // Waiting on may make it late: it is thought about again just before.
-            (_, Some(latest)) => {
+            (_, Some(latest)) if now.saturating_add(LATE_MS) < latest => {
                 let wait = latest.saturating_sub(LATE_MS).saturating_sub(now);
                 self.arm_within(Timer::Regard, wait.clamp(REGARD_SOON_MS, REGARD_EVERY_MS));
             }
@@ -351,11 +351,15 @@ impl Node {
         };
         let stops =
             if course.interruptible { "; it may stand still in between" } else { "; it is not interrupted" };
-        format!("{sla:?}: {energy}{stops}").replacen("SolarOnly", "SOLAR_ONLY", 1).replacen(
-            "WindOnly",
-            "WIND_ONLY",
-            1,
-        )
+        let level = match sla {
+            Sla::Urgent => "URGENT",
+            Sla::High => "HIGH",
+            Sla::Normal => "NORMAL",
+            Sla::Eco => "ECO",
+            Sla::SolarOnly => "SOLAR_ONLY",
+            Sla::WindOnly => "WIND_ONLY",
+        };
+        format!("{level}: {energy}{stops}")
     }
 
     /// What a task would cost of the day's quota.
