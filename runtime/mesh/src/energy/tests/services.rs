@@ -159,6 +159,9 @@ fn whatever_a_service_does_ends_and_is_said() {
         let Trouble { why, rest } = why(path);
         assert!(why.contains(says) && rest.is_none(), "{path}: {why}");
     }
+    // Whoever answers in the clear where a certificate is wanted is not believed.
+    let secure = asking(format!("https://{}/", server.addr)).get("").unwrap_err().why;
+    assert!(secure.starts_with("https://127.0.0.1") && !secure.contains("status"), "{secure}");
     // Nobody listens there any more.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let refused = asking(format!("http://{closed}/")).get("").unwrap_err().why;
