@@ -241,11 +241,11 @@ pub(crate) enum Energy {
     /// What it is, once and for all.
     Word(Word),
     /// Where it is read.
-    Source(energy::Setting),
+    Source(Box<energy::Setting>),
 }
 
 pub(crate) fn energy(text: &str) -> Result<Energy, String> {
-    let read = |which| Ok(Energy::Source(energy::Setting::of(which)));
+    let read = |which| Ok(Energy::Source(Box::new(energy::Setting::of(which))));
     if let Some(trace) = text.strip_prefix("trace:") {
         return read(energy::Which::Trace(energy::Trace::parse(trace)?));
     }
