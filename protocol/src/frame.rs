@@ -24,6 +24,8 @@ pub const MAX_FRAME: usize = 128 * 1024;
 pub const MAX_ADDRS: usize = 8;
 /// Most peers told at once.
 pub const MAX_PEERS: usize = 64;
+/// Most peers asked for at once.
+pub const MAX_SOUGHT: usize = 16;
 /// Most entries that come with an offer: the submission, the delegation and a few more.
 pub const MAX_OFFER_ENTRIES: usize = 8;
 /// Most tips in one frame: they fill it.
@@ -77,6 +79,8 @@ pub enum HelloFrame {
     TipQuery,
     /// The end of your log as I know it; none if I know nothing of it.
     TipAnswer(Option<Tip>),
+    /// Where are these? Answered with [`HelloFrame::Peers`] by whoever knows of some.
+    Seek(Vec<PublicKey>),
 }
 
 /// What became of a request to join.
@@ -341,6 +345,7 @@ impl Frame for HelloFrame {
                 few(peers, MAX_PEERS)?;
                 peers.iter().try_for_each(|peer| few(&peer.addrs, MAX_ADDRS))
             }
+            Self::Seek(peers) => few(peers, MAX_SOUGHT),
             _ => Ok(()),
         }
     }

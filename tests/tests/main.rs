@@ -13,6 +13,7 @@ mod crashes;
 mod folders;
 mod journeys;
 mod limits;
+mod many;
 mod modules;
 mod moves;
 mod namespaces;

@@ -352,6 +352,7 @@ pub(crate) fn hello_frames() -> Vec<HelloFrame> {
         HelloFrame::Peers(vec![PeerAddrs { peer: DEVICE, addrs }]),
         HelloFrame::TipQuery,
         HelloFrame::TipAnswer(Some(TIP)),
+        HelloFrame::Seek(vec![DEVICE]),
     ]
 }
 

@@ -11,7 +11,6 @@
 mod blobs;
 mod driver;
 mod fetch;
-mod gossip;
 mod handle;
 mod hands;
 mod incoming;
@@ -39,10 +38,10 @@ use crate::failure::{Failure, Result};
 use blobs::Blobs;
 use driver::{Driver, DriverError, Shared};
 use fetch::Fetcher;
-use gossip::Gossip;
 use hands::Shell;
 use incoming::{Incoming, Refused};
 use mesh_executor::Executor;
+use mesh_gossip::Gossip;
 use mesh_net::{Bounds, MdnsConfig, Net};
 use mesh_node::{Capacity, Command, Forecast, Input, Node};
 use mesh_protocol::frame::MAX_FRAME;
@@ -223,12 +222,12 @@ fn node(
         seed,
     };
     let mut node = Node::new(config, begun);
-    store
-        .load(&mut |loaded| match loaded {
-            Loaded::Value { table, key, value } => node.restore_value(table, key, value),
-            Loaded::Entry { bytes, .. } => node.restore_entry(bytes),
-        })
-        .map_err(|error| Failure::because("read what this peer keeps", &error))?;
+    // spec: LED-9
+    let restored = mesh_store::load_beside(store, |loaded| match loaded {
+        Loaded::Value { table, key, value } => node.restore_value(table, key, value),
+        Loaded::Entry { bytes, .. } => node.restore_entry(bytes),
+    });
+    restored.map_err(|error| Failure::because("read what this peer keeps", &error))?;
     node.start(now(), opened.unclean);
     Ok(node)
 }
@@ -353,6 +352,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         net: net.clone(),
         arrivals: arrivals.clone(),
         refused: refused.clone(),
+        verified: Arc::default(),
         is_member: Box::new(move |peer| members.node().ledger().governance().owner(peer).is_some()),
     };
     tokio::spawn(incoming.run(events));

@@ -205,8 +205,8 @@ impl Node {
     }
 
     fn keep_attempt(&mut self, id: AttemptId) {
-        if let Some(kept) = self.attempts.get(&id).map(|attempt| attempt.kept.clone()) {
-            self.keep(Table::Attempts, key(id), &kept);
+        if let Some(value) = self.attempts.get(&id).map(|attempt| canonical::encode(&attempt.kept)) {
+            self.keep_bytes(Table::Attempts, key(id), value);
         }
     }
 
@@ -292,7 +292,7 @@ impl Node {
     }
 
     // spec: DEL-2
-    fn offered(&mut self, peer: PublicKey, id: AttemptId, offer: Offer) {
+    fn offered(&mut self, peer: PublicKey, id: AttemptId, mut offer: Offer) {
         if offer.task.spec.id() != id.task || offer.attempt != id.attempt || offer.task.spec.submitter != peer
         {
             self.counters.offers_refused += 1;
@@ -306,7 +306,8 @@ impl Node {
             self.counters.offers_refused += 1;
             return self.send_task(peer, id, TaskFrame::Refused(Reason::NoCapacity));
         }
-        for bytes in &offer.entries {
+        // They stand in the ledger from here on, and need not be kept with the attempt, too.
+        for bytes in &std::mem::take(&mut offer.entries) {
             // Most came with the offers before, or as gossip, and a name is cheaper to check than a signature.
             if Entry::trusted(bytes).is_ok_and(|entry| self.ledger.has(&entry.tip())) {
                 continue;

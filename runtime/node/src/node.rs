@@ -5,7 +5,7 @@ use crate::command::{ErrorKind, Happening};
 use crate::energy::{ExpectedFor, Forecasts, History};
 use crate::io::{Capacity, Input, Message, Now, Output, SyncReceived};
 use crate::ledger::{Ledger, Taken};
-use crate::meet::{Invite, Joining, Peer};
+use crate::meet::{Invite, Joining, Peer, Seeking};
 use crate::owner::Task;
 use crate::random::Random;
 use mesh_policies::donor::{Situation, Terms};
@@ -226,6 +226,7 @@ pub struct Node {
     /// Where those are said to be who are not known as members yet: the word of them may be on its way.
     pub(crate) hearsay: BTreeMap<PublicKey, Vec<SocketAddr>>,
     pub(crate) unwitnessed: BTreeMap<PublicKey, Tip>,
+    pub(crate) seeking: Seeking,
     /// Entries of others that were new since this process began.
     taken: BTreeMap<PublicKey, u64>,
     /// Up to when the ledger was known when it began, in milliseconds since 1970; a newcomer's begins with the community.
@@ -292,6 +293,7 @@ impl Node {
             drafts: BTreeMap::new(),
             hearsay: BTreeMap::new(),
             unwitnessed: BTreeMap::new(),
+            seeking: Seeking::default(),
             taken: BTreeMap::new(),
             known_until: None,
             history: History::default(),
@@ -352,6 +354,12 @@ impl Node {
         }
     }
 
+    /// Takes over what another peer knows of the ledger, in place of all its entries: a thousand peers in one process
+    /// need not fold the same entries a thousand times, and share what is most of them.
+    pub fn restore_ledger(&mut self, ledger: Ledger) {
+        self.ledger = ledger;
+    }
+
     /// Begins, once all is restored. `unclean`: the last run did not end in order, so the end of this device's log may
     /// be lost.
     pub fn start(&mut self, now: Now, unclean: bool) {
@@ -374,7 +382,9 @@ impl Node {
         }
         let first = self.random.below(1000);
         self.arm_in(Timer::Compare, first);
-        self.arm_in(Timer::Witness, crate::compare::WITNESS_EVERY_MS);
+        // Where all start at once, they do not all witness at once.
+        let first = self.random.below(crate::compare::WITNESS_EVERY_MS);
+        self.arm_in(Timer::Witness, first);
     }
 
     /// Something happens.
@@ -546,7 +556,11 @@ impl Node {
     }
 
     pub(crate) fn keep(&mut self, table: Table, key: Vec<u8>, value: &impl Serialize) {
-        self.outputs.push_back(Output::Persist(Record::Put { table, key, value: canonical::encode(value) }));
+        self.keep_bytes(table, key, canonical::encode(value));
+    }
+
+    pub(crate) fn keep_bytes(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
+        self.outputs.push_back(Output::Persist(Record::Put { table, key, value }));
     }
 
     pub(crate) fn drop_kept(&mut self, table: Table, key: Vec<u8>) {
@@ -758,10 +772,14 @@ impl Node {
                 // this device itself may say: half of that is its own.
                 let half = u64::from(self.ledger.governance().rules().entries_per_hour) / 2;
                 if !matches!(entry.payload(), Payload::TaskSubmitted(_)) && self.entries_left() > half {
-                    self.arm_within(Timer::Witness, crate::compare::WITNESS_SOON_MS);
+                    self.witness_soon();
                 }
             }
-            Payload::Granted(grant) if self.my_user() == Some(grant.user) => self.place_soon(),
+            Payload::Granted(grant) if self.my_user() == Some(grant.user) => {
+                self.place_soon();
+                self.seek_soon();
+                self.dial_some();
+            }
             Payload::Granted(grant) if grant.device == self.me => self.advertise_soon(),
             Payload::Revoked { .. } => self.permissions_changed(),
             _ => {}

@@ -405,8 +405,8 @@ impl Node {
 
     fn keep_task(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else { return };
-        let kept = task.kept.clone();
-        self.keep(Table::Tasks, id.0.to_vec(), &kept);
+        let value = canonical::encode(&task.kept);
+        self.keep_bytes(Table::Tasks, id.0.to_vec(), value);
     }
 
     pub(crate) fn tell_task(&mut self, id: TaskId) {

@@ -115,6 +115,7 @@ fn hello_name(frame: &HelloFrame) -> &'static str {
         HelloFrame::Peers(_) => "peers",
         HelloFrame::TipQuery => "tip query",
         HelloFrame::TipAnswer(_) => "tip answer",
+        HelloFrame::Seek(_) => "seek",
     }
 }
 
