@@ -485,6 +485,8 @@ impl World {
             nonce: self.rng.bytes(),
             on: None,
             dry_run: false,
+            start_by_ms: None,
+            finish_by_ms: None,
         };
         let command = Command::Submit(Box::new(draft));
         self.handle(number, Input::Command(CommandId(self.commands), Box::new(command)));
