@@ -6,6 +6,7 @@ use crate::data::Region;
 use crate::flow::Network;
 use mesh_policies::placement::decide::{Decision, HOUR_MS, Peer, Work, decide};
 use mesh_policies::placement::hours::{HORIZON, first_hours};
+use mesh_policies::placement::room::{Due, left_for_now};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::task::Sla;
 use serde_json::{Value, json};
@@ -43,6 +44,12 @@ impl Instance<'_> {
     /// Does this peer give its slot in this hour? Each begins its day four hours after the one before.
     fn gives(peer: usize, hour: usize) -> bool {
         (hour + 24 - 4 * peer) % 24 < GIVEN_H
+    }
+
+    /// Slots of all, by the hour.
+    fn room(&self, now: usize) -> Vec<u32> {
+        let slots = |hour| (0..PEERS).filter(|peer| Self::gives(*peer, now + hour)).count() as u32;
+        (0..HORIZON).map(slots).collect()
     }
 
     fn value(&self, peer: usize, hour: usize) -> f64 {
@@ -159,6 +166,8 @@ struct State {
     on: Option<usize>,
     /// Did it run in the hour before?
     runs: bool,
+    /// Does it have to run now, lest it or another be late?
+    presses: bool,
 }
 
 /// Goes through the hours; a policy says for each job in turn where it runs in this hour. `taken`: peers whose slot is
@@ -172,12 +181,20 @@ fn run(
     let mut next = 0;
     for now in 0..WEEK_H + DEADLINE_H {
         while let Some(job) = instance.jobs.get(next).filter(|job| job.arrival == now) {
-            open.push(State { job: next, left: job.length, on: None, runs: false });
+            open.push(State { job: next, left: job.length, on: None, runs: false, presses: false });
             next += 1;
         }
-        // Those with least to spare choose first.
         let deadline = |state: &State| instance.jobs[state.job].arrival + DEADLINE_H;
-        open.sort_by_key(|state| (deadline(state) - now.min(deadline(state))).saturating_sub(state.left));
+        let due: Vec<Due> = open
+            .iter()
+            .map(|state| Due { hours: state.left, within: deadline(state).saturating_sub(now) })
+            .collect();
+        for (state, left) in open.iter_mut().zip(left_for_now(&due, &instance.room(now))) {
+            state.presses = left > 0;
+        }
+        // Those that have to run now choose first, then those with least to spare.
+        let spare = |state: &State| deadline(state).saturating_sub(now).saturating_sub(state.left);
+        open.sort_by_key(|state| (!state.presses, spare(state)));
         let mut taken = [false; PEERS];
         let mut promised = [0_u128; PEERS];
         for state in &mut open {
@@ -205,6 +222,8 @@ fn run(
 fn ours(instance: &Instance<'_>, paths: &[Vec<Vec<u32>>]) -> Outcome {
     run(instance, |instance, promised, taken, state, now| {
         let job = instance.jobs[state.job];
+        // Of one that presses, this hour is what has to be done now.
+        let hours = if state.presses { 1 } else { state.left };
         let peers: Vec<Peer<'_>> = (0..PEERS)
             .map(|peer| {
                 let gives = (0..HORIZON).filter(|hour| Instance::gives(peer, now + hour));
@@ -218,8 +237,8 @@ fn ours(instance: &Instance<'_>, paths: &[Vec<Vec<u32>>]) -> Outcome {
                     path: &paths[peer][now],
                     there,
                     clean: u128::MAX,
-                    work_ms: state.left as u64 * HOUR_MS,
-                    work_mwh: state.left as u64 * POWER_MW,
+                    work_ms: hours as u64 * HOUR_MS,
+                    work_mwh: hours as u64 * POWER_MW,
                     move_ms: 0,
                     move_mwh: if state.on == Some(peer) { 0 } else { MOVE_MWH },
                     reliable: 1000,
@@ -229,8 +248,8 @@ fn ours(instance: &Instance<'_>, paths: &[Vec<Vec<u32>>]) -> Outcome {
             .collect();
         let now_ms = now as u64 * HOUR_MS;
         let work = Work {
-            class: Sla::Normal,
-            finish_by_ms: Some((job.arrival + DEADLINE_H) as u64 * HOUR_MS),
+            class: if state.presses { Sla::Urgent } else { Sla::Normal },
+            finish_by_ms: (!state.presses).then_some((job.arrival + DEADLINE_H) as u64 * HOUR_MS),
             since_ms: job.arrival as u64 * HOUR_MS,
             runs_on: state.on.filter(|_| state.runs).map(|peer| PublicKey([peer as u8; 32])),
             unsaved_ms: 0,
