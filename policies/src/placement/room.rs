@@ -57,7 +57,11 @@ mod tests {
     fn who_could_wait_alone_must_run_now_if_others_need_the_hours_after() {
         let one_slot = [1; 8];
         assert_eq!(left_for_now(&due(&[(2, 8)]), &one_slot), [0]);
-        assert_eq!(left_for_now(&due(&[(2, 3), (2, 4)]), &one_slot).iter().sum::<usize>(), 1, "3 of 4 hours fit");
+        assert_eq!(
+            left_for_now(&due(&[(2, 3), (2, 4)]), &one_slot).iter().sum::<usize>(),
+            1,
+            "3 of 4 hours fit"
+        );
         assert_eq!(left_for_now(&due(&[(2, 3), (2, 3)]), &one_slot).iter().sum::<usize>(), 2, "one is late");
         assert_eq!(left_for_now(&due(&[(3, 3)]), &[2; 8]), [1], "more slots do not make one task faster");
         assert_eq!(left_for_now(&due(&[(1, 1), (1, 90)]), &[0; 96]), [1, 1]);
