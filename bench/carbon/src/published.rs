@@ -283,7 +283,7 @@ fn gaia_totals(hours: &[f64], arrivals: &[f64], lengths: &[f64], cpus: &[f64]) -
         let now = window(arrival, average);
         // Saved for each tick until completion; as fractions, compared without dividing.
         let rate = |delay: usize| {
-            ((now - window(arrival + delay, average)) as i128, (delay + average).max(1) as i128)
+            (i128::from(now - window(arrival + delay, average)), (delay + average).max(1) as i128)
         };
         let better = |best: usize, next: usize| {
             let (a, b) = (rate(best), rate(next));

@@ -36,6 +36,8 @@ pub(crate) struct Donor {
     place: (i16, i16),
     grid_g: Vec<f64>,
     grid_renewable: Vec<f64>,
+    /// What the year had at most.
+    most_g: f64,
     sun_w: Vec<f64>,
     wind_w: Vec<f64>,
     /// What its battery gives, if it has one: g/kWh and renewable share of the cleanest third of the day before, charged
@@ -120,6 +122,7 @@ impl Donor {
             place,
             grid_g: region.values[..hours].to_vec(),
             grid_renewable: region.renewable[..hours].to_vec(),
+            most_g: region.values.iter().copied().fold(0.0, f64::max),
             sun_w: (0..hours).map(sun_w).collect(),
             wind_w: (0..hours).map(wind_w).collect(),
             stored: None,
@@ -187,8 +190,7 @@ impl Donor {
             _ => Some(self.grid_g[hour]),
         };
         // Ten times what the year had at most can be no reading.
-        let most = self.grid_g.iter().copied().fold(0.0, f64::max);
-        told.filter(|grams| *grams <= 10.0 * most).map(|_| truth)
+        told.filter(|grams| *grams <= 10.0 * self.most_g).map(|_| truth)
     }
 }
 
@@ -327,7 +329,6 @@ fn low(values: &[f64]) -> Option<u16> {
 }
 
 /// Where a task runs in this hour, asked as the node asks.
-#[expect(clippy::too_many_arguments, reason = "all that is known in this hour")]
 fn place(
     task: &Task,
     hour: usize,
@@ -403,7 +404,13 @@ fn place(
 }
 
 /// Cloud cover and wind by the hour of universal time.
-fn weather(file: &Path) -> Result<((i16, i16), Vec<f64>, Vec<f64>)> {
+struct Weather {
+    place: (i16, i16),
+    clouds: Vec<f64>,
+    wind: Vec<f64>,
+}
+
+fn weather(file: &Path) -> Result<Weather> {
     let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
     let json: serde_json::Value =
         serde_json::from_str(&text).with_context(|| format!("{} is no JSON", file.display()))?;
@@ -416,7 +423,8 @@ fn weather(file: &Path) -> Result<((i16, i16), Vec<f64>, Vec<f64>)> {
         let at = |hour: i64| list[(hour + offset).rem_euclid(hours) as usize].as_f64().unwrap_or_default();
         Ok((0..hours).map(at).collect())
     };
-    Ok(((degrees("latitude"), degrees("longitude")), series("cloudcover")?, series("windspeed_10m")?))
+    let place = (degrees("latitude"), degrees("longitude"));
+    Ok(Weather { place, clouds: series("cloudcover")?, wind: series("windspeed_10m")? })
 }
 
 /// A donor for each zone with the watts of its panels and its turbine; nothing where a trace is not there.
@@ -430,7 +438,7 @@ pub(crate) fn donors(
         let file = folder.join(format!("weather/{zone}_2023.json"));
         let region = regions.iter().find(|region| region.name == zone);
         let (Some(region), true) = (region, file.is_file()) else { return Ok(None) };
-        let (place, clouds, wind) = weather(&file)?;
+        let Weather { place, clouds, wind } = weather(&file)?;
         donors.push(Donor::new(region, place, &clouds, &wind, panels_w, turbine_w));
     }
     Ok(Some(donors))

@@ -6,9 +6,7 @@
 //! choice it can have changed.
 // spec: PLACE-7
 
-use super::decide::{
-    Decision, HOUR_MS, Peer, Shape, Work, cost, decide, equal_to, find, folded, mix, prices, shape,
-};
+use super::decide::{Decision, HOUR_MS, Peer, Shape, Work, cost, decide, equal_to, find, mix, prices, shape};
 use super::hours::{HORIZON, first_hours, order};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::reason::Reason;
@@ -125,8 +123,8 @@ pub struct Board {
     now_ms: u64,
     zones: Vec<Zone>,
     spots: Vec<Spot>,
-    /// Of each spot: its kind, and its number for [`mix`].
-    marks: Vec<(usize, u64)>,
+    /// Of each spot: its kind.
+    kind: Vec<usize>,
     /// Zone, hours there and clean hours, which some peers have in common.
     kinds: Vec<(usize, u128, u128)>,
     kind_of: BTreeMap<(usize, u128, u128), usize>,
@@ -142,7 +140,7 @@ impl Board {
             now_ms,
             zones: paths.into_iter().map(Zone::new).collect(),
             spots: Vec::new(),
-            marks: Vec::new(),
+            kind: Vec::new(),
             kinds: Vec::new(),
             kind_of: BTreeMap::new(),
             rows: Vec::new(),
@@ -150,9 +148,9 @@ impl Board {
             entries: BTreeMap::new(),
         };
         for spot in spots {
-            let mark = board.mark(&spot);
+            let kind = board.kind(&spot);
             board.spots.push(spot);
-            board.marks.push(mark);
+            board.kind.push(kind);
         }
         board
     }
@@ -164,6 +162,10 @@ impl Board {
 
     /// A task is there, or is another than before.
     pub fn set_task(&mut self, task: u64, ask: Ask) {
+        // Rows of tasks that are gone may not pile up; each task has two.
+        if self.rows.len() > 4 * self.entries.len() + 64 {
+            self.sort_rows();
+        }
         let rows = [true, false].map(|own| self.row(&ask, own));
         let (up_to, decision) = self.choose(&ask, rows);
         self.entries.insert(task, Entry { ask, rows, up_to, decision });
@@ -181,8 +183,12 @@ impl Board {
             return 0;
         }
         let touched = self.touched(&[index]);
-        self.marks[index] = self.mark(&spot);
+        self.kind[index] = self.kind(&spot);
         self.spots[index] = spot;
+        // Kinds that no peer has any more may not pile up.
+        if self.kinds.len() > 4 * self.spots.len() + 64 {
+            self.sort_kinds();
+        }
         self.again(touched, &[index])
     }
 
@@ -233,14 +239,42 @@ impl Board {
         tasks.len()
     }
 
-    fn mark(&mut self, spot: &Spot) -> (usize, u64) {
+    fn kind(&mut self, spot: &Spot) -> usize {
         let kind = (spot.zone, spot.there & first_hours(HORIZON), spot.clean & first_hours(HORIZON));
         let next = self.kinds.len();
         let number = *self.kind_of.entry(kind).or_insert(next);
         if number == next {
             self.kinds.push(kind);
         }
-        (number, folded(&spot.device))
+        number
+    }
+
+    /// Forgets the kinds that no peer has.
+    fn sort_kinds(&mut self) {
+        self.kinds.clear();
+        self.kind_of.clear();
+        let spots = std::mem::take(&mut self.spots);
+        self.kind = spots.iter().map(|spot| self.kind(spot)).collect();
+        self.spots = spots;
+        for row in &mut self.rows {
+            row.found.clear();
+        }
+    }
+
+    /// Forgets the rows that no task has.
+    fn sort_rows(&mut self) {
+        self.rows.clear();
+        self.row_of.clear();
+        let mut entries = std::mem::take(&mut self.entries);
+        for entry in entries.values_mut() {
+            entry.rows = [true, false].map(|own| self.row(&entry.ask, own));
+        }
+        self.entries = entries;
+    }
+
+    /// A zone's path; of one that is not there nothing is known.
+    fn path(&self, zone: usize) -> &[u32] {
+        self.zones.get(zone).map_or(&[], |zone| &zone.path)
     }
 
     fn row(&mut self, ask: &Ask, own: bool) -> usize {
@@ -257,7 +291,7 @@ impl Board {
 
     /// What a task would cost on a peer, and whether it would run now; nothing where it does not fit.
     fn cost(&mut self, ask: &Ask, rows: [usize; 2], index: usize) -> Option<(u128, bool)> {
-        let (spot, (kind, _)) = (&self.spots[index], self.marks[index]);
+        let (spot, kind) = (&self.spots[index], self.kind[index]);
         if !ask.barred.is_empty() && ask.barred.contains_key(&spot.device) {
             return None;
         }
@@ -269,7 +303,7 @@ impl Board {
             Some(found) => found,
             None => {
                 let (zone, there, clean) = self.kinds[kind];
-                let zone = &self.zones[zone];
+                let zone = self.zones.get(zone)?;
                 let open = there & if row.needs_clean { clean } else { u128::MAX };
                 let hours = find(row.shape, &zone.prices, &zone.order, open);
                 let price = |mask: u128| {
@@ -285,7 +319,7 @@ impl Board {
         }?;
         let each = energy(spot.milliwatts, ask.work_ms) / row.shape.hours as u64;
         let moved = if spot.own { 0 } else { ask.move_mwh };
-        let now = self.zones[spot.zone].prices[0] / 1000;
+        let now = self.zones.get(spot.zone)?.prices[0] / 1000;
         let planned = u128::from(found.sum) * u128::from(each) + u128::from(now) * u128::from(moved);
         Some((cost(planned, spot.reliable, spot.load), found.now))
     }
@@ -298,7 +332,7 @@ impl Board {
         let best = all.iter().flatten().filter(|found| !urgent || found.1).map(|found| found.0).min();
         let Some(best) = best else {
             let peers: Vec<Peer<'_>> =
-                self.spots.iter().map(|spot| ask.peer(spot, &self.zones[spot.zone].path)).collect();
+                self.spots.iter().map(|spot| ask.peer(spot, self.path(spot.zone))).collect();
             return (None, decide(&ask.work, self.now_ms, &peers));
         };
         let up_to = equal_to(best);
@@ -306,12 +340,13 @@ impl Board {
             .iter()
             .enumerate()
             .filter(|(_, found)| found.is_some_and(|(cost, now)| cost <= up_to && (!urgent || now)));
-        let spread =
-            |(index, _): &(usize, _)| (mix(ask.work.seed, self.marks[*index].1), self.spots[*index].device);
+        let spread = |(index, _): &(usize, _)| {
+            (mix(ask.work.seed, &self.spots[*index].device), self.spots[*index].device)
+        };
         let chosen: Vec<Peer<'_>> = equals
             .max_by_key(spread)
             .map(|(index, _)| &self.spots[index])
-            .map(|spot| ask.peer(spot, &self.zones[spot.zone].path))
+            .map(|spot| ask.peer(spot, self.path(spot.zone)))
             .into_iter()
             .collect();
         // Whoever begins to be there now can change an urgent task's choice whatever it costs.
@@ -327,8 +362,8 @@ mod tests {
     const NOW: u64 = 1_000 * HOUR_MS + 1234;
 
     fn random(seed: &mut u64, below: u64) -> u64 {
-        *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(1, *seed) % below
+        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*seed >> 16) % below
     }
 
     fn path(seed: &mut u64) -> Vec<u32> {

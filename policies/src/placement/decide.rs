@@ -171,7 +171,7 @@ pub fn decide(work: &Work, now_ms: u64, peers: &[Peer<'_>]) -> Decision {
     let best = plans.iter().map(|plan| plan.cost).min();
     let Some(best) = best else { return nobody(work, now_ms, peers) };
     let equals = plans.iter().filter(|plan| plan.cost <= equal_to(best));
-    let spread = |plan: &&Plan<'_>| (mix(work.seed, folded(&plan.peer.device)), plan.peer.device);
+    let spread = |plan: &&Plan<'_>| (mix(work.seed, &plan.peer.device), plan.peer.device);
     let Some(chosen) = equals.max_by_key(spread) else { return nobody(work, now_ms, peers) };
     let Some(current) = current.map(|index| &plans[index]) else {
         if work.runs_on.is_some() && chosen.hours.mask & 1 == 1 {
@@ -383,17 +383,11 @@ pub(super) fn equal_to(best: u128) -> u128 {
     best.saturating_add(best * u128::from(EQUAL) / 1000)
 }
 
-/// A number of a peer, which with a task's seed gives their own.
-pub(super) fn folded(device: &PublicKey) -> u64 {
-    // FNV-1a.
-    let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    device.0.iter().fold(0xcbf2_9ce4_8422_2325, fold)
-}
-
 /// A number for a pair of task and peer, by which equals are told apart: each task prefers another peer.
-pub(super) fn mix(seed: u64, folded: u64) -> u64 {
-    // SplitMix64's finish: seeds and FNV's hashes of short inputs differ in few bits.
-    let mut z = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ folded;
+pub(super) fn mix(seed: u64, device: &PublicKey) -> u64 {
+    // FNV-1a, then SplitMix64's finish: FNV alone leaves the high bits of short inputs alike.
+    let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    let mut z = device.0.iter().fold(seed ^ 0xcbf2_9ce4_8422_2325, fold);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
