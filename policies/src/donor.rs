@@ -11,6 +11,8 @@ const DAY: u16 = 24 * 60;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Terms {
+    /// Is it not shared at all?
+    pub off: bool,
     /// For each weekday from Monday: from which minute of the local day up to which, that one not included. One that ends
     /// before it begins lasts into the next day. Always if empty.
     pub hours: Vec<Vec<(u16, u16)>>,
@@ -79,6 +81,9 @@ const CALM: u8 = 10;
 /// Is the device shared now? The first reason why not. `was_busy`: others' load was too much until now.
 pub fn shares(terms: &Terms, now: &Situation, was_busy: bool) -> Result<(), Reason> {
     let on_battery = now.on_mains == Some(false);
+    if terms.off {
+        return Err(Reason::DonorPaused);
+    }
     if !terms.is_open(now.weekday, now.minute) {
         return Err(Reason::OutsideHours);
     }
@@ -197,6 +202,7 @@ mod tests {
             let wide = Terms { battery_floor: floor, most_load: most, ..Terms::default() };
             let widely = shares(&wide, &now, false).is_ok();
             let narrower = [
+                Terms { off: true, ..wide.clone() },
                 Terms { mains_only: true, ..wide.clone() },
                 Terms { surplus_only: true, ..wide.clone() },
                 Terms { battery_floor: floor.saturating_add(1), ..wide.clone() },

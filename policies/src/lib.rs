@@ -3,8 +3,10 @@
 // spec: ARC-1, ARC-4
 
 pub mod accounting;
+pub mod battery;
 pub mod donor;
 pub mod energy;
+pub mod feed;
 pub mod forecast;
 pub mod health;
 pub mod importance;
@@ -15,6 +17,7 @@ pub mod queue;
 pub mod quota;
 pub mod reputation;
 pub mod sun;
+pub mod supply;
 pub mod votes;
 
 use mesh_protocol::reason::Reason;

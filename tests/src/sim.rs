@@ -6,7 +6,10 @@
 
 mod actions;
 mod bugs;
+mod cheats;
 mod checks;
+mod civic;
+mod civics;
 mod clock;
 mod disk;
 mod driver;

@@ -17,5 +17,6 @@ mod modules;
 mod namespaces;
 mod networks;
 mod peers;
+mod sources;
 mod street;
 mod support;

@@ -42,6 +42,7 @@ Commands:
                                    others do. Without --data it takes ../shared/data, seen from the workspace
   sim [--seeds N] [--from K]       Run N seeds (1000) of the simulator, from seed K (0) on, in a release build
   sim replay SEED                  Run one seed and print every event and what came of it
+  sim bugs [--seeds N]             Switch on one bug after the other and look which check notices, over N seeds (400) each
   mutants                          Break the code of policies, and some of protocol and node, on purpose, and count what
                                    no test notices; fails above 5 % (10 %). Takes cargo-mutants, and hours
   demo [--speed N]                 Show a community of three at work over two recorded days of sun, wind and grid, in a

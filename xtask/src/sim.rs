@@ -15,6 +15,11 @@ pub(crate) enum Sim {
     },
     /// One seed, step by step.
     Replay(u64),
+    /// Every bug on purpose, over at most so many seeds each.
+    Bugs {
+        /// How many.
+        seeds: u64,
+    },
 }
 
 /// What stands behind `cargo xtask sim`.
@@ -27,10 +32,17 @@ pub(crate) fn parse(rest: &mut Vec<String>) -> Result<Sim> {
         rest.remove(0);
         return Ok(Sim::Replay(seed));
     }
+    let bugs = rest.first().map(String::as_str) == Some("bugs");
+    if bugs {
+        rest.remove(0);
+    }
     let mut option = |name: &str, default: u64| match crate::take_value(rest, name)? {
         None => Ok(default),
         Some(text) => number(name, &text),
     };
+    if bugs {
+        return Ok(Sim::Bugs { seeds: option("--seeds", 400)? });
+    }
     Ok(Sim::Seeds { seeds: option("--seeds", 1000)?, from: option("--from", 0)? })
 }
 
@@ -49,6 +61,10 @@ pub(crate) fn sim(repo: &Repo, sim: &Sim) -> Result<()> {
         }
         Sim::Replay(seed) => {
             program.args(["replay", &seed.to_string()]);
+        }
+        Sim::Bugs { seeds } => {
+            program.args(["bugs", "--seeds", &seeds.to_string()]);
+            return run(&mut program).context("a bug was not caught");
         }
     }
     run(&mut program).context("a seed failed")

@@ -61,7 +61,7 @@ pub struct NamedInput {
 }
 
 /// A folder of this machine's owner that a task works on, as `/share/NAME`: on a copy, put in place afterwards.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Share {
     /// Its name there.
     pub name: String,

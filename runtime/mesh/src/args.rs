@@ -4,7 +4,7 @@ mod assembly;
 mod community;
 mod peer;
 mod tasks;
-mod values;
+pub(crate) mod values;
 
 pub(crate) use assembly::{Ballots, Contribute, Propose, Quota, Reputation, Stats, Vote, VoteRules};
 pub(crate) use community::{Community, Device, Grant, Invite, Join, Members, MembersVerb, Revoke, Trust};
@@ -71,6 +71,12 @@ pub(crate) enum Command {
     /// Say how this peer is
     #[command(after_help = "Example:\n  mesh status --json")]
     Status(Show),
+    /// Show this device's energy, where it is read, and what is the matter with it
+    #[command(after_help = "Example:\n  mesh energy --json")]
+    Energy(Show),
+    /// Show what this peer is told, and where each value came from
+    #[command(after_help = "Example:\n  mesh config --json")]
+    Config(Show),
     /// Hold all tasks here and take no more
     #[command(after_help = "Examples:\n  mesh pause 2h\n  mesh pause")]
     Pause(Pause),
@@ -377,6 +383,8 @@ mod tests {
     fn every_list_and_show_has_json() {
         let lists = [
             &["status"][..],
+            &["energy"],
+            &["config"],
             &["peers"],
             &["members"],
             &["permissions"],

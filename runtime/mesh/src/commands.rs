@@ -3,8 +3,10 @@
 mod assembly;
 mod build;
 mod community;
+mod config;
 mod demo;
 mod doctor;
+mod energy;
 mod follow;
 mod gather;
 mod init;
@@ -28,6 +30,7 @@ mod verify;
 mod views;
 
 pub(crate) use run::ignored_signals;
+pub(crate) use up::cores;
 
 use crate::args::{Args, Command, Device, Given};
 use crate::exit_codes;
@@ -53,6 +56,8 @@ pub(crate) fn run(command: Command) -> Result<u8> {
         Command::Init(init) => init::run(&init),
         Command::Up(up) => up::run(&up),
         Command::Status(show) => peer::status(&show),
+        Command::Energy(show) => energy::run(&show),
+        Command::Config(show) => config::run(&show),
         Command::Pause(pause) => peer::pause(&pause),
         Command::Resume => peer::resume(),
         Command::Finish => peer::finish(),

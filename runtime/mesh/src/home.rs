@@ -46,6 +46,7 @@ pub(crate) fn cache() -> Option<PathBuf> {
 pub(crate) struct Home {
     data: PathBuf,
     cache: Option<PathBuf>,
+    config: PathBuf,
 }
 
 impl Home {
@@ -56,13 +57,16 @@ impl Home {
             Failure::new("find a folder for this peer: neither HOME nor XDG_DATA_HOME is set")
                 .hint("name one with --home, or set HOME")
         })?;
-        Ok(Self { data, cache: cache() })
+        let config = CHOSEN.get().cloned().or_else(|| base("XDG_CONFIG_HOME", ".config"));
+        let config = config.unwrap_or_else(|| data.clone());
+        Ok(Self { data, cache: cache(), config })
     }
 
     /// Everything below one folder.
     #[cfg(test)]
     pub(crate) fn at(folder: &Path) -> Self {
-        Self { data: folder.to_owned(), cache: Some(folder.join("cache").join("modules")) }
+        let cache = Some(folder.join("cache").join("modules"));
+        Self { data: folder.to_owned(), cache, config: folder.to_owned() }
     }
 
     /// Where keys, ledger and blobs are kept.
@@ -73,6 +77,11 @@ impl Home {
     /// Where compiled modules are kept, if there is a place for them.
     pub(crate) fn cache(&self) -> Option<&Path> {
         self.cache.as_deref()
+    }
+
+    /// Where its configuration is.
+    pub(crate) fn config(&self) -> &Path {
+        &self.config
     }
 
     /// Makes the data folder, for its user alone.

@@ -14,6 +14,7 @@ mod api;
 mod args;
 mod client;
 mod commands;
+mod config;
 mod energy;
 mod exit_codes;
 mod failure;

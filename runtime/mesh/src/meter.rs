@@ -50,7 +50,8 @@ impl Place {
         Self { counters: "/sys/class/powercap".into(), proc: "/proc".into(), watts, threads }
     }
 
-    fn watts_per_thread(&self) -> f64 {
+    /// Watts of one of its threads at full load.
+    pub(crate) fn watts_per_thread(&self) -> f64 {
         self.watts.map_or(WATTS_PER_THREAD, |watts| f64::from(watts) / self.threads.max(1) as f64)
     }
 }

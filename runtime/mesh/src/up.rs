@@ -19,18 +19,20 @@ pub(crate) mod options;
 mod outbox;
 mod output;
 mod provider;
+mod reload;
 mod remembered;
 mod runner;
 mod runs;
 mod services;
 mod situation;
 
-pub(crate) use driver::{Arrival, now};
+pub(crate) use driver::now;
 pub(crate) use handle::Handle;
 #[cfg(test)]
 pub(crate) use handle::Question;
 
 use crate::api;
+use crate::config::Shown;
 use crate::energy;
 use crate::exit_codes;
 use crate::failure::{Failure, Result};
@@ -42,7 +44,7 @@ use hands::Shell;
 use incoming::{Incoming, Refused};
 use mesh_executor::Executor;
 use mesh_net::{Bounds, MdnsConfig, Net};
-use mesh_node::{Capacity, Command, Node};
+use mesh_node::{Capacity, Command, Input, Node};
 use mesh_protocol::frame::MAX_FRAME;
 use mesh_protocol::ids::CommunityId;
 use mesh_protocol::key::PublicKey;
@@ -216,10 +218,7 @@ fn node(
         capacity: Capacity { slots: options.slots, memory: options.memory, longest_ms: options.longest_ms },
         accepts: options.accepts,
         shares: options.shares.iter().map(|share| (share.name.clone(), share.access)).collect(),
-        energy: match options.energy {
-            Some(energy::Source::Fixed(claim)) => Some(claim),
-            _ => None,
-        },
+        energy: energy::at_once(&options.energy, options.place, now().wall_ms),
         addrs: net.addrs(),
         seed,
     };
@@ -232,6 +231,13 @@ fn node(
         .map_err(|error| Failure::because("read what this peer keeps", &error))?;
     node.start(now(), opened.unclean);
     Ok(node)
+}
+
+/// Watts that one task draws: its part of the processor's, as far as those are known.
+fn slot_watts(options: &Options) -> f64 {
+    let place = crate::meter::Place::here(options.watts);
+    let threads = f64::from(u32::try_from(place.threads).unwrap_or(u32::MAX));
+    place.watts_per_thread() * (threads / f64::from(options.slots.max(1))).max(1.0)
 }
 
 /// Everything that runs.
@@ -270,9 +276,12 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
     remembered.write(data);
 
     let (me, mdns, relay_bytes) = (options.keys.device.public(), options.mdns, options.relay_bytes);
-    let (terms, watts) = (options.terms.clone(), options.watts);
+    let watts = options.watts;
     let shares = options.shares.clone();
-    let source = options.energy.clone().filter(|source| !matches!(source, energy::Source::Fixed(_)));
+    let (config, loader) = (options.config.clone(), options.loader.clone());
+    let report = energy::Report::default();
+    let slot_watts = slot_watts(&options);
+    let (energy, place, memory) = (options.energy.clone(), options.place, options.memory);
     let shared = Shared::new(node(options, &net, &executor, &store, opened)?);
     // Set once, here.
     let _set = late.set(shared.clone());
@@ -286,6 +295,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
     let handle = Handle::new(questions, happenings.clone());
     let fetcher = Arc::new(Fetcher::new(net.clone(), blobs.clone()));
     let refused = Arc::new(Refused::default());
+    let shown: Arc<std::sync::Mutex<Vec<Shown>>> = Arc::default();
     let runner = Arc::new(Runner {
         me,
         executor,
@@ -313,11 +323,27 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         arrivals: arrivals.clone(),
         refused: refused.clone(),
         relay_bytes,
+        energy: report.clone(),
+        config: shown.clone(),
     });
-    if let Some(source) = source {
-        energy::watch(source, arrivals.clone())
-            .map_err(|error| Failure::because("start reading the energy", &error))?;
-    }
+    let (running, listening) = (Arc::downgrade(&runs), arrivals.clone());
+    let begin = energy::Start {
+        settings: energy,
+        place,
+        task_watts: slot_watts,
+        memory: folder("energy.json"),
+        busy: Box::new(move || running.upgrade().is_some_and(|runs| !runs.all().is_empty())),
+        report: report.clone(),
+    };
+    let energy = energy::watch(begin, move |told| {
+        listening.blocking_send(Input::Energy(told.reading.map(Box::new)).into()).is_ok()
+    })
+    .map_err(|error| Failure::because("start reading the energy", &error))?;
+    let terms = config.settings.terms().map_err(Failure::new)?;
+    let sharing = situation::Wanted::new(terms, config.settings.timezone.clone());
+    let take_up = reload::TakeUp { wanted: sharing.clone(), energy, arrivals: arrivals.clone(), memory };
+    reload::watch(loader, config, shown, take_up)
+        .map_err(|error| Failure::because("start looking at the settings", &error))?;
     let members = shared.clone();
     let incoming = Incoming {
         net: net.clone(),
@@ -326,7 +352,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         is_member: Box::new(move |peer| members.node().ledger().governance().owner(peer).is_some()),
     };
     tokio::spawn(incoming.run(events));
-    situation::watch(terms, arrivals.clone())
+    situation::watch(sharing, report, arrivals.clone())
         .map_err(|error| Failure::because("start looking at this device", &error))?;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| Failure::because("draw randomness", &error))?;

@@ -153,18 +153,19 @@ impl Session {
     }
 
     pub(crate) fn set_standing(&self, shared: &Shared, standing: Standing) {
+        // First, since what the other side has been waiting to send comes as soon as it is let in.
+        let was = self.standing.send_replace(standing);
         if standing == Standing::Member {
             lock(&self.stranger).take();
             for conn in lock(&self.conns).iter() {
                 conn.welcome(&shared.config.bounds);
             }
-        } else if self.standing() == Standing::Member {
+        } else if was == Standing::Member {
             // What a member has open cannot be taken back stream by stream.
             for conn in lock(&self.conns).iter() {
                 conn.close(conn::UNWELCOME, "no longer a member");
             }
         }
-        self.standing.send_replace(standing);
     }
 
     /// Waits until no other stream of this channel is being read.

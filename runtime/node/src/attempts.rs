@@ -1,6 +1,7 @@
 //! Attempts that this device runs, for its own tasks and others'.
 
 use crate::command::{ErrorKind, Happening, Progress};
+use crate::community::Misbehaviour;
 use crate::io::{Metering, Output, Run, RunEvent};
 use crate::node::{Donor, META_DONOR, Node, Timer, error};
 use mesh_policies::donor;
@@ -388,10 +389,19 @@ impl Node {
         let spec = &offer.task.spec;
         let own = owner == self.me;
         let user = self.ledger.governance().owner(&owner);
-        let given = if own { None } else { self.grant_for(offer.grant, spec) };
+        let given = match own || self.has_bug(Misbehaviour::SkipsTheGrantCheck) {
+            true => None,
+            false => self.grant_for(offer.grant, spec),
+        };
         let starts = || {
+            if self.has_bug(Misbehaviour::IgnoresEnergy) {
+                return Ok(());
+            }
             let mine = self.tasks.get(&id.task).filter(|_| own).map(|task| task.course);
-            let course = mine.unwrap_or_else(|| self.circle().course(&owner, &id.task, &spec.name, spec.sla));
+            let claimed = self.claimed_course(&owner, &id.task, spec.sla);
+            let course = mine
+                .or(claimed)
+                .unwrap_or_else(|| self.circle().course(&owner, &id.task, &spec.name, spec.sla));
             let start = self.start_of(spec, self.config.energy.as_ref(), &self.me, own);
             may_start(&course, &start, self.ledger.governance().rules())
         };
@@ -464,6 +474,7 @@ impl Node {
         let mine = facts.has_said(&id.task, id.attempt, &self.me);
         // On the submitter's own device the submitter's own record says so.
         let fenced = later || (owner != self.me && (told || mine));
+        let fenced = fenced && !self.has_bug(Misbehaviour::RunsFencedAttempts);
         if fenced { Err(Reason::Fenced) } else { Ok(()) }
     }
 
@@ -495,6 +506,7 @@ impl Node {
             .any(|by| governance.device(by).is_some_and(|device| Some(device.user) == owner));
         let current =
             mesh_protocol::ledger::Grant { user: governance.current(fact.grant.user), ..fact.grant.clone() };
+        let revoked = revoked && !self.has_bug(Misbehaviour::IgnoresRevocations);
         let standing = Standing { grant: &current, by_owner, revoked };
         let wish = Wish {
             user: spec.user,
@@ -608,7 +620,9 @@ impl Node {
                     self.output(Output::Forget(id));
                 }
             }
-            _ if attempt.lease_until <= now => self.lose(id, Reason::LeaseEnded, true),
+            _ if attempt.lease_until <= now && !self.has_bug(Misbehaviour::ForgetsLeases) => {
+                self.lose(id, Reason::LeaseEnded, true);
+            }
             _ => {
                 self.beat(id);
                 self.arm_attempt(id);

@@ -17,6 +17,8 @@ use mesh_protocol::rules::Rules;
 use mesh_protocol::task::{Importance, Sla, TaskSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// How soon after something that weighs in ballots on rules they are counted again, so that many such make one count.
+const RULES_SOON_MS: u64 = 1000;
 /// A month of membership.
 const MONTH_MS: u64 = 30 * 24 * 3_600_000;
 
@@ -26,6 +28,7 @@ pub(crate) struct Community<'a> {
     pub(crate) ledger: &'a Ledger,
     /// Milliseconds since 1970.
     pub(crate) now_ms: u64,
+    pub(crate) misbehaves: Option<Misbehaviour>,
 }
 
 impl<'a> Community<'a> {
@@ -46,6 +49,9 @@ impl<'a> Community<'a> {
     /// As of when an entry counts.
     // spec: LED-10
     pub(crate) fn date(&self, author: &PublicKey, seq: u64, own: Hlc) -> Option<Hlc> {
+        if self.misbehaves == Some(Misbehaviour::BelievesClaimedDates) {
+            return Some(own);
+        }
         let governance = self.ledger.governance();
         let members = governance.members().values().filter(|member| member.is_in()).count();
         let owner = |device: &PublicKey| self.user_of(device);
@@ -83,14 +89,17 @@ impl<'a> Community<'a> {
         let given = || self.contributions_of(user).filter(|said| said.hlc.wall_ms() <= at_ms);
         match rules.voting_method {
             OnePerUser => Merit::default(),
-            Reputation => Merit { reputation: self.reputation(user).0, ..Merit::default() },
+            // As of then: what fades does not fade on while a ballot is open, so equal entries give equal weights.
+            Reputation => {
+                Merit { reputation: Self { now_ms: at_ms, ..*self }.reputation(user).0, ..Merit::default() }
+            }
             Stake => Merit {
                 stake: given().fold(0, |sum: u64, said| sum.saturating_add(said.amount)),
                 ..Merit::default()
             },
             Hybrid => Merit {
                 months: self.months(user, at_ms),
-                tasks: self.executed(user),
+                tasks: Self { now_ms: at_ms, ..*self }.executed(user),
                 contributions: given().count() as u64,
                 ..Merit::default()
             },
@@ -310,7 +319,7 @@ impl<'a> Community<'a> {
     // spec: PERM-6
     fn executed(&self, user: UserKey) -> u64 {
         let of = |device: &PublicKey| self.user_of(device);
-        let done = self.ledger.facts().ballots().done();
+        let done = self.ledger.facts().ballots().done(self.now_ms);
         done.filter(|(by, whose, _)| of(by) == Some(user) && of(whose) != Some(user))
             .map(|(.., count)| count)
             .sum()
@@ -320,7 +329,7 @@ impl<'a> Community<'a> {
     // spec: QUOTA-2
     fn votes_cast(&self, user: UserKey) -> u64 {
         let ballots = self.ledger.facts().ballots();
-        let voted = self.devices_of(user).flat_map(|device| ballots.voted_by(device));
+        let voted = self.devices_of(user).flat_map(|device| ballots.voted_by(device, self.now_ms));
         voted.collect::<BTreeSet<_>>().len() as u64
     }
 
@@ -330,8 +339,9 @@ impl<'a> Community<'a> {
         let month = quota::month(self.now_ms);
         let money = self.contributions_of(user).filter(|said| said.unit == "money" && said.month == month);
         let since = self.ledger.belongs_since(&user).map_or(u64::MAX, Hlc::wall_ms);
-        let completed =
-            ballots.done().filter(|(by, whose, _)| of(whose) == Some(user) && of(by) != Some(user));
+        let completed = ballots
+            .done(self.now_ms)
+            .filter(|(by, whose, _)| of(whose) == Some(user) && of(by) != Some(user));
         Deeds {
             settled: since.saturating_add(self.rules().vote_after_ms) <= self.now_ms,
             cents: money.fold(0, |sum, said| sum.saturating_add(said.amount)),
@@ -432,7 +442,8 @@ impl<'a> Community<'a> {
     }
 }
 
-/// What a peer gone bad does: the same program with one check less.
+/// What a peer gone bad does: the same program with one check less. The first two are what cheaters want; the others are
+/// bugs on purpose, to see that tests notice when a check is missing.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Misbehaviour {
@@ -440,6 +451,30 @@ pub enum Misbehaviour {
     SubmitsOverQuota,
     /// It says of every task that the members voted it CRITICAL.
     ClaimsCritical,
+    /// It takes the result of an attempt that does not count any more.
+    TakesStaleResults,
+    /// It runs attempts that it has heard to be over.
+    RunsFencedAttempts,
+    /// It runs for whoever asks.
+    SkipsTheGrantCheck,
+    /// It counts what follows a fork.
+    CountsForkedLogs,
+    /// It runs tasks whoever has used up their day.
+    SkipsTheQuotaCheck,
+    /// It runs tasks on any energy.
+    IgnoresEnergy,
+    /// It believes a result whoever signed it.
+    BelievesUnsignedResults,
+    /// Grants hold for ever.
+    IgnoresRevocations,
+    /// It lets tasks run on when their lease has ended.
+    ForgetsLeases,
+    /// It counts votes as of the date that they claim.
+    BelievesClaimedDates,
+    /// It believes what submitters say was decided.
+    BelievesClaimedTallies,
+    /// It believes in sun by night.
+    BelievesAnyEnergy,
 }
 
 impl Node {
@@ -452,13 +487,19 @@ impl Node {
         let claim = self.ad_of(device)?.energy?;
         let place = self.ledger.facts().registered(device).and_then(|registered| registered.place);
         let evidence = Evidence { place, now_ms: self.now.wall_ms, ..Evidence::default() };
-        doubt(&claim, &evidence).is_none().then_some(claim)
+        let believed = doubt(&claim, &evidence).is_none() || self.has_bug(Misbehaviour::BelievesAnyEnergy);
+        believed.then_some(claim)
     }
 
-    /// From now on this peer misbehaves.
+    /// From now on this peer misbehaves; to be said before [`Node::start`].
     #[doc(hidden)]
     pub fn misbehave(&mut self, how: Misbehaviour) {
         self.misbehaves = Some(how);
+        self.ledger.ignore_forks(how == Misbehaviour::CountsForkedLogs);
+    }
+
+    pub(crate) fn has_bug(&self, how: Misbehaviour) -> bool {
+        self.misbehaves == Some(how)
     }
 
     /// An entry that was written here or came from somebody may move the queue.
@@ -468,12 +509,35 @@ impl Node {
             | Payload::HealthFlagged { task, .. }
             | Payload::HealthDisputed { task, .. } => {
                 self.requeue(*task);
+                if !self.ledger.facts().ballots().proposals().is_empty() {
+                    self.arm_within(Timer::Rules, RULES_SOON_MS);
+                }
             }
-            Payload::Witnessed { .. } => {
+            // What was done, given or disputed before a ballot on rules opened weighs in it, however late it is heard.
+            Payload::RulesProposed { .. }
+            | Payload::RulesVoted { .. }
+            | Payload::Contribution { .. }
+            | Payload::Completed(_) => {
+                if !self.ledger.facts().ballots().proposals().is_empty() {
+                    self.arm_within(Timer::Rules, RULES_SOON_MS);
+                }
+            }
+            Payload::Witnessed { tips } => {
                 if !self.ledger.facts().ballots().proposals().is_empty() {
                     self.adopt_rules();
                 }
-                for task in self.open_ballots.clone() {
+                // Votes of those whose logs were seen count now; ballots open when one's own log was.
+                let mut moved: BTreeSet<TaskId> = BTreeSet::new();
+                for tip in tips {
+                    match tip.author == self.me {
+                        true => moved.extend(&self.open_ballots),
+                        false => {
+                            let voted = self.ledger.facts().ballots().voted_by(&tip.author, u64::MAX);
+                            moved.extend(voted.filter(|task| self.is_waiting(task)));
+                        }
+                    }
+                }
+                for task in moved {
                     self.requeue(task);
                 }
             }
@@ -543,6 +607,9 @@ impl Node {
     // spec: QUOTA-4
     pub(crate) fn quota_left(&self, owner: PublicKey, id: TaskId, spec: &TaskSpec) -> Result<(), Reason> {
         let circle = self.circle();
+        if self.has_bug(Misbehaviour::SkipsTheQuotaCheck) {
+            return Ok(());
+        }
         // What was never submitted in the ledger counts for nothing and is nobody's.
         let Some((seq, own, said)) = self.ledger.facts().ballots().submission(&owner, &id) else {
             return Err(Reason::LogBehind);
@@ -575,12 +642,24 @@ impl Node {
     pub(crate) fn is_disputed(&self, owner: &PublicKey, id: &TaskId) -> bool {
         let claimed = self.ledger.facts().ballots().consensus(owner, id).and_then(|(level, _)| level);
         let Some(claimed) = claimed else { return false };
+        if self.has_bug(Misbehaviour::BelievesClaimedTallies) {
+            return false;
+        }
         self.circle().tally(owner, id).is_some_and(|(_, tally)| tally.decision() != Some(claimed))
+    }
+
+    /// The course by its submitter's word: a bug on purpose.
+    pub(crate) fn claimed_course(&self, owner: &PublicKey, id: &TaskId, sla: Sla) -> Option<Course> {
+        if !self.has_bug(Misbehaviour::BelievesClaimedTallies) {
+            return None;
+        }
+        let (level, _) = self.ledger.facts().ballots().consensus(owner, id)?;
+        Some(course(sla, Voice::Level(level?)))
     }
 
     /// The community as this peer's ledger shows it now.
     pub(crate) fn circle(&self) -> Community<'_> {
-        Community { ledger: &self.ledger, now_ms: self.now.wall_ms }
+        Community { ledger: &self.ledger, now_ms: self.now.wall_ms, misbehaves: self.misbehaves }
     }
 
     /// Takes the rules into force that the members decided on.

@@ -2,9 +2,11 @@
 // spec: EN-5, SLA-3, SLA-4
 
 use crate::node::{META_HISTORY, Node};
+use mesh_policies::donor::Situation;
 use mesh_policies::forecast::{HISTORY, Known};
 use mesh_policies::sun;
-use mesh_protocol::ad::{EnergyClaim, HOUR_MS, MAX_OUTLOOK, Outlook};
+use mesh_protocol::ad::{EnergyClaim, HOUR_MS, MAX_OUTLOOK, Outlook, Source};
+use mesh_protocol::energy::Reading;
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::record::Table;
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,12 @@ use std::collections::VecDeque;
 const ENOUGH: usize = 24;
 /// Watts of a busy slot where nothing measured it: half a laptop's processor.
 const SLOT_WATTS: u16 = 10;
+
+/// Hours for which a history is used in place of readings that do not come: three days. After that it says little of what
+/// is.
+const STANDS_IN: u64 = 72;
+/// Where a reading is from that nobody read.
+const FROM_HISTORY: &str = "history";
 
 /// What the energy was, by the hour.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -54,6 +62,24 @@ impl History {
         (sorted.len() >= ENOUGH).then(|| sorted[(sorted.len() * 3 / 10).max(1) - 1])
     }
 
+    /// What its grid would be now by the same hour of the days before; none if it says too little of that, or is too old.
+    // spec: EN-3
+    fn instead(&self, now_ms: u64) -> Option<EnergyClaim> {
+        let hour = now_ms / HOUR_MS;
+        let fresh = hour.checked_sub(self.newest).is_some_and(|passed| passed <= STANDS_IN);
+        if self.values.len() < ENOUGH || !fresh {
+            return None;
+        }
+        let values: Vec<f64> = self.values.iter().map(|grams| f64::from(*grams)).collect();
+        let grams = Known { newest: self.newest, values: &values, issues: &[] }.path(hour).first()?.round();
+        // How much of it was renewable nobody wrote down, so it is none: what asks for that waits.
+        Some(EnergyClaim {
+            source: Source::Grid,
+            renewable_percent: 0,
+            g_per_kwh: grams.clamp(0.0, 2000.0) as u16,
+        })
+    }
+
     /// g CO2/kWh expected of now and the hours that follow.
     fn path(&self, now_ms: u64, now: u16) -> Vec<u16> {
         if self.values.len() < ENOUGH {
@@ -72,20 +98,63 @@ impl History {
 }
 
 impl Node {
+    /// Takes what was read; where nothing is, history stands in for it.
+    // spec: EN-3
+    pub(crate) fn energy_read(&mut self, reading: Option<Reading>) {
+        self.reads = reading.is_some();
+        let reading = reading.or_else(|| self.by_history());
+        let energy = reading.as_ref().map(|reading| reading.claim);
+        self.energy_is(reading);
+        if self.config.energy != energy {
+            self.config.energy = energy;
+            self.regard_energy();
+            self.advertise_soon();
+            self.place_soon();
+        }
+    }
+
+    /// Takes how the device is.
+    // spec: PERM-5, SLA-4
+    pub(crate) fn situation_is(&mut self, situation: Situation) {
+        let had = self.has_sun(&self.me);
+        self.situation = situation;
+        self.regard_donor();
+        self.regard_energy();
+        if self.has_sun(&self.me) != had {
+            self.advertise_soon();
+            self.place_soon();
+        }
+    }
+
+    fn by_history(&self) -> Option<Reading> {
+        let claim = self.history.instead(self.now.wall_ms)?;
+        Some(Reading { estimated: true, ..Reading::of(claim, FROM_HISTORY) })
+    }
+
     /// Takes what the energy is now into its history, and finds anew what is expected.
     pub(crate) fn regard_energy(&mut self) {
         let now_ms = self.now.wall_ms;
         let hour = u32::try_from(now_ms / HOUR_MS).unwrap_or(u32::MAX);
-        if let Some(claim) = self.config.energy
+        if !self.reads && self.expected_for.is_some_and(|(before, ..)| before != hour) {
+            // What stands in is another one in each hour, and at last none.
+            let reading = self.by_history();
+            self.config.energy = reading.as_ref().map(|reading| reading.claim);
+            self.energy_is(reading);
+        }
+        if let Some(claim) = self.config.energy.filter(|_| self.reads)
             && self.history.note(now_ms, claim.g_per_kwh)
         {
             let history = self.history.clone();
             self.keep(Table::Meta, META_HISTORY.to_vec(), &history);
         }
-        if self.expected_for == Some((hour, self.config.energy)) {
+        // Whole watts, at least those that a task needs: less changes nothing.
+        let surplus =
+            self.situation.surplus_watts.map(|watts| u32::try_from(watts.max(0)).unwrap_or(u32::MAX));
+        let expected_for = Some((hour, self.config.energy, surplus));
+        if self.expected_for == expected_for {
             return;
         }
-        self.expected_for = Some((hour, self.config.energy));
+        self.expected_for = expected_for;
         self.outlook = Outlook {
             hour,
             g_per_kwh: self
@@ -93,7 +162,7 @@ impl Node {
                 .energy
                 .map_or_else(Vec::new, |claim| self.history.path(now_ms, claim.g_per_kwh)),
             low_g_per_kwh: self.history.low(),
-            surplus_watts: None,
+            surplus_watts: surplus,
             slot_watts: SLOT_WATTS,
         };
     }
@@ -110,16 +179,19 @@ impl Node {
             true => self.config.place,
             false => self.ledger.facts().registered(device).and_then(|registered| registered.place),
         };
-        let outlook = self.outlook_of(device);
-        let spare = outlook
-            .and_then(|outlook| Some(outlook.surplus_watts? >= u32::from(outlook.slot_watts)))
-            .unwrap_or(true);
+        // What runs here is a part of what the household takes already, so that anything above is enough for it.
+        let runs_here = *device == self.me && self.room().0 < self.config.capacity.slots;
+        let enough = |outlook: &Outlook| {
+            let needed = if runs_here { 1 } else { u32::from(outlook.slot_watts) };
+            outlook.surplus_watts.is_none_or(|watts| watts >= needed)
+        };
+        let spare = self.outlook_of(device).is_none_or(enough);
         spare && place.is_none_or(|place| sun::shines(place, self.now.wall_ms))
     }
 }
 
 /// What the node remembers to have expected, and of when.
-pub(crate) type ExpectedFor = Option<(u32, Option<EnergyClaim>)>;
+pub(crate) type ExpectedFor = Option<(u32, Option<EnergyClaim>, Option<u32>)>;
 
 #[cfg(test)]
 mod tests {

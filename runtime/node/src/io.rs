@@ -7,7 +7,7 @@ use mesh_protocol::energy::{How, Reading};
 use mesh_protocol::frame::{AttemptId, HelloFrame, Released, SyncFrame, TaskFrame};
 use mesh_protocol::ids::{BlobHash, CommunityId};
 use mesh_protocol::key::PublicKey;
-use mesh_protocol::ledger::Entry;
+use mesh_protocol::ledger::{Entry, Pattern};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::receipt::Receipt;
 use mesh_protocol::record::Record;
@@ -70,6 +70,8 @@ pub enum Input {
     Energy(Option<Box<Reading>>),
     /// What this machine can give to tasks.
     Capacity(Capacity),
+    /// Names of others' tasks that this device takes at all.
+    Accepts(Vec<Pattern>),
     /// On which terms the device's owner shares it.
     Terms(Box<Terms>),
     /// How the device is: mains, battery, load, the hour.

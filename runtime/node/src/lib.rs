@@ -11,6 +11,7 @@ mod command;
 mod commands;
 mod community;
 mod compare;
+mod conclusions;
 mod energy;
 mod io;
 pub mod ledger;
@@ -26,6 +27,8 @@ pub use attempts::{AttemptEvent, AttemptState};
 pub use command::*;
 #[doc(hidden)]
 pub use community::Misbehaviour;
+#[doc(hidden)]
+pub use conclusions::{Conclusions, Counted};
 pub use io::*;
 pub use node::{Config, Counters, Node};
 pub use owner::{TaskEvent, TaskState};

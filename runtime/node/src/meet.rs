@@ -153,7 +153,9 @@ impl Node {
             self.ask_to_join(peer, &request);
         }
         if member {
-            self.remember(peer, vec![addr], false);
+            if self.remember(peer, vec![addr], false) {
+                self.introduce(peer);
+            }
             self.greet(peer);
         } else if self.ledger.governance().device(&peer).is_some() {
             self.turn_away(peer);
@@ -238,6 +240,7 @@ impl Node {
                 peer.member = is;
             }
             if is {
+                self.output(Output::Standing(key, true));
                 // Whoever waited for one more sponsor learns it here.
                 self.hello(key, HelloFrame::JoinAnswer(JoinAnswer::Admitted(EntryId::ZERO)));
                 self.greet(key);
@@ -265,6 +268,9 @@ impl Node {
 
     pub(crate) fn heard_hello(&mut self, peer: PublicKey, frame: HelloFrame) {
         let member = self.is_member(&peer);
+        // Whoever lets this device in tells of others before the entries are here that make a member of anybody.
+        // spec: NET-5
+        let lets_in = matches!(frame, HelloFrame::Peers(_)) && self.lets_in(&peer);
         let now = self.now.boot_ms;
         if let Some(entry) = self.peers.get_mut(&peer) {
             entry.heard_at = Some(now);
@@ -285,28 +291,36 @@ impl Node {
             HelloFrame::Join(request) => self.asked_to_admit(peer, *request),
             HelloFrame::JoinDevice(request) => self.asked_to_certify(peer, &request),
             HelloFrame::JoinAnswer(answer) => self.join_answered(peer, answer),
-            _ if !member => self.counters.strangers += 1,
+            _ if !(member || lets_in) => self.counters.strangers += 1,
             HelloFrame::Ad(ad) => self.heard_ad(peer, *ad),
-            HelloFrame::Peers(peers) => {
-                let me = self.me;
-                for told in peers.into_iter().filter(|told| told.peer != me) {
-                    if self.is_member(&told.peer) {
-                        self.remember(told.peer, told.addrs, false);
-                    } else {
-                        self.hearsay.insert(told.peer, told.addrs);
-                        if self.hearsay.len() > MAX_HEARSAY {
-                            self.hearsay.pop_first();
-                        }
-                    }
-                }
-                self.dial_some();
-            }
+            HelloFrame::Peers(peers) => self.heard_of(peers),
             HelloFrame::TipQuery => {
                 let tip = self.ledger.tip(&peer);
                 self.hello(peer, HelloFrame::TipAnswer(tip));
             }
             HelloFrame::TipAnswer(tip) => self.heard_own_tip(peer, tip),
         }
+    }
+
+    /// Members are told of, or who will turn out to be.
+    fn heard_of(&mut self, peers: Vec<PeerAddrs>) {
+        let me = self.me;
+        for told in peers.into_iter().filter(|told| told.peer != me) {
+            if self.is_member(&told.peer) {
+                self.remember(told.peer, told.addrs, false);
+            } else {
+                self.hearsay.insert(told.peer, told.addrs);
+                if self.hearsay.len() > MAX_HEARSAY {
+                    self.hearsay.pop_first();
+                }
+            }
+        }
+        self.dial_some();
+    }
+
+    /// Is this the sponsor by whose ticket this device comes in?
+    fn lets_in(&self, peer: &PublicKey) -> bool {
+        self.joining.as_ref().is_some_and(|joining| joining.ticket.sponsor == *peer)
     }
 
     /// Tells the others where a peer says it is, so that two who came in by this one meet.

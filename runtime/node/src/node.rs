@@ -228,6 +228,8 @@ pub struct Node {
     pub(crate) history: History,
     pub(crate) outlook: Outlook,
     pub(crate) expected_for: ExpectedFor,
+    /// Is its energy read, or does history stand in for that?
+    pub(crate) reads: bool,
     pub(crate) ad_serial: u64,
     pub(crate) random: Random,
     pub(crate) counters: Counters,
@@ -286,6 +288,7 @@ impl Node {
             history: History::default(),
             outlook: Outlook::default(),
             expected_for: None,
+            reads: config.energy.is_some(),
             // Ads are compared by serial across restarts.
             ad_serial: now.wall_ms,
             random: Random::new(&config.seed),
@@ -388,27 +391,20 @@ impl Node {
             Input::Fetched(attempt, hash, result) => self.fetched(attempt, hash, result),
             Input::Stored(entry) => self.looked_up(&entry),
             Input::Energy(reading) => {
-                let energy = reading.as_ref().map(|reading| reading.claim);
-                self.energy_is(reading.map(|reading| *reading));
-                if self.config.energy != energy {
-                    self.config.energy = energy;
-                    self.regard_energy();
-                    self.advertise_soon();
-                    self.place_soon();
-                }
+                self.energy_read(reading.map(|reading| *reading));
             }
             Input::Capacity(capacity) => {
                 self.config.capacity = capacity;
                 self.advertise_soon();
                 self.place_soon();
             }
+            Input::Accepts(names) => self.config.accepts = names,
             Input::Terms(terms) => {
                 self.terms = *terms;
                 self.regard_donor();
             }
             Input::Situation(situation) => {
-                self.situation = situation;
-                self.regard_donor();
+                self.situation_is(situation);
             }
             Input::Wake => {}
         }
@@ -438,6 +434,16 @@ impl Node {
     /// The ends of all logs that count.
     pub fn logs(&self) -> Vec<Tip> {
         self.ledger.tips().collect()
+    }
+
+    /// This device's energy.
+    pub fn energy(&self) -> Option<EnergyClaim> {
+        self.config.energy
+    }
+
+    /// What this device expects of its energy.
+    pub fn outlook(&self) -> &Outlook {
+        &self.outlook
     }
 
     /// What was refused or dropped.

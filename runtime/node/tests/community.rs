@@ -523,6 +523,57 @@ fn a_flood_of_critical_tasks_passes_over_nobody_for_ever() {
     assert_eq!(before, 5, "starts that passed over it");
 }
 
+// A vote that others turn out to have seen in time decides how a task waits, though it was out in between.
+// spec: VOTE-6, VOTE-8, LED-10
+#[test]
+fn a_task_that_came_back_is_still_moved_by_its_ballot() {
+    let mut room = street(rules());
+    room.energy(2, coal());
+    let task = room.submit_draft(0, draft("plain", 1)).unwrap();
+    let reading = mesh_protocol::energy::Reading::of(sun(), "fixed");
+    room.handle(2, Input::Energy(Some(Box::new(reading))));
+    room.pass(150);
+    room.vote(1, &task, Importance::High);
+    room.pass(100);
+    assert!(room.next_run(2).is_some(), "with perfect energy nobody need be asked");
+    // Carol sees the vote in time, and nobody hears of it.
+    for other in [0, 1] {
+        room.disconnect(other, 2);
+    }
+    room.energy(2, coal());
+    room.pass(60_000);
+    assert_eq!(room.state(0, &task).0, "waiting");
+    assert_eq!(room.ballot(0, &task).importance, None, "one has seen it");
+    for other in [0, 1] {
+        room.connect(other, 2);
+    }
+    room.pass(5_000);
+    assert_eq!(room.ballot(0, &task).importance, Some(Importance::High));
+    assert!(room.next_run(2).is_some(), "on any energy");
+}
+
+// However much room there is all at once, and whoever comes just then.
+// spec: VOTE-9
+#[test]
+fn nobody_is_passed_over_too_often_where_many_start_in_one_turn() {
+    let unlimited = Tier { tasks: 0, ..Rules::default().free };
+    let mut room = street(Rules { max_overtaken: 2, free: unlimited, ..quiet() });
+    let urgent = |nonce| mesh_node::Draft { sla: Sla::Urgent, ..draft("first", nonce) };
+    room.submit_draft(0, urgent(0)).unwrap();
+    room.pass(1_000);
+    let patient = room.submit_draft(0, draft("patient", 1)).unwrap();
+    for nonce in 2..8 {
+        room.pass(1);
+        room.submit_draft(0, urgent(nonce)).unwrap();
+    }
+    assert_eq!(room.peers[2].runs.len(), 1);
+    room.handle(2, Input::Capacity(Capacity { slots: 5, memory: 1 << 30, longest_ms: HOUR }));
+    room.pass(1_000);
+    let started: Vec<String> = room.peers[2].runs.iter().map(|run| run.attempt.task.to_string()).collect();
+    assert_eq!(started.len(), 5);
+    assert_eq!(started.iter().position(|task| *task == patient), Some(3), "two passed over it");
+}
+
 // Reputation counts disputes, and disputes count members.
 // spec: VOTE-2, HEALTH-3
 #[test]

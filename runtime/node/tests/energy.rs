@@ -5,6 +5,7 @@
 mod room;
 
 use mesh_node::{Answer, Command, Input, Metering, RunEvent, Sample, StatsView, TaskView};
+use mesh_policies::donor::Situation;
 use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::energy::{How, Reading};
 use mesh_protocol::ledger::{Entry, Payload};
@@ -173,4 +174,65 @@ fn where_homes_energy_is_unknown_nothing_is_claimed() {
     assert!(energy.why.unwrap().contains("not known"));
     let all = stats(&mut room, 0, None, None);
     assert_eq!((all.tasks_unaccounted, all.total_carbon_saved), (1, 0.0));
+}
+
+fn energy(room: &mut Room, number: usize) -> Option<EnergyClaim> {
+    match room.ask(number, Command::Status).unwrap() {
+        Answer::Status(view) => view.energy,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What nobody reads any more is what the same hour was before, as dirty as a grid whose mix nobody knows; and after three
+/// days it is unknown.
+// spec: EN-3
+#[test]
+fn history_stands_in_for_readings_that_do_not_come_and_then_nothing_does() {
+    const HOUR: u64 = 3_600_000;
+    let mut room = street();
+    on(&mut room, 0, 100, 90);
+    room.handle(0, Input::Energy(None));
+    assert_eq!(energy(&mut room, 0), None, "an hour is no history");
+    let first = room.now.wall_ms / HOUR;
+    let grams = |hour: u64| 100 + 10 * (hour % 24) as u16;
+    while room.now.wall_ms / HOUR < first + 8 * 24 {
+        on(&mut room, 0, grams(room.now.wall_ms / HOUR), 90);
+        room.pass(HOUR - 1000);
+    }
+    room.handle(0, Input::Energy(None));
+    let claim = energy(&mut room, 0).unwrap();
+    assert_eq!((claim.source, claim.renewable_percent), (Source::Grid, 0), "its mix nobody wrote down");
+    assert!(claim.g_per_kwh.abs_diff(grams(room.now.wall_ms / HOUR)) <= 15, "{claim:?}");
+    room.pass(12 * HOUR);
+    let later = energy(&mut room, 0).unwrap();
+    assert!(later.g_per_kwh.abs_diff(grams(room.now.wall_ms / HOUR)) <= 15, "{later:?}: another hour");
+    room.pass(62 * HOUR);
+    assert_eq!(energy(&mut room, 0), None, "three days ago says nothing of now");
+    on(&mut room, 0, 300, 20);
+    assert_eq!(energy(&mut room, 0).unwrap().g_per_kwh, 300, "and it is read again");
+}
+
+/// A SOLAR_ONLY task waits for what its power needs beyond the household, wherever the sun stands.
+// spec: SLA-4, SLA-1
+#[test]
+fn sun_for_a_task_is_what_the_household_leaves() {
+    let mut room = street();
+    let sun = EnergyClaim { source: Source::Solar, renewable_percent: 100, g_per_kwh: 41 };
+    room.handle(0, Input::Energy(Some(Box::new(Reading::of(sun, "meter")))));
+    let surplus = |room: &mut Room, watts: i64| {
+        let situation = Situation { surplus_watts: Some(watts), ..Situation::default() };
+        room.handle(0, Input::Situation(situation));
+        room.pass(60_000);
+    };
+    surplus(&mut room, 9);
+    let mut task = draft("word-count", 1);
+    (task.sla, task.on, task.followed) = (Sla::SolarOnly, Some("alice-laptop".into()), false);
+    let _id = room.submit_draft(0, task).unwrap();
+    room.pass(600_000);
+    assert_eq!(room.peers[0].runs.len(), 0, "nine watts are not enough for ten");
+    surplus(&mut room, -500);
+    assert_eq!(room.peers[0].runs.len(), 0);
+    surplus(&mut room, 10);
+    room.pass(600_000);
+    assert_eq!(room.peers[0].runs.len(), 1, "ten are");
 }

@@ -184,11 +184,51 @@ fn who_is_told_of_before_it_is_known_as_a_member_is_dialled_once_it_is() {
     let told = HelloFrame::Peers(vec![PeerAddrs { peer: room.key(2), addrs: vec![addr(2)] }]);
     room.handle(1, Input::Hello(room.key(0), told));
     room.disconnect(0, 1);
+    // The one who joins hears of nobody else either.
+    room.apart = true;
+    room.connect(0, 2);
     join(&mut room, 2);
+    room.apart = false;
     let entries = room.peers[0].entries.values().map(|bytes| Entry::verify(bytes).unwrap()).collect();
     assert!(!room.connected.contains(&(1, 2)));
     room.handle(1, Input::Sync(room.key(0), SyncReceived::Entries(entries)));
     assert!(room.connected.contains(&(1, 2)));
+}
+
+// spec: NET-5
+#[test]
+fn who_lets_somebody_in_is_heard_when_it_tells_of_others() {
+    let mut room = Room::community(&["alice", "bob"]);
+    room.add("carol", 2, 2);
+    room.apart = true;
+    room.connect(0, 2);
+    let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
+    let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
+    room.ask(2, Command::Join { ticket }).unwrap();
+    assert!(room.dials.contains(&(2, 1)), "carol looks for bob: {:?}", room.dials);
+}
+
+// spec: NET-5
+#[test]
+fn who_comes_by_itself_is_told_of_to_those_who_have_not_met_it() {
+    let mut room = Room::community_by(&["alice", "bob", "dave"], Rules { sponsors: 1, ..Rules::default() });
+    room.add("carol", 3, 3);
+    room.disconnect(0, 1);
+    room.disconnect(0, 2);
+    room.apart = true;
+    room.connect(0, 3);
+    let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
+    let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
+    room.ask(3, Command::Join { ticket }).unwrap();
+    let entries: Vec<Entry> =
+        room.peers[0].entries.values().map(|bytes| Entry::verify(bytes).unwrap()).collect();
+    for number in [1, 2] {
+        room.handle(number, Input::Sync(room.key(0), SyncReceived::Entries(entries.clone())));
+    }
+    room.dials.clear();
+    // Where it is met is where it says that it is, so its greeting brings nothing new.
+    room.connect(3, 1);
+    assert!(room.dials.contains(&(2, 3)), "dave hears from bob where carol is: {:?}", room.dials);
 }
 
 // spec: LED-5, DEL-1, DEL-14

@@ -1,4 +1,5 @@
-//! Runs seeds of the simulator: `sim --seeds N [--from K]`, or `sim replay SEED`.
+//! Runs seeds of the simulator: `sim --seeds N [--from K]`, `sim replay SEED`, or `sim bugs`, which switches bugs on and
+//! looks whether a check notices.
 
 #![allow(clippy::print_stdout, reason = "what it prints is what it is for")]
 
@@ -10,8 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-const USAGE: &str =
-    "usage: sim [--seeds N] [--from K] [--bug NAME] [--counts] | sim replay SEED [--bug NAME]";
+const USAGE: &str = "usage: sim [--seeds N] [--from K] [--bug NAME] [--counts] | sim replay SEED [--bug NAME] | sim bugs [--seeds N] [--from K]";
 
 fn main() -> ExitCode {
     match parse(std::env::args().skip(1)) {
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
             println!("{}", verdict(&report));
             exit(report.broken.is_none())
         }
+        Ok(wish) if wish.bugs => exit(all_are_caught(&wish)),
         Ok(wish) => exit(run_all(&wish)),
         Err(why) => {
             eprintln!("error: {why}\n{USAGE}");
@@ -38,6 +39,7 @@ struct Wish {
     seeds: u64,
     counts: bool,
     bug: Option<Bug>,
+    bugs: bool,
     replay: Option<u64>,
 }
 
@@ -53,6 +55,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Wish, String> {
             "--from" => wish.from = number()?,
             "replay" => wish.replay = Some(number()?),
             "--counts" => wish.counts = true,
+            "bugs" => wish.bugs = true,
             "--bug" => {
                 let name = args.next().unwrap_or_default();
                 let known = Bug::ALL.into_iter().find(|bug| bug.name() == name);
@@ -64,6 +67,40 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Wish, String> {
         }
     }
     Ok(wish)
+}
+
+/// Every bug, each over as many seeds as it takes until a check notices that does not notice anything without it.
+fn all_are_caught(wish: &Wish) -> bool {
+    let next = AtomicU64::new(0);
+    let missed = AtomicU64::new(0);
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some(bug) = Bug::ALL.get(next.fetch_add(1, Ordering::Relaxed) as usize).copied() {
+                    let seeds = wish.from..wish.from.saturating_add(wish.seeds);
+                    let caught = seeds.clone().find_map(|seed| {
+                        let broken = run(seed, &Options { bug: Some(bug), ..Options::default() }).broken?;
+                        // A seed that fails anyway says nothing of the bug.
+                        let anyway = run(seed, &Options::default()).broken;
+                        anyway.is_none().then_some((seed, broken))
+                    });
+                    match caught {
+                        Some((seed, broken)) => {
+                            println!("{:<26} seed {seed:>4}  {}", bug.name(), broken.check);
+                        }
+                        None => {
+                            missed.fetch_add(1, Ordering::Relaxed);
+                            println!("{:<26} NOT CAUGHT by {} seeds", bug.name(), wish.seeds);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let missed = missed.into_inner();
+    println!("{} bugs caught, {missed} missed", Bug::ALL.len() as u64 - missed);
+    missed == 0
 }
 
 fn verdict(report: &Report) -> String {

@@ -2,9 +2,10 @@
 //! about by a number that means something only when its time has come; what makes no sense then is skipped and counted.
 
 use super::bugs::Bug;
+use super::civic::Civic;
 use super::model::Ask;
 use super::net::{Weather, Who};
-use super::peer::{CrashPoint, Role, addr_of, clean};
+use super::peer::{CrashPoint, Role, addr_of, clean, fair};
 use super::rng::Rng;
 use super::world::{Event, Fault, World};
 use mesh_node::{Answer, Command, CommandError, CommandId, Draft, GrantRequest, Input};
@@ -32,9 +33,12 @@ pub(crate) struct Profile {
     pub(crate) chaos_ms: u64,
     pub(crate) power: bool,
     pub(crate) late: bool,
+    pub(crate) civic: Option<Civic>,
+    /// When it begins, in milliseconds since 1970.
+    pub(crate) begins: u64,
     weather: Weather,
-    actions: Vec<(Kind, u64)>,
-    many: u64,
+    pub(super) actions: Vec<(Kind, u64)>,
+    pub(super) many: u64,
 }
 
 /// Kinds of action.
@@ -63,6 +67,15 @@ pub(crate) enum Kind {
     Trick,
     Stranger,
     Storm,
+    Vote,
+    Contribute,
+    MoveZone,
+    Propose,
+    VoteRules,
+    SplitBallot,
+    Split,
+    Victim,
+    Urgency,
 }
 
 /// An action: of which kind, and numbers to choose by.
@@ -73,8 +86,15 @@ pub(crate) struct Action {
     pub(crate) what: u64,
 }
 
+/// What is particular about a submission.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wish {
+    pub(crate) name: Option<&'static str>,
+    pub(crate) sla: Option<Sla>,
+}
+
 impl Profile {
-    pub(crate) fn draw(rng: &mut Rng) -> Self {
+    pub(crate) fn draw(seed: u64, rng: &mut Rng) -> Self {
         use Kind as K;
         const ADVERSARIES: [Role; 6] =
             [Role::Liar, Role::Forker, Role::Thief, Role::Grantless, Role::Replayer, Role::Mute];
@@ -108,7 +128,7 @@ impl Profile {
         if adversary != Role::Honest {
             actions.push((K::Trick, 30));
         }
-        Self {
+        let mut profile = Self {
             peers,
             adversary,
             skew: rng.chance(500),
@@ -126,7 +146,25 @@ impl Profile {
             },
             actions,
             many: rng.within(15, 60),
-        }
+            civic: None,
+            begins: super::clock::BEGINS,
+        };
+        let mut begins = profile.begins;
+        profile.civic = Civic::draw(seed, &mut profile, &mut begins);
+        profile.begins = begins;
+        profile
+    }
+
+    /// The community's rules.
+    fn rules(&self) -> Rules {
+        // As many tasks as the faults want, by whomever.
+        let free = Tier { tasks: 0, ..Rules::default().free };
+        self.civic.map_or_else(|| Rules { free, ..Rules::default() }, |civic| civic.rules())
+    }
+
+    /// How often a waiting task may be passed over.
+    pub(crate) fn max_overtaken(&self) -> u32 {
+        self.rules().max_overtaken.into()
     }
 }
 
@@ -134,7 +172,7 @@ impl World {
     /// A community begins, and everybody is invited.
     pub(crate) fn set_up(&mut self) {
         for who in 0..self.peers.len() {
-            self.peers[who].energy = Some(clean());
+            self.peers[who].energy = Some(self.usual_energy(who));
             self.at(who as u64, Event::Start(who));
         }
         let late = self.profile.late && self.profile.peers > 3;
@@ -149,10 +187,22 @@ impl World {
     }
 
     pub(crate) fn found(&mut self) {
-        // As many tasks as the faults want, by whomever.
-        let free = Tier { tasks: 0, ..Rules::default().free };
-        let rules = Box::new(Rules { free, ..Rules::default() });
-        self.ask(0, Command::Found { name: "Street".into(), rules }, Ask::Other);
+        let mut rules = self.profile.rules();
+        match self.bug {
+            Some(Bug::OneSponsorIsEnough) => rules.sponsors = 1,
+            Some(Bug::LetsTasksStarve) => rules.max_overtaken = 1000,
+            _ => {}
+        }
+        self.ask(0, Command::Found { name: "Street".into(), rules: Box::new(rules) }, Ask::Other);
+    }
+
+    /// A peer's energy when nothing is the matter: clean enough for all, and in a community that votes not so clean that
+    /// nobody need be asked.
+    fn usual_energy(&self, who: Who) -> EnergyClaim {
+        match self.profile.civic {
+            Some(civic) if civic.window_ms > 0 && self.peers[who].role != Role::Nightsun => fair(),
+            _ => clean(),
+        }
     }
 
     /// Gets nearer to being a member, one step at a time; whatever fails is tried again.
@@ -202,6 +252,7 @@ impl World {
                 self.after(wait, Event::Act(action));
             }
         }
+        self.prepare_civics();
         for _ in 0..self.profile.many {
             let mut at = self.rng.below(total);
             let kind = kinds.iter().find(|(_, weight)| {
@@ -216,17 +267,21 @@ impl World {
         }
     }
 
-    fn skip(&mut self) {
+    pub(crate) fn skip(&mut self) {
         self.count("action that made no sense");
     }
 
     pub(crate) fn act(&mut self, action: Action) {
         let Action { kind, who, what } = action;
+        // What one action leads to later comes to nothing when everything has healed.
+        if !self.chaos {
+            return;
+        }
         let who = (who % self.profile.peers as u64) as Who;
         let other = (who + 1 + (what % (self.profile.peers as u64 - 1)) as usize) % self.profile.peers;
         let pick = what >> 8;
         match kind {
-            Kind::Submit => self.submit(who, pick),
+            Kind::Submit => self.submit(who, pick, &Wish::default()),
             Kind::Cancel => self.about_a_task(who, pick, |task| Command::Cancel { task }),
             Kind::VetoOwn => self.about_a_task(who, pick, |task| Command::Veto { task, why: "no".into() }),
             Kind::VetoHere => {
@@ -283,7 +338,10 @@ impl World {
             }
             Kind::Energy => {
                 let coal = EnergyClaim { source: Source::Grid, renewable_percent: 5, g_per_kwh: 700 };
-                let energy = [None, Some(coal), Some(clean())][pick as usize % 3];
+                if self.peers[who].role == Role::Nightsun {
+                    return self.skip();
+                }
+                let energy = [None, Some(coal), Some(self.usual_energy(who))][pick as usize % 3];
                 self.count("energy changes");
                 if self.peers[who].awake() {
                     self.arrive(
@@ -303,6 +361,15 @@ impl World {
             Kind::Expel => self.skip(),
             Kind::Trick => self.trick(pick),
             Kind::Stranger => self.stranger_speaks(other, pick),
+            Kind::Vote
+            | Kind::Contribute
+            | Kind::MoveZone
+            | Kind::Propose
+            | Kind::VoteRules
+            | Kind::SplitBallot
+            | Kind::Split
+            | Kind::Victim
+            | Kind::Urgency => self.civic_act(action),
             _ => self.fault(kind, who, other, pick),
         }
     }
@@ -368,15 +435,7 @@ impl World {
             Kind::Isolate => {
                 self.count("partition of a group");
                 let ms = 1_000 + pick % 90_000;
-                let group = |at: Who| at == who || (pick >> at) & 1 == 1;
-                for a in 0..self.profile.peers {
-                    for b in 0..self.profile.peers {
-                        if group(a) != group(b) {
-                            self.cut(a, b);
-                            self.after(ms, Event::End(Fault::Blocked(a, b)));
-                        }
-                    }
-                }
+                self.split(|at| at == who || (pick >> at) & 1 == 1, ms);
             }
             Kind::Disconnect => {
                 self.count("disconnect");
@@ -397,6 +456,18 @@ impl World {
                 self.after(2_000 + pick % 20_000, Event::End(Fault::Weather));
             }
             _ => self.skip(),
+        }
+    }
+
+    /// Between those of a group and all others nothing passes for a while.
+    pub(crate) fn split(&mut self, group: impl Fn(Who) -> bool, ms: u64) {
+        for a in 0..self.profile.peers {
+            for b in 0..self.profile.peers {
+                if group(a) != group(b) {
+                    self.cut(a, b);
+                    self.after(ms, Event::End(Fault::Blocked(a, b)));
+                }
+            }
         }
     }
 
@@ -442,7 +513,7 @@ impl World {
         }
     }
 
-    fn submit(&mut self, who: Who, pick: u64) {
+    pub(crate) fn submit(&mut self, who: Who, pick: u64, wish: &Wish) {
         if !self.is_in(who) {
             return self.skip();
         }
@@ -454,10 +525,12 @@ impl World {
         }
         let followed = pick.is_multiple_of(2);
         self.count(if followed { "submit followed" } else { "submit detached" });
-        let on = pick.is_multiple_of(11).then(|| format!("{}-laptop", self.peers[0].name));
+        let on = (pick.is_multiple_of(11) && wish.name.is_none())
+            .then(|| format!("{}-laptop", self.peers[0].name));
+        let usual = if pick.is_multiple_of(3) { "word-count" } else { "image" };
         let draft = Draft {
             description: String::new(),
-            name: if pick.is_multiple_of(3) { "word-count".into() } else { "image".into() },
+            name: wish.name.unwrap_or(usual).into(),
             module: ModuleHash([7; 32]),
             module_len: 100,
             args: vec![],
@@ -471,7 +544,9 @@ impl World {
                 ..Limits::default()
             },
             permissions: Permissions::default(),
-            sla: [Sla::Normal, Sla::Normal, Sla::High, Sla::Urgent, Sla::Eco][pick as usize % 5],
+            sla: wish
+                .sla
+                .unwrap_or([Sla::Normal, Sla::Normal, Sla::High, Sla::Urgent, Sla::Eco][pick as usize % 5]),
             importance: None,
             followed,
             nonce,
@@ -494,6 +569,7 @@ impl World {
                     self.model.acknowledged.insert((who, task));
                 }
             }
+            (Ask::Puppet(kind), Ok(Answer::Ticket(ticket))) => self.puppet_comes(who, kind, &ticket),
             (Ask::View(task), Ok(Answer::Task(view))) => {
                 self.model.views.insert((who, task), (view.state, view.why));
             }
@@ -503,7 +579,7 @@ impl World {
 
     /// Undoes what the journal would keep, for the bug that trusts its log.
     pub(crate) fn tear(&mut self, who: Who) {
-        if self.bug != Some(Bug::TrustsItsLogAfterACrash) {
+        if self.bug != Some(Bug::ReusesSequenceNumbers) {
             return;
         }
         let key = self.peers[who].key;

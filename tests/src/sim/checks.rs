@@ -1,5 +1,6 @@
 //! What must hold, whatever fails. Each check is a function named as a sentence.
 
+use super::civics::{needs_clean, no_donor_runs_more_than_a_day_allows};
 use super::executor::Phase;
 use super::kept;
 use super::model::id_on;
@@ -12,7 +13,6 @@ use mesh_protocol::key::PublicKey;
 use mesh_protocol::ledger::{Completed, Effect, Entry, Payload, Spent, Tip};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::record::{Record, Table};
-use mesh_protocol::task::Sla;
 
 /// By how much a run may outlive its lease: a timer's grain, a message to the sandbox, its way of stopping.
 const LEASE_SLACK_MS: u64 = 500;
@@ -55,7 +55,18 @@ impl World {
 
     /// A node has decided something, at this moment and with what it knows now.
     pub(crate) fn decided(&mut self, who: Who, output: &Output) {
+        if let Output::Send(to, Message::Task(id, TaskFrame::Offer(offer))) = output
+            && let Some(at) = self.who(to)
+        {
+            self.begins(who, *id, &offer.task.spec, at, Some(offer));
+        }
         let Output::Run(run) = output else { return };
+        if run.owner == self.peers[who].key {
+            self.begins(who, run.attempt, &run.spec, who, None);
+        } else {
+            let verdict = no_donor_runs_more_than_a_day_allows(self, who, run);
+            self.must(verdict);
+        }
         let verdict = nothing_starts_without_a_grant_valid_at_its_start(self, who, run)
             .and_then(|()| nothing_starts_on_energy_that_its_patience_forbids(self, who, run));
         self.must(verdict);
@@ -106,6 +117,12 @@ impl World {
         let Some(entry) = self.known.read(bytes) else {
             return self.must(hold("every_kept_entry_can_be_read", false, || format!("{author:?}/{seq}")));
         };
+        if self.peers[who].key == *author {
+            self.model.born.entry(entry.id()).or_insert(self.now);
+            if let Payload::TaskSubmitted(task) = entry.payload() {
+                self.model.opened.entry((*author, task.task)).or_insert(self.now);
+            }
+        }
         let Some(writer) = self.who(author) else { return };
         if !self.peers[writer].is_honest() {
             return;
@@ -431,7 +448,8 @@ fn nothing_starts_without_a_grant_valid_at_its_start(world: &World, who: Who, ru
 fn nothing_starts_on_energy_that_its_patience_forbids(world: &World, who: Who, run: &Run) -> Verdict {
     let peer = &world.peers[who];
     let clean = peer.energy.is_some_and(|energy| energy.g_per_kwh <= 150 || energy.renewable_percent >= 60);
-    let holds = run.spec.sla != Sla::Eco || clean;
+    let counted = peer.node.as_ref().and_then(|node| node.counted(&run.owner, &run.attempt.task));
+    let holds = clean || !needs_clean(run.spec.sla, counted.as_ref());
     hold("nothing_starts_on_energy_that_its_patience_forbids", holds, || {
         format!("{} starts {:?} on {:?}", peer.name, run.attempt, peer.energy)
     })

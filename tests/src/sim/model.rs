@@ -7,8 +7,9 @@ use super::peer::Peer;
 use mesh_node::CommandId;
 use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ids::{BlobHash, EntryId, TaskId};
-use mesh_protocol::key::{PublicKey, UserKey};
-use mesh_protocol::ledger::{Effect, Entry, Grant, Payload};
+use mesh_protocol::invite::TicketKind;
+use mesh_protocol::key::{PublicKey, SecretKey, UserKey};
+use mesh_protocol::ledger::{Effect, Entry, Grant, Hlc, Payload};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why something was asked.
@@ -22,8 +23,19 @@ pub(crate) enum Ask {
     Submit,
     /// What a task waits for.
     View(TaskId),
+    /// A ticket for a key that somebody makes for themselves.
+    Puppet(TicketKind),
     /// Whatever else.
     Other,
+}
+
+/// A key that a cheater made, and the end of the log that it writes with it.
+#[derive(Debug)]
+pub(crate) struct Puppet {
+    pub(crate) key: SecretKey,
+    pub(crate) next: u64,
+    pub(crate) prev: EntryId,
+    pub(crate) hlc: Hlc,
 }
 
 /// What a peer itself has said of who may do what there.
@@ -70,6 +82,18 @@ pub(crate) struct Model {
     pub(crate) expelled: BTreeSet<Who>,
     /// What tasks are said to wait for.
     pub(crate) views: BTreeMap<(Who, TaskId), (String, String)>,
+    /// When each entry first stood on its author's disk, or was forged.
+    pub(crate) born: BTreeMap<EntryId, u64>,
+    /// When each task was first announced in a log.
+    pub(crate) opened: BTreeMap<(PublicKey, TaskId), u64>,
+    /// Tasks that a donor has run for a device.
+    pub(crate) ran_for: BTreeMap<(Who, PublicKey), BTreeSet<TaskId>>,
+    /// Attempts that an owner has begun.
+    pub(crate) begun: BTreeSet<(Who, AttemptId)>,
+    /// How often a waiting task was passed over since its device started.
+    pub(crate) passed: BTreeMap<(Who, TaskId), u32>,
+    /// Keys that a cheater made.
+    pub(crate) puppets: Vec<Puppet>,
     /// What a replayer has said, and to whom.
     pub(crate) frames: Vec<(Who, Channel, Vec<u8>)>,
 }
@@ -89,6 +113,7 @@ impl Model {
         self.asked.retain(|_, (at, _)| *at != who);
         self.leases.retain(|(at, _), _| *at != who);
         self.heard.retain(|(at, _), _| *at != who);
+        self.passed.retain(|(at, _), _| *at != who);
     }
 
     /// A node wants something kept.

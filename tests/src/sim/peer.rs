@@ -4,7 +4,7 @@ use super::clock::Clock;
 use super::disk::Disk;
 use super::executor::{self, Executor};
 use super::net::Who;
-use mesh_node::{Capacity, Config, Input, Node, Output};
+use mesh_node::{Capacity, Config, Input, Misbehaviour, Node, Output};
 use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::ids::{BlobHash, Digest, EntryId};
 use mesh_protocol::key::{PublicKey, SecretKey, UserKey};
@@ -29,6 +29,22 @@ pub(crate) enum Role {
     Replayer,
     /// Its frames about attempts never leave.
     Mute,
+    /// It submits more than its day allows.
+    Spender,
+    /// So does this one, and it hides from each donor what it asked of the others.
+    Hider,
+    /// It says of all its tasks that the members voted them CRITICAL.
+    Boaster,
+    /// It votes with ten devices.
+    Stuffer,
+    /// It votes when ballots are closed, and twice.
+    Latecomer,
+    /// It dates such votes back.
+    Backdater,
+    /// It lets in fifty keys of its own.
+    Host,
+    /// It claims sun by night.
+    Nightsun,
     /// It was never admitted.
     Stranger,
 }
@@ -98,6 +114,18 @@ pub(crate) fn clean() -> EnergyClaim {
     EnergyClaim { source: Source::Solar, renewable_percent: 100, g_per_kwh: 30 }
 }
 
+/// Energy that is clean enough, and not so clean that nobody need be asked.
+pub(crate) fn fair() -> EnergyClaim {
+    EnergyClaim { source: Source::Grid, renewable_percent: 80, g_per_kwh: 100 }
+}
+
+/// A place where it is night at this moment: where the sun stands lowest.
+fn nightly(now_ms: u64) -> (i16, i16) {
+    let hours = (now_ms / 3_600_000 % 24) as i16;
+    let east = (24 - hours) * 15;
+    (0, if east > 180 { east - 360 } else { east })
+}
+
 impl Peer {
     pub(crate) fn new(who: Who, seed: [u8; 32], role: Role, clock: Clock) -> Self {
         let mut peer = Self {
@@ -133,7 +161,7 @@ impl Peer {
         SecretKey::from_seed(&self.derived(what))
     }
 
-    fn derived(&self, what: &str) -> [u8; 32] {
+    pub(crate) fn derived(&self, what: &str) -> [u8; 32] {
         *blake3::Hasher::new_keyed(&self.seed).update(what.as_bytes()).finalize().as_bytes()
     }
 
@@ -149,12 +177,21 @@ impl Peer {
         self.role == Role::Honest
     }
 
+    /// How its node differs from everybody's.
+    pub(crate) fn misbehaviour(&self) -> Option<Misbehaviour> {
+        match self.role {
+            Role::Spender | Role::Hider => Some(Misbehaviour::SubmitsOverQuota),
+            Role::Boaster => Some(Misbehaviour::ClaimsCritical),
+            _ => None,
+        }
+    }
+
     pub(crate) fn awake(&self) -> bool {
         self.node.is_some() && self.asleep_until.is_none()
     }
 
     /// What the process is told when it starts. Its randomness is fresh with each start.
-    pub(crate) fn config(&self, who: Who) -> Config {
+    pub(crate) fn config(&self, who: Who, begins: u64) -> Config {
         Config {
             device: self.device(),
             user: Some(self.secret("user")),
@@ -163,7 +200,7 @@ impl Peer {
             device_name: format!("{}-laptop", self.name),
             profile: executor::profile_id(),
             walls: vec![],
-            place: None,
+            place: (self.role == Role::Nightsun).then(|| nightly(begins)),
             capacity: Capacity { slots: 3, memory: 1 << 30, longest_ms: 3_600_000 },
             shares: Default::default(),
             accepts: Pattern::new("*").into_iter().collect(),

@@ -2,6 +2,10 @@
 // spec: DEL-10, DEL-14, LED-4, LED-5
 
 use super::checks::{Verdict, hold};
+use super::civics::{
+    a_ballot_says_what_its_votes_say_one_of_each_member, all_honest_peers_conclude_the_same,
+    no_vote_counts_that_was_made_when_its_ballot_was_closed, nobody_is_in_whom_too_few_let_in,
+};
 use super::kept;
 use super::model::Ask;
 use super::net::{Weather, Who};
@@ -23,7 +27,7 @@ const THREE_ROUNDS_MS: u64 = 3 * 6_250 + 3_000;
 
 impl World {
     /// Members who are what they seem, and still members: those that must agree.
-    fn good(&self) -> Vec<Who> {
+    pub(crate) fn good(&self) -> Vec<Who> {
         (0..self.profile.peers)
             .filter(|who| {
                 self.peers[*who].is_honest() && !self.model.expelled.contains(who) && self.is_in(*who)
@@ -56,7 +60,8 @@ impl World {
     fn invite_work(&mut self) {
         for who in 0..self.profile.peers {
             self.ask(who, Command::Resume, Ask::Other);
-            if self.peers[who].awake() {
+            // Who claims sun by night does so for ever; it is as good as none.
+            if self.peers[who].awake() && self.peers[who].role != Role::Nightsun {
                 self.arrive(who, Input::Energy(Some(Box::new(Reading::of(clean(), "simulated")))));
             }
         }
@@ -205,6 +210,10 @@ impl World {
         let verdict = everybody_invited_is_in(self)
             .and_then(|()| all_honest_peers_hold_the_same_ledger(self))
             .and_then(|()| every_fork_made_is_proven_everywhere(self))
+            .and_then(|()| all_honest_peers_conclude_the_same(self))
+            .and_then(|()| no_vote_counts_that_was_made_when_its_ballot_was_closed(self))
+            .and_then(|()| a_ballot_says_what_its_votes_say_one_of_each_member(self))
+            .and_then(|()| nobody_is_in_whom_too_few_let_in(self))
             .and_then(|()| every_task_has_ended_or_says_why_it_waits(self));
         self.must(verdict);
         true

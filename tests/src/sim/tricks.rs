@@ -40,9 +40,13 @@ impl World {
                 if self.rng.chance(300) =>
             {
                 self.count("signature forged");
-                ended.signature.0[0] ^= 1;
+                match self.rng.chance(500) {
+                    true => ended.signature.0[0] ^= 1,
+                    false => ended.receipt.signature.0[0] ^= 1,
+                }
                 vec![Output::Send(to, Message::Task(id, TaskFrame::Ended(ended)))]
             }
+            (Role::Hider, output) => self.hide(who, output),
             (_, output) => vec![output],
         }
     }
@@ -65,7 +69,7 @@ impl World {
             Role::Thief => self.steal(me, pick),
             Role::Grantless => self.impose(me, pick),
             Role::Replayer => self.replay(me, pick),
-            _ => self.count("action that made no sense"),
+            _ => self.cheat(me, pick),
         }
     }
 

@@ -87,7 +87,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64, bug: Option<Bug>, log: super::log::Log) -> Self {
         let mut rng = Rng::new(seed);
-        let profile = Profile::draw(&mut rng);
+        let profile = Profile::draw(seed, &mut rng);
         let mut peers = Vec::new();
         for who in 0..profile.peers + 1 {
             let role = if who == profile.peers {
@@ -97,7 +97,7 @@ impl World {
             } else {
                 Role::Honest
             };
-            let clock = Clock::new(&mut rng, profile.skew);
+            let clock = Clock::new(&mut rng, profile.skew, profile.begins);
             peers.push(Peer::new(who, rng.bytes(), role, clock));
         }
         let index = peers.iter().enumerate().map(|(who, peer)| (peer.key, who)).collect();
@@ -275,14 +275,18 @@ impl World {
         }
         let now = self.peers[who].clock.at(self.now);
         let peer = &mut self.peers[who];
-        let mut node = Node::new(peer.config(who), now);
+        let mut node = Node::new(peer.config(who, self.profile.begins), now);
+        let bug = self.bug.filter(|_| peer.is_honest()).and_then(Bug::misbehaviour);
+        if let Some(how) = bug.or(peer.misbehaviour()) {
+            node.misbehave(how);
+        }
         for ((table, key), value) in &peer.disk.values {
             node.restore_value(*table, key, value);
         }
         for bytes in peer.disk.entries.values() {
             node.restore_entry(bytes);
         }
-        let unclean = peer.unclean && self.bug != Some(Bug::TrustsItsLogAfterACrash);
+        let unclean = peer.unclean && self.bug != Some(Bug::ReusesSequenceNumbers);
         node.start(now, unclean);
         peer.node = Some(node);
         peer.unclean = true;

@@ -103,6 +103,15 @@ fn addresses() -> Vec<Address> {
             &[("get", "What tasks used and saved: of all, ?user=NAME or ?peer=DEVICE")],
             get(stats),
         ),
+        at(
+            "/v1/energy",
+            &[(
+                "get",
+                "This device's energy: the reading, where it is read, its forecast, and what is the matter",
+            )],
+            get(energy),
+        ),
+        at("/v1/config", &[("get", "What this peer was told, and where each value came from")], get(config)),
         at("/v1/reputation", &[("get", "A member's reputation and its terms: ?user=NAME")], get(reputation)),
         at(
             "/v1/contributions",
@@ -275,6 +284,15 @@ struct Counting {
 // spec: API-3
 async fn stats(Extract(state): Extract<State>, Queried(of): Queried<Counting>) -> Result<Json<Value>> {
     ask(&state, Command::Stats { user: of.user, peer: of.peer }).await
+}
+
+async fn energy(Extract(state): Extract<State>) -> Json<Value> {
+    Json(state.services.energy())
+}
+
+// spec: CLI-7
+async fn config(Extract(state): Extract<State>) -> Json<Value> {
+    Json(state.services.config())
 }
 
 async fn status(Extract(state): Extract<State>) -> Result<Json<Value>> {

@@ -49,6 +49,10 @@ pub(crate) trait Services: Send + Sync {
     fn follow(&self, task: TaskId, stream: Stream, from: u64) -> Later<'_, io::Result<Chunks>>;
     /// Connections, ways and counters of the transport.
     fn net_status(&self) -> serde_json::Value;
+    /// What is known of this device's energy, and how.
+    fn energy(&self) -> serde_json::Value;
+    /// What this peer was told, and whence.
+    fn config(&self) -> serde_json::Value;
     /// Takes entries from a file as if a peer had sent them.
     fn import(&self, entries: Vec<Vec<u8>>) -> Later<'_, ImportReport>;
     /// Addresses at which others could dial this peer.

@@ -45,6 +45,12 @@ impl Services for Nothing {
     fn net_status(&self) -> serde_json::Value {
         serde_json::json!({})
     }
+    fn energy(&self) -> serde_json::Value {
+        serde_json::json!({})
+    }
+    fn config(&self) -> serde_json::Value {
+        serde_json::json!([])
+    }
     fn import(&self, entries: Vec<Vec<u8>>) -> Later<'_, ImportReport> {
         Box::pin(async move { ImportReport { taken: entries.len(), ..ImportReport::default() } })
     }

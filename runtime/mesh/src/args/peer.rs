@@ -1,7 +1,6 @@
 //! Verbs of a device's owner.
 
 use super::values;
-use crate::energy::Source;
 use clap::Args;
 use mesh_executor::Share;
 use mesh_protocol::ledger::Pattern;
@@ -32,38 +31,40 @@ Examples:
   mesh init --device-only --device-name garden-pi
   mesh --home ./bob init --name bob";
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Up {
     /// Address that other peers dial; the port of last time by default
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<SocketAddr>,
-    /// Address that this machine's programs ask
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
-    pub(crate) api: SocketAddr,
+    /// Address that this machine's programs ask; any port of 127.0.0.1 by default
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) api: Option<SocketAddr>,
     /// Let --api be an address that other machines can reach; whoever has the token then rules this peer
     #[arg(long)]
     pub(crate) api_for_others: bool,
     /// Tasks run at once; as many as there are cores by default
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "COUNT", value_parser = values::slots)]
     pub(crate) slots: Option<u16>,
     /// Memory for all tasks together; half of the machine's by default
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub(crate) memory: Option<u64>,
-    /// Longest task taken: 30s, 10m, 2h
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = values::duration)]
-    pub(crate) longest: u64,
+    /// Longest task taken: 30s, 10m, 2h; 24h by default
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub(crate) longest: Option<u64>,
     /// This device's energy: its source (solar, wind, hydro, battery, grid), how much of it is renewable, and grams of
     /// CO2 per kWh, as `solar:90` or `grid:40:300`; or where to read it, as `trace:FILE` or `command:PROGRAM`
     ///
-    /// A trace is a CSV file with the header time,source,renewable_percent,g_per_kwh; a row holds until the next one.
-    /// After the file may stand ,start=TIME (its first time), ,speed=NUMBER (1) and ,at=MILLISECONDS, the moment since
-    /// 1970 when it begins to play. A program prints a JSON object with source, renewable_percent, g_per_kwh and, if it
-    /// knows, valid_s: for how many seconds that holds (300).
+    /// Of a source without grams, what is not renewable counts as the grid there does. Sun counts only while it is up at
+    /// --place. A trace is a CSV file with the header time,source,renewable_percent,g_per_kwh; a row holds until the next
+    /// one. After the file may stand ,start=TIME (its first time), ,speed=NUMBER (1) and ,at=MILLISECONDS, the moment
+    /// since 1970 when it begins to play. A program prints a JSON object with source, renewable_percent, g_per_kwh and,
+    /// if it knows, valid_s: for how many seconds that holds (300). More sources, and what they can tell, stand in
+    /// mesh.toml: docs/energy-sources.md.
     #[arg(long, value_name = "SOURCE:PERCENT[:G_PER_KWH]", value_parser = values::energy)]
-    pub(crate) energy: Option<Source>,
+    pub(crate) energy: Option<values::Energy>,
     /// Watts of this device's processor at full load, from which a task's energy is modelled where the processor's own
     /// counters cannot be read; 4 for each of its threads by default
-    #[arg(long, value_name = "WATTS", value_parser = clap::value_parser!(u32).range(1..=2000))]
+    #[arg(long, value_name = "WATTS", value_parser = values::watts)]
     pub(crate) watts: Option<u32>,
     /// Names of others' tasks taken at all: *, a name, or a beginning and *; repeatable, all by default
     #[arg(long = "accept", value_name = "PATTERN", value_parser = values::pattern)]
@@ -72,22 +73,25 @@ pub(crate) struct Up {
     /// default
     #[arg(long = "hours", value_name = "DAYS:FROM-TO", value_parser = values::hours)]
     pub(crate) hours: Vec<values::Hours>,
-    /// Share this device on mains only
+    /// Share this device also while it runs on battery, which wears it
     #[arg(long)]
-    pub(crate) mains_only: bool,
+    pub(crate) on_battery: bool,
     /// Percent of the battery that stay for you
-    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
-    pub(crate) battery_floor: u8,
+    #[arg(long, value_name = "PERCENT", value_parser = values::share_of)]
+    pub(crate) battery_floor: Option<u8>,
     /// Share this device only while other programs use no more than this much of it; 0 for any
-    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
-    pub(crate) most_load: u8,
+    #[arg(long, value_name = "PERCENT", value_parser = values::share_of)]
+    pub(crate) most_load: Option<u8>,
+    /// Share this device only while your own sun, wind or water gives more than your household takes
+    #[arg(long)]
+    pub(crate) surplus_only: bool,
     /// Folder of yours that tasks may be granted by this name: read-only, or with :rw on a copy that is put in place
     /// once the task's result counts; repeatable
     #[arg(long = "share", value_name = "NAME=FOLDER[:rw]", value_parser = values::share)]
     pub(crate) shares: Vec<Share>,
     /// Bytes a day relayed between peers that cannot reach each other, such as 1GB
-    #[arg(long, value_name = "BYTES_PER_DAY", default_value = "0", value_parser = values::size)]
-    pub(crate) relay: u64,
+    #[arg(long, value_name = "BYTES_PER_DAY", value_parser = values::size)]
+    pub(crate) relay: Option<u64>,
     /// Do not look for peers on the local network
     #[arg(long)]
     pub(crate) no_mdns: bool,
@@ -99,10 +103,11 @@ pub(crate) struct Up {
 pub(super) const UP_EXAMPLES: &str = "\
 Examples:
   mesh up
-  mesh up --energy solar:90 --accept 'database-*' --accept word-count
+  mesh up --energy solar:90 --place 52.5,13.4 --accept 'database-*' --accept word-count
   mesh up --listen 0.0.0.0:4433 --slots 2 --memory 1GB --longest 1h --relay 1GB
 
-It runs until Ctrl-C. Nobody's tasks but your own run here without `mesh grant`.";
+It runs until Ctrl-C. Nobody's tasks but your own run here without `mesh grant`. What is not said here is read from
+mesh.toml, .env and the environment: `mesh config` shows it.";
 
 /// A list or a thing shown.
 #[derive(Debug, Args)]

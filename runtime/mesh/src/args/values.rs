@@ -6,17 +6,17 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 use mesh_executor::{HostDir, NamedInput, Share};
-use mesh_protocol::ad::EnergyClaim;
+use mesh_policies::supply::Word;
+use mesh_protocol::ad::Source;
 use mesh_protocol::ledger::{Pattern, is_name};
 use mesh_protocol::manifest::{is_env_key, is_file_name, is_task_name, parse_duration_ms, parse_size};
 use mesh_protocol::permissions::Access;
 use mesh_protocol::task::{Importance, Sla};
+use std::net::SocketAddr;
 
-/// Grams of CO2 per kWh of what is not renewable, where nobody says: the world's average grid of 2023, as Ember has it.
-const GRID_G_PER_KWH: u16 = 480;
 const DAY_MS: u64 = 24 * 3_600_000;
 
-pub(super) fn task_name(text: &str) -> Result<String, String> {
+pub(crate) fn task_name(text: &str) -> Result<String, String> {
     if is_task_name(text) {
         Ok(text.into())
     } else {
@@ -25,7 +25,7 @@ pub(super) fn task_name(text: &str) -> Result<String, String> {
 }
 
 /// A name of a person, device or community.
-pub(super) fn name(text: &str) -> Result<String, String> {
+pub(crate) fn name(text: &str) -> Result<String, String> {
     if is_name(text) {
         Ok(text.into())
     } else {
@@ -33,7 +33,7 @@ pub(super) fn name(text: &str) -> Result<String, String> {
     }
 }
 
-pub(super) fn named_input(text: &str) -> Result<NamedInput, String> {
+pub(crate) fn named_input(text: &str) -> Result<NamedInput, String> {
     let (name, path) = text.split_once('=').ok_or("write NAME=PATH, such as photo.png=holiday/1.png")?;
     if !is_file_name(name) {
         return Err(format!(
@@ -43,7 +43,7 @@ pub(super) fn named_input(text: &str) -> Result<NamedInput, String> {
     Ok(NamedInput { name: name.into(), path: path.into() })
 }
 
-pub(super) fn share(text: &str) -> Result<Share, String> {
+pub(crate) fn share(text: &str) -> Result<Share, String> {
     let (name, path) = text.split_once('=').ok_or("write NAME=FOLDER or NAME=FOLDER:rw")?;
     if !is_task_name(name) {
         return Err(format!(
@@ -59,7 +59,7 @@ pub(super) fn share(text: &str) -> Result<Share, String> {
 }
 
 /// A share that a grant gives: by the donor's name for it, never by a path.
-pub(super) fn granted_share(text: &str) -> Result<(String, Access), String> {
+pub(crate) fn granted_share(text: &str) -> Result<(String, Access), String> {
     let (name, access) = text.split_once('=').ok_or("write NAME=ro or NAME=rw")?;
     if !is_task_name(name) {
         return Err(format!(
@@ -74,7 +74,7 @@ pub(super) fn granted_share(text: &str) -> Result<(String, Access), String> {
     Ok((name.into(), access))
 }
 
-pub(super) fn host_dir(text: &str) -> Result<HostDir, String> {
+pub(crate) fn host_dir(text: &str) -> Result<HostDir, String> {
     let (text, writable) = match text.strip_suffix(":ro") {
         Some(text) => (text, false),
         None => (text, true),
@@ -86,7 +86,7 @@ pub(super) fn host_dir(text: &str) -> Result<HostDir, String> {
     Ok(HostDir { host: host.into(), guest: guest.into(), writable })
 }
 
-pub(super) fn env_pair(text: &str) -> Result<(String, String), String> {
+pub(crate) fn env_pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
     if !is_env_key(key) {
         return Err(format!("{key:?} cannot be a variable's name: use letters, digits and underscores"));
@@ -94,11 +94,11 @@ pub(super) fn env_pair(text: &str) -> Result<(String, String), String> {
     Ok((key.into(), value.into()))
 }
 
-pub(super) fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     parse_size(text).ok_or_else(|| "write a size such as 500kB, 64MB or 2GB".into())
 }
 
-pub(super) fn duration(text: &str) -> Result<u64, String> {
+pub(crate) fn duration(text: &str) -> Result<u64, String> {
     parse_duration_ms(text).ok_or_else(|| "write a duration such as 500ms, 30s, 10m or 2h".into())
 }
 
@@ -111,12 +111,12 @@ fn long_duration(text: &str) -> Option<u64> {
     days('d', 1).or_else(|| days('w', 7)).or_else(|| parse_duration_ms(text))
 }
 
-pub(super) fn span(text: &str) -> Result<u64, String> {
+pub(crate) fn span(text: &str) -> Result<u64, String> {
     long_duration(text).ok_or_else(|| "write a duration such as 30m, 24h, 7d or 2w".into())
 }
 
 /// A moment in milliseconds since 1970: a date (to its end, here), a moment of RFC 3339, or so long from now.
-pub(super) fn moment(text: &str) -> Result<u64, String> {
+pub(crate) fn moment(text: &str) -> Result<u64, String> {
     moment_from(text, Timestamp::now(), TimeZone::system())
 }
 
@@ -136,7 +136,7 @@ fn moment_from(text: &str, now: Timestamp, here: TimeZone) -> Result<u64, String
     ms.and_then(|ms| u64::try_from(ms).ok()).ok_or_else(|| wrong().into())
 }
 
-pub(super) fn fuel(text: &str) -> Result<u64, String> {
+pub(crate) fn fuel(text: &str) -> Result<u64, String> {
     let plain: String = text.chars().filter(|c| *c != '_').collect();
     plain
         .parse()
@@ -145,7 +145,7 @@ pub(super) fn fuel(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "write a whole number above 0, such as 1_000_000_000".into())
 }
 
-pub(super) fn pattern(text: &str) -> Result<Pattern, String> {
+pub(crate) fn pattern(text: &str) -> Result<Pattern, String> {
     Pattern::new(text).map_err(Into::into)
 }
 
@@ -154,7 +154,7 @@ fn plain(text: &str) -> String {
     text.to_ascii_lowercase().replace('_', "-")
 }
 
-pub(super) fn sla(text: &str) -> Result<Sla, String> {
+pub(crate) fn sla(text: &str) -> Result<Sla, String> {
     Ok(match plain(text).as_str() {
         "urgent" => Sla::Urgent,
         "high" => Sla::High,
@@ -170,7 +170,7 @@ pub(super) fn sla(text: &str) -> Result<Sla, String> {
 pub(crate) type Hours = (Vec<u8>, (u16, u16));
 
 /// Hours as `mon-fri:9:00-17:00`.
-pub(super) fn hours(text: &str) -> Result<Hours, String> {
+pub(crate) fn hours(text: &str) -> Result<Hours, String> {
     const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
     let wrong =
         || format!("{text:?}: write days and hours, such as mon-fri:9:00-17:00 or sat,sun:22:00-6:00");
@@ -197,7 +197,7 @@ pub(super) fn hours(text: &str) -> Result<Hours, String> {
     Ok((list, (from, to)))
 }
 
-pub(super) fn importance(text: &str) -> Result<Importance, String> {
+pub(crate) fn importance(text: &str) -> Result<Importance, String> {
     Ok(match plain(text).as_str() {
         "critical" => Importance::Critical,
         "high" => Importance::High,
@@ -208,17 +208,27 @@ pub(super) fn importance(text: &str) -> Result<Importance, String> {
     })
 }
 
-pub(super) fn energy(text: &str) -> Result<energy::Source, String> {
-    if let Some(trace) = text.strip_prefix("trace:") {
-        return energy::Trace::parse(trace).map(energy::Source::Trace);
-    }
-    if let Some(command) = text.strip_prefix("command:") {
-        return Ok(energy::Source::Command(energy::Asked { command: command.to_owned() }));
-    }
-    fixed(text).map(energy::Source::Fixed)
+/// What `--energy` says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Energy {
+    /// What it is, once and for all.
+    Word(Word),
+    /// Where it is read.
+    Source(energy::Setting),
 }
 
-fn fixed(text: &str) -> Result<EnergyClaim, String> {
+pub(crate) fn energy(text: &str) -> Result<Energy, String> {
+    let read = |which| Ok(Energy::Source(energy::Setting::of(which)));
+    if let Some(trace) = text.strip_prefix("trace:") {
+        return read(energy::Which::Trace(energy::Trace::parse(trace)?));
+    }
+    if let Some(command) = text.strip_prefix("command:") {
+        return read(energy::Which::Command(energy::Asked { command: command.to_owned() }));
+    }
+    word(text).map(Energy::Word)
+}
+
+fn word(text: &str) -> Result<Word, String> {
     let form = "write SOURCE:PERCENT or SOURCE:PERCENT:GRAMS_PER_KWH, such as solar:90 or grid:40:300; or trace:FILE or command:PROGRAM";
     let mut parts = text.split(':');
     let (Some(source), Some(percent), grams, None) = (parts.next(), parts.next(), parts.next(), parts.next())
@@ -227,24 +237,69 @@ fn fixed(text: &str) -> Result<EnergyClaim, String> {
     };
     let percent = percent.strip_suffix('%').unwrap_or(percent);
     let number = |text: &str| text.parse::<f64>().map_err(|_| form.to_owned());
-    let percent = number(percent)?;
-    let grams = match grams {
-        Some(grams) => number(grams)?,
-        // What is not renewable is as the grid is on average.
-        None => (100.0 - percent) * f64::from(GRID_G_PER_KWH) / 100.0,
-    };
-    energy::claim(source, percent, grams)
+    let (percent, grams) = (number(percent)?, grams.map(number).transpose()?);
+    let claim = energy::claim(source, percent, grams.unwrap_or(0.0))?;
+    Ok(Word { source: claim.source, percent, g_per_kwh: grams.map(|_| claim.g_per_kwh) })
+}
+
+/// Where energy comes from, in the words that there are for it.
+pub(crate) fn energy_type(text: &str) -> Result<Source, String> {
+    energy::claim(text, 0.0, 0.0).map(|claim| claim.source)
+}
+
+/// A share in percent.
+pub(crate) fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim().parse().ok();
+    number
+        .filter(|percent| (0.0..=100.0).contains(percent))
+        .ok_or_else(|| "write a number from 0 to 100".into())
+}
+
+/// A number within bounds.
+pub(crate) fn whole<T: std::str::FromStr + PartialOrd + std::fmt::Display>(
+    text: &str,
+    least: T,
+    most: T,
+) -> Result<T, String> {
+    let number = text.parse().ok().filter(|number| *number >= least && *number <= most);
+    number.ok_or_else(|| format!("write a whole number from {least} to {most}"))
+}
+
+/// A share in whole percent.
+pub(crate) fn share_of(text: &str) -> Result<u8, String> {
+    whole(text, 0, 100)
+}
+
+/// Tasks at once.
+pub(crate) fn slots(text: &str) -> Result<u16, String> {
+    whole(text, 1, 1024)
+}
+
+/// Watts of a processor.
+pub(crate) fn watts(text: &str) -> Result<u32, String> {
+    whole(text, 1, 2000)
+}
+
+/// An address with its port.
+pub(crate) fn socket(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write ADDRESS:PORT, such as 0.0.0.0:4433".into())
+}
+
+/// A time zone that this machine knows.
+pub(crate) fn zone(text: &str) -> Result<String, String> {
+    let known = TimeZone::get(text).map(|_| text.to_owned());
+    known.map_err(|_| "there is no such time zone; write one such as Europe/Berlin".into())
 }
 
 /// How fast recorded time is played.
-pub(super) fn speed(text: &str) -> Result<f64, String> {
+pub(crate) fn speed(text: &str) -> Result<f64, String> {
     // Slower nobody would wait for it, faster no task would find the time to run.
     let fits = |speed: &f64| (60.0..=7200.0).contains(speed);
     text.parse().ok().filter(fits).ok_or_else(|| "it is a number from 60 to 7200".into())
 }
 
 /// A place in whole degrees: nobody needs to know it better.
-pub(super) fn place(text: &str) -> Result<(i16, i16), String> {
+pub(crate) fn place(text: &str) -> Result<(i16, i16), String> {
     let wrong = "write LATITUDE,LONGITUDE in degrees, such as 52.5,13.4; whole degrees are told";
     let (lat, lon) = text.split_once(',').ok_or(wrong)?;
     let degrees = |text: &str, most: f64| {
@@ -274,12 +329,9 @@ mod tests {
 
     #[test]
     fn energy_is_told_in_one_word() {
-        let claim = fixed("Solar:90").unwrap();
-        assert_eq!(
-            (claim.source, claim.renewable_percent, claim.g_per_kwh),
-            (mesh_protocol::ad::Source::Solar, 90, 48)
-        );
-        assert_eq!(fixed("grid:40%:300").unwrap().g_per_kwh, 300);
+        let said = |percent, g_per_kwh| Word { source: Source::Solar, percent, g_per_kwh };
+        assert_eq!(word("Solar:90"), Ok(said(90.0, None)), "the rest is as the grid is");
+        assert_eq!(word("solar:40.5%:300").unwrap(), said(40.5, Some(300)));
         for wrong in ["", "solar", "solar:101", "solar:-1", "coal:3", "grid:1:2:3", "grid:1:x"] {
             assert!(energy(wrong).is_err(), "{wrong}");
         }

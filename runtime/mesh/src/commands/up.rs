@@ -2,76 +2,80 @@
 // spec: NET-1, API-1
 
 use crate::args::Up;
+use crate::config::{Config, Loader};
 use crate::failure::{Failure, Result};
 use crate::home::Home;
 use crate::keys::Keys;
 use crate::up::options::Options;
 use mesh_executor::Share;
-use mesh_policies::donor::Terms;
-use mesh_protocol::ledger::Pattern;
 
 /// Least memory that a peer gives: what the smallest task may have.
 const LEAST_MEMORY: u64 = 64 << 20;
 
 pub(super) fn run(up: &Up) -> Result<u8> {
-    crate::up::run(options(up, Home::find()?)?)
+    let home = Home::find()?;
+    crate::up::run(options(Loader::new(home.clone(), Some(up)), home)?)
 }
 
-fn options(up: &Up, home: Home) -> Result<Options> {
-    let keys = Keys::load(&home)?;
-    if !up.api.ip().is_loopback() {
-        if !up.api_for_others {
+fn options(loader: Loader, home: Home) -> Result<Options> {
+    let config = loader.load()?;
+    let mut keys = Keys::load(&home)?;
+    let settings = config.settings.clone();
+    expected(&config, &keys)?;
+    if let Some(name) = settings.peer_name {
+        keys.device_name = name;
+    }
+    if !settings.api.ip().is_loopback() {
+        if !settings.api_for_others {
             return Err(Failure::new(format!(
                 "listen for this machine's programs on {}: others could reach it",
-                up.api
+                settings.api
             ))
             .hint("take 127.0.0.1, or add --api-for-others if that is what you want"));
         }
         crate::say!(
             "warning: {} can be reached by other machines, in the clear; whoever has the token rules this peer",
-            up.api
+            settings.api
         );
     }
-    let any = || Pattern::new("*").map(|any| vec![any]).map_err(Failure::new);
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Ok(Options {
-        listen: up.listen,
-        api: up.api,
-        slots: up.slots.unwrap_or_else(|| u16::try_from(cores).unwrap_or(u16::MAX)),
-        memory: up.memory.unwrap_or_else(half_of_memory),
-        longest_ms: up.longest,
-        energy: up.energy.clone(),
-        watts: up.watts,
-        accepts: if up.accepts.is_empty() { any()? } else { up.accepts.clone() },
-        shares: shares(&up.shares)?,
-        relay_bytes: up.relay,
-        mdns: !up.no_mdns,
-        terms: terms(up)?,
-        place: up.place,
+        listen: settings.listen,
+        api: settings.api,
+        slots: settings.slots.unwrap_or_else(cores),
+        memory: settings.memory.unwrap_or_else(half_of_memory),
+        longest_ms: settings.longest_ms,
+        energy: config.settings.energy(),
+        watts: settings.watts,
+        accepts: settings.accepts,
+        shares: shares(&settings.shares)?,
+        relay_bytes: settings.relay,
+        mdns: settings.mdns,
+        place: settings.place,
+        config,
+        loader,
         home,
         keys,
     })
 }
 
-// spec: PERM-5
-fn terms(up: &Up) -> Result<Terms> {
-    let mut hours = vec![Vec::new(); if up.hours.is_empty() { 0 } else { 7 }];
-    for (days, span) in &up.hours {
-        for day in days {
-            if let Some(day) = hours.get_mut(usize::from(*day)) {
-                day.push(*span);
-            }
+/// One task for each core.
+pub(crate) fn cores() -> u16 {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u16::try_from(cores).unwrap_or(u16::MAX)
+}
+
+/// Is this the device that its owner means?
+// spec: CLI-7
+fn expected(config: &Config, keys: &Keys) -> Result<()> {
+    let device = keys.device.public().to_string();
+    match &config.settings.peer_id {
+        Some(id) if !device.starts_with(id.as_str()) => {
+            let from = config.origin("peer_id");
+            Err(Failure::new(format!("start this peer: its key is {device}, and {from} says {id}"))
+                .hint("name the home of that device with --home, or correct peer_id"))
         }
+        _ => Ok(()),
     }
-    let terms = Terms {
-        hours,
-        mains_only: up.mains_only,
-        battery_floor: up.battery_floor,
-        most_load: up.most_load,
-        ..Terms::default()
-    };
-    terms.check().map_err(|why| Failure::new(format!("take the terms of this device: {why}")))?;
-    Ok(terms)
 }
 
 /// The folders as they really lie, whatever this process's folder is later.
@@ -122,7 +126,7 @@ mod tests {
         keys::keep_identity(&home, &identity).unwrap();
         let args = Args::try_parse_from(["mesh", "up"].iter().chain(args)).unwrap();
         let Command::Up(up) = args.command else { panic!("not up") };
-        options(&up, home)
+        options(Loader::new(home.clone(), Some(&up)), home)
     }
 
     #[test]
@@ -151,6 +155,8 @@ mod tests {
     fn nobody_runs_without_keys() {
         let folder = tempfile::tempdir().unwrap();
         let Command::Up(up) = Args::try_parse_from(["mesh", "up"]).unwrap().command else { panic!("not up") };
-        assert!(options(&up, Home::at(folder.path())).unwrap_err().to_string().contains("hint: mesh init"));
+        let home = Home::at(folder.path());
+        let refused = options(Loader::new(home.clone(), Some(&up)), home).unwrap_err();
+        assert!(refused.to_string().contains("hint: mesh init"));
     }
 }

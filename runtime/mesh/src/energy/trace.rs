@@ -1,7 +1,8 @@
 //! A recorded trace, played from some moment on at some speed: for demonstrations and tests.
 // spec: EN-1
 
-use super::{Reading, now_ms};
+use super::now_ms;
+use super::observed::{Observation, Source as Told, Trouble};
 use jiff::Timestamp;
 use mesh_protocol::ad::{EnergyClaim, Source};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,14 @@ pub(crate) const HEADER: &str = "time,source,renewable_percent,g_per_kwh";
 const MAX_BYTES: u64 = 32 << 20;
 /// Fastest: a day in less than a second.
 const MAX_SPEED: f64 = 100_000.0;
+
+/// A value and how long it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Reading {
+    claim: EnergyClaim,
+    /// Until then, in milliseconds since 1970.
+    valid_until_ms: u64,
+}
 
 /// A trace and how it is played.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,10 +73,15 @@ impl Trace {
 
     /// What it says at a moment.
     pub(crate) fn at(&self, now_ms: u64) -> Option<EnergyClaim> {
-        self.read(now_ms).ok().map(|reading| reading.claim)
+        self.look(now_ms).ok().map(|reading| reading.claim)
     }
 
-    pub(super) fn read(&self, now_ms: u64) -> Result<Reading, String> {
+    /// Its file.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    fn look(&self, now_ms: u64) -> Result<Reading, String> {
         let time = self.time_at(now_ms);
         let after = self.rows.partition_point(|row| row.0 <= time);
         let outside = || format!("the trace {} has nothing for this time", self.file.display());
@@ -87,6 +101,15 @@ impl Trace {
         }
         let left = ((until - time) as f64 / self.speed).ceil() as u64;
         Ok(Reading { claim, valid_until_ms: now_ms.saturating_add(left.max(1)) })
+    }
+}
+
+impl Told for Trace {
+    // spec: EN-1
+    fn read(&mut self, now_ms: u64) -> Result<Observation, Trouble> {
+        let reading = self.look(now_ms)?;
+        let until_ms = Some(reading.valid_until_ms);
+        Ok(Observation { outright: Some(reading.claim), until_ms, ..Observation::default() })
     }
 }
 
@@ -179,7 +202,7 @@ time,source,renewable_percent,g_per_kwh
     fn a_trace_is_played_from_its_start_at_its_speed() {
         let trace = trace(",at=1000000,speed=3600");
         let at = |ms: u64| {
-            trace.read(1_000_000 + ms).map(|reading| {
+            trace.look(1_000_000 + ms).map(|reading| {
                 (reading.claim.g_per_kwh, reading.claim.renewable_percent, reading.valid_until_ms - 1_000_000)
             })
         };
@@ -188,7 +211,7 @@ time,source,renewable_percent,g_per_kwh
         assert_eq!(at(1000), Ok((41, 100, 2000)));
         assert_eq!(at(2999), Ok((90, 80, 3000)), "the last row holds as long as the one before");
         assert!(at(3000).unwrap_err().contains("nothing for this time"));
-        assert_eq!(trace.read(0).unwrap().claim.g_per_kwh, 700, "it has not begun to play");
+        assert_eq!(trace.look(0).unwrap().claim.g_per_kwh, 700, "it has not begun to play");
     }
 
     // spec: EN-1, EN-3, CLI-5

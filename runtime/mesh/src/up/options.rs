@@ -1,10 +1,10 @@
 //! What a peer is told when it starts.
 
-use crate::energy::Source;
+use crate::config::{Config, Loader};
+use crate::energy::Settings as Energy;
 use crate::home::Home;
 use crate::keys::Keys;
 use mesh_executor::Share;
-use mesh_policies::donor::Terms;
 use mesh_protocol::ledger::Pattern;
 use std::net::SocketAddr;
 
@@ -21,10 +21,10 @@ pub(crate) struct Options {
     pub(crate) memory: u64,
     /// Longest task, in milliseconds.
     pub(crate) longest_ms: u64,
-    /// Where its energy is read, if its owner says.
     /// Watts of the processor at full load, for where its energy cannot be measured.
     pub(crate) watts: Option<u32>,
-    pub(crate) energy: Option<Source>,
+    /// Where its energy is read.
+    pub(crate) energy: Energy,
     /// Names of others' tasks that it takes at all.
     pub(crate) accepts: Vec<Pattern>,
     /// Folders that tasks may be granted.
@@ -33,10 +33,12 @@ pub(crate) struct Options {
     pub(crate) relay_bytes: u64,
     /// Does it look for peers on the local network?
     pub(crate) mdns: bool,
-    /// On which terms the device is shared.
-    pub(crate) terms: Terms,
     /// Latitude and longitude in whole degrees, if it tells.
     pub(crate) place: Option<(i16, i16)>,
+    /// All that it was told.
+    pub(crate) config: Config,
+    /// How to read it anew.
+    pub(crate) loader: Loader,
     /// Its folders.
     pub(crate) home: Home,
     /// Who it is.

@@ -50,6 +50,10 @@ pub(crate) struct Local {
     pub(crate) refused: Arc<Refused>,
     /// Bytes a day that it relays.
     pub(crate) relay_bytes: u64,
+    /// What is known of its energy.
+    pub(crate) energy: crate::energy::Report,
+    /// What it was told, as it is shown.
+    pub(crate) config: Arc<std::sync::Mutex<Vec<crate::config::Shown>>>,
 }
 
 /// Does something that may take its time, off the network's threads.
@@ -186,6 +190,25 @@ impl Services for Local {
             "node": node,
             "blob_bytes": self.blobs.used(),
         })
+    }
+
+    // spec: EN-1, EN-3
+    fn energy(&self) -> serde_json::Value {
+        let mut view = serde_json::to_value(self.energy.view()).unwrap_or_default();
+        let outlook = self.node.node().outlook().clone();
+        view["forecast"] = serde_json::json!({
+            "from_ms": u64::from(outlook.hour) * mesh_protocol::ad::HOUR_MS,
+            "g_per_kwh": outlook.g_per_kwh,
+        });
+        view["low_g_per_kwh"] = outlook.low_g_per_kwh.into();
+        view["now"] = serde_json::to_value(self.node.node().energy()).unwrap_or_default();
+        view
+    }
+
+    // spec: CLI-7
+    fn config(&self) -> serde_json::Value {
+        let shown = self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        serde_json::to_value(&*shown).unwrap_or_default()
     }
 
     // spec: LED-6

@@ -2,11 +2,14 @@
 // spec: PERM-5
 
 use super::driver::Arrival;
+use crate::energy::{Report, SUPPLIES, mains_and_charge};
 use jiff::Zoned;
+use jiff::tz::TimeZone;
 use mesh_node::Input;
 use mesh_policies::donor::{Situation, Terms};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -14,34 +17,71 @@ use tokio::sync::mpsc;
 const EVERY: Duration = Duration::from_millis(400);
 /// Looks over which other programs' use is averaged: about two seconds, so that no single page load stops a guest.
 const LOOKS: usize = 5;
+/// The variable that names another folder of power supplies than Linux's own: for tests, and for containers in which that
+/// is elsewhere.
+const SUPPLIES_VARIABLE: &str = "MESH_POWER_SUPPLIES";
+
+/// On which terms the device is shared, and in which time zone its hours are meant: both may change while it runs.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted(Arc<Mutex<(Terms, Option<String>)>>);
+
+impl Wanted {
+    pub(super) fn new(terms: Terms, zone: Option<String>) -> Self {
+        Self(Arc::new(Mutex::new((terms, zone))))
+    }
+
+    pub(super) fn set(&self, terms: Terms, zone: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (terms, zone);
+    }
+
+    fn now(&self) -> (Terms, Option<String>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 /// Tells the node on which terms the device is shared, and how it is whenever that changes.
-pub(super) fn watch(terms: Terms, arrivals: mpsc::Sender<Arrival>) -> std::io::Result<()> {
-    let nothing_to_watch = terms == Terms::default();
-    // Other programs' use takes reading all of /proc, and says something else at every look.
-    let mut meter = (terms.most_load > 0).then(Meter::default);
+pub(super) fn watch(wanted: Wanted, energy: Report, arrivals: mpsc::Sender<Arrival>) -> std::io::Result<()> {
+    let supplies = std::env::var_os(SUPPLIES_VARIABLE).map_or_else(|| SUPPLIES.into(), PathBuf::from);
     let work = move || {
-        if arrivals.blocking_send(Input::Terms(Box::new(terms)).into()).is_err() || nothing_to_watch {
-            return;
-        }
-        let mut last = None;
+        let (mut terms, mut last) = (None, None);
+        // Other programs' use takes reading all of /proc, and says something else at every look.
+        let mut meter = None;
         loop {
-            let now = look(meter.as_mut());
+            let (now_terms, zone) = wanted.now();
+            meter = (now_terms.most_load > 0).then(|| meter.take().unwrap_or_default());
+            let mut now = look(meter.as_mut(), zone.as_deref(), &supplies);
+            now.surplus_watts = energy.surplus();
+            if now_terms.hours.is_empty() {
+                // What nobody asks for is no news.
+                (now.weekday, now.minute) = (0, 0);
+            }
+            // How it is first: terms alone would be held against a device of which nothing is known.
             if last.replace(now) != Some(now) && arrivals.blocking_send(Input::Situation(now).into()).is_err()
             {
                 return;
             }
+            if terms.as_ref() != Some(&now_terms) {
+                terms = Some(now_terms.clone());
+                if arrivals.blocking_send(Input::Terms(Box::new(now_terms)).into()).is_err() {
+                    return;
+                }
+            }
             std::thread::sleep(EVERY);
+            if arrivals.is_closed() {
+                return;
+            }
         }
     };
     // A thread of its own: these files may take their time, which the network's threads have not.
     std::thread::Builder::new().name("situation".into()).spawn(work).map(|_| ())
 }
 
-fn look(meter: Option<&mut Meter>) -> Situation {
-    let now = Zoned::now();
+fn look(meter: Option<&mut Meter>, zone: Option<&str>, supplies: &Path) -> Situation {
+    // Checked where it was read; a machine that forgot the zone has its own.
+    let zone = zone.and_then(|zone| TimeZone::get(zone).ok());
+    let now = zone.map_or_else(Zoned::now, |zone| Zoned::now().with_time_zone(zone));
     let minutes = i32::from(now.hour()) * 60 + i32::from(now.minute());
-    let (on_mains, battery) = power(Path::new("/sys/class/power_supply"));
+    let (on_mains, battery) = mains_and_charge(supplies);
     Situation {
         weekday: now.weekday().to_monday_zero_offset().unsigned_abs(),
         minute: u16::try_from(minutes).unwrap_or(0),
@@ -51,27 +91,6 @@ fn look(meter: Option<&mut Meter>) -> Situation {
         surplus_watts: None,
         uploaded: 0,
     }
-}
-
-/// Is there mains, and how full are the batteries, by the kernel's own list of supplies?
-fn power(folder: &Path) -> (Option<bool>, Option<u8>) {
-    let (mut mains, mut charges): (Option<bool>, Vec<u8>) = (None, Vec::new());
-    for supply in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let said = |name: &str| std::fs::read_to_string(supply.path().join(name)).unwrap_or_default();
-        match said("type").trim() {
-            "Mains" | "USB" => {
-                if let Ok(online) = said("online").trim().parse::<u8>() {
-                    mains = Some(mains.unwrap_or(false) || online > 0);
-                }
-            }
-            // A mouse has a battery, too.
-            "Battery" if said("scope").trim() != "Device" => {
-                charges.extend(said("capacity").trim().parse::<u8>())
-            }
-            _ => {}
-        }
-    }
-    (mains, charges.into_iter().min())
 }
 
 /// What other programs use of the processors.
@@ -138,25 +157,15 @@ fn own_ticks(root: u32) -> u64 {
 mod tests {
     use super::*;
 
-    // spec: PERM-5
+    // spec: PERM-5, CLI-7
     #[test]
-    fn mains_and_battery_are_read_as_the_kernel_tells_them() {
-        let folder = tempfile::tempdir().unwrap();
-        let supply = |name: &str, files: &[(&str, &str)]| {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(&path).unwrap();
-            for (file, text) in files {
-                std::fs::write(path.join(file), text).unwrap();
-            }
+    fn the_hour_is_that_of_the_zone_that_was_named() {
+        let at = |zone: &str| {
+            let now = look(None, Some(zone), Path::new("/nowhere"));
+            i64::from(now.weekday) * 24 * 60 + i64::from(now.minute)
         };
-        assert_eq!(power(folder.path()), (None, None));
-        supply("BAT0", &[("type", "Battery\n"), ("capacity", "41\n")]);
-        supply("mouse", &[("type", "Battery\n"), ("capacity", "3\n"), ("scope", "Device\n")]);
-        supply("AC", &[("type", "Mains\n"), ("online", "0\n")]);
-        assert_eq!(power(folder.path()), (Some(false), Some(41)));
-        supply("usb", &[("type", "USB\n"), ("online", "1\n")]);
-        assert_eq!(power(folder.path()).0, Some(true));
-        assert_eq!(power(Path::new("/nowhere")), (None, None));
+        let apart = (at("Pacific/Kiritimati") - at("Etc/GMT+10")).rem_euclid(7 * 24 * 60);
+        assert!((apart - 24 * 60).abs() <= 1, "14 hours ahead and ten behind: {apart}");
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub struct Ballots {
     submitted: BTreeMap<Spot, (Hlc, TaskSubmitted)>,
     by_task: BTreeMap<TaskId, BTreeMap<Spot, ()>>,
     votes: BTreeMap<TaskId, BTreeMap<Spot, VoteFact>>,
-    voted: BTreeMap<PublicKey, BTreeMap<TaskId, u64>>,
+    voted: BTreeMap<PublicKey, BTreeMap<TaskId, (u64, Hlc)>>,
     consensus: BTreeMap<(TaskId, PublicKey), Claim>,
     flagged: BTreeMap<(TaskId, PublicKey), (u64, String)>,
     disputed: BTreeMap<TaskId, BTreeMap<Spot, (Hlc, String)>>,
@@ -74,7 +74,7 @@ pub struct Ballots {
     proposals: BTreeMap<EntryId, ProposalFact>,
     rules_votes: BTreeMap<EntryId, BTreeMap<Spot, (Hlc, EntryId, bool)>>,
     /// By executing and submitting device: the results that took effect.
-    done: BTreeMap<(PublicKey, PublicKey), BTreeMap<TaskId, u64>>,
+    done: BTreeMap<(PublicKey, PublicKey), BTreeMap<TaskId, (u64, Hlc)>>,
 }
 
 /// Everything of one log.
@@ -114,9 +114,10 @@ impl Ballots {
         self.votes.get(task).into_iter().flatten()
     }
 
-    /// The tasks on which a device has voted, and that were ever submitted.
-    pub fn voted_by(&self, device: &PublicKey) -> impl Iterator<Item = &TaskId> {
-        let voted = self.voted.get(device).into_iter().flat_map(BTreeMap::keys);
+    /// The tasks on which a device has voted up to a moment, and that were ever submitted.
+    pub fn voted_by(&self, device: &PublicKey, upto_ms: u64) -> impl Iterator<Item = &TaskId> {
+        let voted = self.voted.get(device).into_iter().flatten();
+        let voted = voted.filter(move |(_, (_, hlc))| hlc.wall_ms() <= upto_ms).map(|(task, _)| task);
         voted.filter(|task| self.by_task.contains_key(*task))
     }
 
@@ -160,9 +161,12 @@ impl Ballots {
         self.rules_votes.get(proposal).into_iter().flatten()
     }
 
-    /// For each pair of executing and submitting devices, how many tasks were done.
-    pub fn done(&self) -> impl Iterator<Item = (&PublicKey, &PublicKey, u64)> {
-        self.done.iter().map(|((by, of), tasks)| (by, of, tasks.len() as u64))
+    /// For each pair of executing and submitting devices, how many tasks were done up to a moment.
+    pub fn done(&self, upto_ms: u64) -> impl Iterator<Item = (&PublicKey, &PublicKey, u64)> {
+        self.done.iter().map(move |((by, of), tasks)| {
+            let by_then = tasks.values().filter(|(_, hlc)| hlc.wall_ms() <= upto_ms);
+            (by, of, by_then.count() as u64)
+        })
     }
 
     pub(super) fn add(&mut self, entry: &Entry) {
@@ -178,7 +182,7 @@ impl Ballots {
                 let vote =
                     VoteFact { hlc, entry: entry.id(), importance: *importance, comment: comment.clone() };
                 self.votes.entry(*task).or_default().insert(spot, vote);
-                self.voted.entry(author).or_default().entry(*task).or_insert(seq);
+                self.voted.entry(author).or_default().entry(*task).or_insert((seq, hlc));
             }
             Payload::Consensus { task, importance, votes } => {
                 self.consensus.entry((*task, author)).or_insert_with(|| (seq, *importance, votes.clone()));
@@ -207,7 +211,7 @@ impl Ballots {
             Payload::Completed(completed) if completed.effect == Effect::Done => {
                 let by = completed.statement.executor;
                 let tasks = self.done.entry((by, author)).or_default();
-                tasks.entry(completed.statement.task).or_insert(seq);
+                tasks.entry(completed.statement.task).or_insert((seq, hlc));
             }
             _ => {}
         }
@@ -233,11 +237,11 @@ impl Ballots {
         cut_in(&mut self.disputed, stays);
         cut_in(&mut self.rules_votes, stays);
         self.voted.retain(|by, tasks| {
-            tasks.retain(|_, seq| stays(&(*by, *seq)));
+            tasks.retain(|_, (seq, _)| stays(&(*by, *seq)));
             !tasks.is_empty()
         });
         self.done.retain(|(_, by), tasks| {
-            tasks.retain(|_, seq| stays(&(*by, *seq)));
+            tasks.retain(|_, (seq, _)| stays(&(*by, *seq)));
             !tasks.is_empty()
         });
     }

@@ -59,6 +59,8 @@ pub struct Room {
     commands: u64,
     /// Nobody who is dialled answers.
     pub apart: bool,
+    /// Who dialled whom in vain.
+    pub dials: Vec<(usize, usize)>,
 }
 
 pub fn addr(number: usize) -> SocketAddr {
@@ -92,7 +94,8 @@ pub fn config(number: usize, name: &str, user: usize) -> Config {
 impl Room {
     pub fn new(names: &[&str]) -> Self {
         let now = Now { boot_ms: 1000, wall_ms: 1_790_000_000_000 };
-        let mut room = Self { peers: vec![], now, connected: vec![], commands: 0, apart: false };
+        let mut room =
+            Self { peers: vec![], now, connected: vec![], commands: 0, apart: false, dials: vec![] };
         for (number, name) in names.iter().enumerate() {
             room.add(name, number, number);
         }
@@ -179,7 +182,9 @@ impl Room {
                     }
                     Output::Dial(to, _) => {
                         let to = self.number(to);
-                        if !self.apart && !self.connected.contains(&(number, to)) {
+                        if self.apart {
+                            self.dials.push((number, to));
+                        } else if !self.connected.contains(&(number, to)) {
                             self.connected.extend([(number, to), (to, number)]);
                             inputs
                                 .push_back((number, Input::Connected { peer: self.key(to), addr: addr(to) }));

@@ -1,0 +1,263 @@
+//! What must hold of votes, days and queues, whoever cheats. Each check is a function named as a sentence.
+
+use super::checks::{Verdict, hold};
+use super::kept;
+use super::net::Who;
+use super::peer::Role;
+use super::world::World;
+use mesh_node::{Counted, Run, TaskState};
+use mesh_protocol::frame::{AttemptId, Offer};
+use mesh_protocol::rules::VotingMethod;
+use mesh_protocol::task::{Importance, Sla, TaskSpec};
+
+/// By how much two peers' clocks may differ: each is off by as much as the simulator makes it, and drifts.
+const CLOCKS_MS: u64 = 110_000;
+
+impl World {
+    /// An owner begins an attempt: somewhere else, or on its own device.
+    pub(crate) fn begins(
+        &mut self,
+        who: Who,
+        id: AttemptId,
+        spec: &TaskSpec,
+        at: Who,
+        offer: Option<&Offer>,
+    ) {
+        if !self.model.begun.insert((who, id)) {
+            return;
+        }
+        let verdict = no_task_goes_where_sun_is_claimed_by_night(self, who, id, spec, at);
+        self.must(verdict);
+        for passed in passed_over(self, who, spec, at, offer) {
+            let times = self.model.passed.entry((who, passed)).or_default();
+            *times += 1;
+            let (times, most) = (*times, self.profile.max_overtaken());
+            self.must(hold("nothing_is_passed_over_more_often_than_the_rules_allow", times <= most, || {
+                format!("{} {passed}: {times} times, of {most} that are allowed", self.peers[who].name)
+            }));
+        }
+    }
+}
+
+/// Tasks of a device that wait, were submitted earlier than one that starts, and could have started in its place: nobody
+/// was asked for them yet, so nobody has refused them, and what is good for the other is good for them.
+// spec: VOTE-9
+fn passed_over(
+    world: &World,
+    who: Who,
+    started: &TaskSpec,
+    at: Who,
+    offer: Option<&Offer>,
+) -> Vec<mesh_protocol::ids::TaskId> {
+    let Some(node) = world.peers[who].node.as_ref() else { return Vec::new() };
+    // With a ballot that is open, or a result that asks for clean energy, a task may not start where another may.
+    if world.profile.civic.is_some_and(|civic| civic.window_ms > 0) {
+        return Vec::new();
+    }
+    let grants = world.model.words.get(&at).map(|word| &word.grants);
+    let mut passed = Vec::new();
+    for task in kept::tasks(&world.peers[who].disk) {
+        let spec = &task.task.spec;
+        let id = spec.id();
+        let earlier = (spec.created_ms, id) < (started.created_ms, started.id());
+        let tried = world.model.begun.range((who, AttemptId { task: id, attempt: 0 })..).next();
+        let untried = tried.is_none_or(|(by, attempt)| *by != who || attempt.task != id);
+        let waits = node.task_state(&id).is_some_and(|(state, _)| state == TaskState::Waiting);
+        let anywhere = task.on.is_none() && spec.sla != Sla::Eco;
+        let granted = offer.is_none_or(|offer| {
+            let grant = offer.grant.and_then(|grant| grants?.get(&grant));
+            grant.is_some_and(|grant| grant.pattern.matches(&spec.name))
+        });
+        if earlier && untried && waits && anywhere && granted {
+            passed.push(id);
+        }
+    }
+    passed
+}
+
+/// What a submitter's energy rule makes of a ballot: may the task start on energy that is not clean?
+// spec: VOTE-6, DEL-12
+pub(crate) fn needs_clean(sla: Sla, counted: Option<&Counted>) -> bool {
+    let Some(counted) = counted.filter(|counted| counted.asked || counted.health) else {
+        return sla == Sla::Eco;
+    };
+    match (sla, counted.decision) {
+        _ if counted.health => false,
+        (_, Some(Importance::High | Importance::Critical)) => false,
+        (_, Some(Importance::Low | Importance::NonCritical)) | (Sla::Eco, _) => true,
+        (Sla::High | Sla::Normal, None) => !counted.open,
+        _ => false,
+    }
+}
+
+/// Whatever a device claims, nobody sends a task there for a sun that is down.
+// spec: REP-2
+fn no_task_goes_where_sun_is_claimed_by_night(
+    world: &World,
+    who: Who,
+    id: AttemptId,
+    spec: &TaskSpec,
+    at: Who,
+) -> Verdict {
+    let Some(node) = world.peers[who].node.as_ref() else { return Ok(()) };
+    let registered = node.ledger().facts().registered(&world.peers[at].key);
+    let known = registered.is_some_and(|registered| registered.place.is_some());
+    if world.peers[at].role != Role::Nightsun || !known {
+        return Ok(());
+    }
+    let counted = node.counted(&world.peers[who].key, &id.task);
+    let asks = |counted: &Counted| counted.asked && counted.open && !counted.health;
+    let early = spec.sla != Sla::Urgent && counted.as_ref().is_some_and(asks);
+    let holds = !early && !needs_clean(spec.sla, counted.as_ref());
+    hold("no_task_goes_where_sun_is_claimed_by_night", holds, || {
+        format!("{} sends {id:?} to {}", world.peers[who].name, world.peers[at].name)
+    })
+}
+
+/// A donor counts a device's tasks itself: never does it run more of them than the most generous day allows, and of a
+/// device that has not forked its log all donors together run no more.
+// spec: QUOTA-4, DEL-12
+pub(crate) fn no_donor_runs_more_than_a_day_allows(world: &mut World, who: Who, run: &Run) -> Verdict {
+    let Some(civic) = world.profile.civic.filter(|civic| civic.quota > 0) else { return Ok(()) };
+    world.model.ran_for.entry((who, run.owner)).or_default().insert(run.attempt.task);
+    let days = if civic.zones || civic.midnight { 2 } else { 1 };
+    let most = u64::from(civic.quota + super::civic::MORE) * days;
+    let ran = |at: Who| world.model.ran_for.get(&(at, run.owner)).into_iter().flatten();
+    let here = ran(who).count() as u64;
+    let all: std::collections::BTreeSet<_> = (0..world.peers.len()).flat_map(ran).collect();
+    let forked = world.model.forks.iter().any(|(author, _)| *author == run.owner);
+    hold("no_donor_runs_more_than_a_day_allows", here <= most && (forked || all.len() as u64 <= most), || {
+        format!(
+            "{} has run {here} tasks of {}, all together {}, and {most} are the most",
+            world.peers[who].name,
+            world.name(&run.owner),
+            all.len()
+        )
+    })
+}
+
+// ---- at rest ----
+
+/// Equal ledgers give equal tallies, tiers, days and rules.
+// spec: VOTE-8, QUOTA-4, DEL-14
+pub(crate) fn all_honest_peers_conclude_the_same(world: &World) -> Verdict {
+    const NAME: &str = "all_honest_peers_conclude_the_same";
+    // One moment for all: late enough for the clock that is fast.
+    let at_ms = world.profile.begins + world.now + CLOCKS_MS;
+    let mut first = None;
+    for who in world.good() {
+        let Some(node) = world.peers[who].node.as_ref() else { continue };
+        let mine = node.conclusions(at_ms);
+        let Some((one, theirs)) = &first else {
+            first = Some((who, mine));
+            continue;
+        };
+        let (one, other) = (&world.peers[*one].name, &world.peers[who].name);
+        hold(NAME, *theirs == mine, || {
+            let what = match () {
+                () if theirs.rules != mine.rules => {
+                    let told = |rules: &mesh_protocol::rules::Rules| {
+                        format!("{:?} at {} %", rules.voting_method, rules.consensus_percent)
+                    };
+                    format!("rules: {}, {}", told(&theirs.rules), told(&mine.rules))
+                }
+                () if theirs.tiers != mine.tiers => format!("tiers: {:?} {:?}", theirs.tiers, mine.tiers),
+                () if theirs.days != mine.days => format!("days: {:?} {:?}", theirs.days, mine.days),
+                () => {
+                    let differ = |(key, counted): &(_, &Counted)| mine.ballots.get(*key) != Some(*counted);
+                    let at = theirs.ballots.iter().find(differ);
+                    format!("ballots: {at:?} {:?}", at.and_then(|(key, _)| mine.ballots.get(key)))
+                }
+            };
+            format!("{one} and {other} differ in {what}")
+        })?;
+    }
+    Ok(())
+}
+
+fn anyones_ballots(
+    world: &World,
+) -> Vec<((mesh_protocol::key::PublicKey, mesh_protocol::ids::TaskId), Counted)> {
+    let at_ms = world.profile.begins + world.now + CLOCKS_MS;
+    let one = world.good().into_iter().find_map(|who| world.peers[who].node.as_ref());
+    one.map_or_else(Vec::new, |node| node.conclusions(at_ms).ballots.into_iter().collect())
+}
+
+/// A vote that was cast when the ballot had closed, and everybody had long counted, counts on no date that it claims.
+// spec: VOTE-8, LED-10
+pub(crate) fn no_vote_counts_that_was_made_when_its_ballot_was_closed(world: &World) -> Verdict {
+    let Some(civic) = world.profile.civic else { return Ok(()) };
+    let clocks = if world.profile.skew { CLOCKS_MS } else { 0 };
+    for ((author, task), counted) in anyones_ballots(world) {
+        let Some(opened) = world.model.opened.get(&(author, task)) else { continue };
+        // Too few had voted in time: then the vote that makes them enough decides, whenever it comes.
+        let closes = counted.opened_ms + counted.window_ms + civic.skew_ms;
+        if counted.decided_ms.is_none_or(|decided| decided > closes) {
+            continue;
+        }
+        // A submission that others heard of late opens its ballot when they did.
+        let seen = counted.opened_ms.saturating_sub(world.profile.begins);
+        let last = seen.max(*opened) + counted.window_ms + 2 * civic.skew_ms + clocks;
+        for (user, (importance, entry)) in &counted.votes {
+            let born = world.model.born.get(entry).copied().unwrap_or_default();
+            hold("no_vote_counts_that_was_made_when_its_ballot_was_closed", born <= last, || {
+                let voter = world.users().get(user).map(|who| world.peers[*who].name.clone());
+                format!("{task}: {importance:?} of {voter:?} was made {} ms too late", born - last)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// However many devices somebody has, and however many keys: the weight is that of the members who voted, and the level
+/// is what those votes make it.
+// spec: VOTE-1, VOTE-3, PERM-6
+pub(crate) fn a_ballot_says_what_its_votes_say_one_of_each_member(world: &World) -> Verdict {
+    const NAME: &str = "a_ballot_says_what_its_votes_say_one_of_each_member";
+    // Rules may have been voted on, and other methods weigh otherwise.
+    let plain = world.good().iter().all(|who| {
+        world.peers[*who]
+            .node
+            .as_ref()
+            .is_some_and(|node| node.ledger().facts().ballots().proposals().is_empty())
+    });
+    let Some(node) = world.good().into_iter().find_map(|who| world.peers[who].node.as_ref()) else {
+        return Ok(());
+    };
+    let rules = node.ledger().governance().rules();
+    if !plain || rules.voting_method != VotingMethod::OnePerUser {
+        return Ok(());
+    }
+    let users = world.users();
+    for ((_, task), counted) in anyones_ballots(world).into_iter().filter(|(_, counted)| counted.asked) {
+        let known = counted.votes.keys().all(|user| users.contains_key(user));
+        let cast: u64 = counted.weights.values().sum();
+        let best = counted.weights.iter().map(|(level, weight)| (*weight, *level)).max();
+        let tie = |weight| counted.weights.values().filter(|other| **other == weight).count() > 1;
+        let expected = match best {
+            Some((weight, level)) if weight * 100 >= 60 * cast && !tie(weight) => level,
+            _ => Importance::Normal,
+        };
+        let holds = known
+            && cast == counted.votes.len() as u64
+            && counted.decision.is_none_or(|decision| decision == expected);
+        hold(NAME, holds, || format!("{task}: {counted:?}, and {expected:?} is what they say"))?;
+    }
+    Ok(())
+}
+
+/// Whoever makes keys of their own is alone in vouching for them.
+// spec: NET-2, PERM-6
+pub(crate) fn nobody_is_in_whom_too_few_let_in(world: &World) -> Verdict {
+    let users = world.users();
+    for who in world.good() {
+        let Some(node) = world.peers[who].node.as_ref() else { continue };
+        let members = node.ledger().governance().members().iter().filter(|(_, member)| member.is_in());
+        for (user, member) in members {
+            hold("nobody_is_in_whom_too_few_let_in", users.contains_key(user), || {
+                format!("{} counts {} as a member", world.peers[who].name, member.name)
+            })?;
+        }
+    }
+    Ok(())
+}
