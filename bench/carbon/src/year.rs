@@ -2,13 +2,13 @@
 //!
 //! Sun and wind are *modelled* from the weather recorded at a place in the zone: panels by the sun's height and the
 //! cloud cover, a turbine by the wind. Whether a task may start, runs, waits or pauses is asked of the functions that the
-//! node asks, hour by hour, with the readings that it would have; what stands for the source of a reading is the
-//! harness's own: a value holds for its hour, and what is impossible or late is unknown.
+//! node asks, hour by hour, with the readings that its feed would take.
 // spec: SLA-1, SLA-2, SLA-3, SLA-4, PLACE-6, EN-3
 
 use crate::data::Region;
 use anyhow::{Context, Result};
 use mesh_policies::energy::is_clean;
+use mesh_policies::feed::{Feed, Quantity, Told};
 use mesh_policies::forecast::{HISTORY, Known};
 use mesh_policies::importance::{Energy, Start, Voice, course, haste, latest_start_ms, may_start};
 use mesh_policies::placement::decide::{Decision, HOUR_MS, Peer, Work, decide, interruptible};
@@ -36,8 +36,6 @@ pub(crate) struct Donor {
     place: (i16, i16),
     grid_g: Vec<f64>,
     grid_renewable: Vec<f64>,
-    /// What the year had at most.
-    most_g: f64,
     sun_w: Vec<f64>,
     wind_w: Vec<f64>,
     /// What its battery gives, if it has one: g/kWh and renewable share of the cleanest third of the day before, charged
@@ -53,7 +51,7 @@ pub(crate) enum Fault {
     Missing,
     /// For three days of each month the feed repeats its last value, with its old time.
     Frozen,
-    /// One day of each week comes in another unit, a thousandfold.
+    /// One day of each week comes in another unit, in mg or in kg.
     WrongUnit,
     /// Nobody knows the zone: no reading of its grid at all.
     UnknownZone,
@@ -122,7 +120,6 @@ impl Donor {
             place,
             grid_g: region.values[..hours].to_vec(),
             grid_renewable: region.renewable[..hours].to_vec(),
-            most_g: region.values.iter().copied().fold(0.0, f64::max),
             sun_w: (0..hours).map(sun_w).collect(),
             wind_w: (0..hours).map(wind_w).collect(),
             stored: None,
@@ -174,24 +171,45 @@ impl Donor {
         }
     }
 
-    /// What it knows of it.
-    fn reading(&self, hour: usize, fault: Fault) -> Option<EnergyClaim> {
-        let truth = self.truth(hour);
-        if truth.source != Source::Grid {
-            return Some(truth);
-        }
-        let (day, unit) = (hour / 24, if fault == Fault::WrongUnit { 1000.0 } else { 1.0 });
-        let told = match fault {
-            Fault::UnknownZone => None,
-            Fault::Missing if day % 7 == 3 => None,
-            // Its time is older than the hour it is asked for.
-            Fault::Frozen if day % 30 < 3 => None,
-            Fault::WrongUnit if day % 7 == 3 => Some(self.grid_g[hour] * unit),
-            _ => Some(self.grid_g[hour]),
+    /// What it knows of it, hour by hour: of its own generation what its meter says, of the grid what its feed takes.
+    fn readings(&self, fault: Fault) -> Vec<Option<EnergyClaim>> {
+        let mut feed = Feed::default();
+        let reading = |hour: usize| {
+            let (day, now_ms) = (hour / 24, at_ms(hour));
+            let told = |value: f64, hour: usize| Told {
+                value,
+                at_ms: Some(at_ms(hour)),
+                until_ms: at_ms(hour) + HOUR_MS,
+            };
+            let grams = self.grid_g[hour];
+            let told = match fault {
+                Fault::UnknownZone => None,
+                Fault::Missing if day % 7 == 3 => None,
+                Fault::Frozen if day % 30 < 3 => {
+                    let last = (day / 30 * 30 * 24).saturating_sub(1);
+                    Some(told(self.grid_g[last], last))
+                }
+                Fault::WrongUnit if day % 14 == 3 => Some(told(grams * 1000.0, hour)),
+                Fault::WrongUnit if day % 14 == 10 => Some(told(grams / 1000.0, hour)),
+                _ => Some(told(grams, hour)),
+            };
+            // What is not taken leaves the last good value, which holds for its hour.
+            let _ = told.map(|told| feed.take(told, Quantity::LifeCycle, false, now_ms));
+            let truth = self.truth(hour);
+            match truth.source {
+                Source::Grid => {
+                    feed.now(now_ms).map(|grams| EnergyClaim { g_per_kwh: grams.round() as u16, ..truth })
+                }
+                _ => Some(truth),
+            }
         };
-        // Ten times what the year had at most can be no reading.
-        told.filter(|grams| *grams <= 10.0 * self.most_g).map(|_| truth)
+        (0..self.grid_g.len()).map(reading).collect()
     }
+}
+
+/// The beginning of an hour.
+fn at_ms(hour: usize) -> u64 {
+    YEAR_MS + hour as u64 * HOUR_MS
 }
 
 struct Task {
@@ -209,8 +227,7 @@ struct Task {
 pub(crate) fn run(donors: &[Donor], fault: Fault, slas: &[Sla], every_h: usize) -> Year {
     let rules = Rules::default();
     let hours = donors.iter().map(|donor| donor.grid_g.len()).min().unwrap_or_default();
-    let readings: Vec<Vec<Option<EnergyClaim>>> =
-        donors.iter().map(|donor| (0..hours).map(|hour| donor.reading(hour, fault)).collect()).collect();
+    let readings: Vec<Vec<Option<EnergyClaim>>> = donors.iter().map(|donor| donor.readings(fault)).collect();
     // What each remembers: a gap has the value before it.
     let mut memory: Vec<Vec<f64>> = vec![Vec::new(); donors.len()];
     let (mut year, mut open) = (Year::default(), Vec::<Task>::new());
@@ -227,7 +244,6 @@ pub(crate) fn run(donors: &[Donor], fault: Fault, slas: &[Sla], every_h: usize) 
     };
     let homes: Vec<Vec<usize>> = SLAS.into_iter().map(homes).collect();
     for hour in 0..hours {
-        let now_ms = YEAR_MS + hour as u64 * HOUR_MS;
         for (memory, readings) in memory.iter_mut().zip(&readings) {
             let before = memory.last().copied();
             memory.extend(readings[hour].map(|claim| f64::from(claim.g_per_kwh)).or(before));
@@ -287,7 +303,7 @@ pub(crate) fn run(donors: &[Donor], fault: Fault, slas: &[Sla], every_h: usize) 
                 Sla::SolarOnly => {
                     // By the clock of the longitude, which is up to 17 minutes and a half degree off.
                     let solar =
-                        (now_ms / 60_000 % 1440) as f64 / 60.0 + f64::from(donors[donor].place.1) / 15.0;
+                        (at_ms(hour) / 60_000 % 1440) as f64 / 60.0 + f64::from(donors[donor].place.1) / 15.0;
                     let day = (8.6..=15.4).contains(&solar.rem_euclid(24.0));
                     year.sunless_h += usize::from(!day || sun < TASK_W || donor != task.home);
                 }
@@ -338,7 +354,6 @@ fn place(
     paths: &[Vec<u32>],
     rules: &Rules,
 ) -> Option<usize> {
-    let at_ms = |hour: usize| YEAR_MS + hour as u64 * HOUR_MS;
     let work_ms = task.left as u64 * HOUR_MS;
     let course = course(task.sla, Voice::NoBallot);
     let (class, finish_by_ms) = haste(&course, task.sla, at_ms(task.created), task.length as u64 * HOUR_MS);
