@@ -114,8 +114,13 @@ struct Entry {
     rows: [usize; 2],
     /// Cost up to which a peer is one of those to choose from; none where nobody is.
     up_to: Option<u128>,
+    /// Only those are chosen from that can begin now.
+    only_now: bool,
     decision: Decision,
 }
+
+/// What [`Board::choose`] finds.
+type Choice = (Option<u128>, bool, Decision);
 
 /// Waiting tasks, peers and zones, and a decision for each task.
 #[derive(Debug)]
@@ -167,8 +172,8 @@ impl Board {
             self.sort_rows();
         }
         let rows = [true, false].map(|own| self.row(&ask, own));
-        let (up_to, decision) = self.choose(&ask, rows);
-        self.entries.insert(task, Entry { ask, rows, up_to, decision });
+        let (up_to, only_now, decision) = self.choose(&ask, rows);
+        self.entries.insert(task, Entry { ask, rows, up_to, only_now, decision });
     }
 
     /// A task waits no longer.
@@ -214,10 +219,16 @@ impl Board {
     fn touched(&mut self, spots: &[usize]) -> Vec<u64> {
         let entries = std::mem::take(&mut self.entries);
         let near = |entry: &Entry, board: &mut Self| {
-            spots.iter().any(|spot| match board.cost(&entry.ask, entry.rows, *spot) {
-                Some((cost, _)) => entry.up_to.is_none_or(|up_to| cost <= up_to),
+            let urgent = entry.ask.work.class == Sla::Urgent;
+            spots.iter().any(|spot| match (board.cost(&entry.ask, entry.rows, *spot), entry.up_to) {
+                (Some((cost, now)), Some(up_to)) => match entry.only_now {
+                    true => now && cost <= up_to,
+                    // Whoever can begin an urgent task now is taken before those who cannot.
+                    false => cost <= up_to || urgent && now,
+                },
+                (Some(_), None) => true,
                 // Where nobody can do it, the answer names each.
-                None => entry.up_to.is_none(),
+                (None, up_to) => up_to.is_none(),
             })
         };
         let touched = entries.iter().filter(|(_, entry)| near(entry, self)).map(|(task, _)| *task).collect();
@@ -232,8 +243,8 @@ impl Board {
         tasks.dedup();
         for task in &tasks {
             if let Some(entry) = self.entries.remove(task) {
-                let (up_to, decision) = self.choose(&entry.ask, entry.rows);
-                self.entries.insert(*task, Entry { up_to, decision, ..entry });
+                let (up_to, only_now, decision) = self.choose(&entry.ask, entry.rows);
+                self.entries.insert(*task, Entry { up_to, only_now, decision, ..entry });
             }
         }
         tasks.len()
@@ -324,7 +335,7 @@ impl Board {
         Some((cost(planned, spot.reliable, spot.load), found.now))
     }
 
-    fn choose(&mut self, ask: &Ask, rows: [usize; 2]) -> (Option<u128>, Decision) {
+    fn choose(&mut self, ask: &Ask, rows: [usize; 2]) -> Choice {
         let all: Vec<Option<(u128, bool)>> =
             (0..self.spots.len()).map(|index| self.cost(ask, rows, index)).collect();
         // An urgent task takes those that can begin now, if there are any.
@@ -333,7 +344,7 @@ impl Board {
         let Some(best) = best else {
             let peers: Vec<Peer<'_>> =
                 self.spots.iter().map(|spot| ask.peer(spot, self.path(spot.zone))).collect();
-            return (None, decide(&ask.work, self.now_ms, &peers));
+            return (None, false, decide(&ask.work, self.now_ms, &peers));
         };
         let up_to = equal_to(best);
         let equals = all
@@ -349,9 +360,7 @@ impl Board {
             .map(|spot| ask.peer(spot, self.path(spot.zone)))
             .into_iter()
             .collect();
-        // Whoever begins to be there now can change an urgent task's choice whatever it costs.
-        let up_to = if ask.work.class == Sla::Urgent { u128::MAX } else { up_to };
-        (Some(up_to), decide(&ask.work, self.now_ms, &chosen))
+        (Some(up_to), urgent, decide(&ask.work, self.now_ms, &chosen))
     }
 }
 
