@@ -7,10 +7,12 @@
 
 use crate::data::Region;
 use anyhow::{Context, Result};
-use mesh_policies::energy::is_clean;
+use mesh_policies::energy::{Bar, is_clean};
 use mesh_policies::feed::{Feed, Quantity, Told};
 use mesh_policies::forecast::{HISTORY, Known};
-use mesh_policies::importance::{Energy, Start, Voice, course, haste, latest_start_ms, may_start};
+use mesh_policies::importance::{
+    Energy, Start, Times, Voice, course, haste, is_lack_of_energy, may_go_on, may_start,
+};
 use mesh_policies::placement::decide::{Decision, HOUR_MS, Peer, Work, decide, interruptible};
 use mesh_policies::placement::hours::HORIZON;
 use mesh_policies::sun;
@@ -220,6 +222,8 @@ struct Task {
     length: usize,
     left: usize,
     on: Option<usize>,
+    /// Where it runs or ran last.
+    last: Option<usize>,
     started: bool,
 }
 
@@ -260,7 +264,16 @@ pub(crate) fn run(donors: &[Donor], fault: Fault, slas: &[Sla], every_h: usize) 
                     let length = 1 + (hour / 6 + index) % HOURS_OF_WORK;
                     year.submitted[index] += 1;
                     let (created, left) = (hour, length);
-                    open.push(Task { sla, created, home, length, left, on: None, started: false });
+                    open.push(Task {
+                        sla,
+                        created,
+                        home,
+                        length,
+                        left,
+                        on: None,
+                        last: None,
+                        started: false,
+                    });
                 }
             }
         }
@@ -293,13 +306,16 @@ pub(crate) fn run(donors: &[Donor], fault: Fault, slas: &[Sla], every_h: usize) 
             let late_start = task.sla == Sla::Urgent && !task.started && hour > task.created;
             year.late += usize::from(late_start);
             task.started = true;
+            task.last = Some(donor);
             task.left -= 1;
             let truth = donors[donor].truth(hour);
             let (sun, wind) = donors[donor].spare(hour);
             year.energy_wh += TASK_W;
             year.renewable_wh += TASK_W * f64::from(truth.renewable_percent) / 100.0;
             match task.sla {
-                Sla::Eco => year.eco_dirty_h += usize::from(!is_clean(Some(&truth), lows[donor], &rules)),
+                Sla::Eco => {
+                    year.eco_dirty_h += usize::from(!is_clean(Some(&truth), lows[donor], Bar::Stay, &rules))
+                }
                 Sla::SolarOnly => {
                     // By the clock of the longitude, which is up to 17 minutes and a half degree off.
                     let solar =
@@ -356,7 +372,14 @@ fn place(
 ) -> Option<usize> {
     let work_ms = task.left as u64 * HOUR_MS;
     let course = course(task.sla, Voice::NoBallot);
-    let (class, finish_by_ms) = haste(&course, task.sla, at_ms(task.created), task.length as u64 * HOUR_MS);
+    let times = Times {
+        sla: task.sla,
+        created_ms: at_ms(task.created),
+        duration_ms: task.length as u64 * HOUR_MS,
+        start_by_ms: None,
+        finish_by_ms: None,
+    };
+    let (class, finish_by_ms) = haste(&course, &times);
     let device = |donor: usize| PublicKey([donor as u8 + 1; 32]);
     let mut peers = Vec::new();
     for (number, donor) in donors.iter().enumerate() {
@@ -369,13 +392,13 @@ fn place(
             declared_critical: false,
             now_ms: at_ms(hour),
             created_ms: at_ms(task.created),
-            latest_start_ms: latest_start_ms(task.sla, at_ms(task.created), task.length as u64 * HOUR_MS),
+            latest_start_ms: times.latest_ms(work_ms),
         };
         let runs_here = task.on == Some(number);
-        let permitted = match may_start(&course, &start, rules) {
-            // What may not be interrupted is not asked again.
-            _ if runs_here && !interruptible(task.sla) => Ok(()),
-            other => other,
+        // Where it runs, or stood still, it is asked whether it goes on.
+        let permitted = match task.last == Some(number) {
+            true => may_go_on(&course, &start, !runs_here, rules),
+            false => may_start(&course, &start, rules),
         };
         let expected = |hour: usize| match course.energy {
             Energy::Any => true,
@@ -387,7 +410,7 @@ fn place(
         let later = (1..HORIZON).filter(|hour| expected(*hour)).fold(0, |mask, hour| mask | 1 << hour);
         let (permitted, there, clean) = match permitted {
             Ok(()) => (Ok(()), u128::MAX, later | 1),
-            Err(mesh_protocol::reason::Reason::EnergyNotClean) => (Ok(()), u128::MAX, later),
+            Err(reason) if is_lack_of_energy(&reason) => (Ok(()), u128::MAX, later),
             Err(reason) => (Err(reason), 0, 0),
         };
         peers.push(Peer {

@@ -196,7 +196,8 @@ fn history_stands_in_for_readings_that_do_not_come_and_then_nothing_does() {
     let first = room.now.wall_ms / HOUR;
     let grams = |hour: u64| 100 + 10 * (hour % 24) as u16;
     while room.now.wall_ms / HOUR < first + 8 * 24 {
-        on(&mut room, 0, grams(room.now.wall_ms / HOUR), 90);
+        let now = grams(room.now.wall_ms / HOUR);
+        on(&mut room, 0, now, 90);
         room.pass(HOUR - 1000);
     }
     room.handle(0, Input::Energy(None));

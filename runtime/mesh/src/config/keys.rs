@@ -267,7 +267,7 @@ pub(super) fn from_flags(settings: &mut Settings, up: &Up, mut set: impl FnMut(&
         }
         Some(values::Energy::Source(source)) => {
             (settings.energy_type, settings.percent_clean, settings.g_per_kwh) = (None, None, None);
-            settings.sources = vec![source.clone()];
+            settings.sources = vec![source.as_ref().clone()];
             for key in ["energy.type", "energy.percent_clean", "energy.g_per_kwh", SOURCES] {
                 set(key, "--energy");
             }
