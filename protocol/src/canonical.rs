@@ -22,6 +22,11 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_extend(value, Vec::with_capacity(USUAL)).expect("protocol types have a postcard form")
 }
 
+/// Appends the canonical bytes of a value.
+pub fn append<T: Serialize>(value: &T, bytes: Vec<u8>) -> Vec<u8> {
+    postcard::to_extend(value, bytes).expect("protocol types have a postcard form")
+}
+
 /// What most values take, so that their bytes are not moved while they grow: an entry's header and a short payload.
 const USUAL: usize = 512;
 

@@ -24,6 +24,8 @@ pub const MAX_FRAME: usize = 128 * 1024;
 pub const MAX_ADDRS: usize = 8;
 /// Most peers told at once.
 pub const MAX_PEERS: usize = 64;
+/// Most peers asked for at once.
+pub const MAX_SOUGHT: usize = 16;
 /// Most entries that come with an offer: the submission, the delegation and a few more.
 pub const MAX_OFFER_ENTRIES: usize = 8;
 /// Most tips in one frame: they fill it.
@@ -77,6 +79,8 @@ pub enum HelloFrame {
     TipQuery,
     /// The end of your log as I know it; none if I know nothing of it.
     TipAnswer(Option<Tip>),
+    /// Where are these? Answered with [`HelloFrame::Peers`] by whoever knows of some.
+    Seek(Vec<PublicKey>),
 }
 
 /// What became of a request to join.
@@ -186,6 +190,15 @@ pub enum TaskFrame {
     Status,
     /// What came of the changes to the executing peer's shares.
     Released(Released),
+    /// The owner would rather wait: the attempt stands still for so long, or until told otherwise.
+    Hold {
+        /// Why.
+        why: Reason,
+        /// Milliseconds from receipt, after which it goes on by itself: an owner that is gone holds up nothing.
+        for_ms: u64,
+    },
+    /// What the owner held goes on.
+    GoOn,
 }
 
 /// What came of what a task changed in the executing peer's shares.
@@ -210,6 +223,8 @@ pub struct Beat {
     pub permille: u16,
     /// The task's own words for it.
     pub note: String,
+    /// Why it stands still, if it does for a reason.
+    pub held: Option<Reason>,
 }
 
 /// What an attempt does.
@@ -330,6 +345,7 @@ impl Frame for HelloFrame {
                 few(peers, MAX_PEERS)?;
                 peers.iter().try_for_each(|peer| few(&peer.addrs, MAX_ADDRS))
             }
+            Self::Seek(peers) => few(peers, MAX_SOUGHT),
             _ => Ok(()),
         }
     }
@@ -358,6 +374,7 @@ impl Frame for TaskFrame {
             Self::Beat(beat) if beat.permille > 1000 || beat.note.len() > MAX_NOTE => {
                 Err("its progress is out of range")
             }
+            Self::Beat(beat) => beat.held.as_ref().map_or(Ok(()), Reason::check),
             Self::Offer(offer) if offer.attempt == 0 => Err("attempts count from 1"),
             Self::Offer(offer) => {
                 few(&offer.entries, MAX_OFFER_ENTRIES)?;
@@ -367,6 +384,7 @@ impl Frame for TaskFrame {
             }
             Self::Refused(reason) | Self::Lost(reason) | Self::Stop(reason) => reason.check(),
             Self::Renew { lease_ms } => lease(*lease_ms),
+            Self::Hold { why, for_ms } => why.check().and_then(|()| lease(*for_ms)),
             Self::Checkpoint { number: 0, .. } => Err("checkpoints count from 1"),
             Self::Checkpoint { blob, .. } => size(blob),
             Self::Ended(ended) => {
@@ -377,7 +395,7 @@ impl Frame for TaskFrame {
             Self::Released(Released::Conflict(why)) if why.len() > MAX_CONFLICT => {
                 Err("its text is too long")
             }
-            Self::Accepted | Self::Beat(_) | Self::Settled(_) | Self::Status | Self::Released(_) => Ok(()),
+            Self::Accepted | Self::Settled(_) | Self::Status | Self::Released(_) | Self::GoOn => Ok(()),
         }
     }
 
@@ -387,6 +405,10 @@ impl Frame for TaskFrame {
             Self::Refused(reason) => canonical::encode(&Self::Refused(reason.clone().fit())),
             Self::Lost(reason) => canonical::encode(&Self::Lost(reason.clone().fit())),
             Self::Stop(reason) => canonical::encode(&Self::Stop(reason.clone().fit())),
+            Self::Beat(beat) => {
+                let held = beat.held.clone().map(Reason::fit);
+                canonical::encode(&Self::Beat(Beat { held, ..beat.clone() }))
+            }
             _ => canonical::encode(self),
         }
     }

@@ -23,6 +23,7 @@ mod net;
 mod peer;
 mod rest;
 mod rng;
+pub mod scale;
 mod tricks;
 mod wire;
 mod world;

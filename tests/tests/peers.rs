@@ -155,10 +155,16 @@ impl Peer {
     }
 
     pub(crate) fn up(&mut self, more: &[&str]) {
+        self.up_in(&[], more);
+    }
+
+    /// The same, with these variables in its environment.
+    pub(crate) fn up_in(&mut self, variables: &[(&str, &Path)], more: &[&str]) {
         self.starts += 1;
         let log = std::fs::File::create(self.log()).unwrap();
         let mut command = self.command();
         command.args(["up", "--listen", &self.listen, "--no-mdns"]).args(more);
+        command.envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.running = Some(run_beside(&mut command));
         let name = self.name;

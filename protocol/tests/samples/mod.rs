@@ -176,6 +176,8 @@ pub(crate) fn spec() -> TaskSpec {
         importance: Some(Importance::High),
         followed: true,
         created_ms: 1000,
+        start_by_ms: Some(2000),
+        finish_by_ms: Some(3000),
     }
 }
 
@@ -350,6 +352,7 @@ pub(crate) fn hello_frames() -> Vec<HelloFrame> {
         HelloFrame::Peers(vec![PeerAddrs { peer: DEVICE, addrs }]),
         HelloFrame::TipQuery,
         HelloFrame::TipAnswer(Some(TIP)),
+        HelloFrame::Seek(vec![DEVICE]),
     ]
 }
 
@@ -387,7 +390,12 @@ pub(crate) fn task_frames() -> Vec<TaskFrame> {
         TaskFrame::Accepted,
         TaskFrame::Refused(Reason::NoCapacity),
         TaskFrame::Renew { lease_ms: 30_000 },
-        TaskFrame::Beat(Beat { phase: Phase::Running, permille: 500, note: "half".into() }),
+        TaskFrame::Beat(Beat {
+            phase: Phase::Paused,
+            permille: 500,
+            note: "half".into(),
+            held: Some(Reason::NoCapacity),
+        }),
         TaskFrame::Checkpoint { number: 1, blob: BLOB },
         TaskFrame::Ended(Box::new(ended)),
         TaskFrame::Lost(Reason::NotFetched("gone".into())),
@@ -395,6 +403,8 @@ pub(crate) fn task_frames() -> Vec<TaskFrame> {
         TaskFrame::Settled(Effect::Done),
         TaskFrame::Status,
         TaskFrame::Released(Released::Conflict("changed".into())),
+        TaskFrame::Hold { why: Reason::CleanerLater, for_ms: 30_000 },
+        TaskFrame::GoOn,
     ]
 }
 
@@ -471,5 +481,10 @@ pub(crate) fn reasons() -> Vec<Reason> {
         Reason::DeviceBusy { percent: 80, most: 25 },
         Reason::NoSurplus,
         Reason::UploadUsedUp,
+        Reason::NoSun,
+        Reason::NoWind,
+        Reason::CleanerLater,
+        Reason::CleanerElsewhere,
+        Reason::Expired,
     ]
 }

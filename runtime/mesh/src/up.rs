@@ -11,7 +11,6 @@
 mod blobs;
 mod driver;
 mod fetch;
-mod gossip;
 mod handle;
 mod hands;
 mod incoming;
@@ -39,12 +38,12 @@ use crate::failure::{Failure, Result};
 use blobs::Blobs;
 use driver::{Driver, DriverError, Shared};
 use fetch::Fetcher;
-use gossip::Gossip;
 use hands::Shell;
 use incoming::{Incoming, Refused};
 use mesh_executor::Executor;
+use mesh_gossip::Gossip;
 use mesh_net::{Bounds, MdnsConfig, Net};
-use mesh_node::{Capacity, Command, Input, Node};
+use mesh_node::{Capacity, Command, Forecast, Input, Node};
 use mesh_protocol::frame::MAX_FRAME;
 use mesh_protocol::ids::CommunityId;
 use mesh_protocol::key::PublicKey;
@@ -223,12 +222,12 @@ fn node(
         seed,
     };
     let mut node = Node::new(config, begun);
-    store
-        .load(&mut |loaded| match loaded {
-            Loaded::Value { table, key, value } => node.restore_value(table, key, value),
-            Loaded::Entry { bytes, .. } => node.restore_entry(bytes),
-        })
-        .map_err(|error| Failure::because("read what this peer keeps", &error))?;
+    // spec: LED-9
+    let restored = mesh_store::load_beside(store, |loaded| match loaded {
+        Loaded::Value { table, key, value } => node.restore_value(table, key, value),
+        Loaded::Entry { bytes, .. } => node.restore_entry(bytes),
+    });
+    restored.map_err(|error| Failure::because("read what this peer keeps", &error))?;
     node.start(now(), opened.unclean);
     Ok(node)
 }
@@ -336,7 +335,11 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         report: report.clone(),
     };
     let energy = energy::watch(begin, move |told| {
-        listening.blocking_send(Input::Energy(told.reading.map(Box::new)).into()).is_ok()
+        // What is expected comes first: with the reading it says what to do now.
+        // spec: EN-5
+        let forecast = told.forecast.map(|(hour, g_per_kwh)| Forecast { hour, g_per_kwh });
+        let told_of = forecast.is_none_or(|it| listening.blocking_send(Input::Forecast(it).into()).is_ok());
+        told_of && listening.blocking_send(Input::Energy(told.reading.map(Box::new)).into()).is_ok()
     })
     .map_err(|error| Failure::because("start reading the energy", &error))?;
     let terms = config.settings.terms().map_err(Failure::new)?;
@@ -349,6 +352,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         net: net.clone(),
         arrivals: arrivals.clone(),
         refused: refused.clone(),
+        verified: Arc::default(),
         is_member: Box::new(move |peer| members.node().ledger().governance().owner(peer).is_some()),
     };
     tokio::spawn(incoming.run(events));

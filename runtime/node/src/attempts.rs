@@ -9,7 +9,7 @@ use mesh_policies::importance::may_start;
 use mesh_policies::permission::{self, Standing, Wish};
 use mesh_policies::{Check, first_failure};
 use mesh_protocol::canonical;
-use mesh_protocol::frame::{AttemptId, Beat, Ended, MAX_NOTE, Offer, Phase, Released, TaskFrame};
+use mesh_protocol::frame::{AttemptId, Beat, Ended, Offer, Phase, Released, TaskFrame};
 use mesh_protocol::ids::{BlobHash, EntryId};
 use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::ledger::{Effect, Entry, Payload, Statement, Tip};
@@ -131,15 +131,15 @@ struct Kept {
 #[derive(Debug, Clone)]
 pub(crate) struct Attempt {
     kept: Kept,
-    owner: PublicKey,
+    pub(crate) owner: PublicKey,
     lease_until: u64,
     beat_at: u64,
     pub(crate) progress: Progress,
     checkpoint: Option<Blob>,
     /// Held since this device slept, until the lease is renewed.
-    slept: bool,
-    /// Held by the donor, and why.
-    held: Option<Reason>,
+    pub(crate) slept: bool,
+    /// What its owner plans with it, and how steady its energy is. Why it is held stands in `progress`.
+    pub(crate) stand: crate::holds::Stand,
 }
 
 impl Attempt {
@@ -205,8 +205,8 @@ impl Node {
     }
 
     fn keep_attempt(&mut self, id: AttemptId) {
-        if let Some(kept) = self.attempts.get(&id).map(|attempt| attempt.kept.clone()) {
-            self.keep(Table::Attempts, key(id), &kept);
+        if let Some(value) = self.attempts.get(&id).map(|attempt| canonical::encode(&attempt.kept)) {
+            self.keep_bytes(Table::Attempts, key(id), value);
         }
     }
 
@@ -227,6 +227,10 @@ impl Node {
             }
             TaskFrame::Settled(effect) if self.owns(peer, id) => self.settled(id, effect),
             TaskFrame::Status => self.tell_status(peer, id),
+            TaskFrame::Hold { why, for_ms } if self.owns(peer, id) => {
+                self.hold_asked(id, Some((why, for_ms)))
+            }
+            TaskFrame::GoOn if self.owns(peer, id) => self.hold_asked(id, None),
             _ => {}
         }
     }
@@ -288,7 +292,7 @@ impl Node {
     }
 
     // spec: DEL-2
-    fn offered(&mut self, peer: PublicKey, id: AttemptId, offer: Offer) {
+    fn offered(&mut self, peer: PublicKey, id: AttemptId, mut offer: Offer) {
         if offer.task.spec.id() != id.task || offer.attempt != id.attempt || offer.task.spec.submitter != peer
         {
             self.counters.offers_refused += 1;
@@ -302,7 +306,8 @@ impl Node {
             self.counters.offers_refused += 1;
             return self.send_task(peer, id, TaskFrame::Refused(Reason::NoCapacity));
         }
-        for bytes in &offer.entries {
+        // They stand in the ledger from here on, and need not be kept with the attempt, too.
+        for bytes in &std::mem::take(&mut offer.entries) {
             // Most came with the offers before, or as gossip, and a name is cheaper to check than a signature.
             if Entry::trusted(bytes).is_ok_and(|entry| self.ledger.has(&entry.tip())) {
                 continue;
@@ -377,6 +382,7 @@ impl Node {
             self.say(Payload::Accepted { task: id.task, attempt: id.attempt }, &[offer.tip]);
         }
         self.arm_attempt(id);
+        self.regard_attempts();
         self.send_task(owner, id, TaskFrame::Accepted);
         let run = Run { attempt: id, spec: offer.task.spec, owner, resume: offer.resume };
         self.output(Output::Run(Box::new(run)));
@@ -397,11 +403,7 @@ impl Node {
             if self.has_bug(Misbehaviour::IgnoresEnergy) {
                 return Ok(());
             }
-            let mine = self.tasks.get(&id.task).filter(|_| own).map(|task| task.course);
-            let claimed = self.claimed_course(&owner, &id.task, spec.sla);
-            let course = mine
-                .or(claimed)
-                .unwrap_or_else(|| self.circle().course(&owner, &id.task, &spec.name, spec.sla));
+            let course = self.course_of(owner, id, spec);
             let start = self.start_of(spec, self.config.energy.as_ref(), &self.me, own);
             may_start(&course, &start, self.ledger.governance().rules())
         };
@@ -588,7 +590,7 @@ impl Node {
         }
         attempt.lease_until = now.saturating_add(lease_ms);
         let slept = std::mem::take(&mut attempt.slept);
-        let held = attempt.held.is_some();
+        let held = attempt.progress.held.is_some();
         if self.still_permitted(id) {
             if slept && !held {
                 self.output(Output::Resume(id));
@@ -630,18 +632,15 @@ impl Node {
         }
     }
 
-    fn beat(&mut self, id: AttemptId) {
+    pub(crate) fn beat(&mut self, id: AttemptId) {
         let now = self.now.boot_ms;
         let Some(attempt) = self.attempts.get_mut(&id) else { return };
         attempt.beat_at = now;
-        let Progress { phase, permille, mut note } = attempt.progress.clone();
-        // While it stands still there is nothing that the task could say itself.
-        if phase == Phase::Paused {
-            note = attempt.held.as_ref().map(ToString::to_string).unwrap_or_default();
-            note.truncate(note.floor_char_boundary(MAX_NOTE));
-        }
+        let Progress { phase, permille, note, held } = attempt.progress.clone();
+        // It may still run in the moment in which it is told to stand still.
+        let held = held.filter(|_| phase == Phase::Paused);
         let owner = attempt.owner;
-        self.send_task(owner, id, TaskFrame::Beat(Beat { phase, permille, note }));
+        self.send_task(owner, id, TaskFrame::Beat(Beat { phase, permille, note, held }));
     }
 
     /// This device slept: a guest whose lease may have been given up stands still until it is renewed.
@@ -732,8 +731,9 @@ impl Node {
                 if attempt.progress.phase == Phase::Preparing {
                     attempt.progress.phase = Phase::Running;
                 }
-                let hold = attempt.held.is_some() || attempt.slept;
+                let hold = attempt.progress.held.is_some() || attempt.slept;
                 self.step(id, AttemptEvent::Start);
+                self.computes(id, true);
                 if hold {
                     self.output(Output::Pause(id));
                 }
@@ -756,12 +756,14 @@ impl Node {
             RunEvent::Paused => {
                 attempt.progress.phase = Phase::Paused;
                 self.step(id, AttemptEvent::Pause);
+                self.computes(id, false);
                 self.beat(id);
                 self.tell(Happening::Attempt { task: id.task, attempt: id.attempt, state: "paused" });
             }
             RunEvent::Resumed => {
                 attempt.progress.phase = Phase::Running;
                 self.step(id, AttemptEvent::Resume);
+                self.computes(id, true);
                 self.beat(id);
                 self.tell(Happening::Attempt { task: id.task, attempt: id.attempt, state: "running" });
             }
@@ -820,7 +822,7 @@ impl Node {
 
     // ---- the donor's word ----
 
-    fn live(&self) -> Vec<AttemptId> {
+    pub(crate) fn live(&self) -> Vec<AttemptId> {
         self.attempts.iter().filter(|(_, attempt)| attempt.state().is_live()).map(|(id, _)| *id).collect()
     }
 
@@ -852,32 +854,7 @@ impl Node {
         let terms = donor::shares(&self.terms, &self.situation, was_busy);
         let changed = terms.is_ok() != self.shared.is_ok();
         self.shared = terms.clone();
-        let verdict = match self.donor {
-            Donor::Paused(_) => Err(Reason::DonorPaused),
-            Donor::Taking | Donor::Finishing => terms,
-        };
-        for id in self.live() {
-            let Some(attempt) = self.attempts.get_mut(&id) else { continue };
-            // The figures in a reason change; what it says does not.
-            let same = |a: &Reason, b: &Reason| std::mem::discriminant(a) == std::mem::discriminant(b);
-            let reason = match (&verdict, &attempt.held) {
-                (Err(why), Some(held)) if same(why, held) => continue,
-                (Ok(()), None) => continue,
-                (Err(why), _) => Some(why.clone()),
-                (Ok(()), Some(_)) => None,
-            };
-            let before = std::mem::replace(&mut attempt.held, reason.clone());
-            let slept = attempt.slept;
-            match (&before, &reason) {
-                (None, Some(_)) => self.output(Output::Pause(id)),
-                (Some(_), None) if !slept => self.output(Output::Resume(id)),
-                _ => {}
-            }
-            self.say(Payload::Held { task: id.task, attempt: id.attempt, reason }, &[]);
-            if before.is_some() {
-                self.beat(id);
-            }
-        }
+        self.regard_attempts();
         if changed {
             self.advertise();
             self.place_soon();
@@ -948,7 +925,8 @@ impl Node {
 
 impl Attempt {
     fn new(kept: Kept, owner: PublicKey) -> Self {
-        let progress = Progress { phase: Phase::Preparing, permille: 0, note: String::new() };
-        Self { kept, owner, lease_until: 0, beat_at: 0, progress, checkpoint: None, slept: false, held: None }
+        let progress = Progress { phase: Phase::Preparing, permille: 0, note: String::new(), held: None };
+        let stand = crate::holds::Stand::default();
+        Self { kept, owner, lease_until: 0, beat_at: 0, progress, checkpoint: None, slept: false, stand }
     }
 }

@@ -284,13 +284,17 @@ impl Node {
         let Some(task) = self.tasks.get(&id) else { return Err(crate::views::no_task()) };
         let (mut spec, on, health) = (task.spec().clone(), task.kept.on, task.kept.health.clone());
         spec.nonce = self.random.bytes();
+        // What was to be done by a moment is to be done as long after its submission again.
+        let later = self.now.wall_ms.saturating_sub(spec.created_ms);
+        let again = |by: &mut u64| *by = by.saturating_add(later);
+        spec.start_by_ms.iter_mut().chain(&mut spec.finish_by_ms).for_each(again);
         spec.created_ms = self.now.wall_ms;
         let task = spec.id();
         self.may_submit(&spec, 1, health.is_some()).map_err(|reason| {
             error(ErrorKind::Forbidden, format!("submit: {reason}"), Some("`mesh quota` shows what is left"))
         })?;
         self.accept_task(spec, on, health);
-        Ok(Answer::Submitted { task, again: false })
+        Ok(Answer::Submitted { task, again: false, warning: self.late_from_the_start(task) })
     }
 
     pub(crate) fn find_device(&self, text: &str) -> Result<PublicKey, CommandError> {

@@ -2,10 +2,9 @@
 // spec: LED-4
 
 use crate::io::Output;
-use crate::ledger::FEW_LOGS;
 use crate::node::{Node, Timer};
 use mesh_protocol::frame::{MAX_TIPS, SyncFrame};
-use mesh_protocol::key::PublicKey;
+use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::ledger::{Entry, Payload, Tip};
 use std::collections::BTreeSet;
 
@@ -16,7 +15,15 @@ const COMPARE_SOON_MS: u64 = 50;
 /// How often what was seen is witnessed.
 pub(crate) const WITNESS_EVERY_MS: u64 = 60_000;
 /// How soon, where somebody voted: so that several votes make one entry.
-pub(crate) const WITNESS_SOON_MS: u64 = 500;
+const WITNESS_SOON_MS: u64 = 500;
+/// How much later that may be for each member there is, and at most: the first few are heard of before the others speak.
+const WITNESS_LATER_MS: (u64, u64) = (50, WITNESS_EVERY_MS);
+/// Others whose witness is enough for this device to say nothing. Two are needed; three more may turn out not to count.
+const WITNESSES: usize = 5;
+/// Logs up to which all tips are told at once. Above, ranges are compared, so that what is said of one entry that somebody
+/// lacks grows with the logarithm of the number of logs: sixteen hashes take as much as nine tips.
+// spec: LED-4, NET-8
+const FEW_LOGS: u64 = 32;
 /// Half-bytes of a key after which tips are told, however many there are: beyond, keys were made to collide.
 const MAX_PREFIX: usize = 8;
 
@@ -32,6 +39,7 @@ impl Node {
         let at = self.random.below(members.len() as u64);
         if let Some(peer) = usize::try_from(at).ok().and_then(|at| members.get(at)) {
             self.compare_with(*peer);
+            self.seek_donors(*peer);
         }
         let jitter = self.random.below(COMPARE_EVERY_MS / 4);
         self.arm_in(Timer::Compare, COMPARE_EVERY_MS + jitter);
@@ -183,7 +191,9 @@ impl Node {
             while tips.len() < mesh_protocol::ledger::MAX_TIPS
                 && let Some((_, tip)) = self.unwitnessed.pop_first()
             {
-                tips.push(tip);
+                if !self.is_witnessed(&tip) {
+                    tips.push(tip);
+                }
             }
             if !tips.is_empty() {
                 self.say(Payload::Witnessed { tips: tips.clone() }, &tips);
@@ -191,5 +201,24 @@ impl Node {
         }
         let every = if self.unwitnessed.is_empty() { WITNESS_EVERY_MS } else { 1000 };
         self.arm_in(Timer::Witness, every);
+    }
+
+    /// Did enough others say that they have seen it? If everybody said so of everything, each submission would make as
+    /// many entries as there are peers.
+    // spec: LED-10, NET-8
+    fn is_witnessed(&self, tip: &Tip) -> bool {
+        let governance = self.ledger.governance();
+        let author = governance.device(&tip.author).map(|device| device.user);
+        let witnesses = self.ledger.facts().witnesses(&tip.author, tip.seq);
+        let users = witnesses.keys().filter_map(|device| governance.owner(device));
+        users.filter(|user| Some(*user) != author).collect::<BTreeSet<UserKey>>().len() >= WITNESSES
+    }
+
+    /// Somebody's entry counts once others say that they have seen it.
+    pub(crate) fn witness_soon(&mut self) {
+        let members = self.ledger.governance().members().len() as u64;
+        let spread = WITNESS_LATER_MS.0.saturating_mul(members).min(WITNESS_LATER_MS.1);
+        let later = self.random.below(spread);
+        self.arm_within(Timer::Witness, WITNESS_SOON_MS + later);
     }
 }

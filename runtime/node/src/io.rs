@@ -68,6 +68,9 @@ pub enum Input {
     /// What the device's energy is now.
     // spec: EN-2
     Energy(Option<Box<Reading>>),
+    /// What its source expects of it.
+    // spec: EN-5
+    Forecast(Forecast),
     /// What this machine can give to tasks.
     Capacity(Capacity),
     /// Names of others' tasks that this device takes at all.
@@ -78,6 +81,16 @@ pub enum Input {
     Situation(Situation),
     /// Time has passed.
     Wake,
+}
+
+/// What a source of energy expects of hours to come.
+// spec: EN-5
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forecast {
+    /// The first hour, since 1970.
+    pub hour: u64,
+    /// g CO2/kWh of that hour and those after it; more than [`MAX_OUTLOOK`](mesh_protocol::ad::MAX_OUTLOOK) are left out.
+    pub g_per_kwh: Vec<u16>,
 }
 
 /// A sync frame with its entries verified: the driver does that, on as many cores as there are.

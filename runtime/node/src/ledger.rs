@@ -15,17 +15,20 @@ pub use facts::{Facts, GrantFact, Said, TaskFacts};
 pub use governance::{Device, Governance, Member};
 
 use mesh_protocol::canonical;
-use mesh_protocol::frame::{self, MAX_OFFER_ENTRIES};
+use mesh_protocol::frame::MAX_OFFER_ENTRIES;
 use mesh_protocol::ids::{CommunityId, Digest, EntryId};
 use mesh_protocol::key::{PublicKey, SecretKey, UserKey};
 use mesh_protocol::ledger::{Entry, EntryError, ForkProof, Hlc, MAX_REFS, Payload, Place, SignedHeader, Tip};
 use mesh_protocol::rules::Rules;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 /// Entries that wait for others. They come again with the next comparison of logs, so dropping some only costs time.
 const MAX_WAITING: usize = 4096;
 /// Own entries kept at hand for offers that go out just after they were written.
 const RECENT: usize = 256;
+/// Bytes of tips that are hashed at once: enough for the hash to be at its fastest.
+const HASHED_AT_ONCE: usize = 16 << 10;
 /// Forks whose other branch is being looked up.
 const MAX_SUSPECTS: usize = 64;
 
@@ -65,7 +68,8 @@ pub enum Taken {
 pub struct Ledger {
     community: Option<CommunityId>,
     logs: BTreeMap<PublicKey, Log>,
-    governance: Governance,
+    /// Shared by the copies of a ledger, since it is most of one and seldom changes.
+    governance: Arc<Governance>,
     facts: Facts,
     clock: Hlc,
     unnamed: BTreeMap<PublicKey, Tip>,
@@ -94,7 +98,7 @@ impl Ledger {
 
     /// Takes no notice of forks: a bug on purpose.
     pub(crate) fn ignore_forks(&mut self, ignore: bool) {
-        self.governance.ignore_forks(ignore);
+        Arc::make_mut(&mut self.governance).ignore_forks(ignore);
     }
 
     /// Entries of this community, and of no other, are taken from here on.
@@ -115,7 +119,8 @@ impl Ledger {
 
     /// What the members decided on, from the founding on, each with the moment since which it is in force.
     pub fn adopt(&mut self, history: Vec<(u64, Rules)>) -> bool {
-        let news = history.last().is_some_and(|(_, rules)| self.governance.adopt(rules.clone()));
+        let last = history.last().filter(|(_, rules)| !self.governance.has_adopted(rules));
+        let news = last.is_some_and(|(_, rules)| Arc::make_mut(&mut self.governance).adopt(rules.clone()));
         self.rules = history;
         news
     }
@@ -205,18 +210,25 @@ impl Ledger {
 
     /// The ends of all logs whose authors' keys begin with these half-bytes.
     pub fn tips_within(&self, prefix: &[u8]) -> impl Iterator<Item = Tip> {
-        self.tips().filter(move |tip| starts_with(&tip.author, prefix))
+        let first = first_with(prefix);
+        let authors = self.logs.range(first..).map(|(author, _)| author);
+        authors.take_while(move |author| starts_with(author, prefix)).filter_map(|author| self.tip(author))
     }
 
     /// The hash of what [`Self::tips_within`] gives, and how many there are.
     // spec: LED-4
     pub fn digest(&self, prefix: &[u8]) -> (u64, Digest) {
         let mut hasher = blake3::Hasher::new_derive_key("taskmesh frontier v1");
-        let mut count = 0;
+        let (mut count, mut bytes) = (0, Vec::new());
         for tip in self.tips_within(prefix) {
-            hasher.update(&canonical::encode(&tip));
+            bytes = canonical::append(&tip, bytes);
             count += 1;
+            if bytes.len() >= HASHED_AT_ONCE {
+                hasher.update(&bytes);
+                bytes.clear();
+            }
         }
+        hasher.update(&bytes);
         (count, Digest(*hasher.finalize().as_bytes()))
     }
 
@@ -270,7 +282,10 @@ impl Ledger {
             hlc: self.clock.next(wall_ms),
         };
         let entry = Entry::try_write(key, place, payload)?;
-        if !governance::is_signed(entry.payload(), &entry) {
+        // A result was checked when it came; that is done for each of them, and costs as much as writing the entry.
+        if !matches!(entry.payload(), Payload::Completed(_))
+            && !governance::is_signed(entry.payload(), &entry)
+        {
             return Err(EntryError::Bounds("what it says is not signed by whom it names"));
         }
         self.written = seq + 1;
@@ -534,12 +549,8 @@ impl Ledger {
         if !entry.payload().governs() {
             return Vec::new();
         }
-        if restoring {
-            self.governance.add_later(entry);
-            return Vec::new();
-        }
-        self.governance.add_later(entry);
-        self.settle()
+        Arc::make_mut(&mut self.governance).add_later(entry);
+        if restoring { Vec::new() } else { self.settle() }
     }
 
     /// Folds who belongs, and cuts logs off where they do not count any more: where they are capped, and altogether
@@ -552,8 +563,10 @@ impl Ledger {
             all.map(|device| (device, governance.end(&device))).collect()
         };
         let before = ends(&self.governance);
-        let orphans = self.governance.settle();
-        self.keep_proofs(orphans);
+        if !self.governance.is_settled() {
+            let orphans = Arc::make_mut(&mut self.governance).settle();
+            self.keep_proofs(orphans);
+        }
         let after = ends(&self.governance);
         for (author, log) in &mut self.logs {
             let end = after.get(author).copied().unwrap_or_default();
@@ -598,6 +611,17 @@ enum Unfit {
     Waits(Cause),
 }
 
+/// The first of the keys that begin with these half-bytes.
+fn first_with(prefix: &[u8]) -> PublicKey {
+    let mut key = [0; 32];
+    for (at, half) in prefix.iter().enumerate() {
+        if let Some(byte) = key.get_mut(at / 2) {
+            *byte |= if at % 2 == 0 { half << 4 } else { *half };
+        }
+    }
+    PublicKey(key)
+}
+
 /// Does a key begin with these half-bytes?
 pub fn starts_with(key: &PublicKey, prefix: &[u8]) -> bool {
     prefix.iter().enumerate().all(|(at, &half)| {
@@ -605,9 +629,6 @@ pub fn starts_with(key: &PublicKey, prefix: &[u8]) -> bool {
         half == if at % 2 == 0 { byte >> 4 } else { byte & 15 }
     })
 }
-
-/// Logs up to which all tips are told at once; above, ranges are compared. They fit into one frame.
-pub const FEW_LOGS: u64 = frame::MAX_TIPS as u64;
 
 #[cfg(test)]
 mod tests;

@@ -5,13 +5,16 @@ use crate::io::{CommandId, Output};
 use crate::node::{META_COMMUNITY, Node, Numbering, Timer, error};
 use mesh_protocol::ad::{Ad, SignedAd};
 use mesh_protocol::canonical;
-use mesh_protocol::frame::{HelloFrame, JoinAnswer, JoinRefusal, MAX_ADDRS, MAX_PEERS, PeerAddrs, VERSION};
+use mesh_protocol::frame::{
+    HelloFrame, JoinAnswer, JoinRefusal, MAX_ADDRS, MAX_PEERS, MAX_SOUGHT, PeerAddrs, VERSION,
+};
 use mesh_protocol::ids::{CommunityId, EntryId};
 use mesh_protocol::invite::{DeviceCert, DeviceRequest, JoinRequest, Ticket, TicketKind, consent};
 use mesh_protocol::key::{PublicKey, SecretKey, Signature, UserKey};
 use mesh_protocol::ledger::{DeviceAdded, Payload, PeerRegistered, Tip};
 use mesh_protocol::record::Table;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 /// How long an ad holds.
@@ -22,8 +25,15 @@ const ADVERTISE_EVERY_MS: u64 = 20_000;
 const ADVERTISE_SOON_MS: u64 = 200;
 /// Peers dialled at start and as others tell of them. Gossip keeps about five links; a few more survive some losses.
 const MAX_DIALLED: usize = 12;
+/// Peers beside them that are dialled since they let this user's tasks run: a quarter of what a transport holds. They
+/// offer themselves, and take tasks, over a connection alone.
+const MAX_DONORS: usize = 64;
 /// Peers whose addresses are remembered.
 const MAX_REMEMBERED: usize = 1024;
+/// A peer that was not reached is left alone for this long where others can be tried.
+const RETRY_MS: u64 = 600_000;
+/// Shortest and longest time between two questions where such peers are: one that is away for weeks costs nothing.
+const SEEK_EVERY_MS: (u64, u64) = (5_000, 600_000);
 /// Told of, and not known as members. 64: far more than come in within the seconds that an entry takes to arrive; told
 /// again at the next greeting.
 const MAX_HEARSAY: usize = 64;
@@ -49,6 +59,17 @@ pub(crate) struct Peer {
     ads_since: u64,
     ads: u16,
     pub(crate) compared_at: Option<u64>,
+    /// Does this device want to be connected to it?
+    dialled: bool,
+    /// When it was dialled in vain.
+    unreached_at: Option<u64>,
+}
+
+/// When it is asked next where donors are.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Seeking {
+    at: u64,
+    wait_ms: u64,
 }
 
 /// An ad and when it came.
@@ -121,20 +142,88 @@ impl Node {
         self.arm_in(Timer::Advertise, ADVERTISE_SOON_MS);
     }
 
-    fn dial_some(&mut self) {
-        let up = self.peers.values().filter(|peer| peer.connected).count();
-        let dial: Vec<(PublicKey, Vec<SocketAddr>)> = self
-            .peers
-            .iter()
-            .filter(|(key, peer)| {
-                !peer.connected && peer.member && !peer.addrs.is_empty() && **key != self.me
-            })
-            .map(|(key, peer)| (*key, peer.addrs.clone()))
-            .take(MAX_DIALLED.saturating_sub(up))
-            .collect();
-        for (peer, addrs) in dial {
+    /// Dials as many as are wanted. Whom is left to chance, lest all dial the same; those that were not reached come
+    /// last.
+    // spec: NET-5, NET-8
+    pub(crate) fn dial_some(&mut self) {
+        let donors = self.donors();
+        let (mut others, mut there) = (MAX_DIALLED, 0);
+        let mut open: Vec<(PublicKey, bool, Option<u64>)> = Vec::new();
+        for (key, peer) in &self.peers {
+            let donor = donors.contains(key);
+            if peer.connected || peer.dialled {
+                others = others.saturating_sub(1);
+                there += usize::from(donor);
+            } else if peer.member && !peer.addrs.is_empty() && *key != self.me {
+                open.push((*key, donor, peer.unreached_at));
+            }
+        }
+        let mut donors = MAX_DONORS.saturating_sub(there);
+        if others == 0 && !open.iter().any(|(_, donor, _)| *donor) {
+            return;
+        }
+        self.shuffle(&mut open);
+        open.sort_by_key(|(_, donor, unreached)| (!donor, *unreached));
+        for (peer, donor, _) in open {
+            if donor && donors > 0 {
+                donors -= 1;
+                others = others.saturating_sub(1);
+            } else if others > 0 {
+                others -= 1;
+            } else {
+                continue;
+            }
+            let Some(known) = self.peers.get_mut(&peer) else { continue };
+            known.dialled = true;
+            let addrs = known.addrs.clone();
             self.output(Output::Dial(peer, addrs));
         }
+    }
+
+    fn shuffle<T>(&mut self, list: &mut [T]) {
+        for at in (1..list.len()).rev() {
+            let with = self.random.below(at as u64 + 1);
+            list.swap(at, usize::try_from(with).unwrap_or(at));
+        }
+    }
+
+    /// Devices of others that let this user's tasks run.
+    fn donors(&self) -> BTreeSet<PublicKey> {
+        let governance = self.ledger.governance();
+        let Some(me) = self.my_user() else { return BTreeSet::new() };
+        let grants = self.ledger.facts().grants().values();
+        let mine = grants.filter(|fact| {
+            governance.current(fact.grant.user) == me
+                && fact.grant.device != self.me
+                && fact.grant.until_ms.is_none_or(|until| until > self.now.wall_ms)
+                && governance.owner(&fact.grant.device).is_some()
+        });
+        mine.map(|fact| fact.grant.device).collect()
+    }
+
+    /// Asks somebody where those are that let this user's tasks run, if it is not known.
+    // spec: NET-5, NET-8
+    pub(crate) fn seek_donors(&mut self, asked: PublicKey) {
+        let now = self.now.boot_ms;
+        if now < self.seeking.at {
+            return;
+        }
+        let known = |peer: &PublicKey| self.peers.get(peer).is_some_and(|it| !it.addrs.is_empty());
+        let mut lost: Vec<PublicKey> = self.donors().into_iter().filter(|peer| !known(peer)).collect();
+        let wait = self.seeking.wait_ms.saturating_mul(2).clamp(SEEK_EVERY_MS.0, SEEK_EVERY_MS.1);
+        self.seeking = Seeking { at: now + SEEK_EVERY_MS.0, wait_ms: 0 };
+        if lost.is_empty() {
+            return;
+        }
+        self.seeking = Seeking { at: now + wait, wait_ms: wait };
+        self.shuffle(&mut lost);
+        lost.truncate(MAX_SOUGHT);
+        self.hello(asked, HelloFrame::Seek(lost));
+    }
+
+    /// Somebody new may be there to be asked, or to be asked for.
+    pub(crate) fn seek_soon(&mut self) {
+        self.seeking = Seeking::default();
     }
 
     // ---- coming and going ----
@@ -144,6 +233,7 @@ impl Node {
         let now = self.now.boot_ms;
         let entry = self.peers.entry(peer).or_default();
         entry.connected = true;
+        entry.unreached_at = None;
         entry.member = member;
         entry.heard_at = Some(now);
         entry.compared_at = None;
@@ -188,21 +278,35 @@ impl Node {
         if matches!(self.numbering, Numbering::Asking(_)) {
             self.hello(peer, HelloFrame::TipQuery);
         }
-        let others: Vec<PeerAddrs> = self
+        let mut others: Vec<PublicKey> = self
             .peers
             .iter()
             .filter(|(key, other)| **key != peer && other.member && !other.addrs.is_empty())
-            .map(|(key, other)| PeerAddrs { peer: *key, addrs: other.addrs.clone() })
-            .take(MAX_PEERS)
+            .map(|(key, _)| *key)
             .collect();
-        if !others.is_empty() {
-            self.hello(peer, HelloFrame::Peers(others));
-        }
+        // Everybody tells of others, so that whoever hears several knows of many.
+        self.shuffle(&mut others);
+        others.truncate(MAX_PEERS);
+        self.tell_peers(peer, &others);
         self.compare_with(peer);
         self.advertise_to(peer);
         self.tell(Happening::Peer { device: peer, connected: true });
         self.attempts_reconnected(peer);
         self.tasks_reconnected(peer);
+    }
+
+    /// Tells a peer where others are, as far as that is known.
+    fn tell_peers(&mut self, peer: PublicKey, others: &[PublicKey]) {
+        let known = |key: &PublicKey| Some((*key, self.peers.get(key).filter(|it| it.member)?));
+        let told: Vec<PeerAddrs> = others
+            .iter()
+            .filter_map(known)
+            .filter(|(_, other)| !other.addrs.is_empty())
+            .map(|(peer, other)| PeerAddrs { peer, addrs: other.addrs.clone() })
+            .collect();
+        if !told.is_empty() {
+            self.hello(peer, HelloFrame::Peers(told));
+        }
     }
 
     pub(crate) fn disconnected(&mut self, peer: PublicKey) {
@@ -299,6 +403,7 @@ impl Node {
                 self.hello(peer, HelloFrame::TipAnswer(tip));
             }
             HelloFrame::TipAnswer(tip) => self.heard_own_tip(peer, tip),
+            HelloFrame::Seek(sought) => self.tell_peers(peer, &sought),
         }
     }
 
@@ -338,7 +443,10 @@ impl Node {
     /// Remembers where a peer was reached, over restarts too. `all`: these are all it has. Says whether that is new.
     // spec: NET-5
     fn remember(&mut self, peer: PublicKey, addrs: Vec<SocketAddr>, all: bool) -> bool {
-        if self.peers.len() >= MAX_REMEMBERED && !self.peers.contains_key(&peer) {
+        if self.peers.len() >= MAX_REMEMBERED
+            && !self.peers.contains_key(&peer)
+            && !(self.donors().contains(&peer) && self.forget_somebody())
+        {
             return false;
         }
         let entry = self.peers.entry(peer).or_default();
@@ -363,6 +471,19 @@ impl Node {
         true
     }
 
+    /// Makes room for a peer that is needed. Says whether there was anybody who is not.
+    fn forget_somebody(&mut self) -> bool {
+        let donors = self.donors();
+        let unneeded =
+            |(key, peer): &(&PublicKey, &Peer)| !peer.connected && !peer.dialled && !donors.contains(*key);
+        let mut unneeded: Vec<PublicKey> = self.peers.iter().filter(unneeded).map(|(key, _)| *key).collect();
+        self.shuffle(&mut unneeded);
+        let Some(gone) = unneeded.first() else { return false };
+        self.peers.remove(gone);
+        self.drop_kept(Table::Peers, gone.0.to_vec());
+        true
+    }
+
     // ---- numbering the own log ----
 
     pub(crate) fn start_numbering(&mut self, unclean: bool) {
@@ -375,7 +496,7 @@ impl Node {
     }
 
     fn ask_from_now(&mut self, at_most_ms: Option<u64>) {
-        self.numbering = Numbering::Asking(std::collections::BTreeSet::new());
+        self.numbering = Numbering::Asking(BTreeSet::new());
         self.numbering_until = at_most_ms.map(|ms| self.now.boot_ms + ms);
         self.claimed.clear();
         self.arm_in(Timer::Numbering, NUMBERING_MS);
@@ -622,6 +743,7 @@ impl Node {
     /// Nobody answers where the ticket says: whoever joins should know, and can try again.
     // spec: CLI-5
     pub(crate) fn unreachable(&mut self, peer: PublicKey, why: &str) {
+        self.not_reached(peer);
         let Some(joining) = &mut self.joining else { return };
         if joining.ticket.sponsor != peer || joining.admitted {
             return;
@@ -636,6 +758,29 @@ impl Node {
         );
         self.output(Output::Answer(command, Err(refused)));
         self.output(Output::Close(peer, "not reached".into()));
+    }
+
+    /// Where there are others, they are tried instead; a donor or the last one known is dialled until it is there.
+    // spec: NET-5
+    fn not_reached(&mut self, peer: PublicKey) {
+        let now = self.now.boot_ms;
+        let Some(known) = self.peers.get_mut(&peer).filter(|known| known.dialled && !known.connected) else {
+            return;
+        };
+        known.unreached_at = Some(now);
+        let me = self.me;
+        let other = self.peers.iter().any(|(key, other)| {
+            let free = !other.connected && !other.dialled && other.member && !other.addrs.is_empty();
+            free && *key != me && other.unreached_at.is_none_or(|at| now.saturating_sub(at) >= RETRY_MS)
+        });
+        if !other || self.donors().contains(&peer) {
+            return;
+        }
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.dialled = false;
+        }
+        self.output(Output::Close(peer, "another is dialled".into()));
+        self.dial_some();
     }
 
     /// Is this the sponsor from whom the first entries come?
@@ -894,9 +1039,14 @@ impl Node {
             self.counters.ads_dropped += 1;
             return;
         }
+        let other = |heard: &Heard| heard.ad.energy != ad.energy || heard.ad.outlook != ad.outlook;
+        let news = entry.ad.as_ref().is_none_or(other) || (entry.free_slots == 0 && ad.free_slots > 0);
         entry.free_slots = ad.free_slots;
         entry.ad = Some(Heard { ad: signed.ad, at: now });
         self.place_soon();
+        if news {
+            self.regard_soon();
+        }
     }
 
     /// A peer's ad, while it holds.

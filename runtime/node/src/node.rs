@@ -2,10 +2,10 @@
 
 use crate::attempts::Attempt;
 use crate::command::{ErrorKind, Happening};
-use crate::energy::{ExpectedFor, History};
+use crate::energy::{ExpectedFor, Forecasts, History};
 use crate::io::{Capacity, Input, Message, Now, Output, SyncReceived};
 use crate::ledger::{Ledger, Taken};
-use crate::meet::{Invite, Joining, Peer};
+use crate::meet::{Invite, Joining, Peer, Seeking};
 use crate::owner::Task;
 use crate::random::Random;
 use mesh_policies::donor::{Situation, Terms};
@@ -95,6 +95,10 @@ pub(crate) enum Timer {
     Rules,
     /// Tasks that wait are tried again.
     Place,
+    /// What runs here may be to stand still, or to go on.
+    Hold,
+    /// What of this device's tasks runs is thought about again.
+    Regard,
     /// The window of a task's ballot closes.
     Ballot(TaskId),
     /// What home's energy would have been is known for a task that is done.
@@ -198,6 +202,8 @@ pub struct Node {
     pub(crate) out: BTreeSet<(u64, TaskId)>,
     pub(crate) over: BTreeSet<(u64, TaskId)>,
     pub(crate) placed_last: Option<Place>,
+    /// Of what runs, the last that was thought about in this round.
+    pub(crate) regarded_last: Option<(u64, TaskId)>,
     pub(crate) attempts: BTreeMap<AttemptId, Attempt>,
     pub(crate) accounts: crate::accounts::Accounts,
     pub(crate) invites: BTreeMap<PublicKey, Invite>,
@@ -220,12 +226,14 @@ pub struct Node {
     /// Where those are said to be who are not known as members yet: the word of them may be on its way.
     pub(crate) hearsay: BTreeMap<PublicKey, Vec<SocketAddr>>,
     pub(crate) unwitnessed: BTreeMap<PublicKey, Tip>,
+    pub(crate) seeking: Seeking,
     /// Entries of others that were new since this process began.
     taken: BTreeMap<PublicKey, u64>,
     /// Up to when the ledger was known when it began, in milliseconds since 1970; a newcomer's begins with the community.
     known_until: Option<u64>,
     /// What its energy was, and what is expected of it.
     pub(crate) history: History,
+    pub(crate) forecasts: Forecasts,
     pub(crate) outlook: Outlook,
     pub(crate) expected_for: ExpectedFor,
     /// Is its energy read, or does history stand in for that?
@@ -247,6 +255,7 @@ impl std::fmt::Debug for Node {
 
 pub(crate) const META_COMMUNITY: &[u8] = b"community";
 pub(crate) const META_HISTORY: &[u8] = b"history";
+pub(crate) const META_FORECASTS: &[u8] = b"forecasts";
 pub(crate) const META_TRUST: &[u8] = b"trust";
 pub(crate) const META_DONOR: &[u8] = b"donor";
 /// With the draft's number, highest byte first.
@@ -267,6 +276,7 @@ impl Node {
             out: BTreeSet::new(),
             over: BTreeSet::new(),
             placed_last: None,
+            regarded_last: None,
             attempts: BTreeMap::new(),
             accounts: crate::accounts::Accounts::default(),
             invites: BTreeMap::new(),
@@ -283,9 +293,11 @@ impl Node {
             drafts: BTreeMap::new(),
             hearsay: BTreeMap::new(),
             unwitnessed: BTreeMap::new(),
+            seeking: Seeking::default(),
             taken: BTreeMap::new(),
             known_until: None,
             history: History::default(),
+            forecasts: Forecasts::default(),
             outlook: Outlook::default(),
             expected_for: None,
             reads: config.energy.is_some(),
@@ -319,6 +331,7 @@ impl Node {
         match key {
             META_COMMUNITY => self.ledger.expect(canonical::decode(value).ok()?),
             META_HISTORY => self.history = canonical::decode(value).ok()?,
+            META_FORECASTS => self.forecasts = canonical::decode(value).ok()?,
             META_TRUST => self.trust = canonical::decode(value).ok()?,
             META_DONOR => self.donor = canonical::decode(value).ok()?,
             _ => {
@@ -339,6 +352,12 @@ impl Node {
             Ok(entry) => self.ledger.restore(&entry),
             Err(error) => tracing::warn!(%error, "a kept entry could not be read and was left out"),
         }
+    }
+
+    /// Takes over what another peer knows of the ledger, in place of all its entries: a thousand peers in one process
+    /// need not fold the same entries a thousand times, and share what is most of them.
+    pub fn restore_ledger(&mut self, ledger: Ledger) {
+        self.ledger = ledger;
     }
 
     /// Begins, once all is restored. `unclean`: the last run did not end in order, so the end of this device's log may
@@ -363,7 +382,9 @@ impl Node {
         }
         let first = self.random.below(1000);
         self.arm_in(Timer::Compare, first);
-        self.arm_in(Timer::Witness, crate::compare::WITNESS_EVERY_MS);
+        // Where all start at once, they do not all witness at once.
+        let first = self.random.below(crate::compare::WITNESS_EVERY_MS);
+        self.arm_in(Timer::Witness, first);
     }
 
     /// Something happens.
@@ -392,6 +413,12 @@ impl Node {
             Input::Stored(entry) => self.looked_up(&entry),
             Input::Energy(reading) => {
                 self.energy_read(reading.map(|reading| *reading));
+            }
+            Input::Forecast(forecast) => {
+                self.forecast_is(forecast);
+                self.advertise_soon();
+                self.place_soon();
+                self.regard_soon();
             }
             Input::Capacity(capacity) => {
                 self.config.capacity = capacity;
@@ -507,6 +534,8 @@ impl Node {
                 Timer::Rules => self.adopt_rules(),
                 Timer::Ballot(task) => self.requeue(task),
                 Timer::Place => self.place_waiting(),
+                Timer::Hold => self.regard_attempts(),
+                Timer::Regard => self.regard_running(),
                 Timer::Account(task) => self.account_due(task),
                 Timer::Task(task) => self.task_due(task),
                 Timer::Attempt(attempt) => self.attempt_due(attempt),
@@ -527,7 +556,11 @@ impl Node {
     }
 
     pub(crate) fn keep(&mut self, table: Table, key: Vec<u8>, value: &impl Serialize) {
-        self.outputs.push_back(Output::Persist(Record::Put { table, key, value: canonical::encode(value) }));
+        self.keep_bytes(table, key, canonical::encode(value));
+    }
+
+    pub(crate) fn keep_bytes(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
+        self.outputs.push_back(Output::Persist(Record::Put { table, key, value }));
     }
 
     pub(crate) fn drop_kept(&mut self, table: Table, key: Vec<u8>) {
@@ -739,10 +772,14 @@ impl Node {
                 // this device itself may say: half of that is its own.
                 let half = u64::from(self.ledger.governance().rules().entries_per_hour) / 2;
                 if !matches!(entry.payload(), Payload::TaskSubmitted(_)) && self.entries_left() > half {
-                    self.arm_within(Timer::Witness, crate::compare::WITNESS_SOON_MS);
+                    self.witness_soon();
                 }
             }
-            Payload::Granted(grant) if self.my_user() == Some(grant.user) => self.place_soon(),
+            Payload::Granted(grant) if self.my_user() == Some(grant.user) => {
+                self.place_soon();
+                self.seek_soon();
+                self.dial_some();
+            }
             Payload::Granted(grant) if grant.device == self.me => self.advertise_soon(),
             Payload::Revoked { .. } => self.permissions_changed(),
             _ => {}

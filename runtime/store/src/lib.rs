@@ -9,6 +9,7 @@
 //! Invariant: the database never knows more than the journal about what is one's own, unless the journal was damaged.
 // spec: LED-8
 
+mod beside;
 mod change;
 mod database;
 mod disk;
@@ -19,6 +20,7 @@ mod memory;
 #[cfg(test)]
 mod tests;
 
+pub use beside::load_beside;
 pub use disk::{DiskStore, Opened, Rebuilt};
 pub use errors::{CloseError, CommitError, Fault, LoadError, OpenError};
 pub use memory::MemoryStore;

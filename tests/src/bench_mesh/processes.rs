@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
 /// Seconds of CPU time of a process with all its children, those that ended included.
 pub(crate) fn cpu_s(pid: u32) -> f64 {
@@ -49,10 +50,21 @@ fn line_mib(file: &str, name: &str) -> f64 {
     line.trim().trim_end_matches("kB").trim().parse::<f64>().unwrap_or_default() / 1024.0
 }
 
-/// Processes that want to run, on average over the last minute.
-pub(crate) fn load() -> f64 {
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or_default()
+/// Percent of all cores that somebody uses while this waits for a second.
+pub(crate) fn busy() -> f64 {
+    let times = || -> (f64, f64) {
+        let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+        let of_all = text.lines().next().unwrap_or_default();
+        let ticks: Vec<f64> = of_all.split_whitespace().skip(1).filter_map(|it| it.parse().ok()).collect();
+        // Idle, and waiting for the disk.
+        let idle: f64 = ticks.iter().skip(3).take(2).sum();
+        (ticks.iter().take(8).sum(), idle)
+    };
+    let before = times();
+    std::thread::sleep(Duration::from_secs(1));
+    let after = times();
+    let all = after.0 - before.0;
+    (all - (after.1 - before.1)) / all.max(1.0) * 100.0
 }
 
 /// Seconds of CPU time of this thread.

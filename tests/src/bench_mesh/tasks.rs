@@ -1,6 +1,6 @@
 //! Two peers on loopback: how long a task takes there and back, and how many get through.
 
-use crate::figures::{Figures, ms, note, percentile};
+use crate::figures::{Figures, Target, ms, note, percentile};
 use crate::peers::{Ends, Http, Peer, until};
 use crate::processes::cpu_s;
 use mesh_node::Draft;
@@ -32,7 +32,7 @@ pub(crate) fn measure(figures: &mut Figures) {
     );
     let mut sync = fsync_ms(folder.path());
     let sync = percentile(&mut sync, 0.5);
-    figures.put("fsync_ms_p50", "fdatasync of 4 KiB appended on this disk (ms, p50)", sync, "");
+    figures.put("fsync_ms_p50", "fdatasync of 4 KiB appended on this disk (ms, p50)", sync, Target::Any);
     let (here, there) = couple(folder.path());
     let ends = Ends::of(&here);
     let tasks = Tasks::new(&here);
@@ -46,16 +46,16 @@ pub(crate) fn measure(figures: &mut Figures) {
         "submit_to_result_ms_p50",
         "submit to result of a trivial warm task at the other peer (ms, p50)",
         percentile(&mut done, 0.5),
-        "< 10",
+        Target::Below(10.0),
     );
-    figures.put("submit_to_result_ms_p90", "  the same (ms, p90)", percentile(&mut done, 0.9), "");
-    figures.put("submit_to_result_ms_p99", "  the same (ms, p99)", percentile(&mut done, 0.99), "");
+    figures.put("submit_to_result_ms_p90", "  the same (ms, p90)", percentile(&mut done, 0.9), Target::Any);
+    figures.put("submit_to_result_ms_p99", "  the same (ms, p99)", percentile(&mut done, 0.99), Target::Any);
     let told = percentile(&mut told, 0.5);
     figures.put(
         "submit_to_answer_ms_p50",
         "  until the submission was durable and answered (ms, p50)",
         told,
-        "",
+        Target::Any,
     );
     many(figures, &here, &there, &tasks, &ends);
     let runs: u32 = here
@@ -105,18 +105,23 @@ fn many(figures: &mut Figures, here: &Peer, there: &Peer, tasks: &Tasks, ends: &
         "delegations_per_s",
         "delegations a second, 64 tasks in flight, 2,000 tasks",
         f64::from(MANY) / seconds,
-        ">= 500",
+        Target::AtLeast(500.0),
     );
-    figures.put("delegations_cpu_here_pct", "  CPU of the peer that submits (%)", shares[0], "");
+    figures.put("delegations_cpu_here_pct", "  CPU of the peer that submits (%)", shares[0], Target::Any);
     figures.put(
         "delegations_cpu_there_pct",
         "  CPU of the peer that runs them, with its workers (%)",
         shares[1],
-        "",
+        Target::Any,
     );
     // The children of this process are those two.
     let own = shares[2] - shares[0] - shares[1];
-    figures.put("delegations_cpu_bench_pct", "  CPU of this program, which asks and listens (%)", own, "");
+    figures.put(
+        "delegations_cpu_bench_pct",
+        "  CPU of this program, which asks and listens (%)",
+        own,
+        Target::Any,
+    );
 }
 
 /// What a disk takes to make an append durable.
@@ -189,6 +194,8 @@ impl Tasks {
             sla: Sla::Normal,
             importance: Some(Importance::Normal),
             followed: false,
+            start_by_ms: None,
+            finish_by_ms: None,
             nonce,
             on: Some("there".into()),
             dry_run: false,

@@ -12,6 +12,8 @@
 
 #[path = "../bench_mesh/figures.rs"]
 mod figures;
+#[path = "../bench_mesh/growth.rs"]
+mod growth;
 #[path = "../bench_mesh/idle.rs"]
 mod idle;
 #[path = "../bench_mesh/ledger.rs"]
@@ -29,14 +31,15 @@ mod transfer;
 
 use figures::Figures;
 
-const USAGE: &str = "usage: bench_mesh [--json FILE] [--only tasks|transfer|idle|ledger]";
+const USAGE: &str = "usage: bench_mesh [--json FILE] [--only tasks|transfer|idle|ledger|growth]";
 
 /// What is measured, in this order.
-const PARTS: [(&str, fn(&mut Figures)); 4] = [
+const PARTS: [(&str, fn(&mut Figures)); 5] = [
     ("tasks", tasks::measure),
     ("transfer", transfer::measure),
     ("idle", idle::measure),
     ("ledger", ledger::measure),
+    ("growth", growth::measure),
 ];
 
 fn main() {
@@ -56,16 +59,11 @@ fn main() {
         usage();
     }
     let mut figures = Figures::new();
-    let load = processes::load();
-    figures.put(
-        "load_before",
-        "processes that wanted to run before this (they slow all of it down)",
-        load,
-        "< 0.5",
-    );
-    for (_, measure) in wanted {
+    for (name, measure) in wanted {
+        figures.part(name);
         measure(&mut figures);
     }
+    figures.sum_up();
     if let Some(file) = json {
         figures.write(&file);
     }

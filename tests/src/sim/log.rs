@@ -115,6 +115,7 @@ fn hello_name(frame: &HelloFrame) -> &'static str {
         HelloFrame::Peers(_) => "peers",
         HelloFrame::TipQuery => "tip query",
         HelloFrame::TipAnswer(_) => "tip answer",
+        HelloFrame::Seek(_) => "seek",
     }
 }
 
@@ -145,6 +146,8 @@ pub(crate) fn frame_name(frame: &TaskFrame) -> String {
         TaskFrame::Settled(effect) => format!("settled, {effect:?}"),
         TaskFrame::Released(released) => format!("{released:?}"),
         TaskFrame::Status => "status?".into(),
+        TaskFrame::Hold { why, for_ms } => format!("hold for {for_ms} ms: {why}"),
+        TaskFrame::GoOn => "go on".into(),
     }
 }
 

@@ -2,8 +2,8 @@
 //! and only then anything leaves. One thread owns the store and does all that.
 // spec: ARC-3
 
-use super::gossip::Heard;
 use super::handle::Question;
+use mesh_gossip::Heard;
 use mesh_node::{CommandError, CommandId, ErrorKind, Input, Node, Now, Output};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::record::Record;

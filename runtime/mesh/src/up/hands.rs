@@ -3,7 +3,6 @@
 use super::blobs::{Blobs, Keeper};
 use super::driver::{self, Arrival, Hands, Ids};
 use super::fetch::Fetcher;
-use super::gossip::{Effect, Gossip, Heard};
 use super::handle::Question;
 use super::incoming::Refused;
 use super::outbox::{self, Line, Outbox, Sent};
@@ -11,6 +10,7 @@ use super::remembered::Remembered;
 use super::runner::Runner;
 use super::runs::{self, Runs, Wish};
 use bytes::Bytes;
+use mesh_gossip::{Effect, Gossip, Heard};
 use mesh_net::{Channel, Net, SendError, Standing};
 use mesh_node::{Answer, CommandError, CommandId, Happening, Input, Message, Now, Output};
 use mesh_protocol::frame::{AttemptId, Frame, TaskFrame};

@@ -4,17 +4,16 @@
 
 use super::causes;
 use super::driver::Arrival;
-use super::gossip;
 use bytes::Bytes;
 use mesh_net::{Channel, Event, Net};
 use mesh_node::{Input, SyncReceived};
 use mesh_protocol::frame::{AttemptId, Frame, FrameError, HelloFrame, SyncFrame, TaskFrame};
 use mesh_protocol::ids::TaskId;
 use mesh_protocol::key::PublicKey;
-use mesh_protocol::ledger::Entry;
-use std::collections::VecDeque;
-use std::sync::Arc;
+use mesh_protocol::ledger::{Entry, EntryError};
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -23,6 +22,40 @@ use tokio::task::JoinHandle;
 const VERIFYING: usize = 8;
 /// Entries verified where they are read. Handing over costs about as much as one signature.
 const FEW: usize = 2;
+
+/// Entries remembered as verified. An entry comes by several ways within seconds, and at more than any rules allow this
+/// is a minute of them, in half a megabyte.
+const VERIFIED: usize = 8192;
+
+/// The entries whose signatures were verified last, by the hash of all their bytes: the same entry comes with an offer,
+/// from several peers as gossip, and where logs are compared.
+#[derive(Default)]
+pub(crate) struct Verified(Mutex<(HashSet<[u8; 32]>, VecDeque<[u8; 32]>)>);
+
+impl Verified {
+    fn knows(&self, hash: &[u8; 32]) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.contains(hash)
+    }
+
+    /// Reads an entry that somebody signed, now or when it came before.
+    fn read(&self, bytes: &[u8]) -> Result<Entry, EntryError> {
+        let hash = *blake3::hash(bytes).as_bytes();
+        if self.knows(&hash) {
+            return Entry::trusted(bytes);
+        }
+        let entry = Entry::verify(bytes)?;
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.0.insert(hash) {
+            known.1.push_back(hash);
+            if known.1.len() > VERIFIED
+                && let Some(oldest) = known.1.pop_front()
+            {
+                known.0.remove(&oldest);
+            }
+        }
+        Ok(entry)
+    }
+}
 
 /// What came and was not taken.
 #[derive(Debug, Default)]
@@ -38,6 +71,7 @@ pub(crate) struct Incoming {
     pub(crate) net: Net,
     pub(crate) arrivals: mpsc::Sender<Arrival>,
     pub(crate) refused: Arc<Refused>,
+    pub(crate) verified: Arc<Verified>,
     /// Is this key a member's device?
     pub(crate) is_member: Box<dyn Fn(&PublicKey) -> bool + Send>,
 }
@@ -84,7 +118,7 @@ impl Incoming {
         }
     }
 
-    fn event(&self, event: Event) -> Option<Step> {
+    fn event(&self, event: Event) -> Vec<Step> {
         let input = match event {
             Event::Connected { peer, addr, dialled, path } => {
                 tracing::debug!(peer = %peer.short(), %addr, dialled, ?path, "connected");
@@ -97,7 +131,7 @@ impl Incoming {
             Event::Frame { peer, channel, bytes } => {
                 return self.frame(peer, channel, bytes).unwrap_or_else(|why| {
                     self.refuse(peer, &why);
-                    None
+                    Vec::new()
                 });
             }
             Event::Found { peer, addrs } => {
@@ -105,40 +139,67 @@ impl Incoming {
                 if (self.is_member)(&peer) {
                     self.net.connect(peer, addrs);
                 }
-                return None;
+                return Vec::new();
             }
             Event::DialFailed { peer, reason } => {
                 tracing::debug!(peer = %peer.short(), reason, "a peer was not reached");
                 Input::Unreachable { peer, why: reason }
             }
         };
-        Some(Step::Ready(input.into()))
+        vec![Step::Ready(input.into())]
     }
 
-    fn frame(&self, peer: PublicKey, channel: Channel, bytes: Bytes) -> Result<Option<Step>, String> {
+    fn frame(&self, peer: PublicKey, channel: Channel, bytes: Bytes) -> Result<Vec<Step>, String> {
         let wrong = |error: FrameError| causes(&error);
         let input = match channel {
             Channel::Hello => Input::Hello(peer, HelloFrame::decode(&bytes).map_err(wrong)?),
             Channel::Gossip => {
-                let heard = Box::new(gossip::read(&bytes)?);
-                return Ok(Some(Step::Ready(Arrival::Gossip(peer, heard))));
+                let heard = mesh_gossip::read(&bytes, |bytes| self.verified.read(bytes));
+                let heard = Box::new(heard.map_err(|error| causes(&error))?);
+                return Ok(vec![Step::Ready(Arrival::Gossip(peer, heard))]);
             }
             Channel::Sync => match SyncFrame::decode(&bytes).map_err(wrong)? {
                 SyncFrame::Entries(entries) if entries.len() > FEW => {
-                    let verify = move || verify(&entries).map(|entries| arrival(peer, entries));
-                    return Ok(Some(Step::Verifying(peer, tokio::task::spawn_blocking(verify))));
+                    let verified = self.verified.clone();
+                    let verify = move || verify(&verified, &entries).map(|entries| arrival(peer, entries));
+                    return Ok(vec![Step::Verifying(peer, tokio::task::spawn_blocking(verify))]);
                 }
                 SyncFrame::Entries(entries) => {
-                    return Ok(Some(Step::Ready(arrival(peer, verify(&entries)?))));
+                    return Ok(vec![Step::Ready(arrival(peer, verify(&self.verified, &entries)?))]);
                 }
                 frame => Input::Sync(peer, SyncReceived::Frame(frame)),
             },
             Channel::Task { task, attempt } => {
                 let attempt = AttemptId { task: TaskId(task), attempt };
-                Input::Task(peer, attempt, TaskFrame::decode(&bytes).map_err(wrong)?)
+                let mut frame = TaskFrame::decode(&bytes).map_err(wrong)?;
+                let mut steps = Vec::new();
+                if let TaskFrame::Offer(offer) = &mut frame {
+                    steps = self.brought(peer, &mut offer.entries);
+                }
+                steps.push(Step::Ready(Input::Task(peer, attempt, frame).into()));
+                return Ok(steps);
             }
         };
-        Ok(Some(Step::Ready(input.into())))
+        Ok(vec![Step::Ready(input.into())])
+    }
+
+    /// The entries that an offer brings and that are new here, each by itself before it: they are verified where the
+    /// node is not held up. The others stay with it, and one that does not hold is left to the node.
+    fn brought(&self, peer: PublicKey, entries: &mut Vec<Vec<u8>>) -> Vec<Step> {
+        let mut steps = Vec::new();
+        // For strangers nothing is verified.
+        if !(self.is_member)(&peer) {
+            return steps;
+        }
+        entries.retain(|bytes| {
+            if self.verified.knows(blake3::hash(bytes).as_bytes()) {
+                return true;
+            }
+            let Ok(entry) = self.verified.read(bytes) else { return true };
+            steps.push(Step::Ready(Input::Gossip(peer, Box::new(entry)).into()));
+            false
+        });
+        steps
     }
 
     /// A peer that says such things is broken or bad: either way there is no talking to it now.
@@ -168,6 +229,50 @@ fn arrival(peer: PublicKey, entries: Vec<Entry>) -> Arrival {
     Input::Sync(peer, SyncReceived::Entries(entries)).into()
 }
 
-fn verify(entries: &[Vec<u8>]) -> Result<Vec<Entry>, String> {
-    entries.iter().map(|bytes| Entry::verify(bytes).map_err(|error| causes(&error))).collect()
+fn verify(verified: &Verified, entries: &[Vec<u8>]) -> Result<Vec<Entry>, String> {
+    entries.iter().map(|bytes| verified.read(bytes).map_err(|error| causes(&error))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mesh_protocol::ids::{CommunityId, EntryId};
+    use mesh_protocol::key::SecretKey;
+    use mesh_protocol::ledger::{Hlc, Payload, Place};
+
+    fn entry(seq: u64) -> Entry {
+        let prev = if seq == 0 { EntryId::ZERO } else { EntryId([1; 32]) };
+        let place = Place { community: CommunityId([5; 32]), seq, prev, refs: vec![], hlc: Hlc::at(seq) };
+        Entry::write(&SecretKey::from_seed(&[1; 32]), place, Payload::PeerOnline)
+    }
+
+    // spec: NET-7, NET-2
+    #[test]
+    fn what_was_verified_is_known_by_all_its_bytes_and_not_for_ever() {
+        let verified = Verified::default();
+        let first = entry(0);
+        assert_eq!(verified.read(first.bytes()).unwrap(), first);
+        assert!(verified.knows(blake3::hash(first.bytes()).as_bytes()));
+        assert_eq!(verified.read(first.bytes()).unwrap(), first);
+        // The name of an entry does not cover its signature: the same one with another is not the same.
+        let mut forged = first.bytes().to_vec();
+        let signature = first.signed().signature.0;
+        let at = forged.windows(64).position(|part| part == signature).unwrap();
+        forged[at] ^= 1;
+        assert_eq!(Entry::trusted(&forged).unwrap().id(), first.id());
+        assert!(verified.read(&forged).is_err());
+        assert!(!verified.knows(blake3::hash(&forged).as_bytes()));
+        {
+            let mut known = verified.0.lock().unwrap();
+            for number in 1..VERIFIED as u64 {
+                let mut hash = [0; 32];
+                hash[..8].copy_from_slice(&number.to_le_bytes());
+                known.0.insert(hash);
+                known.1.push_back(hash);
+            }
+        }
+        assert!(verified.read(entry(1).bytes()).is_ok());
+        assert!(!verified.knows(blake3::hash(first.bytes()).as_bytes()), "the oldest made room");
+        assert_eq!(verified.0.lock().unwrap().0.len(), VERIFIED);
+    }
 }

@@ -103,6 +103,8 @@ pub struct Governance {
     state: State,
     /// The rules that the members have decided on since the founding.
     adopted: Option<Rules>,
+    /// Does the state follow from all that was said?
+    settled: bool,
     /// A bug on purpose.
     ignores_forks: bool,
 }
@@ -116,6 +118,11 @@ impl Governance {
     /// The rules in force.
     pub fn rules(&self) -> &Rules {
         self.adopted.as_ref().unwrap_or(&self.state.rules)
+    }
+
+    /// Were these rules decided on last?
+    pub(super) fn has_adopted(&self, rules: &Rules) -> bool {
+        self.adopted.as_ref() == Some(rules)
     }
 
     /// From now on these rules are in force. Says whether others were before.
@@ -210,6 +217,12 @@ impl Governance {
         let holds = is_signed(&payload, entry) && !ignored;
         let said = Said { author: header.author, seq: header.seq, payload, holds };
         self.said.insert((header.hlc, entry.id()), said);
+        self.settled = false;
+    }
+
+    /// Does the state follow from all that was said?
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled
     }
 
     /// How many entries of a device's log count, as far as is known: none of a device that nobody admitted.
@@ -238,6 +251,7 @@ impl Governance {
                 stays
             });
             if self.said.len() == before {
+                self.settled = true;
                 gone.retain(|payload| self.is_news(payload));
                 return gone;
             }

@@ -1,6 +1,7 @@
 //! Entries as they are made, spread over trees of peers: `iroh-gossip`'s state machine over our own streams.
 //!
-//! It knows members' devices that are connected, and nobody else. What it loses, the comparison of logs brings.
+//! It knows members' devices that are connected, and nobody else. What it loses, the comparison of logs brings. It does
+//! no IO and reads no clock, so that a simulation can drive thousands of them.
 // spec: LED-4
 
 use bytes::Bytes;
@@ -9,9 +10,10 @@ use iroh_gossip::proto::{
 };
 use mesh_protocol::ids::CommunityId;
 use mesh_protocol::key::PublicKey;
-use mesh_protocol::ledger::{Entry, MAX_ENTRY};
+use mesh_protocol::ledger::{Entry, EntryError, MAX_ENTRY};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::seq::IteratorRandom as _;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,12 +21,21 @@ use tokio::time::Instant;
 
 /// Bytes that a message has beside the entry in it: topic, id, lengths, hops.
 const BESIDE: usize = 128;
+/// Bytes of the longest message: an entry on its way.
+const MAX_MESSAGE: usize = MAX_ENTRY + BESIDE;
 /// Peers that entries are exchanged with directly: what the library's paper found to be enough for any community.
 const NEIGHBOURS: usize = 5;
+/// Below this more are asked to be neighbours. Whoever is asked lets another one go for it, which then lacks one: asked
+/// for the last one, too, nobody would ever come to rest.
+const TOO_FEW: usize = 3;
 /// How often it is looked whether there are enough neighbours.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How long a message is kept for peers that ask for it: they do so within a tenth of a second.
+/// How long a message is kept for peers that ask for it: they do so within a second.
 const KEEP_MESSAGES: Duration = Duration::from_secs(10);
+/// How long an entry that one neighbour announced may take to come from another before it is asked for, and how long the
+/// next one that announced it is given. Several hops over a continent: whoever asks sooner gets it twice, and breaks up
+/// the tree by which it comes once.
+const ASK_AFTER: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(250));
 /// Bytes a second that are taken from one peer, and at once. A community's entries are a few hundred bytes each; at
 /// this rate they are more than the rules let 256 devices write. What is dropped, the comparison of logs brings.
 const RATE: u64 = 512 << 10;
@@ -36,7 +47,7 @@ const MAX_TIMERS: usize = 100_000;
 
 /// A peer as the library wants it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(crate) struct Peer([u8; 32]);
+struct Peer([u8; 32]);
 
 impl From<PublicKey> for Peer {
     fn from(key: PublicKey) -> Self {
@@ -47,10 +58,17 @@ impl From<PublicKey> for Peer {
 /// A message that was read. An entry in it was verified, so nobody passes on what does not hold, and whoever sends
 /// such a thing can be blamed for it.
 #[derive(Debug)]
-pub(crate) struct Heard {
+pub struct Heard {
     message: Message<Peer>,
     entry: Option<Box<Entry>>,
     bytes: usize,
+}
+
+impl Heard {
+    /// The entry that it brings, if it brings one.
+    pub fn entry(&self) -> Option<&Entry> {
+        self.entry.as_deref()
+    }
 }
 
 /// The beginning of a message as the library writes it; its own types keep this to themselves.
@@ -77,17 +95,30 @@ enum Broadcast<'a> {
     IHave,
 }
 
-/// Reads a message. Costs a signature's verification.
-pub(crate) fn read(bytes: &[u8]) -> Result<Heard, String> {
-    if bytes.len() > MAX_ENTRY + BESIDE {
-        return Err("it is longer than any gossip".into());
+/// Why bytes are no message. Nothing of them was taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Longer than any message.
+    #[error("read gossip: it has {0} bytes, at most {MAX_MESSAGE} are allowed")]
+    TooLong(usize),
+    /// Not a message's encoding.
+    #[error("read gossip")]
+    Decode(#[source] postcard::Error),
+    /// The entry in it is none.
+    #[error("read gossip: the entry in it")]
+    Entry(#[source] EntryError),
+}
+
+/// Reads a message. `entry` reads the entry in it, and must let nothing through that nobody signed.
+pub fn read(bytes: &[u8], entry: impl Fn(&[u8]) -> Result<Entry, EntryError>) -> Result<Heard, ReadError> {
+    if bytes.len() > MAX_MESSAGE {
+        return Err(ReadError::TooLong(bytes.len()));
     }
-    let message: Message<Peer> = postcard::from_bytes(bytes).map_err(|error| error.to_string())?;
-    let (beginning, _rest) =
-        postcard::take_from_bytes::<Beginning<'_>>(bytes).map_err(|error| error.to_string())?;
+    let message: Message<Peer> = postcard::from_bytes(bytes).map_err(ReadError::Decode)?;
+    let (beginning, _rest) = postcard::take_from_bytes::<Beginning<'_>>(bytes).map_err(ReadError::Decode)?;
     let entry = match beginning.layer {
         Layer::Broadcast(Broadcast::Content { content, .. }) => {
-            Some(Box::new(Entry::verify(content).map_err(|error| super::causes(&error))?))
+            Some(Box::new(entry(content).map_err(ReadError::Entry)?))
         }
         Layer::Swarm | Layer::Broadcast(Broadcast::Prune | Broadcast::Graft | Broadcast::IHave) => None,
     };
@@ -96,7 +127,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Heard, String> {
 
 /// What is to be done.
 #[derive(Debug)]
-pub(crate) enum Effect {
+pub enum Effect {
     /// Send this on the peer's gossip channel.
     Send(PublicKey, Bytes),
     /// An entry came that was not known to have been spread.
@@ -111,7 +142,7 @@ struct Allowance {
 }
 
 /// This peer's part in the gossip of its community.
-pub(crate) struct Gossip {
+pub struct Gossip {
     me: PublicKey,
     seed: StdRng,
     topic: Option<TopicId>,
@@ -135,7 +166,8 @@ impl std::fmt::Debug for Gossip {
 }
 
 impl Gossip {
-    pub(crate) fn new(me: PublicKey, seed: [u8; 32], now: Instant) -> Self {
+    /// One that knows nobody. `seed` is where its randomness comes from.
+    pub fn new(me: PublicKey, seed: [u8; 32], now: Instant) -> Self {
         let mut seed = StdRng::from_seed(seed);
         Self {
             me,
@@ -153,19 +185,24 @@ impl Gossip {
     }
 
     /// The community is settled.
-    pub(crate) fn belongs(&mut self, community: CommunityId, now: Instant) -> Vec<Effect> {
+    pub fn belongs(&mut self, community: CommunityId, now: Instant) -> Vec<Effect> {
         self.topic = Some(community.0.into());
         self.start_anew(now)
     }
 
+    /// Is the community settled?
+    pub fn is_in(&self) -> bool {
+        self.topic.is_some()
+    }
+
     /// A member's device can be sent to.
-    pub(crate) fn up(&mut self, peer: PublicKey, now: Instant) -> Vec<Effect> {
+    pub fn up(&mut self, peer: PublicKey, now: Instant) -> Vec<Effect> {
         self.there.entry(peer).or_insert(Allowance { left: RATE, since: now });
         self.join(vec![peer], now)
     }
 
     /// It cannot be sent to any more, or is no member's any more.
-    pub(crate) fn down(&mut self, peer: PublicKey, now: Instant) -> Vec<Effect> {
+    pub fn down(&mut self, peer: PublicKey, now: Instant) -> Vec<Effect> {
         self.neighbours.remove(&peer);
         if self.there.remove(&peer).is_none() {
             return Vec::new();
@@ -174,14 +211,14 @@ impl Gossip {
     }
 
     /// Tells everyone of an entry.
-    pub(crate) fn spread(&mut self, entry: &Entry, now: Instant) -> Vec<Effect> {
+    pub fn spread(&mut self, entry: &Entry, now: Instant) -> Vec<Effect> {
         let Some(topic) = self.topic else { return Vec::new() };
         let bytes = Bytes::copy_from_slice(entry.bytes());
         self.step(InEvent::Command(topic, Command::Broadcast(bytes, Scope::Swarm)), None, now)
     }
 
     /// A message came.
-    pub(crate) fn hear(&mut self, peer: PublicKey, heard: Heard, now: Instant) -> Vec<Effect> {
+    pub fn hear(&mut self, peer: PublicKey, heard: Heard, now: Instant) -> Vec<Effect> {
         let Some(allowance) = self.there.get_mut(&peer) else { return Vec::new() };
         // spec: NET-4
         let gained = now.duration_since(allowance.since).as_millis() as u64 * RATE / 1000;
@@ -199,19 +236,19 @@ impl Gossip {
     }
 
     /// Messages dropped because a peer sent too much at once.
-    pub(crate) fn dropped(&self) -> u64 {
+    pub fn dropped(&self) -> u64 {
         self.dropped
     }
 
     /// When something is due.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         let timer = self.timers.first_key_value().map(|((at, _), _)| *at);
         let look = self.topic.map(|_| self.look);
         timer.into_iter().chain(look).min()
     }
 
     /// Does what is due.
-    pub(crate) fn wake(&mut self, now: Instant) -> Vec<Effect> {
+    pub fn wake(&mut self, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();
         while let Some(first) = self.timers.first_entry().filter(|first| first.key().0 <= now) {
             let timer = first.remove();
@@ -222,10 +259,9 @@ impl Gossip {
                 effects.extend(self.start_anew(now));
             }
             self.look = now + LOOK_EVERY;
-            let missing = NEIGHBOURS.saturating_sub(self.neighbours.len());
-            let more =
-                self.there.keys().filter(|peer| !self.neighbours.contains(peer)).take(missing).copied();
-            let more = more.collect();
+            let missing = TOO_FEW.saturating_sub(self.neighbours.len());
+            let others = self.there.keys().filter(|peer| !self.neighbours.contains(peer)).copied();
+            let more = others.sample(&mut self.seed, missing);
             effects.extend(self.join(more, now));
         }
         effects
@@ -249,7 +285,8 @@ impl Gossip {
         self.neighbours.clear();
         self.taken = 0;
         self.look = now + LOOK_EVERY;
-        let peers = self.there.keys().take(NEIGHBOURS).map(|peer| Peer::from(*peer)).collect();
+        let some = self.there.keys().copied().sample(&mut self.seed, NEIGHBOURS);
+        let peers = some.into_iter().map(Peer::from).collect();
         effects.extend(self.step(InEvent::Command(topic, Command::Join(peers)), None, now));
         effects
     }
@@ -305,9 +342,11 @@ impl Gossip {
 }
 
 fn fresh(me: PublicKey, seed: &mut StdRng) -> State<Peer, StdRng> {
-    let mut config = Config { max_message_size: MAX_ENTRY + BESIDE, ..Config::default() };
+    let mut config = Config { max_message_size: MAX_MESSAGE, ..Config::default() };
     config.membership.active_view_capacity = NEIGHBOURS;
     config.broadcast.message_cache_retention = KEEP_MESSAGES;
+    config.broadcast.graft_timeout_1 = ASK_AFTER.0;
+    config.broadcast.graft_timeout_2 = ASK_AFTER.1;
     State::new(me.into(), PeerData::default(), config, StdRng::from_rng(seed))
 }
 
@@ -369,7 +408,7 @@ mod tests {
         fn settle(&mut self) {
             for _ in 0..100 {
                 while let Some((from, to, bytes)) = self.under_way.pop_front() {
-                    let heard = read(&bytes).unwrap();
+                    let heard = read(&bytes, Entry::verify).unwrap();
                     self.act(to, |gossip, now| gossip.hear(from, heard, now));
                 }
                 self.now += Duration::from_millis(10);
@@ -421,11 +460,11 @@ mod tests {
             one.there.insert(key(2), Allowance { left: RATE, since: now });
             for effect in one.join(vec![key(2)], now) {
                 let Effect::Send(_, bytes) = effect else { continue };
-                two.hear(key(1), read(&bytes).unwrap(), now);
+                two.hear(key(1), read(&bytes, Entry::verify).unwrap(), now);
             }
             let sent = two.spread(&entry(2, seq), now);
             let Some(Effect::Send(_, bytes)) = sent.into_iter().next() else { panic!("nothing was sent") };
-            read(&bytes).unwrap()
+            read(&bytes, Entry::verify).unwrap()
         };
         let one = net.peers.get_mut(&key(1)).unwrap();
         one.there.insert(key(2), Allowance { left: 400, since: now });
@@ -449,7 +488,7 @@ mod tests {
         two.there.insert(key(1), Allowance { left: RATE, since: now });
         for effect in gossip.join(vec![key(2)], now) {
             let Effect::Send(_, bytes) = effect else { continue };
-            two.hear(key(1), read(&bytes).unwrap(), now);
+            two.hear(key(1), read(&bytes, Entry::verify).unwrap(), now);
         }
         let Some(Effect::Send(_, bytes)) = two.spread(&entry(2, 0), now).into_iter().next() else {
             panic!("nothing was sent")
@@ -457,11 +496,11 @@ mod tests {
         let mut forged = bytes.to_vec();
         let middle = forged.len() / 2;
         forged[middle] ^= 1;
-        assert!(read(&forged).is_err());
-        assert!(read(&[0; MAX_ENTRY + BESIDE + 1]).is_err());
-        assert!(read(&bytes).is_ok());
+        assert!(read(&forged, Entry::verify).is_err());
+        assert!(read(&[0; MAX_MESSAGE + 1], Entry::verify).is_err());
+        assert!(read(&bytes, Entry::verify).is_ok());
         assert!(
-            gossip.hear(key(9), read(&bytes).unwrap(), now).is_empty(),
+            gossip.hear(key(9), read(&bytes, Entry::verify).unwrap(), now).is_empty(),
             "only connected members are listened to"
         );
     }
