@@ -47,7 +47,7 @@ use mesh_node::{Capacity, Command, Forecast, Input, Node};
 use mesh_protocol::frame::MAX_FRAME;
 use mesh_protocol::ids::CommunityId;
 use mesh_protocol::key::PublicKey;
-use mesh_store::{DiskStore, Loaded, Opened, Store as _};
+use mesh_store::{DiskStore, Loaded, Opened};
 use options::Options;
 use remembered::Remembered;
 use runner::{Modules, Runner};
