@@ -442,7 +442,8 @@ impl World {
             Output::Tell(Happening::Task { state, ended: true, .. }) => {
                 self.done += usize::from(state == "done");
             }
-            Output::Close(..) | Output::Release(_) | Output::Forget(_) | Output::Tell(_) => {}
+            Output::Close(..) | Output::Release(_) | Output::Forget(_) | Output::Ask(_) | Output::Tell(_) => {
+            }
         }
     }
 
