@@ -4,12 +4,37 @@
 use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::rules::Rules;
 
+/// What a task wants of energy for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bar {
+    /// To start.
+    Start,
+    /// To go on.
+    Stay,
+    /// To go on after it stood still: a little better than the bounds, so that what hovers about them stops nothing twice.
+    Resume,
+}
+
+/// By how much carbon must be below its bound before what stood still goes on, in percent of the bound, and how many
+/// percent more must be renewable. More than feeds change by within minutes, less than they do within hours.
+const CALM: (u16, u8) = (5, 2);
+
 /// Unknown energy is not. `low_g_per_kwh`: what the cleanest 30 % of the last 30 days' hours there did not exceed.
-pub fn is_clean(energy: Option<&EnergyClaim>, low_g_per_kwh: Option<u16>, rules: &Rules) -> bool {
+pub fn is_clean(energy: Option<&EnergyClaim>, low_g_per_kwh: Option<u16>, bar: Bar, rules: &Rules) -> bool {
+    let most = rules.clean_g_per_kwh.max(low_g_per_kwh.unwrap_or(0));
+    let (most, least) = match bar {
+        Bar::Start | Bar::Stay => (most, rules.clean_renewable_percent),
+        Bar::Resume => {
+            let calm = u32::from(most) * u32::from(100 - CALM.0) / 100;
+            (
+                u16::try_from(calm).unwrap_or(most),
+                rules.clean_renewable_percent.saturating_add(CALM.1).min(100),
+            )
+        }
+    };
     energy.is_some_and(|energy| {
         let own = matches!(energy.source, Source::Solar | Source::Wind | Source::Hydro);
-        let grid = energy.g_per_kwh <= rules.clean_g_per_kwh.max(low_g_per_kwh.unwrap_or(0))
-            && energy.renewable_percent >= rules.clean_renewable_percent;
+        let grid = energy.g_per_kwh <= most && energy.renewable_percent >= least;
         own || grid
     })
 }
@@ -31,12 +56,13 @@ mod tests {
             (claim(Source::Hydro, 0, 999), true),
             (claim(Source::Battery, 59, 10), false),
         ] {
-            assert_eq!(is_clean(Some(&energy), None, &rules), clean, "{energy:?}");
+            assert_eq!(is_clean(Some(&energy), None, Bar::Start, &rules), clean, "{energy:?}");
         }
         let low = claim(Source::Grid, 60, 300);
-        assert!(is_clean(Some(&low), Some(300), &rules) && !is_clean(Some(&low), Some(299), &rules));
+        let clean = |energy: Option<&EnergyClaim>, low| is_clean(energy, Some(low), Bar::Stay, &rules);
+        assert!(clean(Some(&low), 300) && !clean(Some(&low), 299));
         let brown = claim(Source::Grid, 59, 300);
-        assert!(!is_clean(Some(&brown), Some(400), &rules), "the least dirty hour of a dirty grid");
-        assert!(!is_clean(None, Some(400), &rules));
+        assert!(!clean(Some(&brown), 400), "the least dirty hour of a dirty grid");
+        assert!(!clean(None, 400));
     }
 }

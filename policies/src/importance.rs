@@ -1,11 +1,11 @@
 //! What do a task's service level and its vote make of it? The one place where they combine.
 // spec: VOTE-4, VOTE-5, VOTE-6, HEALTH-1
 
-use crate::energy::is_clean;
+use crate::energy::{Bar, is_clean};
 use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::rules::Rules;
-use mesh_protocol::task::{Importance, Sla};
+use mesh_protocol::task::{Importance, Sla, TaskSpec};
 
 const HOUR_MS: u64 = 3_600_000;
 /// An urgent task starts within this.
@@ -14,6 +14,9 @@ pub const URGENT_MS: u64 = HOUR_MS / 2;
 pub const HIGH_MS: u64 = 24 * HOUR_MS;
 /// A task of service level NORMAL ends within this.
 pub const NORMAL_MS: u64 = 48 * HOUR_MS;
+/// What lies between a start and the first instruction, and between the last and the result at home: an offer, module and
+/// inputs over a slow line, a compile.
+pub const ROOM_MS: u64 = 60_000;
 /// Longest wait of any task.
 pub const LONGEST_MS: u64 = 28 * 24 * HOUR_MS;
 
@@ -73,16 +76,77 @@ pub struct Course {
     pub at_home: bool,
     /// Must it wait for the ballot to close, unless a peer's energy is perfect?
     pub waits_for_ballot: bool,
+    /// Does it stand still, once it runs, while its energy is not there?
+    pub interruptible: bool,
 }
 
-/// When a task must have started, in milliseconds since 1970; none if no moment is too late.
-pub fn latest_start_ms(sla: Sla, created_ms: u64, duration_ms: u64) -> Option<u64> {
-    let end = |within: u64| created_ms.saturating_add(within.saturating_sub(duration_ms));
-    match sla {
-        Sla::Urgent => Some(created_ms.saturating_add(URGENT_MS)),
-        Sla::High => Some(end(HIGH_MS)),
-        Sla::Normal => Some(end(NORMAL_MS)),
-        Sla::Eco | Sla::SolarOnly | Sla::WindOnly => None,
+/// What a task says of time.
+// spec: SLA-1, SLA-2
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// How patient its submitter is.
+    pub sla: Sla,
+    /// When it was submitted, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// How long it may run: while nobody knows how long it will, room is left for all of that.
+    pub duration_ms: u64,
+    /// By when it is to have started, if its submitter said.
+    pub start_by_ms: Option<u64>,
+    /// By when it is to be done, if its submitter said.
+    pub finish_by_ms: Option<u64>,
+}
+
+impl Times {
+    /// A task's.
+    pub fn of(spec: &TaskSpec) -> Self {
+        Self {
+            sla: spec.sla,
+            created_ms: spec.created_ms,
+            duration_ms: spec.limits.duration_ms,
+            start_by_ms: spec.start_by_ms,
+            finish_by_ms: spec.finish_by_ms,
+        }
+    }
+
+    /// What its submitter said, as the moment by which it is to be done.
+    fn said_ms(&self) -> Option<u64> {
+        let started = self.start_by_ms.map(|by| by.saturating_add(self.duration_ms));
+        started.into_iter().chain(self.finish_by_ms).min()
+    }
+
+    fn within(&self, ms: u64) -> u64 {
+        self.created_ms.saturating_add(ms)
+    }
+
+    /// By when it is to be done, by its submitter's word or else its service level; none if it may take for ever.
+    // spec: SLA-1
+    pub fn due_ms(&self) -> Option<u64> {
+        match self.sla {
+            Sla::Eco | Sla::SolarOnly | Sla::WindOnly => None,
+            Sla::Urgent => {
+                Some(self.said_ms().unwrap_or(self.within(URGENT_MS).saturating_add(self.duration_ms)))
+            }
+            Sla::High => Some(self.said_ms().unwrap_or(self.within(HIGH_MS))),
+            Sla::Normal => Some(self.said_ms().unwrap_or(self.within(NORMAL_MS))),
+        }
+    }
+
+    /// When it must have started; none if no moment is too late. One that started may be that late with so much left.
+    // spec: SLA-2
+    pub fn latest_ms(&self, left_ms: u64) -> Option<u64> {
+        let finish = match (self.sla, self.start_by_ms, self.finish_by_ms) {
+            // Asked to start, it need not have ended.
+            (_, Some(_), None) => self.due_ms(),
+            (Sla::Urgent, None, None) => self.due_ms(),
+            _ => self.due_ms().map(|due| due.saturating_sub(ROOM_MS)),
+        };
+        Some(finish?.saturating_sub(left_ms).max(self.created_ms))
+    }
+
+    /// When a task that waits for its energy without end is given up, if its submitter said.
+    pub fn expires_ms(&self) -> Option<u64> {
+        let patient = matches!(self.sla, Sla::Eco | Sla::SolarOnly | Sla::WindOnly);
+        self.start_by_ms.into_iter().chain(self.finish_by_ms).min().filter(|_| patient)
     }
 }
 
@@ -116,21 +180,25 @@ pub fn course(sla: Sla, voice: Voice) -> Course {
         }
     };
     let waits_for_ballot = voice == Voice::Pending && matches!(sla, Sla::High | Sla::Normal | Sla::Eco);
-    Course { rank, energy, patience, at_home, waits_for_ballot }
+    let hurried = patience == Patience::None && rank >= Importance::High;
+    let interruptible = !matches!(sla, Sla::Urgent | Sla::High) && !hurried;
+    Course { rank, energy, patience, at_home, waits_for_ballot, interruptible }
 }
 
 /// How placement treats it: of which class it is, and by when it is to be done, in milliseconds since 1970.
 // spec: VOTE-6, SLA-1
-pub fn haste(course: &Course, sla: Sla, created_ms: u64, duration_ms: u64) -> (Sla, Option<u64>) {
-    let by = |within: u64| Some(created_ms.saturating_add(within));
-    match (course.patience, sla, course.rank) {
+pub fn haste(course: &Course, times: &Times) -> (Sla, Option<u64>) {
+    // A vote hurries, and what the submitter said hurries more.
+    let sooner = |within: u64| times.due_ms().into_iter().chain([times.within(within)]).min();
+    let at_once = URGENT_MS.saturating_add(times.duration_ms);
+    match (course.patience, times.sla, course.rank) {
         // It waits for energy, and `may_start` says when it waits no longer.
         (Patience::Endless | Patience::FourWeeks | Patience::UntilLatestStart, ..) => (Sla::Eco, None),
-        (Patience::None, Sla::Urgent, _) | (Patience::None, _, Importance::Critical) => {
-            (Sla::Urgent, by(URGENT_MS.saturating_add(duration_ms)))
-        }
-        (Patience::None, Sla::High, _) | (Patience::None, _, Importance::High) => (Sla::High, by(HIGH_MS)),
-        (Patience::None, ..) => (Sla::Normal, by(NORMAL_MS)),
+        (Patience::None, Sla::Urgent, _) => (Sla::Urgent, times.due_ms()),
+        (Patience::None, _, Importance::Critical) => (Sla::Urgent, sooner(at_once)),
+        (Patience::None, Sla::High, _) => (Sla::High, times.due_ms()),
+        (Patience::None, _, Importance::High) => (Sla::High, sooner(HIGH_MS)),
+        (Patience::None, ..) => (Sla::Normal, times.due_ms().or(Some(times.within(NORMAL_MS)))),
     }
 }
 
@@ -151,8 +219,36 @@ pub struct Start<'a> {
     pub now_ms: u64,
     /// When it was submitted.
     pub created_ms: u64,
-    /// [`latest_start_ms`].
+    /// [`Times::latest_ms`].
     pub latest_start_ms: Option<u64>,
+}
+
+impl Start<'_> {
+    fn is_due(&self) -> bool {
+        self.latest_start_ms.is_some_and(|latest| self.now_ms >= latest)
+    }
+
+    /// Is the energy there, and what is missing if not? With less to spare where the task runs on it already.
+    fn energy_fits(&self, energy: Energy, bar: Bar, rules: &Rules) -> Result<(), Reason> {
+        let from = |source: Source| self.energy.is_some_and(|energy| energy.source == source);
+        let own_renewable = || {
+            [Source::Solar, Source::Wind, Source::Hydro].into_iter().any(from)
+                && self.energy.is_some_and(|energy| energy.renewable_percent == 100)
+        };
+        let (fits, missing) = match energy {
+            Energy::Any => (true, Reason::EnergyNotClean),
+            Energy::Clean => (is_clean(self.energy, self.low_g_per_kwh, bar, rules), Reason::EnergyNotClean),
+            Energy::OwnRenewable => (own_renewable(), Reason::EnergyNotClean),
+            Energy::OwnSolar => (from(Source::Solar) && self.sun, Reason::NoSun),
+            Energy::OwnWind => (from(Source::Wind), Reason::NoWind),
+        };
+        if fits { Ok(()) } else { Err(missing) }
+    }
+}
+
+/// Is that what a task waits for, which no peer can change but the weather and the grid?
+pub fn is_lack_of_energy(reason: &Reason) -> bool {
+    matches!(reason, Reason::EnergyNotClean | Reason::NoSun | Reason::NoWind)
 }
 
 /// May it start there now?
@@ -164,29 +260,31 @@ pub fn may_start(course: &Course, start: &Start<'_>, rules: &Rules) -> Result<()
     if start.declared_critical && start.own {
         return Ok(());
     }
-    let from = |source: Source| start.energy.is_some_and(|energy| energy.source == source);
-    let due = start.latest_start_ms.is_some_and(|latest| start.now_ms >= latest);
+    let due = start.is_due();
     let perfect = start.energy.is_some_and(|energy| energy.renewable_percent >= rules.perfect_energy_percent);
     if course.waits_for_ballot && !perfect && !due {
         return Err(Reason::BallotOpen);
     }
-    let own_renewable = [Source::Solar, Source::Wind, Source::Hydro].into_iter().any(from)
-        && start.energy.is_some_and(|energy| energy.renewable_percent == 100);
-    let fits = match course.energy {
-        Energy::Any => true,
-        Energy::Clean => is_clean(start.energy, start.low_g_per_kwh, rules),
-        Energy::OwnRenewable => own_renewable,
-        Energy::OwnSolar => from(Source::Solar) && start.sun,
-        Energy::OwnWind => from(Source::Wind),
-    };
+    let fits = start.energy_fits(course.energy, Bar::Start, rules);
     let over =
         course.patience == Patience::FourWeeks && start.now_ms >= start.created_ms.saturating_add(LONGEST_MS);
     match (fits, course.patience) {
         _ if over => Err(Reason::NeverEnoughEnergy),
-        (true, _) => Ok(()),
-        (false, Patience::UntilLatestStart) if due => Ok(()),
-        (false, _) => Err(Reason::EnergyNotClean),
+        (Ok(()), _) => Ok(()),
+        (Err(_), Patience::UntilLatestStart) if due => Ok(()),
+        (missing, _) => missing,
     }
+}
+
+/// May a task that has started go on there? `held`: it stood still for its energy until now, so that it must be clearly
+/// good again: what hovers about a bound must not stop and start it again and again.
+// spec: SLA-1, PLACE-2, DEL-12
+pub fn may_go_on(course: &Course, start: &Start<'_>, held: bool, rules: &Rules) -> Result<(), Reason> {
+    let late = course.patience == Patience::UntilLatestStart && start.is_due();
+    if !course.interruptible || late || (start.declared_critical && start.own) {
+        return Ok(());
+    }
+    start.energy_fits(course.energy, if held { Bar::Resume } else { Bar::Stay }, rules)
 }
 
 #[cfg(test)]
@@ -220,8 +318,9 @@ mod tests {
                 };
                 let place = if course.at_home { "at home" } else { "anywhere" };
                 let ballot = if course.waits_for_ballot { ", waits for the ballot" } else { "" };
+                let paused = if course.interruptible { ", interruptible" } else { "" };
                 text.push_str(&format!(
-                    "{:<10}{voice:<12}-> {:<12}{:?} energy, patience {:?}, {place}{ballot}\n",
+                    "{:<10}{voice:<12}-> {:<12}{:?} energy, patience {:?}, {place}{ballot}{paused}\n",
                     format!("{sla:?}"),
                     format!("{:?}", course.rank),
                     course.energy,
@@ -230,6 +329,10 @@ mod tests {
             }
         }
         insta::assert_snapshot!(text);
+    }
+
+    fn times(sla: Sla, created_ms: u64, duration_ms: u64) -> Times {
+        Times { sla, created_ms, duration_ms, start_by_ms: None, finish_by_ms: None }
     }
 
     fn claim(source: Source, renewable_percent: u8, g_per_kwh: u16) -> EnergyClaim {
@@ -299,9 +402,9 @@ mod tests {
         let home = |energy| Start { own: true, ..start(Some(energy)) };
         assert_eq!(ask(Sla::SolarOnly, Voice::Level(Critical), start(Some(&sun))), Err(Reason::Elsewhere));
         assert_eq!(ask(Sla::SolarOnly, Voice::Level(Critical), home(&sun)), Ok(()));
-        assert_eq!(ask(Sla::SolarOnly, Voice::Level(Critical), home(&wind)), waits);
+        assert_eq!(ask(Sla::SolarOnly, Voice::Level(Critical), home(&wind)), Err(Reason::NoSun));
         assert_eq!(ask(Sla::WindOnly, Voice::Level(Low), home(&wind)), Ok(()));
-        assert_eq!(ask(Sla::WindOnly, Voice::Level(Low), home(&sun)), waits);
+        assert_eq!(ask(Sla::WindOnly, Voice::Level(Low), home(&sun)), Err(Reason::NoWind));
         assert_eq!(ask(Sla::SolarOnly, Voice::Health, home(&coal)), Ok(()));
         assert_eq!(ask(Sla::SolarOnly, Voice::Health, start(Some(&coal))), Err(Reason::Elsewhere));
 
@@ -316,16 +419,81 @@ mod tests {
     fn the_latest_start_leaves_room_for_the_whole_run() {
         for (sla, latest) in [
             (Sla::Urgent, Some(5 + 1_800_000)),
-            (Sla::High, Some(5 + 86_400_000 - 60_000)),
-            (Sla::Normal, Some(5 + 172_800_000 - 60_000)),
+            (Sla::High, Some(5 + 86_400_000 - 60_000 - ROOM_MS)),
+            (Sla::Normal, Some(5 + 172_800_000 - 60_000 - ROOM_MS)),
             (Sla::Eco, None),
             (Sla::SolarOnly, None),
             (Sla::WindOnly, None),
         ] {
-            assert_eq!(latest_start_ms(sla, 5, 60_000), latest, "{sla:?}");
+            assert_eq!(times(sla, 5, 60_000).latest_ms(60_000), latest, "{sla:?}");
         }
-        assert_eq!(latest_start_ms(Sla::High, 5, u64::MAX), Some(5), "longer than there is time: at once");
+        let endless = times(Sla::High, 5, u64::MAX).latest_ms(u64::MAX);
+        assert_eq!(endless, Some(5), "longer than there is time: at once");
         assert_eq!(LONGEST_MS, 28 * 86_400_000);
+    }
+
+    // spec: SLA-1, SLA-2
+    #[test]
+    fn the_submitters_own_times_stand_for_those_of_the_level() {
+        let (hour, run) = (3_600_000, 600_000);
+        for sla in [Sla::Urgent, Sla::High, Sla::Normal] {
+            let plain = times(sla, 0, run);
+            let finish = Times { finish_by_ms: Some(5 * hour), ..plain };
+            assert_eq!((finish.due_ms(), finish.expires_ms()), (Some(5 * hour), None), "{sla:?}");
+            assert_eq!(finish.latest_ms(run), Some(5 * hour - run - ROOM_MS));
+            assert_eq!(finish.latest_ms(run / 2), Some(5 * hour - run / 2 - ROOM_MS), "half is done");
+            let start = Times { start_by_ms: Some(2 * hour), ..plain };
+            assert_eq!((start.due_ms(), start.latest_ms(run)), (Some(2 * hour + run), Some(2 * hour)));
+            let both = Times { start_by_ms: Some(9 * hour), ..finish };
+            assert_eq!(both.due_ms(), Some(5 * hour), "the sooner of two");
+            let hurried = haste(&course(sla, Voice::Level(Critical)), &finish);
+            let urgent = if sla == Sla::Urgent { 5 * hour } else { URGENT_MS + run };
+            assert_eq!(hurried, (Sla::Urgent, Some(urgent)));
+        }
+        let eco = Times { finish_by_ms: Some(5 * hour), ..times(Sla::Eco, 0, run) };
+        assert_eq!((eco.due_ms(), eco.expires_ms()), (None, Some(5 * hour)), "it is no deadline but an end");
+        assert_eq!(times(Sla::Eco, 0, run).expires_ms(), None);
+    }
+
+    // spec: SLA-1, PLACE-2, DEL-12
+    #[test]
+    fn what_runs_goes_on_as_its_class_says_and_does_not_flap() {
+        let rules = Rules::default();
+        let ask = |sla, voice, energy: &EnergyClaim, held| {
+            let start = Start { own: true, latest_start_ms: None, ..start(Some(energy)) };
+            may_go_on(&course(sla, voice), &start, held, &rules)
+        };
+        let coal = claim(Source::Grid, 10, 800);
+        let sun = claim(Source::Solar, 100, 40);
+        for (sla, voice) in [
+            (Sla::Urgent, Voice::Silent),
+            (Sla::High, Voice::Silent),
+            (Sla::High, Voice::Level(Low)),
+            (Sla::Normal, Voice::NoBallot),
+            (Sla::Eco, Voice::Level(High)),
+            (Sla::Eco, Voice::Health),
+        ] {
+            assert_eq!(ask(sla, voice, &coal, false), Ok(()), "{sla:?} {voice:?}");
+        }
+        let waits = Err(Reason::EnergyNotClean);
+        assert_eq!(ask(Sla::Eco, Voice::NoBallot, &coal, false), waits);
+        assert_eq!(ask(Sla::Normal, Voice::Level(Low), &coal, false), waits);
+        assert_eq!(ask(Sla::Normal, Voice::Level(NonCritical), &coal, false), waits);
+        assert_eq!(ask(Sla::SolarOnly, Voice::NoBallot, &coal, false), Err(Reason::NoSun));
+        assert_eq!(ask(Sla::WindOnly, Voice::NoBallot, &sun, false), Err(Reason::NoWind));
+        assert_eq!(ask(Sla::SolarOnly, Voice::NoBallot, &sun, true), Ok(()));
+        // At the bound it runs on; below it, and held, it waits for more than the bound.
+        for (percent, grams, stays, resumes) in
+            [(60, 150, true, false), (60, 151, false, false), (62, 142, true, true), (61, 142, true, false)]
+        {
+            let energy = claim(Source::Grid, percent, grams);
+            assert_eq!(ask(Sla::Eco, Voice::NoBallot, &energy, false).is_ok(), stays, "{energy:?}");
+            assert_eq!(ask(Sla::Eco, Voice::NoBallot, &energy, true).is_ok(), resumes, "{energy:?}");
+        }
+        let due = Start { now_ms: 2000, ..start(Some(&coal)) };
+        let low = course(Sla::Normal, Voice::Level(Low));
+        assert_eq!(may_go_on(&low, &due, true, &rules), Ok(()), "the deadline comes first");
+        assert_eq!(may_go_on(&low, &Start { now_ms: 1999, ..due }, true, &rules), waits);
     }
 
     // spec: VOTE-6, VOTE-9
@@ -355,7 +523,7 @@ mod tests {
     // spec: VOTE-6, SLA-1
     #[test]
     fn a_vote_may_hurry_a_task_and_never_takes_its_deadline_away() {
-        let of = |sla, voice| haste(&course(sla, voice), sla, 1000, 10);
+        let of = |sla, voice| haste(&course(sla, voice), &times(sla, 1000, 10));
         for sla in [Sla::Urgent, Sla::High, Sla::Normal, Sla::Eco] {
             assert_eq!(of(sla, Voice::Level(Critical)), (Sla::Urgent, Some(1000 + URGENT_MS + 10)));
             assert_eq!(of(sla, Voice::Health).0, Sla::Urgent);

@@ -190,6 +190,15 @@ pub enum TaskFrame {
     Status,
     /// What came of the changes to the executing peer's shares.
     Released(Released),
+    /// The owner would rather wait: the attempt stands still for so long, or until told otherwise.
+    Hold {
+        /// Why.
+        why: Reason,
+        /// Milliseconds from receipt, after which it goes on by itself: an owner that is gone holds up nothing.
+        for_ms: u64,
+    },
+    /// What the owner held goes on.
+    GoOn,
 }
 
 /// What came of what a task changed in the executing peer's shares.
@@ -214,6 +223,8 @@ pub struct Beat {
     pub permille: u16,
     /// The task's own words for it.
     pub note: String,
+    /// Why it stands still, if it does for a reason.
+    pub held: Option<Reason>,
 }
 
 /// What an attempt does.
@@ -363,6 +374,7 @@ impl Frame for TaskFrame {
             Self::Beat(beat) if beat.permille > 1000 || beat.note.len() > MAX_NOTE => {
                 Err("its progress is out of range")
             }
+            Self::Beat(beat) => beat.held.as_ref().map_or(Ok(()), Reason::check),
             Self::Offer(offer) if offer.attempt == 0 => Err("attempts count from 1"),
             Self::Offer(offer) => {
                 few(&offer.entries, MAX_OFFER_ENTRIES)?;
@@ -372,6 +384,7 @@ impl Frame for TaskFrame {
             }
             Self::Refused(reason) | Self::Lost(reason) | Self::Stop(reason) => reason.check(),
             Self::Renew { lease_ms } => lease(*lease_ms),
+            Self::Hold { why, for_ms } => why.check().and_then(|()| lease(*for_ms)),
             Self::Checkpoint { number: 0, .. } => Err("checkpoints count from 1"),
             Self::Checkpoint { blob, .. } => size(blob),
             Self::Ended(ended) => {
@@ -382,7 +395,7 @@ impl Frame for TaskFrame {
             Self::Released(Released::Conflict(why)) if why.len() > MAX_CONFLICT => {
                 Err("its text is too long")
             }
-            Self::Accepted | Self::Beat(_) | Self::Settled(_) | Self::Status | Self::Released(_) => Ok(()),
+            Self::Accepted | Self::Settled(_) | Self::Status | Self::Released(_) | Self::GoOn => Ok(()),
         }
     }
 
@@ -392,6 +405,10 @@ impl Frame for TaskFrame {
             Self::Refused(reason) => canonical::encode(&Self::Refused(reason.clone().fit())),
             Self::Lost(reason) => canonical::encode(&Self::Lost(reason.clone().fit())),
             Self::Stop(reason) => canonical::encode(&Self::Stop(reason.clone().fit())),
+            Self::Beat(beat) => {
+                let held = beat.held.clone().map(Reason::fit);
+                canonical::encode(&Self::Beat(Beat { held, ..beat.clone() }))
+            }
             _ => canonical::encode(self),
         }
     }

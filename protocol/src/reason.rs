@@ -160,6 +160,27 @@ pub enum Reason {
     /// By the donor's rule.
     #[error("the device has uploaded as much today as its owner lets it")]
     UploadUsedUp,
+    /// What a task that runs on sun alone waits for.
+    #[error("there is no sun for it there now")]
+    NoSun,
+    /// What a task that runs on wind alone waits for.
+    #[error("there is not enough wind for it there now")]
+    NoWind,
+    /// By its owner's plan.
+    #[error("its owner expects cleaner energy later")]
+    CleanerLater,
+    /// By its owner's plan.
+    #[error("it goes on where energy is cleaner")]
+    CleanerElsewhere,
+    /// Its submitter had set an end to waiting.
+    #[error("no peer had the energy that it waits for in time")]
+    Expired,
+    /// A program of the donor's that is asked about each offer said no.
+    #[error("the device's owner refuses it: {0}")]
+    RefusedByOwner(String),
+    /// It said not now.
+    #[error("the device's owner says later: {0}")]
+    PutOffByOwner(String),
 }
 
 impl Reason {
@@ -171,7 +192,9 @@ impl Reason {
             | Self::Inadmissible(words)
             | Self::SandboxFailed(words)
             | Self::BadResult(words)
-            | Self::StorageFailed(words) => Some(words),
+            | Self::StorageFailed(words)
+            | Self::RefusedByOwner(words)
+            | Self::PutOffByOwner(words) => Some(words),
             _ => None,
         }
     }
@@ -184,7 +207,9 @@ impl Reason {
             | Self::Inadmissible(words)
             | Self::SandboxFailed(words)
             | Self::BadResult(words)
-            | Self::StorageFailed(words) => Some(words),
+            | Self::StorageFailed(words)
+            | Self::RefusedByOwner(words)
+            | Self::PutOffByOwner(words) => Some(words),
             _ => None,
         }
     }

@@ -9,7 +9,7 @@ use crate::permissions::{Access, Permissions};
 use serde::{Deserialize, Serialize};
 
 /// Version of [`TaskSpec`]'s shape.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Most files given to one task: the list travels in one frame.
 pub const MAX_INPUT_FILES: usize = 256;
 /// Most bytes of a task as it travels. An offer holds it beside eight ledger entries, and must fit into a frame.
@@ -113,6 +113,10 @@ pub struct TaskSpec {
     pub followed: bool,
     /// When it was submitted, in milliseconds since 1970.
     pub created_ms: u64,
+    /// By when it is to have started, in milliseconds since 1970; as its service level says if none.
+    pub start_by_ms: Option<u64>,
+    /// By when it is to be done; as its service level says if none.
+    pub finish_by_ms: Option<u64>,
 }
 
 impl TaskSpec {
@@ -176,6 +180,9 @@ impl TaskSpec {
         }
         if let Some((name, range)) = self.limits.out_of_range() {
             return Err(format!("its {name} must be {range}"));
+        }
+        if self.start_by_ms.into_iter().chain(self.finish_by_ms).any(|by| by <= self.created_ms) {
+            return Err("its deadline lies before its submission".into());
         }
         if self.module_len > MAX_BYTES {
             return Err("its module is larger than any".into());

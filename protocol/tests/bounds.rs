@@ -265,6 +265,11 @@ fn a_frame_says_no_more_than_it_may() {
         change(&mut offer);
         TaskFrame::Offer(Box::new(offer))
     };
+    let beat = |change: fn(&mut Beat)| {
+        let mut beat = Beat { phase: Phase::Running, permille: 0, note: String::new(), held: None };
+        change(&mut beat);
+        TaskFrame::Beat(beat)
+    };
     let ended = |change: fn(&mut mesh_protocol::frame::Ended)| match task_frames().swap_remove(6) {
         TaskFrame::Ended(mut ended) => {
             change(&mut ended);
@@ -280,8 +285,11 @@ fn a_frame_says_no_more_than_it_may() {
         offer(|it| it.resume = Some(Blob { len: MAX_BYTES + 1, ..BLOB })),
         TaskFrame::Refused(Reason::StorageFailed("x".repeat(MAX_WORDS + 1))),
         TaskFrame::Renew { lease_ms: MAX_LEASE_MS + 1 },
-        TaskFrame::Beat(Beat { phase: Phase::Running, permille: 1001, note: String::new() }),
-        TaskFrame::Beat(Beat { phase: Phase::Running, permille: 0, note: "x".repeat(MAX_NOTE + 1) }),
+        beat(|it| it.permille = 1001),
+        beat(|it| it.note = "x".repeat(MAX_NOTE + 1)),
+        beat(|it| it.held = Some(Reason::BadResult("a\nb".into()))),
+        TaskFrame::Hold { why: Reason::CleanerLater, for_ms: MAX_LEASE_MS + 1 },
+        TaskFrame::Hold { why: Reason::BadResult("a\nb".into()), for_ms: 1 },
         TaskFrame::Checkpoint { number: 0, blob: BLOB },
         TaskFrame::Checkpoint { number: 1, blob: huge },
         TaskFrame::Lost(Reason::BadResult("a\nb".into())),
@@ -342,7 +350,7 @@ fn full_frames_of_tips_and_addresses_fit() {
 fn a_task_asks_for_no_more_than_fits() {
     type Case = (&'static str, fn(&mut TaskSpec));
     let cases: Vec<Case> = vec![
-        ("version", |it| it.version = 2),
+        ("version", |it| it.version = 3),
         ("name", |it| it.name = "x".repeat(65)),
         ("arguments", |it| it.args = vec![String::new(); 1025]),
         ("arguments", |it| it.args = vec!["x".repeat(65_537)]),
@@ -355,6 +363,8 @@ fn a_task_asks_for_no_more_than_fits() {
         ("sorted", |it| it.inputs = vec![InputFile { path: "a".into(), blob: BLOB }; 2]),
         ("inputs have", |it| it.limits.input_bytes = 599),
         ("memory", |it| it.limits.memory_bytes = 0),
+        ("deadline", |it| it.start_by_ms = Some(1000)),
+        ("deadline", |it| it.finish_by_ms = Some(1000)),
         ("module", |it| it.module_len = MAX_BYTES + 1),
         ("permissions", |it| it.permissions.env = names(MAX_NAMES + 1)),
         ("too long together", |it| {

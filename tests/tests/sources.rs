@@ -148,6 +148,8 @@ fn settings_change_while_the_peer_runs() {
     write(&file, "enabled = false\nmdns = true\n\n[energy]\ntype = \"hydro\"\nzone_g_per_kwh = 100\n");
     until("the water", BOUND, || (grams() == 47).then_some(()));
     until("the rest", BOUND, || (set(&alice, "enabled").0 == "false").then_some(()));
+    let donor = || alice.json(&["status"])["donor"].as_str().unwrap().to_owned();
+    until("the node to share nothing", BOUND, || donor().contains("paused").then_some(()));
     let files = tempfile::tempdir().unwrap();
     let id = alice.submit(&[&hello(files.path())]);
     alice.waits_for(&id, "held", |task| task["why"].as_str().unwrap().contains("paused by its owner"));

@@ -97,6 +97,7 @@ pub(crate) fn ad() -> Ad {
         free_memory: 1000,
         longest_ms: 600_000,
         profile: PROFILE,
+        closed: Some(Reason::DonorPaused),
     }
 }
 
@@ -176,6 +177,8 @@ pub(crate) fn spec() -> TaskSpec {
         importance: Some(Importance::High),
         followed: true,
         created_ms: 1000,
+        start_by_ms: Some(2000),
+        finish_by_ms: Some(3000),
     }
 }
 
@@ -388,7 +391,12 @@ pub(crate) fn task_frames() -> Vec<TaskFrame> {
         TaskFrame::Accepted,
         TaskFrame::Refused(Reason::NoCapacity),
         TaskFrame::Renew { lease_ms: 30_000 },
-        TaskFrame::Beat(Beat { phase: Phase::Running, permille: 500, note: "half".into() }),
+        TaskFrame::Beat(Beat {
+            phase: Phase::Paused,
+            permille: 500,
+            note: "half".into(),
+            held: Some(Reason::NoCapacity),
+        }),
         TaskFrame::Checkpoint { number: 1, blob: BLOB },
         TaskFrame::Ended(Box::new(ended)),
         TaskFrame::Lost(Reason::NotFetched("gone".into())),
@@ -396,6 +404,8 @@ pub(crate) fn task_frames() -> Vec<TaskFrame> {
         TaskFrame::Settled(Effect::Done),
         TaskFrame::Status,
         TaskFrame::Released(Released::Conflict("changed".into())),
+        TaskFrame::Hold { why: Reason::CleanerLater, for_ms: 30_000 },
+        TaskFrame::GoOn,
     ]
 }
 
@@ -472,5 +482,12 @@ pub(crate) fn reasons() -> Vec<Reason> {
         Reason::DeviceBusy { percent: 80, most: 25 },
         Reason::NoSurplus,
         Reason::UploadUsedUp,
+        Reason::NoSun,
+        Reason::NoWind,
+        Reason::CleanerLater,
+        Reason::CleanerElsewhere,
+        Reason::Expired,
+        Reason::RefusedByOwner(x()),
+        Reason::PutOffByOwner(x()),
     ]
 }

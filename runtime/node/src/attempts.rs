@@ -2,14 +2,15 @@
 
 use crate::command::{ErrorKind, Happening, Progress};
 use crate::community::Misbehaviour;
-use crate::io::{Metering, Output, Run, RunEvent};
+use crate::io::{HOOK_MS, HookSays, Metering, OfferView, Output, Run, RunEvent};
 use crate::node::{Donor, META_DONOR, Node, Timer, error};
-use mesh_policies::donor;
+use mesh_policies::donor::{self, Situation};
 use mesh_policies::importance::may_start;
 use mesh_policies::permission::{self, Standing, Wish};
 use mesh_policies::{Check, first_failure};
+use mesh_protocol::ad::Source;
 use mesh_protocol::canonical;
-use mesh_protocol::frame::{AttemptId, Beat, Ended, MAX_NOTE, Offer, Phase, Released, TaskFrame};
+use mesh_protocol::frame::{AttemptId, Beat, Ended, Offer, Phase, Released, TaskFrame};
 use mesh_protocol::ids::{BlobHash, EntryId};
 use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::ledger::{Effect, Entry, Payload, Statement, Tip};
@@ -131,15 +132,25 @@ struct Kept {
 #[derive(Debug, Clone)]
 pub(crate) struct Attempt {
     kept: Kept,
-    owner: PublicKey,
+    pub(crate) owner: PublicKey,
     lease_until: u64,
     beat_at: u64,
     pub(crate) progress: Progress,
     checkpoint: Option<Blob>,
     /// Held since this device slept, until the lease is renewed.
-    slept: bool,
-    /// Held by the donor, and why.
-    held: Option<Reason>,
+    pub(crate) slept: bool,
+    /// What its owner plans with it, and how steady its energy is. Why it is held stands in `progress`.
+    pub(crate) stand: crate::holds::Stand,
+    /// Was the owner's program asked?
+    asked: Asked,
+}
+
+/// Where a donor's own program stands with an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    No,
+    Waiting,
+    Accepted,
 }
 
 impl Attempt {
@@ -150,6 +161,14 @@ impl Attempt {
     pub(crate) fn spec(&self) -> &TaskSpec {
         &self.kept.offer.task.spec
     }
+}
+
+/// Bytes that a task may come to need on the disk of who runs it: what it is given, and what it may leave.
+// spec: PERM-5
+fn most_disk(spec: &TaskSpec) -> u64 {
+    let limits = &spec.limits;
+    let left = [limits.out_bytes, limits.stdout_bytes, limits.stderr_bytes];
+    left.into_iter().fold(crate::owner::bytes_of(spec), u64::saturating_add)
 }
 
 fn key(id: AttemptId) -> Vec<u8> {
@@ -227,6 +246,10 @@ impl Node {
             }
             TaskFrame::Settled(effect) if self.owns(peer, id) => self.settled(id, effect),
             TaskFrame::Status => self.tell_status(peer, id),
+            TaskFrame::Hold { why, for_ms } if self.owns(peer, id) => {
+                self.hold_asked(id, Some((why, for_ms)))
+            }
+            TaskFrame::GoOn if self.owns(peer, id) => self.hold_asked(id, None),
             _ => {}
         }
     }
@@ -366,6 +389,9 @@ impl Node {
         if let Err(reason) = self.check_offer(owner, id, &offer) {
             return self.refuse(id, reason);
         }
+        if self.config.hook && owner != self.me && !self.agrees(id, &offer) {
+            return;
+        }
         self.step(id, AttemptEvent::Accept);
         let lease = offer.lease_ms;
         let now = self.now.boot_ms;
@@ -378,10 +404,63 @@ impl Node {
             self.say(Payload::Accepted { task: id.task, attempt: id.attempt }, &[offer.tip]);
         }
         self.arm_attempt(id);
+        self.regard_attempts();
         self.send_task(owner, id, TaskFrame::Accepted);
         let run = Run { attempt: id, spec: offer.task.spec, owner, resume: offer.resume };
         self.output(Output::Run(Box::new(run)));
         self.tell(Happening::Attempt { task: id.task, attempt: id.attempt, state: "preparing" });
+    }
+
+    /// Has the owner's program said yes? It is asked if it was not yet.
+    // spec: PERM-5
+    fn agrees(&mut self, id: AttemptId, offer: &Offer) -> bool {
+        let Some(attempt) = self.attempts.get_mut(&id) else { return false };
+        let (owner, spec) = (attempt.owner, &offer.task.spec);
+        match attempt.asked {
+            Asked::Accepted => return true,
+            Asked::Waiting => return false,
+            Asked::No => attempt.asked = Asked::Waiting,
+        }
+        let circle = self.circle();
+        let view = OfferView {
+            attempt: id,
+            name: spec.name.clone(),
+            user: self.user_name(&spec.user),
+            user_key: spec.user,
+            device: owner,
+            module: spec.module,
+            bytes: crate::owner::bytes_of(spec),
+            args: spec.args.clone(),
+            sla: spec.sla,
+            importance: circle.course(&owner, &id.task, &spec.name, spec.sla).rank,
+            health: circle.is_health(&owner, &id.task, &spec.name),
+            limits: spec.limits.clone(),
+            permissions: spec.permissions.clone(),
+            created_ms: spec.created_ms,
+            resumes: offer.resume.is_some(),
+        };
+        // Whoever runs it ends it in time; should that fail, this does, before the offer is given up.
+        self.arm_in(Timer::Attempt(id), HOOK_MS + 1_000);
+        self.output(Output::Ask(Box::new(view)));
+        false
+    }
+
+    /// The owner's program answered. What was true when it was asked is looked at once more.
+    // spec: PERM-5
+    pub(crate) fn hook_said(&mut self, id: AttemptId, says: HookSays) {
+        let Some(attempt) = self.attempts.get_mut(&id) else { return };
+        if attempt.state() != AttemptState::Held || attempt.asked != Asked::Waiting {
+            return;
+        }
+        match says {
+            HookSays::Accept => {
+                attempt.asked = Asked::Accepted;
+                self.disarm(Timer::Attempt(id));
+                self.decide(id);
+            }
+            HookSays::Refuse(why) => self.refuse(id, Reason::RefusedByOwner(why).fit()),
+            HookSays::Later(why) => self.refuse(id, Reason::PutOffByOwner(why).fit()),
+        }
     }
 
     /// Every check that a device makes before it runs anything, in the order of [`Check`].
@@ -398,11 +477,7 @@ impl Node {
             if self.has_bug(Misbehaviour::IgnoresEnergy) {
                 return Ok(());
             }
-            let mine = self.tasks.get(&id.task).filter(|_| own).map(|task| task.course);
-            let claimed = self.claimed_course(&owner, &id.task, spec.sla);
-            let course = mine
-                .or(claimed)
-                .unwrap_or_else(|| self.circle().course(&owner, &id.task, &spec.name, spec.sla));
+            let course = self.course_of(owner, id, spec);
             let start = self.start_of(spec, self.config.energy.as_ref(), &self.me, own);
             may_start(&course, &start, self.ledger.governance().rules())
         };
@@ -455,7 +530,15 @@ impl Node {
         if limits.memory_bytes > self.config.capacity.memory {
             return Err(too_large("bytes of memory", limits.memory_bytes, self.config.capacity.memory));
         }
-        if slots == 0 || limits.memory_bytes > memory { Err(Reason::NoCapacity) } else { Ok(()) }
+        let most = self.terms.disk_bytes;
+        let wanted = most_disk(spec);
+        if most > 0 && wanted > most {
+            return Err(too_large("bytes of disk", wanted, most));
+        }
+        let live = self.attempts.values().filter(|attempt| attempt.state().is_live());
+        let taken = live.fold(0, |sum: u64, attempt| sum.saturating_add(most_disk(attempt.spec())));
+        let full = most > 0 && taken.saturating_add(wanted) > most;
+        if slots == 0 || limits.memory_bytes > memory || full { Err(Reason::NoCapacity) } else { Ok(()) }
     }
 
     /// Was this attempt, or a later one, or the task's end heard of before?
@@ -589,7 +672,7 @@ impl Node {
         }
         attempt.lease_until = now.saturating_add(lease_ms);
         let slept = std::mem::take(&mut attempt.slept);
-        let held = attempt.held.is_some();
+        let held = attempt.progress.held.is_some();
         if self.still_permitted(id) {
             if slept && !held {
                 self.output(Output::Resume(id));
@@ -613,6 +696,9 @@ impl Node {
         let now = self.now.boot_ms;
         let Some(attempt) = self.attempts.get(&id) else { return };
         match attempt.state() {
+            AttemptState::Held if attempt.asked == Asked::Waiting => {
+                self.refuse(id, Reason::RefusedByOwner("their program gave no answer".into()));
+            }
             AttemptState::Held => self.refuse(id, Reason::LogBehind),
             AttemptState::Releasing => {}
             AttemptState::Ended => {
@@ -631,18 +717,15 @@ impl Node {
         }
     }
 
-    fn beat(&mut self, id: AttemptId) {
+    pub(crate) fn beat(&mut self, id: AttemptId) {
         let now = self.now.boot_ms;
         let Some(attempt) = self.attempts.get_mut(&id) else { return };
         attempt.beat_at = now;
-        let Progress { phase, permille, mut note } = attempt.progress.clone();
-        // While it stands still there is nothing that the task could say itself.
-        if phase == Phase::Paused {
-            note = attempt.held.as_ref().map(ToString::to_string).unwrap_or_default();
-            note.truncate(note.floor_char_boundary(MAX_NOTE));
-        }
+        let Progress { phase, permille, note, held } = attempt.progress.clone();
+        // It may still run in the moment in which it is told to stand still.
+        let held = held.filter(|_| phase == Phase::Paused);
         let owner = attempt.owner;
-        self.send_task(owner, id, TaskFrame::Beat(Beat { phase, permille, note }));
+        self.send_task(owner, id, TaskFrame::Beat(Beat { phase, permille, note, held }));
     }
 
     /// This device slept: a guest whose lease may have been given up stands still until it is renewed.
@@ -733,8 +816,9 @@ impl Node {
                 if attempt.progress.phase == Phase::Preparing {
                     attempt.progress.phase = Phase::Running;
                 }
-                let hold = attempt.held.is_some() || attempt.slept;
+                let hold = attempt.progress.held.is_some() || attempt.slept;
                 self.step(id, AttemptEvent::Start);
+                self.computes(id, true);
                 if hold {
                     self.output(Output::Pause(id));
                 }
@@ -757,12 +841,14 @@ impl Node {
             RunEvent::Paused => {
                 attempt.progress.phase = Phase::Paused;
                 self.step(id, AttemptEvent::Pause);
+                self.computes(id, false);
                 self.beat(id);
                 self.tell(Happening::Attempt { task: id.task, attempt: id.attempt, state: "paused" });
             }
             RunEvent::Resumed => {
                 attempt.progress.phase = Phase::Running;
                 self.step(id, AttemptEvent::Resume);
+                self.computes(id, true);
                 self.beat(id);
                 self.tell(Happening::Attempt { task: id.task, attempt: id.attempt, state: "running" });
             }
@@ -821,7 +907,7 @@ impl Node {
 
     // ---- the donor's word ----
 
-    fn live(&self) -> Vec<AttemptId> {
+    pub(crate) fn live(&self) -> Vec<AttemptId> {
         self.attempts.iter().filter(|(_, attempt)| attempt.state().is_live()).map(|(id, _)| *id).collect()
     }
 
@@ -846,39 +932,23 @@ impl Node {
         }
     }
 
+    /// Watts of own sun that nobody else here uses: by what is told of it, else there is some while the device runs on its
+    /// own sun.
+    // spec: PERM-5
+    fn surplus_watts(&self) -> Option<i64> {
+        let told = self.situation.surplus_watts.or_else(|| self.outlook.surplus_watts.map(i64::from));
+        told.or_else(|| Some(i64::from(self.config.energy?.source == Source::Solar)))
+    }
+
     /// Holds what runs here, or lets it go on, as the owner's word and terms are now.
     // spec: PERM-5
     pub(crate) fn regard_donor(&mut self) {
         let was_busy = matches!(self.shared, Err(Reason::DeviceBusy { .. }));
-        let terms = donor::shares(&self.terms, &self.situation, was_busy);
+        let situation = Situation { surplus_watts: self.surplus_watts(), ..self.situation };
+        let terms = donor::shares(&self.terms, &situation, was_busy);
         let changed = terms.is_ok() != self.shared.is_ok();
         self.shared = terms.clone();
-        let verdict = match self.donor {
-            Donor::Paused(_) => Err(Reason::DonorPaused),
-            Donor::Taking | Donor::Finishing => terms,
-        };
-        for id in self.live() {
-            let Some(attempt) = self.attempts.get_mut(&id) else { continue };
-            // The figures in a reason change; what it says does not.
-            let same = |a: &Reason, b: &Reason| std::mem::discriminant(a) == std::mem::discriminant(b);
-            let reason = match (&verdict, &attempt.held) {
-                (Err(why), Some(held)) if same(why, held) => continue,
-                (Ok(()), None) => continue,
-                (Err(why), _) => Some(why.clone()),
-                (Ok(()), Some(_)) => None,
-            };
-            let before = std::mem::replace(&mut attempt.held, reason.clone());
-            let slept = attempt.slept;
-            match (&before, &reason) {
-                (None, Some(_)) => self.output(Output::Pause(id)),
-                (Some(_), None) if !slept => self.output(Output::Resume(id)),
-                _ => {}
-            }
-            self.say(Payload::Held { task: id.task, attempt: id.attempt, reason }, &[]);
-            if before.is_some() {
-                self.beat(id);
-            }
-        }
+        self.regard_attempts();
         if changed {
             self.advertise();
             self.place_soon();
@@ -949,7 +1019,18 @@ impl Node {
 
 impl Attempt {
     fn new(kept: Kept, owner: PublicKey) -> Self {
-        let progress = Progress { phase: Phase::Preparing, permille: 0, note: String::new() };
-        Self { kept, owner, lease_until: 0, beat_at: 0, progress, checkpoint: None, slept: false, held: None }
+        let progress = Progress { phase: Phase::Preparing, permille: 0, note: String::new(), held: None };
+        let stand = crate::holds::Stand::default();
+        Self {
+            kept,
+            owner,
+            lease_until: 0,
+            beat_at: 0,
+            progress,
+            checkpoint: None,
+            slept: false,
+            stand,
+            asked: Asked::No,
+        }
     }
 }

@@ -7,8 +7,10 @@ use mesh_protocol::frame::Phase;
 use mesh_protocol::ids::{BlobHash, CommunityId, EntryId, InputHash, ModuleHash, TaskId};
 use mesh_protocol::invite::TicketKind;
 use mesh_protocol::key::{PublicKey, UserKey};
+use mesh_protocol::ledger::Rotation;
 use mesh_protocol::limits::Limits;
 use mesh_protocol::permissions::Permissions;
+use mesh_protocol::reason::Reason;
 use mesh_protocol::receipt::SignedReceipt;
 use mesh_protocol::rules::Rules;
 use mesh_protocol::task::{Blob, Importance, InputFile, Sla};
@@ -62,6 +64,13 @@ pub enum Command {
         /// Which: the beginning of its id.
         grant: String,
     },
+    /// A device of this user's is not theirs any more: lost, stolen, given away.
+    RevokeDevice {
+        /// Which.
+        device: String,
+    },
+    /// This user's key is replaced, by the word of their recovery key.
+    RotateKey(Box<Rotation>),
     /// All grants.
     Permissions,
     /// Which members' devices this device's tasks may go to; all if none are named.
@@ -242,6 +251,12 @@ pub struct Draft {
     pub importance: Option<Importance>,
     /// Does the submitter stay to follow it?
     pub followed: bool,
+    /// By when it is to have started, in milliseconds since 1970; as its service level says if none.
+    #[serde(default)]
+    pub start_by_ms: Option<u64>,
+    /// By when it is to be done.
+    #[serde(default)]
+    pub finish_by_ms: Option<u64>,
     /// Tells submissions apart: 32 random bytes, or a hash of the submitter's own key for it.
     pub nonce: [u8; 32],
     /// Only on this device: its name or the beginning of its key.
@@ -311,6 +326,8 @@ pub enum Answer {
         task: TaskId,
         /// Was it submitted before?
         again: bool,
+        /// What its submitter should know at once: that it will be late.
+        warning: Option<String>,
     },
     /// What would happen.
     Plan(PlanView),
@@ -407,8 +424,14 @@ pub struct GrantView {
 pub struct PlanView {
     /// Where it would go.
     pub choice: Option<String>,
-    /// What it would wait for, and with which numbers, where it would not start at once.
+    /// What it would wait for or run on, and with which numbers.
     pub plan: Option<String>,
+    /// By which rule its place and hour are chosen.
+    pub rule: String,
+    /// What it would cost of the day's quota, or why that does not allow it.
+    pub quota: String,
+    /// By when it would be done, if it has a deadline, in milliseconds since 1970.
+    pub finish_by_ms: Option<u64>,
     /// Every peer with what speaks for or against it.
     pub peers: Vec<(String, String)>,
 }
@@ -428,10 +451,18 @@ pub struct TaskView {
     pub why: String,
     /// When it was submitted, in milliseconds since 1970.
     pub created_ms: u64,
+    /// By when it must have started, with room for all that it may take; none if no moment is too late.
+    pub start_by_ms: Option<u64>,
+    /// By when it is to be done.
+    pub finish_by_ms: Option<u64>,
+    /// When it is given up if it found no energy until then.
+    pub expires_ms: Option<u64>,
     /// The attempt that counts, and where it is.
     pub attempt: Option<(u32, String)>,
     /// How far it is.
     pub progress: Option<Progress>,
+    /// Is a checkpoint of it here, from which it can go on elsewhere?
+    pub saved: bool,
     /// Every attempt and what became of it.
     pub history: Vec<AttemptView>,
     /// Its result.
@@ -536,6 +567,13 @@ pub struct Progress {
     pub permille: u16,
     /// The task's own words for it.
     pub note: String,
+    /// Why it stands still, if it does for a reason.
+    #[serde(serialize_with = "in_words")]
+    pub held: Option<Reason>,
+}
+
+fn in_words<S: serde::Serializer>(reason: &Option<Reason>, to: S) -> Result<S::Ok, S::Error> {
+    reason.as_ref().map(ToString::to_string).serialize(to)
 }
 
 /// What a watcher on this machine is told.

@@ -1,9 +1,10 @@
 //! What this device knows of its energy: a history of 30 days, and what it expects by it.
 // spec: EN-5, SLA-3, SLA-4
 
-use crate::node::{META_HISTORY, Node};
+use crate::io::Forecast;
+use crate::node::{META_FORECASTS, META_HISTORY, Node};
 use mesh_policies::donor::Situation;
-use mesh_policies::forecast::{HISTORY, Known};
+use mesh_policies::forecast::{HISTORY, Issue, Known};
 use mesh_policies::sun;
 use mesh_protocol::ad::{EnergyClaim, HOUR_MS, MAX_OUTLOOK, Outlook, Source};
 use mesh_protocol::energy::Reading;
@@ -14,9 +15,15 @@ use std::collections::VecDeque;
 
 /// Hours of history that say something of hours to come: each hour of the day once.
 const ENOUGH: usize = 24;
+/// Forecasts are kept one for each part of a day, which is how often most are made anew, and for the eighteen days by
+/// which their errors are told.
+const PART_HOURS: u64 = 6;
+const MAX_FORECASTS: usize = 72;
 /// Watts of a busy slot where nothing measured it: half a laptop's processor.
 const SLOT_WATTS: u16 = 10;
 
+/// Surplus for which what stood still for want of sun goes on, in percent of what it draws.
+const CALM_PERCENT: u32 = 120;
 /// Hours for which a history is used in place of readings that do not come: three days. After that it says little of what
 /// is.
 const STANDS_IN: u64 = 72;
@@ -81,12 +88,15 @@ impl History {
     }
 
     /// g CO2/kWh expected of now and the hours that follow.
-    fn path(&self, now_ms: u64, now: u16) -> Vec<u16> {
+    fn path(&self, now_ms: u64, now: u16, forecasts: &Forecasts) -> Vec<u16> {
+        let issues = forecasts.issues();
         if self.values.len() < ENOUGH {
-            return vec![now; MAX_OUTLOOK];
+            // Too little to know the source's errors by: it is taken at its word, and as it is now where it ends.
+            let at = |lead: u64| forecasts.at(now_ms / HOUR_MS, now_ms / HOUR_MS + lead).unwrap_or(now);
+            return std::iter::once(now).chain((1..MAX_OUTLOOK as u64).map(at)).collect();
         }
         let values: Vec<f64> = self.values.iter().map(|grams| f64::from(*grams)).collect();
-        let known = Known { newest: self.newest, values: &values, issues: &[] };
+        let known = Known { newest: self.newest, values: &values, issues: &issues };
         let mut path: Vec<u16> =
             known.path(now_ms / HOUR_MS).into_iter().map(|grams| grams.round() as u16).collect();
         path.truncate(MAX_OUTLOOK);
@@ -97,7 +107,55 @@ impl History {
     }
 }
 
+/// What its source expected, oldest first: how wrong it was is told by the days before.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Forecasts(VecDeque<(u64, Vec<u16>)>);
+
+impl Forecasts {
+    /// Takes what the source expects now. Says whether that is news.
+    fn take(&mut self, mut forecast: Forecast) -> bool {
+        forecast.g_per_kwh.truncate(MAX_OUTLOOK);
+        let Forecast { hour, g_per_kwh } = forecast;
+        let last = self.0.back();
+        if g_per_kwh.is_empty() || last.is_some_and(|(at, told)| *at > hour || *told == g_per_kwh) {
+            return false;
+        }
+        // Of those of one part of the day the newest says most.
+        if last.is_some_and(|(at, _)| at / PART_HOURS == hour / PART_HOURS) {
+            self.0.pop_back();
+        }
+        self.0.push_back((hour, g_per_kwh));
+        self.0.drain(..self.0.len().saturating_sub(MAX_FORECASTS));
+        true
+    }
+
+    fn issues(&self) -> Vec<Issue> {
+        let issue = |(hour, told): &(u64, Vec<u16>)| Issue {
+            hour: *hour,
+            values: told.iter().map(|grams| f64::from(*grams)).collect(),
+        };
+        self.0.iter().map(issue).collect()
+    }
+
+    /// What the newest that was there at an hour says of a later one.
+    fn at(&self, now: u64, hour: u64) -> Option<u16> {
+        let (from, told) = self.0.iter().rev().find(|(from, _)| *from <= now)?;
+        told.get(usize::try_from(hour.checked_sub(*from)?).ok()?).copied()
+    }
+}
+
 impl Node {
+    /// Its source expects something.
+    // spec: EN-5
+    pub(crate) fn forecast_is(&mut self, forecast: Forecast) {
+        if self.forecasts.take(forecast) {
+            let forecasts = self.forecasts.clone();
+            self.keep(Table::Meta, META_FORECASTS.to_vec(), &forecasts);
+            self.expected_for = None;
+            self.regard_energy();
+        }
+    }
+
     /// Takes what was read; where nothing is, history stands in for it.
     // spec: EN-3
     pub(crate) fn energy_read(&mut self, reading: Option<Reading>) {
@@ -108,19 +166,21 @@ impl Node {
         if self.config.energy != energy {
             self.config.energy = energy;
             self.regard_energy();
+            self.regard_donor();
             self.advertise_soon();
             self.place_soon();
+            self.regard_soon();
         }
     }
 
     /// Takes how the device is.
     // spec: PERM-5, SLA-4
     pub(crate) fn situation_is(&mut self, situation: Situation) {
-        let had = self.has_sun(&self.me);
+        let had = self.has_sun(&self.me, false);
         self.situation = situation;
-        self.regard_donor();
         self.regard_energy();
-        if self.has_sun(&self.me) != had {
+        self.regard_donor();
+        if self.has_sun(&self.me, false) != had {
             self.advertise_soon();
             self.place_soon();
         }
@@ -160,7 +220,7 @@ impl Node {
             g_per_kwh: self
                 .config
                 .energy
-                .map_or_else(Vec::new, |claim| self.history.path(now_ms, claim.g_per_kwh)),
+                .map_or_else(Vec::new, |claim| self.history.path(now_ms, claim.g_per_kwh, &self.forecasts)),
             low_g_per_kwh: self.history.low(),
             surplus_watts: surplus,
             slot_watts: SLOT_WATTS,
@@ -172,17 +232,19 @@ impl Node {
         if *device == self.me { Some(&self.outlook) } else { Some(&self.ad_of(device)?.outlook) }
     }
 
-    /// Is there sun for a task on that device: by its place, and by what its panels give beside its household?
-    // spec: SLA-4
-    pub(crate) fn has_sun(&self, device: &PublicKey) -> bool {
+    /// Is there sun for a task on that device: by its place, and by what its panels give beside its household? More of it
+    /// where the task stood still for want of sun, so that a cloud does not stop it twice.
+    // spec: SLA-4, PLACE-2
+    pub(crate) fn has_sun(&self, device: &PublicKey, held: bool) -> bool {
         let place = match *device == self.me {
             true => self.config.place,
             false => self.ledger.facts().registered(device).and_then(|registered| registered.place),
         };
         // What runs here is a part of what the household takes already, so that anything above is enough for it.
-        let runs_here = *device == self.me && self.room().0 < self.config.capacity.slots;
+        let runs_here = !held && *device == self.me && self.room().0 < self.config.capacity.slots;
         let enough = |outlook: &Outlook| {
-            let needed = if runs_here { 1 } else { u32::from(outlook.slot_watts) };
+            let calm = u32::from(outlook.slot_watts) * if held { CALM_PERCENT } else { 100 } / 100;
+            let needed = if runs_here { 1 } else { calm };
             outlook.surplus_watts.is_none_or(|watts| watts >= needed)
         };
         let spare = self.outlook_of(device).is_none_or(enough);
@@ -200,21 +262,58 @@ mod tests {
     // spec: EN-5, EN-3
     #[test]
     fn thirty_days_are_kept_by_the_hour_and_gaps_are_closed() {
-        let mut history = History::default();
+        let (mut history, none) = (History::default(), Forecasts::default());
         assert!(history.note(10 * HOUR_MS, 300) && !history.note(10 * HOUR_MS + 1, 310));
         assert!(history.note(13 * HOUR_MS, 100) && !history.note(12 * HOUR_MS, 5), "the clock went back");
         assert_eq!(history.values, [310, 310, 310, 100]);
-        assert_eq!(history.path(13 * HOUR_MS, 100), [100; MAX_OUTLOOK], "too little to expect a change by");
+        assert_eq!(
+            history.path(13 * HOUR_MS, 100, &none),
+            [100; MAX_OUTLOOK],
+            "too little to expect a change by"
+        );
         assert_eq!(history.low(), None);
         for hour in 14..2000 {
             history.note(hour * HOUR_MS, 100 + (hour % 24) as u16);
         }
         assert_eq!((history.values.len(), history.newest), (HISTORY, 1999));
         assert_eq!(history.low(), Some(107), "8 of 24 hours are lower, and 30 % are 7.2");
-        let path = history.path(1999 * HOUR_MS, 107);
+        let path = history.path(1999 * HOUR_MS, 107, &none);
         assert_eq!((path.len(), path[0]), (MAX_OUTLOOK, 107));
         assert!((path[24].abs_diff(107)) <= 3, "the same hour of the next day: {}", path[24]);
         history.note(9000 * HOUR_MS, 50);
         assert_eq!(history.values, [50], "nothing is known of the time between");
+    }
+
+    // spec: EN-5
+    #[test]
+    fn a_given_forecast_is_blended_in_and_kept_as_long_as_it_says_something_of_the_next() {
+        let mut forecasts = Forecasts::default();
+        let given = |hour: u64, grams: u16| Forecast { hour, g_per_kwh: vec![grams; 200] };
+        assert!(!forecasts.take(Forecast { hour: 1, g_per_kwh: vec![] }), "nothing says nothing");
+        assert!(forecasts.take(given(13, 80)) && !forecasts.take(given(14, 80)), "the same is no news");
+        assert!(!forecasts.take(given(12, 70)), "an older one");
+        let mut history = History::default();
+        history.note(13 * HOUR_MS, 300);
+        let path = history.path(13 * HOUR_MS, 300, &forecasts);
+        assert_eq!((path[0], path[1], path[95], path.len()), (300, 80, 80, MAX_OUTLOOK));
+        assert!(forecasts.take(given(17, 60)) && forecasts.take(given(18, 90)));
+        assert_eq!(forecasts.0.len(), 2, "the newest of each six hours");
+        for hour in 14..600 {
+            history.note(hour * HOUR_MS, 300);
+        }
+        for hour in 19..600 {
+            forecasts.take(given(hour, if hour < 599 { 300 } else { 100 }));
+        }
+        assert!(forecasts.0.len() <= MAX_FORECASTS);
+        let (told, untold) = (&forecasts, &Forecasts::default());
+        let at = |forecasts: &Forecasts| history.path(599 * HOUR_MS, 300, forecasts)[6];
+        assert!(at(untold) > 290 && at(told) < 200, "{} and {}", at(untold), at(told));
+        let mut many = Forecasts::default();
+        for day in 0..100 {
+            for part in 0..4 {
+                many.take(given(day * 24 + part * 6, (day * 4 + part) as u16));
+            }
+        }
+        assert_eq!((many.0.len(), many.0[0].1.len()), (MAX_FORECASTS, MAX_OUTLOOK));
     }
 }

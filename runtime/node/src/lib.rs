@@ -13,16 +13,18 @@ mod community;
 mod compare;
 mod conclusions;
 mod energy;
+mod holds;
 mod io;
 pub mod ledger;
 mod meet;
+mod moves;
 mod node;
 mod owner;
 mod random;
 mod stats;
 mod views;
 
-pub use assembly::{BallotView, ProposalView, QuotaView, ReputationView, VoteView};
+pub use assembly::{BallotView, ProposalView, QuotaView, ReputationView, UnseenVote, VoteView};
 pub use attempts::{AttemptEvent, AttemptState};
 pub use command::*;
 #[doc(hidden)]

@@ -2,7 +2,7 @@
 
 use crate::attempts::Attempt;
 use crate::command::{ErrorKind, Happening};
-use crate::energy::{ExpectedFor, History};
+use crate::energy::{ExpectedFor, Forecasts, History};
 use crate::io::{Capacity, Input, Message, Now, Output, SyncReceived};
 use crate::ledger::{Ledger, Taken};
 use crate::meet::{Invite, Joining, Peer, Seeking};
@@ -50,6 +50,9 @@ pub struct Config {
     pub shares: BTreeMap<String, Access>,
     /// Its energy.
     pub energy: Option<EnergyClaim>,
+    /// Is each offer of somebody else's put to a program of the owner's?
+    // spec: PERM-5
+    pub hook: bool,
     /// Where it can be dialled.
     pub addrs: Vec<SocketAddr>,
     /// Where its randomness comes from.
@@ -95,6 +98,10 @@ pub(crate) enum Timer {
     Rules,
     /// Tasks that wait are tried again.
     Place,
+    /// What runs here may be to stand still, or to go on.
+    Hold,
+    /// What of this device's tasks runs is thought about again.
+    Regard,
     /// The window of a task's ballot closes.
     Ballot(TaskId),
     /// What home's energy would have been is known for a task that is done.
@@ -198,6 +205,8 @@ pub struct Node {
     pub(crate) out: BTreeSet<(u64, TaskId)>,
     pub(crate) over: BTreeSet<(u64, TaskId)>,
     pub(crate) placed_last: Option<Place>,
+    /// Of what runs, the last that was thought about in this round.
+    pub(crate) regarded_last: Option<(u64, TaskId)>,
     pub(crate) attempts: BTreeMap<AttemptId, Attempt>,
     pub(crate) accounts: crate::accounts::Accounts,
     pub(crate) invites: BTreeMap<PublicKey, Invite>,
@@ -227,6 +236,7 @@ pub struct Node {
     known_until: Option<u64>,
     /// What its energy was, and what is expected of it.
     pub(crate) history: History,
+    pub(crate) forecasts: Forecasts,
     pub(crate) outlook: Outlook,
     pub(crate) expected_for: ExpectedFor,
     /// Is its energy read, or does history stand in for that?
@@ -248,6 +258,7 @@ impl std::fmt::Debug for Node {
 
 pub(crate) const META_COMMUNITY: &[u8] = b"community";
 pub(crate) const META_HISTORY: &[u8] = b"history";
+pub(crate) const META_FORECASTS: &[u8] = b"forecasts";
 pub(crate) const META_TRUST: &[u8] = b"trust";
 pub(crate) const META_DONOR: &[u8] = b"donor";
 /// With the draft's number, highest byte first.
@@ -268,6 +279,7 @@ impl Node {
             out: BTreeSet::new(),
             over: BTreeSet::new(),
             placed_last: None,
+            regarded_last: None,
             attempts: BTreeMap::new(),
             accounts: crate::accounts::Accounts::default(),
             invites: BTreeMap::new(),
@@ -288,6 +300,7 @@ impl Node {
             taken: BTreeMap::new(),
             known_until: None,
             history: History::default(),
+            forecasts: Forecasts::default(),
             outlook: Outlook::default(),
             expected_for: None,
             reads: config.energy.is_some(),
@@ -321,6 +334,7 @@ impl Node {
         match key {
             META_COMMUNITY => self.ledger.expect(canonical::decode(value).ok()?),
             META_HISTORY => self.history = canonical::decode(value).ok()?,
+            META_FORECASTS => self.forecasts = canonical::decode(value).ok()?,
             META_TRUST => self.trust = canonical::decode(value).ok()?,
             META_DONOR => self.donor = canonical::decode(value).ok()?,
             _ => {
@@ -403,6 +417,12 @@ impl Node {
             Input::Energy(reading) => {
                 self.energy_read(reading.map(|reading| *reading));
             }
+            Input::Forecast(forecast) => {
+                self.forecast_is(forecast);
+                self.advertise_soon();
+                self.place_soon();
+                self.regard_soon();
+            }
             Input::Capacity(capacity) => {
                 self.config.capacity = capacity;
                 self.advertise_soon();
@@ -416,6 +436,7 @@ impl Node {
             Input::Situation(situation) => {
                 self.situation_is(situation);
             }
+            Input::Hook(attempt, says) => self.hook_said(attempt, says),
             Input::Wake => {}
         }
         self.fire();
@@ -517,6 +538,8 @@ impl Node {
                 Timer::Rules => self.adopt_rules(),
                 Timer::Ballot(task) => self.requeue(task),
                 Timer::Place => self.place_waiting(),
+                Timer::Hold => self.regard_attempts(),
+                Timer::Regard => self.regard_running(),
                 Timer::Account(task) => self.account_due(task),
                 Timer::Task(task) => self.task_due(task),
                 Timer::Attempt(attempt) => self.attempt_due(attempt),

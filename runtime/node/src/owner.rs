@@ -4,15 +4,18 @@
 use crate::command::{Answer, CommandError, Draft, ErrorKind, Happening, PlanView, Progress};
 use crate::community::Misbehaviour;
 use crate::io::Output;
+use crate::moves::{Plan, Stand, is_planned};
 use crate::node::{Node, Timer, error};
 use mesh_policies::health;
-use mesh_policies::importance::{Course, Energy, Start, Voice, course, haste, latest_start_ms, may_start};
+use mesh_policies::importance::{
+    Course, Energy, ROOM_MS, Start, Times, Voice, course, haste, is_lack_of_energy, may_start,
+};
 use mesh_policies::placement::decide::{Decision, HOUR_MS, Numbers, Peer, Why, Work, decide};
 use mesh_policies::placement::hours::HORIZON;
 use mesh_policies::queue::{Place, Waiting, place};
 use mesh_protocol::ad::EnergyClaim;
 use mesh_protocol::canonical;
-use mesh_protocol::frame::{AttemptId, Ended, Offer, Phase, Released, TaskFrame};
+use mesh_protocol::frame::{AttemptId, Ended, MAX_LEASE_MS, Offer, Phase, Released, TaskFrame};
 use mesh_protocol::ids::{BlobHash, Commitment, EntryId, TaskId};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::ledger::{Completed, Effect, MAX_TEXT, Payload, Statement, TaskSubmitted};
@@ -36,6 +39,8 @@ const PLACE_NEXT_MS: u64 = 10;
 const PLACE_AT_ONCE: usize = 64;
 /// Shortest and longest time before a peer that refused or lost a task is asked again.
 const BACK_OFF_MS: (u64, u64) = (250, 60_000);
+/// Longer than anything lasts, and no overflow when added to a moment.
+const NEVER_MS: u64 = u64::MAX >> 1;
 /// How often waiting tasks are looked at, whatever happened.
 const PLACE_EVERY_MS: u64 = 5_000;
 /// Offers made for one task, refused ones included: enough for days of refusals at the longest back-off.
@@ -59,17 +64,18 @@ const BYTES_PER_MS: u64 = 1000;
 const BYTES_PER_MWH: u64 = 100_000;
 
 /// A device as its task's owner knows it.
-struct Candidate {
-    device: PublicKey,
-    own: bool,
+#[derive(Clone)]
+pub(crate) struct Candidate {
+    pub(crate) device: PublicKey,
+    pub(crate) own: bool,
     /// May it run the task now?
-    permitted: Result<(), Reason>,
-    energy: Option<EnergyClaim>,
-    free_slots: u16,
-    grant: Option<EntryId>,
-    path: Vec<u32>,
+    pub(crate) permitted: Result<(), Reason>,
+    pub(crate) energy: Option<EnergyClaim>,
+    pub(crate) free_slots: u16,
+    pub(crate) grant: Option<EntryId>,
+    pub(crate) path: Vec<u32>,
     low: Option<u16>,
-    slots: u16,
+    pub(crate) slots: u16,
     watts: u16,
 }
 
@@ -218,12 +224,14 @@ pub(crate) struct Kept {
 pub(crate) struct Task {
     pub(crate) kept: Kept,
     heard_at: u64,
-    renew_at: u64,
+    pub(crate) renew_at: u64,
     /// How long the attempt that counts has computed, as far as was heard.
-    ran_ms: u64,
+    pub(crate) ran_ms: u64,
+    /// What is planned with it while it runs.
+    pub(crate) stands: Plan,
     pub(crate) progress: Option<Progress>,
     /// Peers that are not asked until then, and why.
-    blocked: BTreeMap<PublicKey, (u64, Reason)>,
+    pub(crate) blocked: BTreeMap<PublicKey, (u64, Reason)>,
     refusals: u32,
     not_before: u64,
     /// Why each peer could not take it when it was tried last.
@@ -231,7 +239,7 @@ pub(crate) struct Task {
     /// What it waits for by choice.
     pub(crate) plan: Option<String>,
     /// Was its owner told that it will be late?
-    warned: bool,
+    pub(crate) warned: bool,
     fetching: Option<Box<Ended>>,
     checkpoint: Option<Blob>,
     /// What its service level and its vote make of it.
@@ -252,6 +260,7 @@ impl Task {
             heard_at: 0,
             renew_at: 0,
             ran_ms: 0,
+            stands: Plan::default(),
             progress: None,
             blocked: BTreeMap::new(),
             refusals: 0,
@@ -277,9 +286,13 @@ impl Task {
         self.kept.tries.last().map(|attempt| attempt.device)
     }
 
-    /// Attempts that began, as far as is known.
+    /// Attempts that began, as far as is known, and were not ended by anybody's will or for the energy.
     fn begun(&self) -> u32 {
-        let begun = self.kept.tries.iter().filter(|it| !matches!(it.fate, Fate::Refused(_)));
+        let begun = self.kept.tries.iter().filter(|it| match &it.fate {
+            Fate::Refused(_) => false,
+            Fate::Lost(reason) => !is_planned(reason),
+            Fate::Open | Fate::Done | Fate::Superseded => true,
+        });
         begun.count() as u32
     }
 
@@ -297,7 +310,7 @@ impl Task {
         Waiting {
             task: id,
             rank: self.course.rank,
-            latest_start_ms: latest_start_ms(spec.sla, spec.created_ms, spec.limits.duration_ms),
+            latest_start_ms: Times::of(spec).latest_ms(spec.limits.duration_ms),
             created_ms: spec.created_ms,
             overtaken: self.overtaken,
         }
@@ -442,11 +455,13 @@ impl Node {
             importance: draft.importance,
             followed: draft.followed,
             created_ms: self.now.wall_ms,
+            start_by_ms: draft.start_by_ms,
+            finish_by_ms: draft.finish_by_ms,
         };
         spec.check().map_err(|why| error(ErrorKind::Invalid, format!("submit: {why}"), None))?;
         let id = spec.id();
         if self.tasks.contains_key(&id) {
-            return Ok(Answer::Submitted { task: id, again: true });
+            return Ok(Answer::Submitted { task: id, again: true, warning: None });
         }
         if canonical::encode(&spec).len() > mesh_protocol::task::MAX_TASK {
             return Err(error(
@@ -484,7 +499,7 @@ impl Node {
             });
         }
         self.accept_task(spec, on, health.map(|_| draft.description));
-        Ok(Answer::Submitted { task: id, again: false })
+        Ok(Answer::Submitted { task: id, again: false, warning: self.late_from_the_start(id) })
     }
 
     /// The word of public health in a text, if it makes a difference for this device's user.
@@ -567,22 +582,20 @@ impl Node {
 
     pub(crate) fn place_waiting(&mut self) {
         let now = self.now.boot_ms;
-        let after = self.placed_last.map_or(Bound::Unbounded, Bound::Excluded);
-        let rest =
-            self.waiting.range((after, Bound::Unbounded)).chain(&self.waiting).take(self.waiting.len());
-        let due = rest.filter(|at| self.tasks.get(&at.4).is_some_and(|task| task.not_before <= now));
-        let due: Vec<Place> = due.take(PLACE_AT_ONCE).copied().collect();
-        let mut more = due.len() == PLACE_AT_ONCE;
-        for at in due {
-            match self.place(at.4) {
-                // The oldest has its turn first when there is room again.
-                Placing::NoRoom => {
-                    self.placed_last = None;
-                    more = false;
-                    break;
-                }
-                Placing::Offered => self.placed_last = None,
-                Placing::Waits => self.placed_last = Some(at),
+        let is_due = |at: &&Place| self.tasks.get(&at.4).is_some_and(|task| task.not_before <= now);
+        // Whatever has become free is for the first of the queue that can use it; the others have their turns after that,
+        // from where the last turn ended.
+        let first: Vec<Place> = self.waiting.iter().filter(is_due).take(PLACE_AT_ONCE / 2).copied().collect();
+        let after = first.last().copied().max(self.placed_last);
+        let rest = self.waiting.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
+        let rest: Vec<Place> = rest.filter(is_due).take(PLACE_AT_ONCE / 2).copied().collect();
+        let mut more = rest.len() == PLACE_AT_ONCE / 2;
+        self.placed_last = rest.last().copied().filter(|_| more);
+        for at in first.into_iter().chain(rest) {
+            if let Placing::NoRoom = self.place(at.4) {
+                self.placed_last = None;
+                more = false;
+                break;
             }
         }
         if !self.waiting.is_empty() {
@@ -595,7 +608,7 @@ impl Node {
         self.arm_within(Timer::Place, at.saturating_sub(self.now.boot_ms));
     }
 
-    fn candidates(
+    pub(crate) fn candidates(
         &self,
         spec: &TaskSpec,
         course: &Course,
@@ -663,11 +676,13 @@ impl Node {
             let peer = self.peers.get(&device);
             let there = peer.is_some_and(|peer| peer.connected);
             let ad = self.ad_of(&device);
+            let closed = ad.and_then(|ad| ad.closed.clone());
             let fits = ad.is_none_or(|ad| spec.limits.duration_ms <= ad.longest_ms);
             let permitted = match () {
                 () if judged.is_err() => judged,
                 () if !trusted => Err(Reason::NotTrusted),
                 () if !there || ad.is_none() => Err(Reason::NotConnected),
+                () if closed.is_some() => closed.map_or(Ok(()), Err),
                 () if !fits => Err(Reason::TooLarge {
                     what: "milliseconds".into(),
                     wanted: spec.limits.duration_ms,
@@ -685,10 +700,12 @@ impl Node {
         // Before it is submitted nobody can have voted on it.
         let course = course(spec.sla, Voice::NoBallot);
         let candidates = self.candidates(spec, &course, on, &BTreeMap::new());
-        let (choice, plan) = match self.ask(spec, &course, None, &candidates) {
-            Decision::Run(device, ..) | Decision::Move(device, ..) => (Some(self.device_name(&device)), None),
-            other => (None, self.told(&other, &candidates)),
+        let decision = self.ask(spec, &course, None, &candidates, Stand::fresh(spec));
+        let choice = match &decision {
+            Decision::Run(device, ..) | Decision::Move(device, ..) => Some(self.device_name(device)),
+            _ => None,
         };
+        let plan = self.told(&decision, &candidates);
         let peers = candidates
             .iter()
             .map(|candidate| {
@@ -704,7 +721,14 @@ impl Node {
                 (self.device_name(&candidate.device), verdict)
             })
             .collect();
-        PlanView { choice, plan, peers }
+        PlanView {
+            choice,
+            plan,
+            rule: self.rule(&course, spec.sla),
+            quota: self.costs(spec),
+            finish_by_ms: haste(&course, &Times::of(spec)).1,
+            peers,
+        }
     }
 
     /// Offers a waiting task to the best peer, if there is one.
@@ -723,11 +747,16 @@ impl Node {
             return Placing::Waits;
         }
         let candidates = self.candidates(task.spec(), &task.course, task.kept.on, &task.blocked);
+        if self.is_expired(id) {
+            self.give_up(id, Reason::Expired);
+            return Placing::Waits;
+        }
         if candidates.iter().any(|peer| peer.permitted == Err(Reason::NeverEnoughEnergy)) {
             self.give_up(id, Reason::NeverEnoughEnergy);
             return Placing::Waits;
         }
-        let decision = self.ask(task.spec(), &task.course, None, &candidates);
+        let stand = Stand::of(task, None);
+        let decision = self.ask(task.spec(), &task.course, None, &candidates, stand);
         let plan = self.told(&decision, &candidates);
         let late = matches!(decision, Decision::Impossible { soonest_ms: Some(_), .. });
         let starved = task.overtaken >= u32::from(self.ledger.governance().rules().max_overtaken);
@@ -738,7 +767,7 @@ impl Node {
             Decision::Impossible { .. } | Decision::Wait { .. } | Decision::Pause { .. }
                 if starved || matches!(decision, Decision::Impossible { .. }) =>
             {
-                match self.ask(task.spec(), &task.course, Some(()), &candidates) {
+                match self.ask(task.spec(), &task.course, Some(()), &candidates, stand) {
                     Decision::Run(device, ..) => Some(device),
                     _ => None,
                 }
@@ -754,6 +783,7 @@ impl Node {
             self.tell(Happening::Warning { text: format!("the task {name}: {plan}") });
         }
         let Some(device) = device else {
+            // What is said of one that could run now is for whoever runs it.
             let Some(task) = self.tasks.get(&id) else { return Placing::Waits };
             let why: Vec<(PublicKey, Reason)> = candidates
                 .iter()
@@ -782,19 +812,31 @@ impl Node {
             };
         }
         self.passed_over(id, device);
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.plan = plan;
+        }
         self.offer(id, device, grant);
         Placing::Offered
     }
 
     /// What becomes of a task that does not run: the one place where the node asks.
     // spec: PLACE-1, PLACE-2, SLA-1, SLA-2
-    fn ask(&self, spec: &TaskSpec, course: &Course, late: Option<()>, candidates: &[Candidate]) -> Decision {
+    pub(crate) fn ask(
+        &self,
+        spec: &TaskSpec,
+        course: &Course,
+        late: Option<()>,
+        candidates: &[Candidate],
+        stand: Stand,
+    ) -> Decision {
         let rules = self.ledger.governance().rules();
-        let duration_ms = spec.limits.duration_ms;
         let (class, finish_by_ms) = match late {
             Some(()) => (Sla::Urgent, None),
-            None => haste(course, spec.sla, spec.created_ms, duration_ms),
+            None => haste(course, &Times::of(spec)),
         };
+        // What lies between the last instruction and the result at home is not computed.
+        let finish_by_ms = finish_by_ms.map(|by| by.saturating_sub(ROOM_MS));
+        let Stand { runs_on, left_ms, unsaved_ms } = stand;
         let bytes = spec.inputs.iter().map(|file| file.blob.len).sum::<u64>().saturating_add(spec.module_len);
         let peers: Vec<Peer<'_>> = candidates
             .iter()
@@ -810,7 +852,7 @@ impl Node {
                     (1..HORIZON).filter(|hour| expected(*hour)).fold(0, |mask, hour| mask | 1 << hour);
                 let (permitted, there, clean) = match &peer.permitted {
                     Ok(()) => (Ok(()), u128::MAX, later | 1),
-                    Err(Reason::EnergyNotClean) => (Ok(()), u128::MAX, later),
+                    Err(reason) if is_lack_of_energy(reason) => (Ok(()), u128::MAX, later),
                     Err(Reason::NoCapacity) => (Ok(()), !1, later),
                     Err(reason) => (Err(reason.clone()), 0, 0),
                 };
@@ -824,8 +866,8 @@ impl Node {
                     path: &peer.path,
                     there,
                     clean,
-                    work_ms: duration_ms,
-                    work_mwh: (u64::from(peer.watts) * duration_ms / 3600).max(LEAST_MWH),
+                    work_ms: left_ms,
+                    work_mwh: (u64::from(peer.watts) * left_ms / 3600).max(LEAST_MWH),
                     move_ms: if peer.own { 0 } else { bytes / BYTES_PER_MS },
                     move_mwh: if peer.own { 0 } else { bytes / BYTES_PER_MWH },
                     reliable: 1000,
@@ -835,14 +877,13 @@ impl Node {
             .collect();
         let id = spec.id();
         let seed = u64::from_be_bytes(*id.0.first_chunk().unwrap_or(&[0; 8]));
-        let work =
-            Work { class, finish_by_ms, since_ms: spec.created_ms, runs_on: None, unsaved_ms: 0, seed };
+        let work = Work { class, finish_by_ms, since_ms: spec.created_ms, runs_on, unsaved_ms, seed };
         decide(&work, self.now.wall_ms, &peers)
     }
 
     /// A decision in words, with its numbers.
     // spec: PLACE-3
-    fn told(&self, decision: &Decision, candidates: &[Candidate]) -> Option<String> {
+    pub(crate) fn told(&self, decision: &Decision, candidates: &[Candidate]) -> Option<String> {
         let now = self.now.wall_ms;
         let at = |ms: u64| {
             let minutes = ms / 60_000;
@@ -879,6 +920,45 @@ impl Node {
                     }
                 ))
             }
+            Decision::Run(on, why, numbers) | Decision::Move(on, why, numbers)
+                if numbers.now_mg_per_kwh < u32::MAX =>
+            {
+                let there = grams(Some(numbers.now_mg_per_kwh));
+                let here = candidates.iter().find(|peer| peer.own);
+                let here = match here {
+                    Some(own) if own.device != *on => {
+                        format!(" there and {} here", grams(own.path.first().copied()))
+                    }
+                    _ => String::new(),
+                };
+                let latest = match numbers.latest_ms.filter(|_| *why != Why::Urgent) {
+                    Some(latest) => format!("; it could have waited until {}", at(latest)),
+                    None => String::new(),
+                };
+                let why = match why {
+                    Why::Deadline => "there is no time left to wait",
+                    Why::Urgent => "it waits for no energy",
+                    Why::Stays => "nothing is so much cleaner that it should stop",
+                    Why::CleanerElsewhere => "it is cleaner there",
+                    _ => "no later hour is cleaner",
+                };
+                Some(format!("{there} per kWh{here} now ({why}){latest}"))
+            }
+            Decision::Pause { until_ms, why, numbers, .. } if numbers.then_mg_per_kwh < u32::MAX => {
+                let latest = numbers.latest_ms;
+                let latest =
+                    latest.map_or(String::new(), |latest| format!("; it goes on by {} at the latest", at(latest)));
+                Some(format!(
+                    "waits until {}: {} per kWh expected then, {} there now ({}){latest}",
+                    at(until_ms - until_ms % HOUR_MS),
+                    grams(Some(numbers.then_mg_per_kwh)),
+                    grams(Some(numbers.now_mg_per_kwh)),
+                    match why {
+                        Why::EnergyNotClean => "its energy is not clean enough now",
+                        _ => "a later hour is cleaner",
+                    }
+                ))
+            }
             Decision::Impossible { soonest_ms: Some(soonest), .. } => {
                 Some(format!("nobody can end it in time: the soonest is {}", at(*soonest)))
             }
@@ -907,7 +987,7 @@ impl Node {
 
     /// A task starts on a device: older ones that could run there have been passed over once more.
     // spec: VOTE-9
-    fn passed_over(&mut self, started: TaskId, device: PublicKey) {
+    pub(crate) fn passed_over(&mut self, started: TaskId, device: PublicKey) {
         let now = self.now.boot_ms;
         let Some(at) = self.tasks.get(&started).map(|task| (task.spec().created_ms, started)) else { return };
         let own = device == self.me;
@@ -941,18 +1021,18 @@ impl Node {
         Start {
             energy,
             low_g_per_kwh: self.outlook_of(device).and_then(|outlook| outlook.low_g_per_kwh),
-            sun: self.has_sun(device),
+            sun: self.has_sun(device, false),
             own,
             declared_critical: spec.importance == Some(Importance::Critical),
             now_ms: self.now.wall_ms,
             created_ms: spec.created_ms,
-            latest_start_ms: latest_start_ms(spec.sla, spec.created_ms, spec.limits.duration_ms),
+            latest_start_ms: Times::of(spec).latest_ms(spec.limits.duration_ms),
         }
     }
 
     /// The attempt is on record, with its number, before anybody hears of it.
     // spec: DEL-4, DEL-11
-    fn offer(&mut self, id: TaskId, device: PublicKey, grant: Option<EntryId>) {
+    pub(crate) fn offer(&mut self, id: TaskId, device: PublicKey, grant: Option<EntryId>) {
         if !self.step_task(id, TaskEvent::Offer) {
             return;
         }
@@ -962,6 +1042,7 @@ impl Node {
         task.heard_at = self.now.boot_ms;
         task.renew_at = self.now.boot_ms;
         task.ran_ms = 0;
+        task.stands.begins(task.kept.resume.is_some());
         task.progress = None;
         task.why.clear();
         // Nothing in it is of any length, so it is always written.
@@ -980,13 +1061,15 @@ impl Node {
         self.send_offer(id);
     }
 
-    fn lease_ms(&self, task: &Task) -> u64 {
+    pub(crate) fn lease_ms(&self, task: &Task) -> u64 {
         let rules = self.ledger.governance().rules();
         if task.spec().followed {
             // Short, and yet longer than this device needs to see a silence.
             rules.suspect_after_ms * 2
         } else {
-            task.spec().limits.duration_ms.saturating_add(rules.lease_grace_ms)
+            let held = task.stands.held_until().map_or(0, |until| until.saturating_sub(self.now.wall_ms));
+            let whole = task.spec().limits.duration_ms.saturating_add(rules.lease_grace_ms);
+            whole.saturating_add(held).min(MAX_LEASE_MS)
         }
     }
 
@@ -1040,6 +1123,8 @@ impl Node {
             | TaskFrame::Renew { .. }
             | TaskFrame::Stop(_)
             | TaskFrame::Settled(_)
+            | TaskFrame::Hold { .. }
+            | TaskFrame::GoOn
             | TaskFrame::Status => self.executor_heard(peer, id, frame),
             _ => self.owner_heard(peer, id, frame),
         }
@@ -1073,8 +1158,11 @@ impl Node {
             TaskFrame::Beat(beat) => {
                 let phase = beat.phase;
                 let first = task.kept.state == TaskState::Offered;
-                let changed = task.progress.as_ref().is_none_or(|progress| progress.phase != phase);
-                let progress = Progress { phase, permille: beat.permille, note: beat.note };
+                let progress = Progress { phase, permille: beat.permille, note: beat.note, held: beat.held };
+                let changed = task
+                    .progress
+                    .as_ref()
+                    .is_none_or(|before| before.phase != phase || before.held != progress.held);
                 task.progress = Some(progress.clone());
                 if first {
                     self.accepted(id.task);
@@ -1084,7 +1172,7 @@ impl Node {
                     self.tell_task(id.task);
                 }
                 if phase == Phase::Paused {
-                    self.move_if_paused(id.task);
+                    self.regard_task(id.task);
                 }
             }
             TaskFrame::Checkpoint { blob, .. } => {
@@ -1105,6 +1193,7 @@ impl Node {
         if self.step_task(id, TaskEvent::Accept) {
             self.keep_task(id);
             self.arm_in(Timer::Task(id), self.beat_every());
+            self.regard_later();
             self.tell_task(id);
         }
     }
@@ -1164,16 +1253,21 @@ impl Node {
         }
         let Some(task) = self.tasks.get_mut(&id.task) else { return };
         task.refusals = task.refusals.saturating_add(1);
-        let wait = back_off(task.refusals);
+        // A person's no is no until that person says otherwise to everybody.
+        let wait =
+            if matches!(reason, Reason::RefusedByOwner(_)) { NEVER_MS } else { back_off(task.refusals) };
         let Some(last) = task.kept.tries.last_mut() else { return };
         last.fate = Fate::Refused(reason.clone());
+        task.plan = None;
         let device = last.device;
         let full = reason == Reason::NoCapacity;
-        task.blocked.insert(device, (now + wait, reason));
+        task.blocked.insert(device, (now.saturating_add(wait), reason));
         if !full {
             self.slot_freed(device);
         }
-        self.wake_for(now + wait);
+        if wait < NEVER_MS {
+            self.wake_for(now + wait);
+        }
         self.keep_task(id.task);
         self.tell_task(id.task);
         self.place_soon();
@@ -1242,13 +1336,17 @@ impl Node {
     }
 
     fn checkpointed(&mut self, id: TaskId, blob: Blob) {
+        let now = self.now.boot_ms;
         let Some(task) = self.tasks.get_mut(&id) else { return };
+        task.saved(now);
         if let Some(before) = task.kept.resume.replace(blob)
             && before != blob
         {
             self.tell(Happening::Unneeded(before.hash));
         }
         self.keep_task(id);
+        // What stands still may go on elsewhere now.
+        self.regard_task(id);
     }
 
     /// The one effect: from open to done, on record before anybody hears of it.
@@ -1287,7 +1385,7 @@ impl Node {
 
     /// The attempt that counts came to no end.
     // spec: DEL-3
-    fn lost(&mut self, id: TaskId, reason: Reason) {
+    pub(crate) fn lost(&mut self, id: TaskId, reason: Reason) {
         let now = self.now.boot_ms;
         let most = self.ledger.governance().rules().max_attempts;
         if !self.step_task(id, TaskEvent::Lose) {
@@ -1296,13 +1394,16 @@ impl Node {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         task.fetching = None;
         task.progress = None;
+        task.plan = None;
         let Some(last) = task.kept.tries.last_mut() else { return };
         last.fate = Fate::Lost(reason.clone());
         let device = last.device;
         let begun = task.begun();
         // What went wrong there may go wrong there again: others come first.
         let wait = match reason {
-            Reason::VetoedByDonor | Reason::BadResult(_) | Reason::Inadmissible(_) => u64::MAX >> 1,
+            Reason::VetoedByDonor | Reason::BadResult(_) | Reason::Inadmissible(_) => NEVER_MS,
+            // Its energy says when it may be asked again.
+            Reason::CleanerElsewhere => 0,
             _ => back_off(begun + 6),
         };
         task.blocked.insert(device, (now.saturating_add(wait), reason.clone()));
@@ -1310,8 +1411,7 @@ impl Node {
         task.not_before = if begun < 2 { now } else { now + back_off(begun) };
         let not_before = task.not_before;
         self.slot_freed(device);
-        let person = matches!(reason, Reason::VetoedByDonor | Reason::VetoedByOwner | Reason::DonorPaused);
-        if begun >= most && !person {
+        if begun >= most && !is_planned(&reason) {
             return self.give_up(id, Reason::TooManyAttempts(begun));
         }
         self.keep_task(id);
@@ -1330,23 +1430,6 @@ impl Node {
         self.keep_task(id);
         self.say(Payload::Failed { task: id, attempts, reason }, &[]);
         self.tell_task(id);
-    }
-
-    /// A donor holds the task: it goes elsewhere if it may not wait and somebody else can take it.
-    fn move_if_paused(&mut self, id: TaskId) {
-        let Some(task) = self.tasks.get(&id) else { return };
-        let Some(device) = task.device() else { return };
-        if task.is_eco() || !matches!(task.spec().sla, Sla::Urgent | Sla::High | Sla::Normal) {
-            return;
-        }
-        let mut blocked = task.blocked.clone();
-        blocked.insert(device, (u64::MAX, Reason::DonorPaused));
-        let candidates = self.candidates(task.spec(), &task.course, task.kept.on, &blocked);
-        if matches!(self.ask(task.spec(), &task.course, None, &candidates), Decision::Run(..)) {
-            let attempt = AttemptId { task: id, attempt: task.current() };
-            self.lost(id, Reason::DonorPaused);
-            self.send_task(device, attempt, TaskFrame::Stop(Reason::Fenced));
-        }
     }
 
     // ---- time and connections ----
@@ -1547,7 +1630,7 @@ fn worth_waiting(permitted: &Result<(), Reason>) -> bool {
 }
 
 /// Bytes that a peer fetches to run a task.
-fn bytes_of(spec: &TaskSpec) -> u64 {
+pub(crate) fn bytes_of(spec: &TaskSpec) -> u64 {
     let inputs = spec.inputs.iter().map(|file| file.blob).chain(spec.stdin).map(|blob| blob.len);
     inputs.fold(spec.module_len, u64::saturating_add)
 }

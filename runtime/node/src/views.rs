@@ -6,6 +6,7 @@ use crate::command::{
 };
 use crate::node::{Donor, Node, error};
 use crate::owner::{Fate, TaskState};
+use mesh_policies::importance::Times;
 use mesh_protocol::frame::{Phase, Released};
 use mesh_protocol::ids::TaskId;
 use mesh_protocol::key::{PublicKey, UserKey};
@@ -39,6 +40,16 @@ fn fate(fate: &Fate) -> String {
         Fate::Lost(reason) => format!("lost: {reason}"),
         Fate::Done => "done".into(),
         Fate::Superseded => "superseded: its result came after a later attempt was made".into(),
+    }
+}
+
+/// Where else a task that stands still can go on.
+// spec: DEL-7, DEL-9
+fn goes(task: &crate::owner::Task) -> &'static str {
+    match (task.course.at_home, task.kept.resume.is_some()) {
+        (true, _) => "",
+        (false, true) => ", or from its checkpoint on another peer that has what it waits for",
+        (false, false) => ", or anew on another peer if waiting would make it late",
     }
 }
 
@@ -163,6 +174,7 @@ impl Node {
             receipt: receipt.clone(),
             output: *output,
         });
+        let times = Times::of(spec);
         Some(TaskView {
             task: id,
             name: spec.name.clone(),
@@ -170,8 +182,12 @@ impl Node {
             state: state_name(task.kept.state).to_owned(),
             why: self.why(id),
             created_ms: spec.created_ms,
+            start_by_ms: times.latest_ms(times.duration_ms),
+            finish_by_ms: times.due_ms(),
+            expires_ms: times.expires_ms(),
             attempt: task.device().map(|device| (task.current(), self.device_name(&device))),
             progress: task.progress.clone().filter(|_| task.kept.state.is_out()),
+            saved: task.kept.resume.is_some(),
             history: history.collect(),
             result,
             energy: self.energy_view(&id),
@@ -197,14 +213,28 @@ impl Node {
                 self.ledger.governance().rules().suspect_after_ms / 1000
             ),
             TaskState::Running => match &task.progress {
-                Some(progress) if progress.phase == Phase::Paused && !progress.note.is_empty() => {
-                    format!("{at} holds it: {}; it goes on when that ends", progress.note)
-                }
                 Some(progress) if progress.phase == Phase::Paused => {
-                    format!("{at} holds it, since its owner paused it or it slept; it goes on when that ends")
+                    let planned = task.plan.as_ref().map(|plan| format!("; it {plan}")).unwrap_or_default();
+                    match &progress.held {
+                        Some(Reason::CleanerLater) => {
+                            format!("{at} holds it: {}{planned}", Reason::CleanerLater)
+                        }
+                        Some(held) => {
+                            format!("{at} holds it: {held}; it goes on when that ends{}", goes(task))
+                        }
+                        None => format!(
+                            "{at} holds it, since its owner paused it or it slept; it goes on when that ends"
+                        ),
+                    }
                 }
-                Some(progress) if progress.phase == Phase::Running => format!("{at} runs it"),
-                _ => format!("{at} has taken it and is fetching its module and inputs"),
+                Some(progress) if progress.phase == Phase::Running => match &task.plan {
+                    Some(plan) => format!("{at} runs it: {plan}"),
+                    None => format!("{at} runs it"),
+                },
+                _ => {
+                    let plan = task.plan.as_ref().map(|plan| format!(": {plan}")).unwrap_or_default();
+                    format!("{at} has taken it and is fetching its module and inputs{plan}")
+                }
             },
             TaskState::Fetching => format!("{at} has ended it, and its result is fetched and checked"),
             TaskState::Done => {
@@ -278,7 +308,7 @@ impl Node {
                 let left = until.saturating_sub(self.now.wall_ms).div_ceil(1000);
                 format!("paused for {left} s more: {}", Reason::DonorPaused)
             }
-            Donor::Finishing => "finishing: takes no more tasks until `mesh resume`".to_owned(),
+            Donor::Finishing => format!("finishing until `mesh resume`: {}", Reason::DonorFinishing),
         };
         let running =
             self.attempts.iter().filter(|(_, attempt)| attempt.state().is_live()).map(|(id, attempt)| {

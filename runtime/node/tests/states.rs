@@ -63,7 +63,7 @@ fn task_sentence(state: TaskState) -> &'static str {
             "One peer was asked: it goes on when that peer takes it, and elsewhere when it does not or says nothing for five seconds."
         }
         TaskState::Running => {
-            "A peer has taken it: it ends with a result, or waits for another peer when this one loses it or falls silent."
+            "A peer has taken it: it ends with a result, waits for another peer when this one loses it or falls silent, and is moved there from its checkpoint when energy gets worse."
         }
         TaskState::Fetching => {
             "A peer has its result: it is done once the result is here and holds, and waits for another peer if it does not."
@@ -86,7 +86,7 @@ fn attempt_sentence(state: AttemptState) -> &'static str {
         }
         AttemptState::Running => "It computes until it ends, is held or stopped, or its lease runs out.",
         AttemptState::Paused => {
-            "The device's owner holds it, or the device slept: it goes on when it may, unless its lease runs out first."
+            "The device's owner holds it, its energy is not there, its own owner waits for a cleaner hour, or the device slept: it goes on when it may, unless its lease runs out first."
         }
         AttemptState::Ended => {
             "Its result waits for its owner, who fetches and settles it; it is forgotten then, or when the rules' time for results has passed."

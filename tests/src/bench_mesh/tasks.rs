@@ -194,6 +194,8 @@ impl Tasks {
             sla: Sla::Normal,
             importance: Some(Importance::Normal),
             followed: false,
+            start_by_ms: None,
+            finish_by_ms: None,
             nonce,
             on: Some("there".into()),
             dry_run: false,

@@ -118,7 +118,7 @@ impl Profile {
             (K::Disconnect, 6),
             (K::SetClock, 3),
             (K::FillDisk, 3),
-            (K::Energy, 3),
+            (K::Energy, 8),
             (K::Expel, 1),
             (K::Stranger, 4),
             (K::Storm, 3),
@@ -341,7 +341,9 @@ impl World {
                 if self.peers[who].role == Role::Nightsun {
                     return self.skip();
                 }
-                let energy = [None, Some(coal), Some(self.usual_energy(who))][pick as usize % 3];
+                let bound = EnergyClaim { source: Source::Grid, renewable_percent: 60, g_per_kwh: 150 };
+                let usual = self.usual_energy(who);
+                let energy = [None, Some(coal), Some(usual), Some(bound), Some(coal)][pick as usize % 5];
                 self.count("energy changes");
                 if self.peers[who].awake() {
                     self.arrive(
@@ -540,7 +542,7 @@ impl World {
             input: InputHash([8; 32]),
             limits: Limits {
                 duration_ms: 120_000,
-                checkpoint_bytes: if pick.is_multiple_of(5) { 1_000_000 } else { 0 },
+                checkpoint_bytes: if (pick / 5).is_multiple_of(2) { 1_000_000 } else { 0 },
                 ..Limits::default()
             },
             permissions: Permissions::default(),
@@ -549,6 +551,8 @@ impl World {
                 .unwrap_or([Sla::Normal, Sla::Normal, Sla::High, Sla::Urgent, Sla::Eco][pick as usize % 5]),
             importance: None,
             followed,
+            start_by_ms: None,
+            finish_by_ms: None,
             nonce,
             on,
             dry_run: false,
@@ -563,7 +567,7 @@ impl World {
             (Ask::Invite(guest), Ok(Answer::Ticket(ticket))) => self.peers[guest].ticket = Some(ticket),
             // Its maker crashed before it was kept, perhaps: a new one is asked for.
             (Ask::Join, Err(error)) if error.to_string().contains("ticket") => self.peers[who].ticket = None,
-            (Ask::Submit, Ok(Answer::Submitted { task, again })) => {
+            (Ask::Submit, Ok(Answer::Submitted { task, again, .. })) => {
                 self.count(if again { "submitted again" } else { "submission acknowledged" });
                 if self.peers[who].is_honest() {
                     self.model.acknowledged.insert((who, task));

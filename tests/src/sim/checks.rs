@@ -7,15 +7,20 @@ use super::model::id_on;
 use super::net::{Channel, Who};
 use super::world::World;
 use mesh_node::{Answer, AttemptState, Input, Message, Output, Run, TaskState};
+use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::frame::{AttemptId, HelloFrame, JoinAnswer, Offer, TaskFrame};
 use mesh_protocol::ids::{EntryId, TaskId};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::ledger::{Completed, Effect, Entry, Payload, Spent, Tip};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::record::{Record, Table};
+use mesh_protocol::task::Sla;
 
 /// By how much a run may outlive its lease: a timer's grain, a message to the sandbox, its way of stopping.
 const LEASE_SLACK_MS: u64 = 500;
+
+/// For how long a run may go on when its energy is gone: a message to the sandbox and its way of standing still.
+const ENERGY_SLACK_MS: u64 = 500;
 
 /// Something that must hold does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +53,15 @@ impl World {
                     *until = boot.saturating_add(*lease_ms);
                 }
             }
-            Input::Energy(energy) => self.peers[who].energy = energy.as_ref().map(|it| it.claim),
+            Input::Energy(energy) => {
+                self.peers[who].energy = energy.as_ref().map(|it| it.claim);
+                if is_clean(self.peers[who].energy) {
+                    self.model.dirty_since.remove(&who);
+                } else {
+                    let now = self.now;
+                    self.model.dirty_since.entry(who).or_insert(now);
+                }
+            }
             _ => {}
         }
     }
@@ -173,7 +186,8 @@ impl World {
             return;
         }
         let verdict = no_acknowledged_task_is_lost(self, who)
-            .and_then(|()| a_fenced_attempt_never_outlives_its_lease(self, who));
+            .and_then(|()| a_fenced_attempt_never_outlives_its_lease(self, who))
+            .and_then(|()| no_eco_task_computes_on_dirty_energy(self, who));
         self.must(verdict);
     }
 }
@@ -443,13 +457,46 @@ fn nothing_starts_without_a_grant_valid_at_its_start(world: &World, who: Who, ru
     })
 }
 
+/// By the rules that every community begins with.
+// spec: SLA-3
+fn is_clean(energy: Option<EnergyClaim>) -> bool {
+    energy.is_some_and(|energy| {
+        let own = matches!(energy.source, Source::Solar | Source::Wind | Source::Hydro);
+        own || (energy.g_per_kwh <= 150 && energy.renewable_percent >= 60)
+    })
+}
+
+/// However energy changes under it, and whatever its owner says: its donor holds it.
+// spec: SLA-1, DEL-12
+fn no_eco_task_computes_on_dirty_energy(world: &World, who: Who) -> Verdict {
+    let peer = &world.peers[who];
+    let Some(since) = world.model.dirty_since.get(&who) else { return Ok(()) };
+    // What the node decides cannot be carried out while its disk takes nothing, and nobody computes asleep.
+    if peer.node.is_none() || peer.asleep_until.is_some() || peer.busy.is_some() {
+        return Ok(());
+    }
+    for (attempt, job) in &peer.executor.jobs {
+        let from = (*since).max(job.since).max(peer.stuck_until);
+        let (owner, spec) = (&job.run.owner, &job.run.spec);
+        // What was voted to hurry runs on any.
+        let counted = || peer.node.as_ref().and_then(|node| node.counted(owner, &attempt.task));
+        let holds = job.phase != Phase::Running
+            || spec.sla != Sla::Eco
+            || world.now <= from + ENERGY_SLACK_MS
+            || !needs_clean(spec.sla, counted().as_ref());
+        hold("no_eco_task_computes_on_dirty_energy", holds, || {
+            format!("{} runs {attempt:?} for {} ms on {:?}", peer.name, world.now - since, peer.energy)
+        })?;
+    }
+    Ok(())
+}
+
 /// Patience is kept to.
 // spec: DEL-12
 fn nothing_starts_on_energy_that_its_patience_forbids(world: &World, who: Who, run: &Run) -> Verdict {
     let peer = &world.peers[who];
-    let clean = peer.energy.is_some_and(|energy| energy.g_per_kwh <= 150 || energy.renewable_percent >= 60);
     let counted = peer.node.as_ref().and_then(|node| node.counted(&run.owner, &run.attempt.task));
-    let holds = clean || !needs_clean(run.spec.sla, counted.as_ref());
+    let holds = is_clean(peer.energy) || !needs_clean(run.spec.sla, counted.as_ref());
     hold("nothing_starts_on_energy_that_its_patience_forbids", holds, || {
         format!("{} starts {:?} on {:?}", peer.name, run.attempt, peer.energy)
     })

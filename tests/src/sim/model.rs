@@ -74,6 +74,8 @@ pub(crate) struct Model {
     pub(crate) heard: BTreeMap<(Who, AttemptId), u64>,
     /// Until when leases run, by the boot clock of the peer that has them.
     pub(crate) leases: BTreeMap<(Who, AttemptId), u64>,
+    /// Since when a peer's energy has been dirty, where it is.
+    pub(crate) dirty_since: BTreeMap<Who, u64>,
     pub(crate) words: BTreeMap<Who, Word>,
     /// Forks that were made: of which log, and where.
     pub(crate) forks: BTreeSet<(PublicKey, u64)>,

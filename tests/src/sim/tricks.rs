@@ -186,6 +186,8 @@ impl World {
             importance: None,
             followed: true,
             created_ms: 0,
+            start_by_ms: None,
+            finish_by_ms: None,
         };
         let id = AttemptId { task: spec.id(), attempt: 1 };
         let task = spec.sign(&peer.device());

@@ -205,6 +205,8 @@ async fn a_task_whose_bytes_are_not_here_is_not_taken() {
         sla: mesh_protocol::task::Sla::Normal,
         importance: None,
         followed: false,
+        start_by_ms: None,
+        finish_by_ms: None,
         nonce: [3; 32],
         on: None,
         dry_run: false,

@@ -27,6 +27,13 @@ pub(crate) struct Submit {
     /// How important it is: critical, high, normal, low, non-critical
     #[arg(long, value_name = "LEVEL", value_parser = values::importance)]
     pub(crate) importance: Option<Importance>,
+    /// By when it is to be done, instead of as its level says: 18:30, 6h from now, a date or a moment; with eco, solar-only
+    /// and wind-only, when it is given up if it has not started
+    #[arg(long, value_name = "TIME", value_parser = values::deadline)]
+    pub(crate) finish_by: Option<u64>,
+    /// By when it is to have started
+    #[arg(long, value_name = "TIME", value_parser = values::deadline)]
+    pub(crate) start_by: Option<u64>,
     /// Longest duration: 30s, 10m, 2h
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub(crate) duration: Option<u64>,
@@ -72,6 +79,7 @@ Examples:
   mesh submit report.wasm --name weekly -- --year 2026
   id=$(mesh submit mandelbrot.wasm --id-only) && mesh task logs -f $id
   mesh submit word-count.wasm --dry-run
+  mesh submit report.wasm --finish-by 18:30
 
 With --follow and --wait, exit codes as of `mesh run`: 0..125 the task's own, 126 refused, 127 trapped, 128 out of fuel,
 129 timed out, 130 cancelled, 131 out of memory, 132 too much output, 133 the sandbox crashed, 134 mesh itself failed,

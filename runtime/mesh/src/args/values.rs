@@ -136,6 +136,33 @@ fn moment_from(text: &str, now: Timestamp, here: TimeZone) -> Result<u64, String
     ms.and_then(|ms| u64::try_from(ms).ok()).ok_or_else(|| wrong().into())
 }
 
+/// A deadline: a moment, or the next time that clocks here show this.
+// spec: SLA-1
+pub(super) fn deadline(text: &str) -> Result<u64, String> {
+    deadline_from(text, Timestamp::now(), TimeZone::system())
+}
+
+fn deadline_from(text: &str, now: Timestamp, here: TimeZone) -> Result<u64, String> {
+    let clock = || {
+        let (hour, minute) =
+            text.split_once(':').filter(|(hour, minute)| hour.len() <= 2 && minute.len() == 2)?;
+        let (hour, minute) = (hour.parse().ok()?, minute.parse().ok()?);
+        jiff::civil::Time::new(hour, minute, 0, 0).ok()
+    };
+    let Some(time) = clock() else {
+        return moment_from(text, now, here)
+            .map_err(|_| "write a time such as 18:30, a date such as 2027-02-20, a moment such as 2027-02-20T12:00Z, or how long from now, such as 6h".into());
+    };
+    let today = now.to_zoned(here.clone()).date();
+    let at = |date: Date| date.to_datetime(time).to_zoned(here.clone()).map(|at| at.timestamp());
+    let found = match at(today) {
+        Ok(moment) if moment > now => Ok(moment),
+        _ => today.checked_add(1.day()).and_then(at),
+    };
+    let ms = found.ok().and_then(|moment| u64::try_from(moment.as_millisecond()).ok());
+    ms.ok_or_else(|| format!("{text:?} is no time of any day"))
+}
+
 pub(crate) fn fuel(text: &str) -> Result<u64, String> {
     let plain: String = text.chars().filter(|c| *c != '_').collect();
     plain
@@ -214,11 +241,11 @@ pub(crate) enum Energy {
     /// What it is, once and for all.
     Word(Word),
     /// Where it is read.
-    Source(energy::Setting),
+    Source(Box<energy::Setting>),
 }
 
 pub(crate) fn energy(text: &str) -> Result<Energy, String> {
-    let read = |which| Ok(Energy::Source(energy::Setting::of(which)));
+    let read = |which| Ok(Energy::Source(Box::new(energy::Setting::of(which))));
     if let Some(trace) = text.strip_prefix("trace:") {
         return read(energy::Which::Trace(energy::Trace::parse(trace)?));
     }
@@ -324,6 +351,22 @@ mod tests {
         assert_eq!(at("2w"), Ok(1_000_000 + 14 * DAY_MS));
         for wrong in ["", "tomorrow", "2027-02-30", "1969-01-01", "99999999999999999d", "2027"] {
             assert!(at(wrong).unwrap_err().contains("2027-02-20"), "{wrong}");
+        }
+    }
+
+    // spec: SLA-1
+    #[test]
+    fn a_deadline_is_the_next_time_that_clocks_show_it() {
+        // 1970-01-02, 10:00 in UTC.
+        let now = Timestamp::from_millisecond(DAY_MS as i64 + 36_000_000).unwrap();
+        let at = |text: &str| deadline_from(text, now, TimeZone::UTC);
+        assert_eq!(at("18:30"), Ok(DAY_MS + 18 * 3_600_000 + 1_800_000));
+        assert_eq!(at("9:00"), Ok(2 * DAY_MS + 9 * 3_600_000), "it is past that today");
+        assert_eq!(at("10:00"), Ok(2 * DAY_MS + 10 * 3_600_000));
+        assert_eq!(at("6h"), Ok(DAY_MS + 16 * 3_600_000));
+        assert_eq!(at("1970-01-05T00:00Z"), Ok(4 * DAY_MS));
+        for wrong in ["", "soon", "25:00", "12:60", "1:2", "123:00"] {
+            assert!(at(wrong).unwrap_err().contains("18:30"), "{wrong}");
         }
     }
 

@@ -367,7 +367,8 @@ mod tests {
         let changed = |task| Told::Task { task, state: "running".into(), why: "x".into(), ended: false };
         assert!(matches!(word(&told(&changed(mine)), mine), Some(Word::Changed)));
         assert!(word(&told(&changed(other)), mine).is_none());
-        let progress = mesh_node::Progress { phase: Phase::Running, permille: 30, note: "n".into() };
+        let progress =
+            mesh_node::Progress { phase: Phase::Running, permille: 30, note: "n".into(), held: None };
         let progress = told(&Told::Progress { task: mine, progress });
         assert!(matches!(word(&progress, mine), Some(Word::Progress(progress)) if progress.permille == 30));
         assert!(word(&told(&Told::Warning { text: "x".into() }), mine).is_none());

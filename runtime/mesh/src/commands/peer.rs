@@ -41,7 +41,8 @@ pub(super) fn status(show: &Show) -> Result<u8> {
             running.attempt,
             phase(progress.phase),
             progress.permille / 10,
-            progress.note
+            // While it stands still there is nothing that the task could say itself.
+            progress.held.as_ref().unwrap_or(&progress.note)
         );
         lines.push(("runs", text));
     }

@@ -4,7 +4,7 @@
 use super::follow::{self, How};
 use super::gather::{self, Gathered};
 use super::screen::Screen;
-use super::shown::table;
+use super::shown::{sheet, table, time};
 use super::views::{Plan, Submitted};
 use super::{load_failure, result};
 use crate::args::Submit;
@@ -60,7 +60,11 @@ pub(super) fn run(submit: &Submit) -> Result<u8> {
         }
         return Ok(exit_codes::OK);
     }
-    let Submitted { task, again } = understand(answer.clone())?;
+    let Submitted { task, again, warning } = understand(answer.clone())?;
+    // spec: SLA-2
+    if let Some(warning) = warning {
+        crate::say!("warning: {}", sanitise(&warning, false));
+    }
     if again && !submit.quiet && !submit.id_only {
         crate::say!("note: it was submitted before under this key; it is the same task");
     }
@@ -152,6 +156,8 @@ fn draft(
         sla: submit.sla,
         importance: submit.importance,
         followed: submit.follow || submit.wait,
+        start_by_ms: submit.start_by,
+        finish_by_ms: submit.finish_by,
         nonce: nonce(submit.idempotency_key.as_deref())?,
         on: submit.on.clone(),
         dry_run: submit.dry_run,
@@ -273,12 +279,18 @@ fn send(client: &Client, module: &[u8], gathered: Gathered, quiet: bool) -> Resu
 // spec: CLI-3
 fn plan(plan: Plan) -> String {
     let choice = match (&plan.choice, &plan.plan) {
-        (Some(peer), _) => format!("it would go to {}\n", sanitise(peer, false)),
+        (Some(peer), Some(plan)) => {
+            format!("it would go to {}: {}\n", sanitise(peer, false), sanitise(plan, false))
+        }
+        (Some(peer), None) => format!("it would go to {}\n", sanitise(peer, false)),
         (None, Some(plan)) => format!("it would wait: it {}\n", sanitise(plan, false)),
         (None, None) => "no peer could take it now\n".to_owned(),
     };
+    let mut lines = vec![("rule", plan.rule), ("quota", plan.quota)];
+    lines.extend(plan.finish_by_ms.map(|by| ("done by", time(by))));
+    let lines = sheet(&lines);
     let rows = plan.peers.into_iter().map(|(peer, verdict)| vec![peer, verdict]);
-    format!("{choice}{}", table(&["PEER", "VERDICT"], rows))
+    format!("{choice}{lines}\n{}", table(&["PEER", "VERDICT"], rows))
 }
 
 #[cfg(test)]

@@ -136,6 +136,11 @@ fn shown(view: &View) -> String {
         ("state", view.state.clone()),
         ("why", view.why.clone()),
     ];
+    // spec: SLA-1
+    let starts = view.start_by_ms.map(|by| ("starts by", time(by)));
+    let ends = view.finish_by_ms.map(|by| ("done by", time(by)));
+    let given_up = view.expires_ms.map(|by| ("given up", time(by)));
+    lines.extend(starts.into_iter().chain(ends).chain(given_up));
     if let Some((attempt, device)) = &view.attempt {
         lines.push(("attempt", format!("{attempt} on {device}")));
     }
@@ -249,8 +254,17 @@ mod tests {
             state: "running".into(),
             why: "bob\x1b[31m runs it".into(),
             created_ms: 0,
+            start_by_ms: Some(1_000),
+            finish_by_ms: Some(61_000),
+            expires_ms: None,
             attempt: Some((2, "bob".into())),
-            progress: Some(Progress { phase: Phase::Running, permille: 420, note: "half".into() }),
+            progress: Some(Progress {
+                phase: Phase::Running,
+                permille: 420,
+                note: "half".into(),
+                held: None,
+            }),
+            saved: true,
             history: vec![AttemptView { attempt: 1, device: "carol".into(), fate: "refused: busy".into() }],
             result: None,
             energy: None,
@@ -259,6 +273,7 @@ mod tests {
         assert!(!view.ended());
         let text = shown(&view);
         assert!(text.contains("running 42 % half") && text.contains("2 on bob"), "{text}");
+        assert!(text.contains("done by") && text.contains("starts by"), "{text}");
         assert!(text.contains("carol") && !text.contains('\x1b'), "{text}");
     }
 }

@@ -54,6 +54,12 @@ pub(super) struct Grant {
 pub(super) struct Plan {
     pub(super) choice: Option<String>,
     pub(super) plan: Option<String>,
+    #[serde(default)]
+    pub(super) rule: String,
+    #[serde(default)]
+    pub(super) quota: String,
+    #[serde(default)]
+    pub(super) finish_by_ms: Option<u64>,
     pub(super) peers: Vec<(String, String)>,
 }
 
@@ -65,6 +71,12 @@ pub(super) struct Task {
     pub(super) state: String,
     pub(super) why: String,
     pub(super) created_ms: u64,
+    #[serde(default)]
+    pub(super) start_by_ms: Option<u64>,
+    #[serde(default)]
+    pub(super) finish_by_ms: Option<u64>,
+    #[serde(default)]
+    pub(super) expires_ms: Option<u64>,
     pub(super) attempt: Option<(u32, String)>,
     pub(super) progress: Option<Progress>,
     #[serde(default)]
@@ -114,12 +126,16 @@ pub(super) struct Progress {
     pub(super) phase: Phase,
     pub(super) permille: u16,
     pub(super) note: String,
+    #[serde(default)]
+    pub(super) held: Option<String>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct Submitted {
     pub(super) task: TaskId,
     pub(super) again: bool,
+    #[serde(default)]
+    pub(super) warning: Option<String>,
 }
 
 #[derive(Deserialize)]

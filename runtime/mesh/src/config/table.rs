@@ -83,10 +83,10 @@ impl<'a> Table<'a> {
     }
 
     /// A table inside.
-    pub(crate) fn table(&self, key: &'static str) -> Result<Option<Table<'a>>, Wrong> {
+    pub(crate) fn table(&self, key: &'static str) -> Result<Option<Self>, Wrong> {
         let Some((name, value)) = self.entry(key) else { return Ok(None) };
         match value.get_ref() {
-            DeValue::Table(table) => Ok(Some(Table::new(self.text, table, name.span().start))),
+            DeValue::Table(table) => Ok(Some(Self::new(self.text, table, name.span().start))),
             other => {
                 let why = format!("{key} is a {}, not a table", other.type_str());
                 Err(Wrong::at(self.line_at(value), why, None))
@@ -103,9 +103,9 @@ impl<'a> Table<'a> {
     }
 
     /// A table that is a value here.
-    pub(crate) fn inside(&self, value: &'a Spanned<DeValue<'a>>) -> Option<Table<'a>> {
+    pub(crate) fn inside(&self, value: &'a Spanned<DeValue<'a>>) -> Option<Self> {
         match value.get_ref() {
-            DeValue::Table(table) => Some(Table::new(self.text, table, value.span().start)),
+            DeValue::Table(table) => Some(Self::new(self.text, table, value.span().start)),
             _ => None,
         }
     }

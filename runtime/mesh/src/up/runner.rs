@@ -618,6 +618,8 @@ mod tests {
             importance: None,
             followed: false,
             created_ms: 0,
+            start_by_ms: None,
+            finish_by_ms: None,
         }
     }
 

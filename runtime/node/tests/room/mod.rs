@@ -10,7 +10,7 @@
 
 use mesh_node::{
     Answer, Capacity, Command, CommandError, CommandId, Config, Draft, GrantRequest, Input, Message,
-    Metering, Node, Now, Output, Run, RunEvent, Sample, SyncReceived,
+    Metering, Node, Now, OfferView, Output, Run, RunEvent, Sample, SyncReceived,
 };
 use mesh_protocol::energy::How;
 use mesh_protocol::frame::AttemptId;
@@ -39,15 +39,27 @@ pub fn profile() -> EngineProfile {
     }
 }
 
+/// What a node wants of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    Hold,
+    GoOn,
+    Stop,
+}
+
 pub struct Peer {
     pub node: Node,
     pub entries: BTreeMap<(PublicKey, u64), Vec<u8>>,
     /// Everything else that was made durable, in order.
     pub kept: Vec<Record>,
     pub runs: Vec<Run>,
+    /// What the node wants of what runs, in order: to stand still, to go on, to end.
+    pub wishes: Vec<(AttemptId, Wish)>,
     /// Attempts whose changes to shares were to be put in place, and those that were forgotten.
     pub releases: Vec<AttemptId>,
     pub forgotten: Vec<AttemptId>,
+    /// Offers that the owner's program was asked about.
+    pub asked: Vec<OfferView>,
     pub answers: Vec<(CommandId, Result<Answer, CommandError>)>,
 }
 
@@ -86,6 +98,8 @@ pub fn config(number: usize, name: &str, user: usize) -> Config {
         shares: [("logs".to_owned(), Access::Rw)].into(),
         accepts: vec![Pattern::new("*").unwrap()],
         energy: None,
+        // Only who is called after it wants to be asked.
+        hook: name.starts_with("picky"),
         addrs: vec![addr(number)],
         seed: seed(4),
     }
@@ -111,8 +125,10 @@ impl Room {
             entries: BTreeMap::new(),
             kept: vec![],
             runs: vec![],
+            wishes: vec![],
             releases: vec![],
             forgotten: vec![],
+            asked: vec![],
             answers: vec![],
         });
     }
@@ -197,6 +213,10 @@ impl Room {
                         inputs.extend(entry.map(|entry| (number, Input::Stored(Box::new(entry)))));
                     }
                     Output::Run(run) => self.peers[number].runs.push(*run),
+                    Output::Ask(offer) => self.peers[number].asked.push(*offer),
+                    Output::Pause(attempt) => self.peers[number].wishes.push((attempt, Wish::Hold)),
+                    Output::Resume(attempt) => self.peers[number].wishes.push((attempt, Wish::GoOn)),
+                    Output::Stop(attempt) => self.peers[number].wishes.push((attempt, Wish::Stop)),
                     Output::Release(attempt) => self.peers[number].releases.push(attempt),
                     Output::Forget(attempt) => self.peers[number].forgotten.push(attempt),
                     Output::Answer(id, answer) => self.peers[number].answers.push((id, answer)),
@@ -326,6 +346,20 @@ impl Room {
         }
     }
 
+    /// The sandbox does what is wanted of it. Says what that was.
+    pub fn obey(&mut self, number: usize) -> Vec<Wish> {
+        let wishes = std::mem::take(&mut self.peers[number].wishes);
+        for (attempt, wish) in &wishes {
+            let event = match wish {
+                Wish::Hold => RunEvent::Paused,
+                Wish::GoOn => RunEvent::Resumed,
+                Wish::Stop => RunEvent::Spent(Some(metering(1_000))),
+            };
+            self.handle(number, Input::Run(*attempt, event));
+        }
+        wishes.into_iter().map(|(_, wish)| wish).collect()
+    }
+
     pub fn end(&mut self, number: usize, run: &Run) {
         self.handle(number, Input::Run(run.attempt, RunEvent::Started));
         let receipt = receipt_for(run);
@@ -402,6 +436,8 @@ pub fn draft(name: &str, nonce: u8) -> Draft {
         sla: Sla::Normal,
         importance: None,
         followed: true,
+        start_by_ms: None,
+        finish_by_ms: None,
         nonce: [nonce; 32],
         on: None,
         dry_run: false,

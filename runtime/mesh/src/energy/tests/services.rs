@@ -159,6 +159,9 @@ fn whatever_a_service_does_ends_and_is_said() {
         let Trouble { why, rest } = why(path);
         assert!(why.contains(says) && rest.is_none(), "{path}: {why}");
     }
+    // Whoever answers in the clear where a certificate is wanted is not believed.
+    let secure = asking(format!("https://{}/", server.addr)).get("").unwrap_err().why;
+    assert!(secure.starts_with("https://127.0.0.1") && !secure.contains("status"), "{secure}");
     // Nobody listens there any more.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let refused = asking(format!("http://{closed}/")).get("").unwrap_err().why;
@@ -191,24 +194,31 @@ fn great_britain(request: &Request) -> Reply {
         { "fuel": "gas", "perc": 35.1 }, { "fuel": "nuclear", "perc": 20.0 }, { "fuel": "other", "perc": 0.0 },
         { "fuel": "hydro", "perc": 2.5 }, { "fuel": "solar", "perc": 18.0 }, { "fuel": "wind", "perc": 10.0 },
     ]);
-    let slot = |from: &str, to: &str, forecast: u32, actual: Option<u32>| {
-        value!({ "from": from, "to": to, "generationmix": mix,
-            "intensity": { "forecast": forecast, "actual": actual, "index": "moderate" } })
+    let slot = |from: &str, to: &str, forecast: u32, with_mix: bool| {
+        let mut slot = value!({ "from": from, "to": to,
+            "intensity": { "forecast": forecast, "actual": null, "index": "moderate" } });
+        // Only a region's half hours bring theirs.
+        if with_mix {
+            slot["generationmix"] = mix.clone();
+        }
+        slot
     };
-    let slots = value!([
-        slot("2026-06-21T10:00Z", "2026-06-21T10:30Z", 176, None),
-        slot("2026-06-21T10:30Z", "2026-06-21T11:00Z", 150, None),
-        slot("2026-06-21T11:00Z", "2026-06-21T11:30Z", 120, None),
-    ]);
+    let slots = |with_mix: bool| {
+        value!([
+            slot("2026-06-21T10:00Z", "2026-06-21T10:30Z", 176, with_mix),
+            slot("2026-06-21T10:30Z", "2026-06-21T11:00Z", 150, with_mix),
+            slot("2026-06-21T11:00Z", "2026-06-21T11:30Z", 120, with_mix),
+        ])
+    };
     match request.path.as_str() {
-        "/intensity/2026-06-21T10:10Z/fw48h" => json(200, &value!({ "data": slots })),
+        "/intensity/2026-06-21T10:10Z/fw48h" => json(200, &value!({ "data": slots(false) })),
         "/generation" => json(
             200,
             &value!({ "data": { "from": "2026-06-21T10:00Z", "to": "2026-06-21T10:30Z", "generationmix": mix } }),
         ),
         "/regional/intensity/2026-06-21T10:10Z/fw48h/regionid/13" => json(
             200,
-            &value!({ "data": { "regionid": 13, "dnoregion": "UKPN London", "shortname": "London", "data": slots } }),
+            &value!({ "data": { "regionid": 13, "dnoregion": "UKPN London", "shortname": "London", "data": slots(true) } }),
         ),
         _ => json(
             400,

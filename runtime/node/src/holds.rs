@@ -1,0 +1,182 @@
+//! Does what runs here go on now? By the word of the device's owner and their terms, by the energy that its class wants,
+//! and by what its own owner plans with it.
+// spec: PERM-5, SLA-1, DEL-7
+
+use crate::io::Output;
+use crate::node::{Donor, Node, Timer};
+use mesh_policies::importance::{Course, Times, is_lack_of_energy, may_go_on};
+use mesh_protocol::frame::AttemptId;
+use mesh_protocol::key::PublicKey;
+use mesh_protocol::ledger::Payload;
+use mesh_protocol::reason::Reason;
+use mesh_protocol::task::TaskSpec;
+
+/// How often it is looked whether the sun still shines, and whether what waits for good energy has time left to: often
+/// enough for hours that change, seldom enough to cost nothing.
+const LOOK_MS: u64 = 10_000;
+/// Holds for lack of energy that follow each other within this time count together.
+const FLAP_MS: u64 = 5 * 60_000;
+/// So many of them are weather, after which what stood still goes on at once when its energy is back.
+const WEATHER: u32 = 3;
+/// After more it waits for this long, twice as long after each further one, up to the most. Each hold is two entries in
+/// the ledger, and a device may write hundreds in an hour.
+const CALM_MS: (u64, u64) = (1_000, 5 * 60_000);
+
+/// How an attempt stands with its owner's plan and its energy.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stand {
+    /// Its owner would have it wait until then, by the boot clock, and why.
+    planned: Option<(u64, Reason)>,
+    /// How long it has computed, and since when it does.
+    ran_ms: u64,
+    since: Option<u64>,
+    /// Holds for lack of energy shortly after each other, and until when the last of them lasts at least.
+    flaps: Option<u32>,
+    calm_at: u64,
+}
+
+impl Stand {
+    fn ran_ms(&self, now: u64) -> u64 {
+        self.ran_ms.saturating_add(self.since.map_or(0, |since| now.saturating_sub(since)))
+    }
+
+    /// It is held for lack of energy once more.
+    // spec: PLACE-2
+    fn flap(&mut self, now: u64) {
+        let again = now.saturating_sub(self.calm_at) < FLAP_MS;
+        let flaps = self.flaps.filter(|_| again).map_or(0, |flaps| flaps.saturating_add(1));
+        let more = flaps.checked_sub(WEATHER);
+        let wait = more.map_or(0, |more| CALM_MS.0.saturating_mul(1 << more.min(20)).min(CALM_MS.1));
+        self.flaps = Some(flaps);
+        self.calm_at = now.saturating_add(wait);
+    }
+}
+
+impl Node {
+    /// What becomes of a task that runs here, by this device's own count.
+    // spec: VOTE-8
+    pub(crate) fn course_of(&self, owner: PublicKey, id: AttemptId, spec: &TaskSpec) -> Course {
+        let mine = self.tasks.get(&id.task).filter(|_| owner == self.me).map(|task| task.course);
+        let claimed = self.claimed_course(&owner, &id.task, spec.sla);
+        let known = mine.or(claimed);
+        known.unwrap_or_else(|| self.circle().course(&owner, &id.task, &spec.name, spec.sla))
+    }
+
+    /// It computes, or does so no longer.
+    pub(crate) fn computes(&mut self, id: AttemptId, now_runs: bool) {
+        let now = self.now.boot_ms;
+        let Some(attempt) = self.attempts.get_mut(&id) else { return };
+        let stand = &mut attempt.stand;
+        stand.ran_ms = stand.ran_ms(now);
+        stand.since = now_runs.then_some(now);
+    }
+
+    /// Its owner would have it wait for so long, or go on. No longer than its deadline lets it: an owner who is gone
+    /// must not make it late, and nobody keeps a slot for ever by this.
+    // spec: DEL-7, SLA-2
+    pub(crate) fn hold_asked(&mut self, id: AttemptId, hold: Option<(Reason, u64)>) {
+        let (now, wall) = (self.now.boot_ms, self.now.wall_ms);
+        let Some(attempt) = self.attempts.get_mut(&id) else { return };
+        let times = Times::of(attempt.spec());
+        let left = times.duration_ms.saturating_sub(attempt.stand.ran_ms(now));
+        let most = times.latest_ms(left).map_or(0, |latest| latest.saturating_sub(wall));
+        let hold = hold.map(|(why, ms)| (now.saturating_add(ms.min(most)), why));
+        attempt.stand.planned = hold.filter(|(until, _)| *until > now);
+        self.regard_attempts();
+    }
+
+    /// Why an attempt must not go on now; none if it may.
+    fn against(&self, id: AttemptId) -> Option<Reason> {
+        let now = self.now.boot_ms;
+        let attempt = self.attempts.get(&id)?;
+        let by_donor = match self.donor {
+            Donor::Paused(_) => Err(Reason::DonorPaused),
+            Donor::Taking | Donor::Finishing => self.shared.clone(),
+        };
+        if let Err(reason) = by_donor {
+            return Some(reason);
+        }
+        let (spec, stand) = (attempt.spec(), &attempt.stand);
+        let lacking = attempt.progress.held.as_ref().filter(|held| is_lack_of_energy(held));
+        let course = self.course_of(attempt.owner, id, spec);
+        let own = attempt.owner == self.me;
+        let mut start = self.start_of(spec, self.config.energy.as_ref(), &self.me, own);
+        let left = spec.limits.duration_ms.saturating_sub(stand.ran_ms(now));
+        start.latest_start_ms = Times::of(spec).latest_ms(left);
+        start.sun = self.has_sun(&self.me, lacking.is_some());
+        let rules = self.ledger.governance().rules();
+        match may_go_on(&course, &start, lacking.is_some(), rules) {
+            Err(reason) => Some(reason),
+            Ok(()) if stand.calm_at > now && lacking.is_some() => lacking.cloned(),
+            Ok(()) => stand.planned.as_ref().filter(|(until, _)| *until > now).map(|(_, why)| why.clone()),
+        }
+    }
+
+    /// Holds what runs here, or lets it go on, as everything stands now.
+    // spec: PERM-5, SLA-1, DEL-7
+    pub(crate) fn regard_attempts(&mut self) {
+        let now = self.now.boot_ms;
+        let mut look = None;
+        for id in self.live() {
+            let reason = self.against(id);
+            let Some(attempt) = self.attempts.get_mut(&id) else { continue };
+            let stand = &mut attempt.stand;
+            if stand.planned.as_ref().is_some_and(|(until, _)| *until <= now) {
+                stand.planned = None;
+            }
+            let ends = stand.planned.as_ref().map(|(until, _)| *until);
+            let calm = Some(stand.calm_at).filter(|at| *at > now);
+            let next = [ends, calm].into_iter().flatten().chain([now + LOOK_MS]).min();
+            look = look.into_iter().chain(next).min();
+            // The figures in a reason change; what it says does not.
+            let same = |a: &Reason, b: &Reason| std::mem::discriminant(a) == std::mem::discriminant(b);
+            match (&reason, &attempt.progress.held) {
+                (Some(why), Some(held)) if same(why, held) => continue,
+                (None, None) => continue,
+                _ => {}
+            }
+            if reason.as_ref().is_some_and(is_lack_of_energy) {
+                attempt.stand.flap(now);
+            }
+            let before = std::mem::replace(&mut attempt.progress.held, reason.clone());
+            let slept = attempt.slept;
+            match (&before, &reason) {
+                (None, Some(_)) => self.output(Output::Pause(id)),
+                (Some(_), None) if !slept => self.output(Output::Resume(id)),
+                _ => {}
+            }
+            let now_held = reason.clone();
+            self.say(Payload::Held { task: id.task, attempt: id.attempt, reason }, &[]);
+            // That it goes on is told when it does.
+            if let (Some(_), Some(_)) = (&before, &now_held) {
+                self.beat(id);
+            }
+        }
+        match look {
+            Some(at) => self.arm(Timer::Hold, at),
+            None => self.disarm(Timer::Hold),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: PLACE-2
+    #[test]
+    fn energy_that_comes_and_goes_holds_for_longer_each_time_and_calm_is_forgotten() {
+        let mut stand = Stand::default();
+        let mut waits = Vec::new();
+        let mut now = 1_000;
+        for _ in 0..14 {
+            stand.flap(now);
+            waits.push((stand.calm_at - now) / 1000);
+            now = stand.calm_at + 1_000;
+        }
+        assert_eq!(waits, [0, 0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        now += FLAP_MS;
+        stand.flap(now);
+        assert_eq!(stand.calm_at, now);
+    }
+}

@@ -1,0 +1,412 @@
+//! What runs is asked about again: energy gets worse and better while tasks run.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod room;
+
+use mesh_node::{Answer, Command, Draft, Forecast, Input, RunEvent, StatsView, TaskView};
+use mesh_policies::donor::{Situation, Terms};
+use mesh_protocol::ad::{EnergyClaim, Source};
+use mesh_protocol::energy::Reading;
+use mesh_protocol::ids::BlobHash;
+use mesh_protocol::ledger::{Entry, Payload};
+use mesh_protocol::reason::Reason;
+use mesh_protocol::rules::{Rules, Tier};
+use mesh_protocol::task::{Blob, Sla};
+use room::*;
+
+const MINUTE: u64 = 60_000;
+const HOUR: u64 = 60 * MINUTE;
+const SAVED: Blob = Blob { hash: BlobHash([5; 32]), len: 100 };
+
+fn rules() -> Rules {
+    // Nobody is asked, and a member may ask for as much as a test does.
+    let free = Tier { tasks: 0, longest_ms: HOUR, memory_bytes: 1 << 30 };
+    Rules { voting_window_ms: 0, free, entries_per_hour: 0, ..Rules::default() }
+}
+
+/// Alice's tasks may run with all others. Alice's own energy is dirty.
+fn street(names: &[&str]) -> Room {
+    let mut room = Room::community_by(names, rules());
+    for number in 1..names.len() {
+        room.grant(number, "alice");
+    }
+    energy(&mut room, 0, Source::Grid, 10, 700);
+    room
+}
+
+fn energy(room: &mut Room, number: usize, source: Source, renewable_percent: u8, g_per_kwh: u16) {
+    let claim = EnergyClaim { source, renewable_percent, g_per_kwh };
+    room.handle(number, Input::Energy(Some(Box::new(Reading::of(claim, "fixed")))));
+    room.pass(1_000);
+}
+
+fn clean(room: &mut Room, number: usize) {
+    energy(room, number, Source::Grid, 90, 50);
+}
+
+fn dirty(room: &mut Room, number: usize) {
+    energy(room, number, Source::Grid, 10, 700);
+}
+
+fn task(sla: Sla) -> Draft {
+    let mut draft = draft("word-count", 1);
+    (draft.sla, draft.followed) = (sla, false);
+    draft.limits.duration_ms = 10 * MINUTE;
+    draft.limits.checkpoint_bytes = 1_000;
+    draft
+}
+
+/// The only run that a peer was given begins.
+fn begins(room: &mut Room, number: usize) -> mesh_node::Run {
+    let run = room.peers[number].runs.pop().unwrap_or_else(|| panic!("{number} runs it"));
+    room.handle(number, Input::Run(run.attempt, RunEvent::Started));
+    room.pass(MINUTE);
+    run
+}
+
+fn saves(room: &mut Room, number: usize, run: &mesh_node::Run) {
+    room.handle(number, Input::Run(run.attempt, RunEvent::Checkpoint(1, SAVED)));
+    room.pass(1_000);
+}
+
+fn view(room: &mut Room, id: &str) -> TaskView {
+    match room.ask(0, Command::Task { task: id.into() }).unwrap() {
+        Answer::Task(view) => *view,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn held(room: &mut Room, number: usize) -> Option<String> {
+    match room.ask(number, Command::Status).unwrap() {
+        Answer::Status(status) => status.running[0].progress.held.as_ref().map(ToString::to_string),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What the ledger says of holds, as another member has it, oldest first.
+fn on_record(room: &Room) -> Vec<Option<Reason>> {
+    let entries = room.peers[0].entries.values().filter_map(|bytes| Entry::verify(bytes).ok());
+    let mut said: Vec<_> = entries
+        .filter_map(|entry| match entry.payload() {
+            Payload::Held { reason, .. } => Some((entry.header().hlc, reason.clone())),
+            _ => None,
+        })
+        .collect();
+    said.sort_by_key(|(at, _)| *at);
+    said.into_iter().map(|(_, reason)| reason).collect()
+}
+
+// spec: SLA-1, DEL-9, DEL-12, PLACE-2
+#[test]
+fn a_donor_whose_energy_gets_dirty_holds_an_eco_task_until_it_is_clearly_clean_again() {
+    let mut room = street(&["alice", "bob"]);
+    clean(&mut room, 1);
+    let id = room.submit_draft(0, task(Sla::Eco)).unwrap();
+    begins(&mut room, 1);
+    assert!(room.obey(1).is_empty());
+    // The submitter need not be there for that.
+    room.disconnect(0, 1);
+    dirty(&mut room, 1);
+    assert_eq!(room.obey(1), [Wish::Hold]);
+    room.connect(0, 1);
+    room.pass(5_000);
+    let words = Reason::EnergyNotClean.to_string();
+    let why = view(&mut room, &id).why;
+    assert!(why.starts_with("bob-laptop holds it: ") && why.contains(&words), "{why}");
+    assert_eq!(held(&mut room, 1), Some(words));
+    assert_eq!(on_record(&room), [Some(Reason::EnergyNotClean)]);
+    // What hovers about the bound starts nothing.
+    for (renewable, grams) in [(60, 150), (61, 140), (62, 143)] {
+        energy(&mut room, 1, Source::Grid, renewable, grams);
+        assert!(room.obey(1).is_empty(), "{renewable} % and {grams} g are as good as the bound");
+    }
+    energy(&mut room, 1, Source::Grid, 62, 142);
+    assert_eq!(room.obey(1), [Wish::GoOn]);
+    // And what hovers above it stops nothing.
+    energy(&mut room, 1, Source::Grid, 60, 150);
+    assert!(room.obey(1).is_empty());
+    assert_eq!(on_record(&room), [Some(Reason::EnergyNotClean), None]);
+    let state = view(&mut room, &id);
+    assert!(state.state == "running" && state.why.starts_with("bob-laptop runs it"), "{}", state.why);
+}
+
+// spec: PLACE-2
+#[test]
+fn energy_that_flaps_fills_no_ledger() {
+    let mut room = street(&["alice", "bob"]);
+    clean(&mut room, 1);
+    room.submit_draft(0, task(Sla::Eco)).unwrap();
+    begins(&mut room, 1);
+    for _ in 0..HOUR / 4_000 {
+        dirty(&mut room, 1);
+        room.obey(1);
+        clean(&mut room, 1);
+        room.pass(2_000);
+        room.obey(1);
+    }
+    let holds = on_record(&room).len();
+    assert!((10..=50).contains(&holds), "{holds} entries in an hour of 900 changes");
+}
+
+// spec: SLA-1
+#[test]
+fn urgent_and_high_are_never_interrupted_by_energy() {
+    for sla in [Sla::Urgent, Sla::High] {
+        let mut room = street(&["alice", "bob", "carol"]);
+        clean(&mut room, 1);
+        let id = room.submit_draft(0, task(sla)).unwrap();
+        let run = begins(&mut room, 1);
+        saves(&mut room, 1, &run);
+        energy(&mut room, 2, Source::Wind, 100, 10);
+        dirty(&mut room, 1);
+        room.pass(5 * MINUTE);
+        assert!(room.obey(1).is_empty() && room.peers[2].runs.is_empty(), "{sla:?}");
+        assert_eq!(view(&mut room, &id).attempt.unwrap().0, 1);
+    }
+}
+
+// spec: SLA-1, SLA-4
+#[test]
+fn sun_and_wind_only_stand_still_when_it_is_gone_and_go_nowhere_else() {
+    for (sla, source, gone) in
+        [(Sla::SolarOnly, Source::Solar, Reason::NoSun), (Sla::WindOnly, Source::Wind, Reason::NoWind)]
+    {
+        let mut room = street(&["alice", "bob"]);
+        energy(&mut room, 0, source, 100, 20);
+        energy(&mut room, 1, source, 100, 20);
+        let id = room.submit_draft(0, task(sla)).unwrap();
+        let run = begins(&mut room, 0);
+        saves(&mut room, 0, &run);
+        dirty(&mut room, 0);
+        assert_eq!(room.obey(0), [Wish::Hold]);
+        room.pass(10 * MINUTE);
+        assert!(room.peers[1].runs.is_empty(), "not even to a neighbour who has it");
+        let why = view(&mut room, &id).why;
+        assert!(why.contains(&gone.to_string()), "{why}");
+        energy(&mut room, 0, source, 100, 20);
+        assert_eq!(room.obey(0), [Wish::GoOn]);
+    }
+}
+
+fn stats(room: &mut Room, peer: Option<&str>) -> StatsView {
+    match room.ask(0, Command::Stats { user: None, peer: peer.map(str::to_owned) }).unwrap() {
+        Answer::Stats(view) => *view,
+        other => panic!("{other:?}"),
+    }
+}
+
+// spec: DEL-7, DEL-13
+#[test]
+fn what_saved_a_checkpoint_goes_on_where_energy_is_clean_and_both_peers_energy_counts() {
+    let mut room = street(&["alice", "bob", "carol"]);
+    clean(&mut room, 1);
+    let id = room.submit_draft(0, task(Sla::Eco)).unwrap();
+    let first = begins(&mut room, 1);
+    saves(&mut room, 1, &first);
+    energy(&mut room, 2, Source::Wind, 100, 10);
+    assert!(room.peers[2].runs.is_empty() || room.obey(1).contains(&Wish::Stop), "cleaner is a reason, too");
+    dirty(&mut room, 1);
+    room.obey(1);
+    room.pass(1_000);
+    let second = room.peers[2].runs.pop().expect("carol goes on with it");
+    assert_eq!((second.attempt.attempt, second.resume), (2, Some(SAVED)));
+    room.obey(1);
+    room.end(2, &second);
+    room.pass(20_000);
+    let done = view(&mut room, &id);
+    assert_eq!((done.state.as_str(), done.history.len()), ("done", 2));
+    assert!(done.history[0].fate.starts_with("lost: "), "{}", done.history[0].fate);
+    // 1 J on Bob's, 10 J on Carol's: each once.
+    let total =
+        |stats: StatsView| ((stats.energy_used_clean + stats.energy_used_dirty) * 3_600_000.0).round() as u64;
+    assert_eq!(total(stats(&mut room, Some("bob-laptop"))), 1_000);
+    assert_eq!(total(stats(&mut room, Some("carol-laptop"))), 10_000);
+    assert_eq!(total(stats(&mut room, None)), 11_000);
+    equal(&room);
+}
+
+// spec: DEL-7
+#[test]
+fn what_saved_nothing_is_paused_in_place_and_goes_on_there() {
+    let mut room = street(&["alice", "bob", "carol"]);
+    clean(&mut room, 1);
+    let id = room.submit_draft(0, task(Sla::Eco)).unwrap();
+    let run = begins(&mut room, 1);
+    clean(&mut room, 2);
+    dirty(&mut room, 1);
+    assert_eq!(room.obey(1), [Wish::Hold]);
+    room.pass(HOUR / 2);
+    assert!(room.peers[2].runs.is_empty(), "what it has computed would be lost");
+    let why = view(&mut room, &id).why;
+    assert!(why.contains("anew on another peer if waiting would make it late"), "{why}");
+    clean(&mut room, 1);
+    assert_eq!(room.obey(1), [Wish::GoOn]);
+    room.end(1, &run);
+    assert_eq!(view(&mut room, &id).history.len(), 1);
+}
+
+fn mains(room: &mut Room, number: usize, on_mains: bool) {
+    let situation = Situation { on_mains: Some(on_mains), ..Situation::default() };
+    room.handle(number, Input::Situation(situation));
+}
+
+// spec: DEL-7, PERM-5, EN-4
+#[test]
+fn a_laptop_that_loses_mains_holds_its_guests_and_a_saved_task_goes_on_elsewhere() {
+    let mut room = street(&["alice", "bob", "carol"]);
+    let terms = Terms { mains_only: true, ..Terms::default() };
+    room.handle(1, Input::Terms(Box::new(terms)));
+    clean(&mut room, 1);
+    energy(&mut room, 2, Source::Grid, 10, 690);
+    let id = room.submit_draft(0, task(Sla::Normal)).unwrap();
+    let first = begins(&mut room, 1);
+    saves(&mut room, 1, &first);
+    let before = room.now;
+    mains(&mut room, 1, false);
+    assert_eq!((room.peers[1].wishes.last().map(|it| it.1), room.now), (Some(Wish::Hold), before), "at once");
+    room.obey(1);
+    room.pass(1_000);
+    let second = room.peers[2].runs.pop().expect("carol goes on with it");
+    assert_eq!(second.resume, Some(SAVED));
+    assert!(view(&mut room, &id).history[0].fate.contains("on battery"));
+    assert_eq!(on_record(&room), [Some(Reason::OnBattery)]);
+}
+
+// spec: DEL-7, SLA-2
+#[test]
+fn what_saved_nothing_is_begun_anew_elsewhere_only_when_waiting_would_make_it_late() {
+    let mut room = street(&["alice", "bob", "carol"]);
+    room.handle(1, Input::Terms(Box::new(Terms { mains_only: true, ..Terms::default() })));
+    clean(&mut room, 1);
+    let finish_by = room.now.wall_ms + 3 * HOUR;
+    let id = room.submit_draft(0, Draft { finish_by_ms: Some(finish_by), ..task(Sla::Normal) }).unwrap();
+    assert_eq!(view(&mut room, &id).finish_by_ms, Some(finish_by));
+    begins(&mut room, 1);
+    mains(&mut room, 1, false);
+    room.obey(1);
+    // It needs ten minutes at most, and a minute for the way.
+    let latest = finish_by - 11 * MINUTE;
+    room.pass(latest - room.now.wall_ms - MINUTE);
+    let runs = |room: &Room| room.peers[0].runs.len() + room.peers[2].runs.len();
+    assert_eq!(runs(&room), 0, "it may still go on where it is");
+    room.pass(2 * MINUTE);
+    assert_eq!(runs(&room), 1, "{}", view(&mut room, &id).why);
+    assert!(room.now.wall_ms + 10 * MINUTE <= finish_by, "and is done in time");
+    assert_eq!(room.obey(1), [Wish::Stop]);
+}
+
+/// A peer's source expects so much of the next hours, and after them so much.
+fn expects(room: &mut Room, number: usize, hours: usize, grams: u16, then: u16) {
+    let hour = room.now.wall_ms / HOUR;
+    let g_per_kwh = (0..96).map(|lead| if lead < hours { grams } else { then }).collect();
+    room.handle(number, Input::Forecast(Forecast { hour, g_per_kwh }));
+    room.pass(1_000);
+}
+
+// spec: PLACE-1, PLACE-3, DEL-7, EN-5
+#[test]
+fn a_running_normal_task_waits_in_place_for_an_hour_that_is_much_cleaner_and_goes_on_by_itself() {
+    let mut room = street(&["alice", "bob"]);
+    clean(&mut room, 1);
+    let id = room.submit_draft(0, task(Sla::Normal)).unwrap();
+    begins(&mut room, 1);
+    let why = view(&mut room, &id).why;
+    assert!(why.contains("50 g per kWh there and 700 g here now (no later hour is cleaner)"), "{why}");
+    // The grid fails, and is to be well again in five hours.
+    expects(&mut room, 1, 5, 600, 60);
+    energy(&mut room, 1, Source::Grid, 50, 600);
+    room.pass(10_000);
+    assert_eq!(room.obey(1), [Wish::Hold], "{}", view(&mut room, &id).why);
+    let why = view(&mut room, &id).why;
+    assert!(
+        why.contains(&Reason::CleanerLater.to_string()) && why.contains("60 g per kWh expected"),
+        "{why}"
+    );
+    assert_eq!(held(&mut room, 1), Some(Reason::CleanerLater.to_string()));
+    assert_eq!(on_record(&room), [Some(Reason::CleanerLater)]);
+    // What is a little better or worse changes nothing of that.
+    for grams in [590, 610, 595] {
+        energy(&mut room, 1, Source::Grid, 50, grams);
+        room.pass(5 * MINUTE);
+        assert!(room.obey(1).is_empty());
+    }
+    // The owner is gone: it goes on at its hour all the same.
+    room.disconnect(0, 1);
+    let at = (HOUR - room.now.wall_ms % HOUR) + 4 * HOUR;
+    room.pass(at - MINUTE);
+    assert!(room.obey(1).is_empty());
+    room.pass(MINUTE + 1_000);
+    assert_eq!(room.obey(1), [Wish::GoOn]);
+}
+
+// spec: PLACE-1, PLACE-2, DEL-7
+#[test]
+fn a_saved_normal_task_moves_to_where_it_is_much_cleaner_and_not_for_little_and_not_to_and_fro() {
+    let mut room = street(&["alice", "bob", "carol"]);
+    clean(&mut room, 1);
+    let id = room.submit_draft(0, task(Sla::Normal)).unwrap();
+    let first = begins(&mut room, 1);
+    energy(&mut room, 2, Source::Grid, 90, 10);
+    room.pass(5 * MINUTE);
+    assert!(room.obey(1).is_empty(), "what has saved nothing is not moved for a better place");
+    saves(&mut room, 1, &first);
+    energy(&mut room, 2, Source::Grid, 90, 47);
+    room.pass(5 * MINUTE);
+    assert!(room.obey(1).is_empty(), "not for less than a tenth");
+    energy(&mut room, 2, Source::Grid, 90, 10);
+    assert_eq!(room.obey(1), [Wish::Stop]);
+    let second = begins(&mut room, 2);
+    assert_eq!((second.attempt.attempt, second.resume), (2, Some(SAVED)));
+    assert!(view(&mut room, &id).history[0].fate.contains(&Reason::CleanerElsewhere.to_string()));
+    for _ in 0..4 {
+        energy(&mut room, 2, Source::Grid, 90, 60);
+        energy(&mut room, 1, Source::Grid, 90, 5);
+        energy(&mut room, 1, Source::Grid, 90, 60);
+        energy(&mut room, 2, Source::Grid, 90, 5);
+    }
+    assert!(room.obey(2).is_empty(), "it was moved a moment ago");
+}
+
+// spec: SLA-2, SLA-1
+#[test]
+fn a_submitter_is_told_at_once_when_nobody_can_end_it_in_time() {
+    let mut room = street(&["alice", "bob"]);
+    clean(&mut room, 1);
+    let by = Some(room.now.wall_ms + 5 * MINUTE);
+    let warned = |room: &mut Room, draft: Draft| match room.ask(0, Command::Submit(Box::new(draft))).unwrap()
+    {
+        Answer::Submitted { warning, task, .. } => (warning, task.to_string()),
+        other => panic!("{other:?}"),
+    };
+    let (warning, id) = warned(&mut room, Draft { finish_by_ms: by, ..task(Sla::Normal) });
+    let warning = warning.unwrap();
+    assert!(warning.starts_with("nobody can end it in time"), "{warning}");
+    let late = view(&mut room, &id);
+    assert!(late.state != "waiting" && late.why.contains("nobody can end it in time"), "{}", late.why);
+    let enough = Draft { finish_by_ms: by.map(|by| by + 10 * MINUTE), nonce: [2; 32], ..task(Sla::Normal) };
+    assert_eq!(warned(&mut room, enough).0, None);
+    let past = Draft { start_by_ms: Some(room.now.wall_ms - 1), nonce: [3; 32], ..task(Sla::Normal) };
+    let refused = room.ask(0, Command::Submit(Box::new(past))).unwrap_err();
+    assert!(refused.message.contains("before its submission"), "{refused:?}");
+    // One that nobody may run is told so, too.
+    room.ask(0, Command::Pause { for_ms: None }).unwrap();
+    room.ask(1, Command::Pause { for_ms: None }).unwrap();
+    room.pass(1_000);
+    let (warning, _) = warned(&mut room, Draft { nonce: [4; 32], ..task(Sla::High) });
+    assert!(warning.unwrap().starts_with("nobody who may run it is there now"));
+}
+
+// spec: SLA-1
+#[test]
+fn an_eco_task_with_an_end_is_given_up_then_and_says_why() {
+    let mut room = street(&["alice"]);
+    let end = room.now.wall_ms + 2 * HOUR;
+    let id = room.submit_draft(0, Draft { finish_by_ms: Some(end), ..task(Sla::Eco) }).unwrap();
+    assert_eq!(view(&mut room, &id).expires_ms, Some(end));
+    room.pass(2 * HOUR - MINUTE);
+    assert_eq!(view(&mut room, &id).state, "waiting");
+    room.pass(2 * MINUTE);
+    let gone = view(&mut room, &id);
+    assert!(gone.state == "failed" && gone.why.contains(&Reason::Expired.to_string()), "{}", gone.why);
+}
