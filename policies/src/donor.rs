@@ -26,6 +26,8 @@ pub struct Terms {
     pub surplus_only: bool,
     /// Bytes uploaded a day; 0 for no bound.
     pub upload_bytes: u64,
+    /// Bytes of disk for all tasks together; 0 for no bound but that of the peer itself.
+    pub disk_bytes: u64,
 }
 
 /// How the device is now. What is not known holds nothing up, but for battery and surplus where the owner asks for them.

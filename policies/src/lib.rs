@@ -95,4 +95,45 @@ mod tests {
         let failing = |check| if check >= Check::Quota { Err(Reason::OverQuota) } else { Ok(()) };
         assert_eq!(first_failure(failing), Err(Reason::OverQuota));
     }
+
+    // spec: ARC-4
+    #[test]
+    fn whatever_else_fails_the_first_in_the_order_is_the_answer() {
+        use Check::{
+            Capabilities, Capacity, Community, Donor, Energy, Grant, Importance, Member, Quota, Signature,
+            TaskType,
+        };
+        // Who it is for, who speaks, and what they may; then what the members say; then what this device has.
+        let order = [
+            Community,
+            Signature,
+            Member,
+            Grant,
+            TaskType,
+            Capabilities,
+            Quota,
+            Importance,
+            Energy,
+            Capacity,
+            Donor,
+        ];
+        for failing in 0u32..1 << order.len() {
+            let fails = |check: Check| {
+                order.iter().position(|it| *it == check).is_some_and(|at| failing >> at & 1 == 1)
+            };
+            let mut asked = 0;
+            let verdict = first_failure(|check| {
+                asked += 1;
+                if fails(check) { Err(Reason::TooManyAttempts(check as u32)) } else { Ok(()) }
+            });
+            match order.iter().find(|check| fails(**check)) {
+                // What comes after it is not even asked.
+                Some(first) => {
+                    assert_eq!(verdict, Err(Reason::TooManyAttempts(*first as u32)), "{failing:b}");
+                    assert_eq!(asked, failing.trailing_zeros() + 1);
+                }
+                None => assert_eq!((verdict, asked), (Ok(()), 11)),
+            }
+        }
+    }
 }

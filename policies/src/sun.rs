@@ -1,5 +1,8 @@
-//! Where does the sun stand? By universal time and place alone: no zone, no daylight saving.
+//! Where does the sun stand? By universal time and place alone: no zone, no daylight saving. Sines are computed by `libm`'s
+//! own arithmetic and not by the system's, whose last bits differ from machine to machine.
 // spec: SLA-4, REP-2
+
+use libm::{asin, atan2, cos, sin};
 
 /// Degrees that the sun moves in an hour.
 const DEGREES_AN_HOUR: f64 = 15.0;
@@ -22,18 +25,18 @@ pub fn at(place: (i16, i16), now_ms: u64) -> Sun {
     let days = now_ms as f64 / 86_400_000.0 - 10_957.5;
     let anomaly = (357.528 + 0.985_600_3 * days).to_radians();
     let mean = 280.460 + 0.985_647_4 * days;
-    let longitude = (mean + 1.915 * anomaly.sin() + 0.020 * (2.0 * anomaly).sin()).to_radians();
+    let longitude = (mean + 1.915 * sin(anomaly) + 0.020 * sin(2.0 * anomaly)).to_radians();
     let tilt = (23.439 - 0.000_000_4 * days).to_radians();
-    let declination = (tilt.sin() * longitude.sin()).asin();
-    let ascension = (tilt.cos() * longitude.sin()).atan2(longitude.cos());
+    let declination = asin(sin(tilt) * sin(longitude));
+    let ascension = atan2(cos(tilt) * sin(longitude), cos(longitude));
     // Greenwich sidereal time in degrees.
     let sidereal = 280.460_618 + 360.985_647_4 * days;
     let past_noon = sidereal + f64::from(place.1) - ascension.to_degrees();
     let past_noon = (past_noon + 180.0).rem_euclid(360.0) - 180.0;
     let latitude = f64::from(place.0).to_radians();
-    let height = latitude.sin() * declination.sin()
-        + latitude.cos() * declination.cos() * past_noon.to_radians().cos();
-    Sun { height: height.asin().to_degrees(), hours_past_noon: past_noon / DEGREES_AN_HOUR }
+    let height =
+        sin(latitude) * sin(declination) + cos(latitude) * cos(declination) * cos(past_noon.to_radians());
+    Sun { height: asin(height).to_degrees(), hours_past_noon: past_noon / DEGREES_AN_HOUR }
 }
 
 /// Is it between 9 and 15 h solar time there, and the sun up?

@@ -3,6 +3,7 @@
 use crate::canonical;
 use crate::ids::{CommunityId, ProfileId};
 use crate::key::{Domain, PublicKey, SecretKey, Signature};
+use crate::reason::Reason;
 use serde::{Deserialize, Serialize};
 
 /// Longest time that an ad may hold, in milliseconds: a peer that went away without a word is not counted on for longer.
@@ -89,6 +90,8 @@ pub struct Ad {
     pub longest_ms: u64,
     /// Its engine.
     pub profile: ProfileId,
+    /// Why its owner does not share it now; none if they do.
+    pub closed: Option<Reason>,
 }
 
 /// An ad with its device's signature.
@@ -113,7 +116,8 @@ impl SignedAd {
     pub fn verify(&self) -> bool {
         let possible = self.ad.holds_ms <= MAX_HOLDS_MS
             && self.ad.outlook.g_per_kwh.len() <= MAX_OUTLOOK
-            && self.ad.energy.is_none_or(|energy| energy.renewable_percent <= 100);
+            && self.ad.energy.is_none_or(|energy| energy.renewable_percent <= 100)
+            && self.ad.closed.as_ref().is_none_or(|why| why.check().is_ok());
         possible && self.ad.device.verify(Domain::Ad, &canonical::encode(&self.ad), &self.signature).is_ok()
     }
 }

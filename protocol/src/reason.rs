@@ -175,6 +175,12 @@ pub enum Reason {
     /// Its submitter had set an end to waiting.
     #[error("no peer had the energy that it waits for in time")]
     Expired,
+    /// A program of the donor's that is asked about each offer said no.
+    #[error("the device's owner refuses it: {0}")]
+    RefusedByOwner(String),
+    /// It said not now.
+    #[error("the device's owner says later: {0}")]
+    PutOffByOwner(String),
 }
 
 impl Reason {
@@ -186,7 +192,9 @@ impl Reason {
             | Self::Inadmissible(words)
             | Self::SandboxFailed(words)
             | Self::BadResult(words)
-            | Self::StorageFailed(words) => Some(words),
+            | Self::StorageFailed(words)
+            | Self::RefusedByOwner(words)
+            | Self::PutOffByOwner(words) => Some(words),
             _ => None,
         }
     }
@@ -199,7 +207,9 @@ impl Reason {
             | Self::Inadmissible(words)
             | Self::SandboxFailed(words)
             | Self::BadResult(words)
-            | Self::StorageFailed(words) => Some(words),
+            | Self::StorageFailed(words)
+            | Self::RefusedByOwner(words)
+            | Self::PutOffByOwner(words) => Some(words),
             _ => None,
         }
     }

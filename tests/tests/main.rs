@@ -5,6 +5,7 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod assembly;
 mod attacks;
 mod cache;
 mod checkpoints;
@@ -12,6 +13,7 @@ mod control;
 mod crashes;
 mod folders;
 mod journeys;
+mod keys;
 mod limits;
 mod many;
 mod modules;

@@ -76,6 +76,16 @@ pub(crate) fn small_disk(at: &std::path::Path, bytes: u64) {
     sh(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "none"]).arg(at));
 }
 
+/// From now on a folder or file is found at another's path.
+pub(crate) fn put_at(what: &std::path::Path, at: &std::path::Path) {
+    sh(Command::new("mount").arg("--bind").arg(what).arg(at));
+}
+
+/// This machine reaches itself.
+pub(crate) fn loopback() {
+    ip("link set lo up");
+}
+
 fn ip(words: &str) {
     sh(Command::new("ip").args(words.split(' ')));
 }
@@ -133,7 +143,7 @@ impl Space {
 
     /// A cable to the internet, which is the namespace of the test itself: there 10.77.NET.1, here 10.77.NET.2.
     pub(crate) fn plug(&self, net: u8) {
-        ip("link set lo up");
+        loopback();
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
         ip(&format!("link add hub{net} type veth peer name net0 netns {}", self.holder.id()));
         ip(&format!("addr add 10.77.{net}.1/24 dev hub{net}"));

@@ -133,10 +133,23 @@ impl Peer {
         peer
     }
 
+    /// One more device of somebody's, by this name, that waits for their ticket.
+    pub(crate) fn device(name: &'static str) -> Self {
+        let home = folder();
+        let client = Client { name, home: home.path().to_owned(), prefix: Vec::new() };
+        let mut peer = Self::made(client, &["--device-only", "--device-name", name]);
+        peer._home = Some(home);
+        peer
+    }
+
     /// A peer whose home is this folder and that is reached by way of these words.
     pub(crate) fn at(name: &'static str, home: PathBuf, prefix: Vec<OsString>) -> Self {
-        let client = Client { name, home, prefix };
-        client.ok(&["init", "--name", name, "--device-name", &format!("{name}-laptop")]);
+        let device = format!("{name}-laptop");
+        Self::made(Client { name, home, prefix }, &["--name", name, "--device-name", &device])
+    }
+
+    fn made(client: Client, names: &[&str]) -> Self {
+        client.ok(&[&["init"], names].concat());
         let listen = "127.0.0.1:0".to_owned();
         Self { client, _home: None, logs: folder(), listen, running: None, starts: 0 }
     }
@@ -208,6 +221,11 @@ impl Peer {
         assert!(status.success(), "{} ended with {status}: {}", self.name, self.said());
         crate::support::forget(child.id());
         self.outlived_by_none(&helpers);
+    }
+
+    /// What it has started.
+    pub(crate) fn helpers(&self) -> Vec<Process> {
+        family(self.running.as_ref().expect("it runs").id())
     }
 
     fn outlived_by_none(&self, helpers: &[Process]) {

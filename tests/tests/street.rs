@@ -367,3 +367,41 @@ fn a_demo_that_is_interrupted_leaves_nothing_behind() {
         processes.map(|process| process.path()).all(|process| !of_it(&process)).then_some(())
     });
 }
+
+/// From nothing to nothing left, in half of the usual time.
+// spec: CLI-6, VOTE-3, VOTE-9, CO2-3
+#[test]
+fn a_demo_ends_with_what_ran_where_and_a_ballot_in_its_ledger() {
+    let temporary = tempfile::tempdir().unwrap();
+    let tasks = crate::journeys::module("mandelbrot");
+    let mut command = std::process::Command::new(program());
+    command.args(["demo", "--speed", "2880", "--tasks"]).arg(tasks.parent().unwrap());
+    let output = beside(command.env("TMPDIR", temporary.path()));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complained = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}\n{complained}");
+    let (lines, table) = said.split_once("\nTASK ").unwrap_or_else(|| panic!("no table: {said}"));
+    for part in
+        ["vetoes", "loses power", "is back", "votes HIGH on \"back up photos\": we need clean backups"]
+    {
+        assert!(lines.contains(part), "{part}: {said}");
+    }
+    for level in ["URGENT", "HIGH", "NORMAL", "ECO", "SOLAR_ONLY", "WIND_ONLY"] {
+        let done = |line: &&str| line.contains(level) && line.trim_end().ends_with("done");
+        assert!(table.lines().any(|line| done(&line)), "{level}: {said}");
+    }
+    for part in [
+        "vote       alice  LOW: it can wait",
+        "vote       bob    HIGH: we need clean backups",
+        "consensus  alice  HIGH by 3 votes",
+        "\"back up photos\" was submitted after \"tidy notes\" and ran before it",
+        "By the ledger's accounts of 11 of 11 tasks: ",
+        "by where it ran",
+        "RENEWABLE IN THE COMMUNITY",
+        "Bob checks the ledger",
+    ] {
+        assert!(table.contains(part), "{part}: {said}");
+    }
+    assert!(!said.contains('\x1b'), "plain lines where no terminal is");
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
+}

@@ -12,7 +12,6 @@ pub(crate) struct Region {
     /// g CO2/kWh of each hour, the first at 00:00 UTC.
     pub(crate) values: Vec<f64>,
     /// Renewable share of each hour in percent, where the trace tells.
-    #[expect(dead_code, reason = "shares are read where places are compared")]
     pub(crate) renewable: Vec<f64>,
     /// The forecasts given for it, one a day; none in most traces. Hours count from the trace's first.
     pub(crate) issues: Vec<Issue>,

@@ -1,14 +1,17 @@
 //! Replays recorded carbon intensity, and compares when and where Task Mesh runs work with what others do.
-// spec: PLACE-4, PLACE-5, PLACE-6
+// spec: PLACE-4, PLACE-5, PLACE-6, PLACE-7
 
 mod baselines;
+mod community;
 mod data;
 mod fit;
 mod flow;
 mod places;
 mod published;
 mod replay;
+mod scale;
 mod when;
+mod year;
 
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
@@ -127,6 +130,19 @@ fn bench(args: &Args) -> Result<bool> {
         holds &= well;
         list.extend(lines);
         instances.push(instance);
+        if name == "electricitymaps-2023" {
+            let folder = args.data.join(name);
+            holds &= year::compare(&folder, regions)?;
+            let (line, well) = community::compare(&folder, regions)?;
+            holds &= well;
+            list.extend(line);
+        }
+    }
+    let (line, well) = scale::measure();
+    holds &= well;
+    list.push(line);
+    if !traces.iter().any(|trace| trace.0 == "electricitymaps-2023") {
+        println!("year of service levels, community: skipped: electricitymaps-2023/ is not there");
     }
     if traces.is_empty() {
         println!(

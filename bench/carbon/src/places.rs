@@ -4,8 +4,10 @@
 
 use crate::data::Region;
 use crate::flow::Network;
+use mesh_policies::placement::across::{Place, cheapest};
 use mesh_policies::placement::decide::{Decision, HOUR_MS, Peer, Work, decide};
-use mesh_policies::placement::hours::{HORIZON, first_hours};
+use mesh_policies::placement::hours::HORIZON;
+use mesh_policies::placement::room::{Due, left_for_now};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::task::Sla;
 use serde_json::{Value, json};
@@ -20,6 +22,10 @@ const WEEK_H: usize = 7 * 24;
 const JOBS: u64 = 84;
 /// Hours from arrival to deadline.
 const DEADLINE_H: usize = 48;
+/// Hours of work of a job in the mean, whole ones.
+const MEAN_H: usize = 5;
+/// Jobs for whose coming room is kept: a day's work, 84 jobs of 4.5 hours a week.
+const RESERVE: usize = (JOBS as usize * 9).div_ceil(2 * 7 * MEAN_H);
 /// Power of a task anywhere, in mW.
 const POWER_MW: u64 = 15_000;
 /// Energy of starting on a peer that does not have the task's module, inputs or checkpoint yet, in mWh.
@@ -43,6 +49,12 @@ impl Instance<'_> {
     /// Does this peer give its slot in this hour? Each begins its day four hours after the one before.
     fn gives(peer: usize, hour: usize) -> bool {
         (hour + 24 - 4 * peer) % 24 < GIVEN_H
+    }
+
+    /// Slots of all, by the hour.
+    fn room(&self, now: usize) -> Vec<u32> {
+        let slots = |hour| (0..PEERS).filter(|peer| Self::gives(*peer, now + hour)).count() as u32;
+        (0..HORIZON).map(slots).collect()
     }
 
     fn value(&self, peer: usize, hour: usize) -> f64 {
@@ -159,6 +171,8 @@ struct State {
     on: Option<usize>,
     /// Did it run in the hour before?
     runs: bool,
+    /// Does it have to run now, lest it or another be late?
+    presses: bool,
 }
 
 /// Goes through the hours; a policy says for each job in turn where it runs in this hour. `taken`: peers whose slot is
@@ -172,12 +186,21 @@ fn run(
     let mut next = 0;
     for now in 0..WEEK_H + DEADLINE_H {
         while let Some(job) = instance.jobs.get(next).filter(|job| job.arrival == now) {
-            open.push(State { job: next, left: job.length, on: None, runs: false });
+            open.push(State { job: next, left: job.length, on: None, runs: false, presses: false });
             next += 1;
         }
-        // Those with least to spare choose first.
         let deadline = |state: &State| instance.jobs[state.job].arrival + DEADLINE_H;
-        open.sort_by_key(|state| (deadline(state) - now.min(deadline(state))).saturating_sub(state.left));
+        let real =
+            open.iter().map(|state| Due { hours: state.left, within: deadline(state).saturating_sub(now) });
+        // Room is kept for as much as comes in a day in the mean, as if it came now.
+        let kept = (0..RESERVE).map(|_| Due { hours: MEAN_H, within: DEADLINE_H });
+        let due: Vec<Due> = real.chain(kept).collect();
+        for (state, left) in open.iter_mut().zip(left_for_now(&due, &instance.room(now))) {
+            state.presses = left > 0;
+        }
+        // Those that have to run now choose first, then those with least to spare.
+        let spare = |state: &State| deadline(state).saturating_sub(now).saturating_sub(state.left);
+        open.sort_by_key(|state| (!state.presses, spare(state)));
         let mut taken = [false; PEERS];
         let mut promised = [0_u128; PEERS];
         for state in &mut open {
@@ -200,68 +223,68 @@ fn run(
     outcome
 }
 
-/// What the node does: each task asks `decide` for all peers, one after the other, and what one of them plans to use the
-/// next do not count on.
+/// The policy: in each hour those that have to run lest anything be late take the cheapest peers that are there, by
+/// `decide`; then each of the others takes the cheapest hours of all peers that nobody before it plans to use.
 fn ours(instance: &Instance<'_>, paths: &[Vec<Vec<u32>>]) -> Outcome {
     run(instance, |instance, promised, taken, state, now| {
         let job = instance.jobs[state.job];
-        let peers: Vec<Peer<'_>> = (0..PEERS)
-            .map(|peer| {
-                let gives = (0..HORIZON).filter(|hour| Instance::gives(peer, now + hour));
-                let mut there = gives.fold(0_u128, |mask, hour| mask | 1 << hour) & !promised[peer];
-                if taken[peer] {
-                    there &= !1;
-                }
-                Peer {
-                    device: PublicKey([peer as u8; 32]),
-                    permitted: Ok(()),
-                    path: &paths[peer][now],
-                    there,
-                    clean: u128::MAX,
-                    work_ms: state.left as u64 * HOUR_MS,
-                    work_mwh: state.left as u64 * POWER_MW,
-                    move_ms: 0,
-                    move_mwh: if state.on == Some(peer) { 0 } else { MOVE_MWH },
-                    reliable: 1000,
-                    load: 0,
-                }
-            })
-            .collect();
-        let now_ms = now as u64 * HOUR_MS;
-        let work = Work {
-            class: Sla::Normal,
-            finish_by_ms: Some((job.arrival + DEADLINE_H) as u64 * HOUR_MS),
-            since_ms: job.arrival as u64 * HOUR_MS,
-            runs_on: state.on.filter(|_| state.runs).map(|peer| PublicKey([peer as u8; 32])),
-            unsaved_ms: 0,
-            seed: state.job as u64,
+        let there = |peer: usize| {
+            let gives = (0..HORIZON).filter(|hour| Instance::gives(peer, now + hour));
+            let there = gives.fold(0_u128, |mask, hour| mask | 1 << hour) & !promised[peer];
+            if taken[peer] { there & !1 } else { there }
         };
-        let number = |device: PublicKey| usize::from(device.0[0]);
-        let mut promise = |device: PublicKey, hours: u128| {
-            let peer = number(device);
-            promised[peer] |= hours & first_hours(HORIZON);
-            peer
-        };
-        match decide(&work, now_ms, &peers) {
-            Decision::Run(on, _, numbers) | Decision::Move(on, _, numbers) => {
-                Some(promise(on, numbers.hours))
-            }
-            Decision::Wait { on, numbers, .. } => {
-                if let (Some(on), Some(numbers)) = (on, numbers) {
-                    promise(on, numbers.hours);
-                }
-                None
-            }
-            Decision::Pause { on, numbers, .. } => {
-                promise(on, numbers.hours);
-                None
-            }
-            // No single peer has the hours left: a part here is better than none.
-            Decision::Impossible { .. } => {
-                (0..PEERS).find(|peer| Instance::gives(*peer, now) && !taken[*peer])
-            }
+        if state.presses {
+            return pressed(state, job, now, &|peer| (there(peer), &paths[peer][now]));
         }
+        // A move serves two hours in the mean, so that each bears half of it.
+        let extra = |peer| if state.on == Some(peer) { 0 } else { MOVE_MWH * 1000 / (2 * POWER_MW) };
+        let places: Vec<Place<'_>> = (0..PEERS)
+            .map(|peer| Place { path: &paths[peer][now], open: there(peer), extra: extra(peer) })
+            .collect();
+        let window = (job.arrival + DEADLINE_H).saturating_sub(now);
+        let Some(plan) = cheapest(&places, window, state.left, state.on.filter(|_| state.runs)) else {
+            // Others plan to use what it would need: an hour now is better than none.
+            return (0..PEERS).find(|peer| Instance::gives(*peer, now) && !taken[*peer]);
+        };
+        for (hour, peer) in &plan {
+            promised[*peer] |= 1 << hour;
+        }
+        plan.iter().find(|(hour, _)| *hour == 0).map(|(_, peer)| *peer)
     })
+}
+
+/// An hour of a job that has to run now.
+fn pressed<'a>(
+    state: State,
+    job: Job,
+    now: usize,
+    at: &dyn Fn(usize) -> (u128, &'a Vec<u32>),
+) -> Option<usize> {
+    let peer = |peer: usize| Peer {
+        device: PublicKey([peer as u8; 32]),
+        permitted: Ok(()),
+        path: at(peer).1,
+        there: at(peer).0,
+        clean: u128::MAX,
+        work_ms: HOUR_MS,
+        work_mwh: POWER_MW,
+        move_ms: 0,
+        move_mwh: if state.on == Some(peer) { 0 } else { MOVE_MWH },
+        reliable: 1000,
+        load: 0,
+    };
+    let work = Work {
+        class: Sla::Urgent,
+        finish_by_ms: None,
+        since_ms: job.arrival as u64 * HOUR_MS,
+        runs_on: state.on.filter(|_| state.runs).map(|peer| PublicKey([peer as u8; 32])),
+        unsaved_ms: 0,
+        seed: state.job as u64,
+    };
+    match decide(&work, now as u64 * HOUR_MS, &(0..PEERS).map(peer).collect::<Vec<_>>()) {
+        Decision::Run(on, ..) | Decision::Move(on, ..) => Some(usize::from(on.0[0])),
+        _ => None,
+    }
 }
 
 /// Replays weeks of it and prints what came of them. Gives what the JSON holds, and whether carbon was within a tenth

@@ -185,8 +185,8 @@ fn line(
         misses += outcome.misses;
         segments += outcome.segments;
         jobs += arrivals.len();
-        // Where nothing can be gained, nothing was missed.
-        let capture = if now > best { (now - outcome.carbon) / (now - best) } else { 1.0 };
+        // Where nothing can be gained, nothing was missed; sums in another order differ in their last bits.
+        let capture = if now > best * (1.0 + 1e-9) { (now - outcome.carbon) / (now - best) } else { 1.0 };
         list.push((region.name.clone(), 100.0 * (1.0 - outcome.carbon / now), capture));
     }
     Line { policy, clairvoyant, regions: list, misses, segments: segments as f64 / jobs as f64 }

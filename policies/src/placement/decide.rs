@@ -170,8 +170,7 @@ pub fn decide(work: &Work, now_ms: u64, peers: &[Peer<'_>]) -> Decision {
     let current = plans.iter().position(|plan| Some(plan.peer.device) == work.runs_on);
     let best = plans.iter().map(|plan| plan.cost).min();
     let Some(best) = best else { return nobody(work, now_ms, peers) };
-    let best = best.saturating_add(best * u128::from(EQUAL) / 1000);
-    let equals = plans.iter().filter(|plan| plan.cost <= best);
+    let equals = plans.iter().filter(|plan| plan.cost <= equal_to(best));
     let spread = |plan: &&Plan<'_>| (mix(work.seed, &plan.peer.device), plan.peer.device);
     let Some(chosen) = equals.max_by_key(spread) else { return nobody(work, now_ms, peers) };
     let Some(current) = current.map(|index| &plans[index]) else {
@@ -262,44 +261,89 @@ fn length(work: &Work, peer: &Peer<'_>) -> (usize, u64) {
     (usize::try_from(ms.div_ceil(HOUR_MS)).unwrap_or(usize::MAX).max(1), ms)
 }
 
+/// How the hours of a plan are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Way {
+    /// No whole hour can be spared: now, or it is late.
+    Forced,
+    /// The first that are good enough: a better hour may always follow.
+    Endless,
+    /// The cheapest, in pieces.
+    Pieces,
+    /// From now on, since it runs and is not interrupted.
+    Stays,
+    /// As soon as somebody is there.
+    Soonest,
+    /// The cheapest in one piece.
+    Piece,
+}
+
+/// What of a task decides which hours are its cheapest on a given path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Shape {
+    pub(super) way: Way,
+    /// Of work.
+    pub(super) hours: usize,
+    /// Whole hours to the deadline, within the horizon.
+    pub(super) window: usize,
+}
+
+/// The shape of a task that takes so long on a peer.
+pub(super) fn shape(work: &Work, now_ms: u64, hours: usize, length_ms: u64, runs: bool) -> Shape {
+    let left_ms = work.finish_by_ms.map(|finish| finish.saturating_sub(now_ms));
+    let window =
+        left_ms.map_or(HORIZON, |left| usize::try_from(left / HOUR_MS).unwrap_or(HORIZON)).min(HORIZON);
+    let way = match left_ms {
+        // Plans count whole hours, the deadline does not.
+        Some(left) if left >= length_ms && left < length_ms.saturating_add(HOUR_MS) => Way::Forced,
+        None => Way::Endless,
+        _ if interruptible(work.class) => Way::Pieces,
+        _ if runs => Way::Stays,
+        _ if work.class == Sla::Urgent => Way::Soonest,
+        _ => Way::Piece,
+    };
+    Shape { way, hours, window }
+}
+
+/// The hours of a task of this shape; `open`: those in which it may run at all.
+pub(super) fn find(shape: Shape, prices: &[u64], order: &[u8], open: u128) -> Option<Hours> {
+    let Shape { way, hours, window } = shape;
+    let whole = first_hours(hours.min(HORIZON));
+    let plain = |mask| Hours { mask, sum: 0 };
+    let from = open.trailing_zeros();
+    match way {
+        Way::Forced => (open & 1 == 1).then(|| plain(whole & first_hours(window.max(1)))),
+        Way::Endless => (open != 0).then(|| plain(open & (whole << from))),
+        Way::Pieces => pieces(prices, order, open & first_hours(window), hours),
+        Way::Stays => Some(plain(whole)),
+        Way::Soonest => (open != 0).then(|| plain(whole << from)),
+        Way::Piece => piece(prices, open & first_hours(window), hours),
+    }
+}
+
+/// What a plan of this carbon counts for among peers.
+pub(super) fn cost(planned: u128, reliable: u16, load: u16) -> u128 {
+    // An attempt that does not come to its end is energy spent for nothing.
+    let sure = planned * 1000 / u128::from(reliable.clamp(1, 1000));
+    sure + sure * u128::from(load) / 1000
+}
+
 fn plan<'a>(work: &Work, now_ms: u64, peer: &'a Peer<'a>) -> Option<Plan<'a>> {
     let (hours, length_ms) = length(work, peer);
     let runs = Some(peer.device) == work.runs_on;
-    let left_ms = work.finish_by_ms.map(|finish| finish.saturating_sub(now_ms));
     let latest_ms = work.finish_by_ms.and_then(|finish| finish.checked_sub(length_ms));
-    let window =
-        left_ms.map_or(HORIZON, |left| usize::try_from(left / HOUR_MS).unwrap_or(HORIZON)).min(HORIZON);
     let open = peer.there & peer.clean & first_hours(HORIZON);
-    // No whole hour can be spared: it runs now or is late. Plans count whole hours, the deadline does not.
-    let forced = left_ms.is_some_and(|left| left >= length_ms && left < length_ms.saturating_add(HOUR_MS));
+    let shape = shape(work, now_ms, hours, length_ms, runs);
     let dirtiest = peer.path.iter().copied().max().unwrap_or(u32::MAX);
     // In ng an hour: mg/kWh × mWh.
     let each = peer.work_mwh / hours as u64;
     let now = u64::from(peer.path.first().copied().unwrap_or(dirtiest));
-    let prices: Vec<u64> = (0..HORIZON)
-        .map(|hour| u64::from(peer.path.get(hour).copied().unwrap_or(dirtiest)) * 1000)
+    let prices: Vec<u64> = prices(peer.path)
         .enumerate()
         .map(|(hour, price)| if runs && hour == 0 { price - price * STAY / 1000 } else { price })
         .collect();
-    let found = if forced {
-        let whole = first_hours(hours.min(HORIZON)) & first_hours(window.max(1));
-        (open & 1 == 1).then_some(Hours { mask: whole, sum: 0 })?
-    } else if work.finish_by_ms.is_none() {
-        // Those that wait for good energy take it when it comes: a better hour may always follow.
-        let from = open.trailing_zeros() as usize;
-        (open != 0).then(|| Hours { mask: open & (first_hours(hours.min(HORIZON)) << from), sum: 0 })?
-    } else if interruptible(work.class) {
-        pieces(&prices, &order(&prices), open & first_hours(window), hours)?
-    } else if runs {
-        // It is not interrupted: what it runs on is what it stays on.
-        Hours { mask: first_hours(hours.min(HORIZON)), sum: 0 }
-    } else if work.class == Sla::Urgent {
-        // Within half an hour of its submission, or as soon as somebody is there.
-        let from = open.trailing_zeros() as usize;
-        (open != 0).then(|| Hours { mask: first_hours(hours.min(HORIZON)) << from, sum: 0 })?
-    } else {
-        piece(&prices, open & first_hours(window), hours)?
-    };
+    let order = if shape.way == Way::Pieces { order(&prices) } else { Vec::new() };
+    let found = find(shape, &prices, &order, open)?;
     let sum_ng = |mask: u128| {
         let price = |hour: usize| u128::from(peer.path.get(hour).copied().unwrap_or(dirtiest));
         (0..HORIZON).filter(|hour| mask >> hour & 1 == 1).map(price).sum::<u128>() * u128::from(each)
@@ -314,9 +358,7 @@ fn plan<'a>(work: &Work, now_ms: u64, peer: &'a Peer<'a>) -> Option<Plan<'a>> {
         _ => 0,
     };
     let planned = sum_ng(found.mask) + moved + repeated;
-    // An attempt that does not come to its end is energy spent for nothing.
-    let sure = planned * 1000 / u128::from(peer.reliable.clamp(1, 1000));
-    let cost = sure + sure * u128::from(peer.load) / 1000;
+    let cost = cost(planned, peer.reliable, peer.load);
     let at_once = first_hours(hours.min(HORIZON));
     let micro = |ng: u128| u64::try_from(ng / 1000).unwrap_or(u64::MAX);
     let numbers = Numbers {
@@ -327,11 +369,22 @@ fn plan<'a>(work: &Work, now_ms: u64, peer: &'a Peer<'a>) -> Option<Plan<'a>> {
         hours: found.mask,
         latest_ms,
     };
-    Some(Plan { peer, hours: found, cost, numbers, forced })
+    Some(Plan { peer, hours: found, cost, numbers, forced: shape.way == Way::Forced })
+}
+
+/// Prices of the hours of a path; what it does not reach counts as its dirtiest.
+pub(super) fn prices(path: &[u32]) -> impl Iterator<Item = u64> {
+    let dirtiest = path.iter().copied().max().unwrap_or(u32::MAX);
+    (0..HORIZON).map(move |hour| u64::from(path.get(hour).copied().unwrap_or(dirtiest)) * 1000)
+}
+
+/// The dearest that an equal of the best may be.
+pub(super) fn equal_to(best: u128) -> u128 {
+    best.saturating_add(best * u128::from(EQUAL) / 1000)
 }
 
 /// A number for a pair of task and peer, by which equals are told apart: each task prefers another peer.
-fn mix(seed: u64, device: &PublicKey) -> u64 {
+pub(super) fn mix(seed: u64, device: &PublicKey) -> u64 {
     // FNV-1a, then SplitMix64's finish: FNV alone leaves the high bits of short inputs alike.
     let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     let mut z = device.0.iter().fold(seed ^ 0xcbf2_9ce4_8422_2325, fold);

@@ -97,6 +97,7 @@ pub(crate) fn ad() -> Ad {
         free_memory: 1000,
         longest_ms: 600_000,
         profile: PROFILE,
+        closed: Some(Reason::DonorPaused),
     }
 }
 
@@ -486,5 +487,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         Reason::CleanerLater,
         Reason::CleanerElsewhere,
         Reason::Expired,
+        Reason::RefusedByOwner(x()),
+        Reason::PutOffByOwner(x()),
     ]
 }

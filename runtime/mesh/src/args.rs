@@ -8,7 +8,7 @@ pub(crate) mod values;
 
 pub(crate) use assembly::{Ballots, Contribute, Propose, Quota, Reputation, Stats, Vote, VoteRules};
 pub(crate) use community::{Community, Device, Grant, Invite, Join, Members, MembersVerb, Revoke, Trust};
-pub(crate) use peer::{Demo, Init, Pause, Show, Up};
+pub(crate) use peer::{Demo, Init, Key, Pause, Show, Up};
 pub(crate) use tasks::{Ledger, Submit, Task};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueHint};
@@ -65,6 +65,9 @@ pub(crate) enum Command {
     /// Make this device's and your own keys
     #[command(after_help = peer::INIT_EXAMPLES)]
     Init(Init),
+    /// Replace your user key, or put this peer's keys under another passphrase
+    #[command(subcommand, arg_required_else_help = true)]
+    Key(Key),
     /// Run this peer
     #[command(after_help = peer::UP_EXAMPLES)]
     Up(Box<Up>),
@@ -98,7 +101,7 @@ pub(crate) enum Command {
     /// List members; vouch for one, or end a membership
     #[command(after_help = "Examples:\n  mesh members\n  mesh members sponsor carol")]
     Members(Members),
-    /// Bring in one more device of yours
+    /// Bring in one more device of yours, or take one back that is lost
     #[command(subcommand, arg_required_else_help = true)]
     Device(Device),
     /// Let a member's tasks run on your device

@@ -11,6 +11,7 @@ mod follow;
 mod gather;
 mod init;
 mod inspect;
+mod key;
 mod ledger;
 mod new;
 mod peer;
@@ -67,6 +68,8 @@ pub(crate) fn run(command: Command) -> Result<u8> {
         Command::Members(members) => community::members(&members),
         Command::Device(Device::Add(invite)) => community::invite(&invite, TicketKind::Device),
         Command::Device(Device::Ls(show)) => community::devices(&show),
+        Command::Device(Device::Revoke { device }) => community::revoke_device(&device),
+        Command::Key(key) => key::run(&key),
         Command::Grant(grant) => permissions::grant(&grant),
         Command::Revoke(revoke) => permissions::revoke(&revoke),
         Command::Permissions(show) => permissions::list(&show),

@@ -37,8 +37,15 @@ const NEAR: usize = 2;
 /// How the names of this program's variables begin.
 const PREFIX: &str = "MESH_";
 /// Variables with that beginning that are no settings: where things are, how keys are opened, what tests run.
-const OTHERS: [&str; 5] =
-    ["MESH_HOME", "MESH_PASSPHRASE", "MESH_PASSPHRASE_FILE", "MESH_BIN", "MESH_POWER_SUPPLIES"];
+const OTHERS: [&str; 7] = [
+    "MESH_HOME",
+    "MESH_PASSPHRASE",
+    "MESH_PASSPHRASE_FILE",
+    "MESH_NEW_PASSPHRASE",
+    "MESH_NEW_PASSPHRASE_FILE",
+    "MESH_BIN",
+    "MESH_POWER_SUPPLIES",
+];
 
 /// What is wrong with a file's line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,6 +168,12 @@ pub(crate) struct Settings {
     pub(crate) most_load: u8,
     /// Only while the own generation gives more than the household takes?
     pub(crate) surplus_only: bool,
+    /// Most bytes of disk that tasks may come to need, all together; 0 for any.
+    pub(crate) disk: u64,
+    /// Most bytes sent in a day; 0 for any.
+    pub(crate) upload: u64,
+    /// The owner's program that is asked about each offer, as a shell runs it.
+    pub(crate) hook: Option<String>,
     /// Folders that tasks may be granted.
     pub(crate) shares: Vec<Share>,
     /// Bytes a day that are relayed.
@@ -202,6 +215,9 @@ impl Default for Settings {
             battery_floor: 0,
             most_load: 0,
             surplus_only: false,
+            disk: 0,
+            upload: 0,
+            hook: None,
             shares: Vec::new(),
             relay: 0,
             mdns: true,
@@ -234,7 +250,8 @@ impl Settings {
             battery_floor: self.battery_floor,
             most_load: self.most_load,
             surplus_only: self.surplus_only,
-            ..Terms::default()
+            upload_bytes: self.upload,
+            disk_bytes: self.disk,
         };
         terms.check().map(|()| terms)
     }

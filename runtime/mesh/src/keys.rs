@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The file of the user's key.
 pub(crate) const USER: &str = "user.key";
@@ -113,16 +113,82 @@ pub(crate) fn keep_identity(home: &Home, identity: &Identity) -> Result<()> {
 
 /// A key, if there is one under this name.
 pub(crate) fn read(home: &Home, name: &str) -> Result<Option<SecretKey>> {
-    let path = home.data().join(name);
-    let Some(text) = read_text(&path, "read the key")? else { return Ok(None) };
+    read_at(&home.data().join(name), name)
+}
+
+/// The same, of a file that may lie anywhere.
+pub(crate) fn read_at(path: &Path, name: &str) -> Result<Option<SecretKey>> {
+    let Some(text) = read_text(path, "read the key")? else { return Ok(None) };
     if passphrase::is_sealed(&text) {
-        return Ok(Some(SecretKey::from_seed(&passphrase::open(&path, name, &text)?)));
+        return Ok(Some(SecretKey::from_seed(&passphrase::open(path, name, &text)?)));
     }
     let seed = from_hex(text.trim_end()).map_err(|_| {
         Failure::new(format!("read the key {}: it is damaged", path.display()))
             .hint("restore it from a backup, or move it away to get a new one")
     })?;
     Ok(Some(SecretKey::from_seed(&seed)))
+}
+
+/// Puts all keys that are here under another passphrase, or under none. All are written before the first takes its place.
+// spec: NET-1
+pub(crate) fn lock_all(home: &Home, lock: Option<&Lock>) -> Result<Vec<&'static str>> {
+    let mut names = Vec::new();
+    for name in [USER, DEVICE, RECOVERY] {
+        let Some(key) = read(home, name)? else { continue };
+        write_aside(home, name, &written(name, &key, lock)?)?;
+        names.push(name);
+    }
+    for name in &names {
+        take_place(home, name)?;
+    }
+    Ok(names)
+}
+
+/// A key that takes the place of the one under this name when [`take_place`] is called, under the same passphrase: what
+/// an earlier try left behind, or a new one.
+pub(crate) fn next(home: &Home, name: &str) -> Result<SecretKey> {
+    let path = aside(home, name);
+    if let Some(key) = read_at(&path, name)? {
+        return Ok(key);
+    }
+    // Opening the present one tells the passphrase, if it is under one.
+    read(home, name)?;
+    let text = read_text(&home.data().join(name), "read the key")?.unwrap_or_default();
+    let lock = Lock::known().filter(|_| passphrase::is_sealed(&text));
+    let key = SecretKey::from_seed(&draw()?);
+    write_aside(home, name, &written(name, &key, lock.as_ref())?)?;
+    Ok(key)
+}
+
+/// What was written aside is the key from now on.
+pub(crate) fn take_place(home: &Home, name: &str) -> Result<()> {
+    let path = home.data().join(name);
+    fs::rename(aside(home, name), &path)
+        .and_then(|()| File::open(home.data())?.sync_all())
+        .map_err(|error| Failure::file("put the new key in the place of", &path, &error))
+}
+
+fn aside(home: &Home, name: &str) -> PathBuf {
+    home.data().join(format!("{name}.new"))
+}
+
+fn written(name: &str, key: &SecretKey, lock: Option<&Lock>) -> Result<String> {
+    match lock {
+        Some(lock) => lock.seal(name, &key.seed()),
+        None => Ok(to_hex(&key.seed())),
+    }
+}
+
+fn write_aside(home: &Home, name: &str, text: &str) -> Result<()> {
+    let aside = aside(home, name);
+    let _left_over = fs::remove_file(&aside);
+    write_new(&aside, text.as_bytes()).map_err(|error| Failure::file("write the key", &aside, &error))
+}
+
+fn draw() -> Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| Failure::because("draw a key", &error))?;
+    Ok(seed)
 }
 
 /// A key under this name: the one that is there, or a new one.
@@ -135,25 +201,15 @@ pub(crate) fn read_or_make(home: &Home, name: &str) -> Result<SecretKey> {
 pub(crate) fn read_or_make_under(home: &Home, name: &str, lock: Option<&Lock>) -> Result<SecretKey> {
     let path = home.data().join(name);
     if let Some(key) = read(home, name)? {
-        if let Some(lock) = lock {
-            let text = lock.seal(name, &key.seed())?;
-            let aside = home.data().join(format!("{name}.new"));
-            let _left_over = fs::remove_file(&aside);
-            write_new(&aside, text.as_bytes())
-                .and_then(|()| fs::rename(&aside, &path))
-                .and_then(|()| File::open(home.data())?.sync_all())
-                .map_err(|error| Failure::file("put the key under the passphrase in", &path, &error))?;
+        if lock.is_some() {
+            write_aside(home, name, &written(name, &key, lock)?)?;
+            take_place(home, name)?;
         }
         return Ok(key);
     }
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| Failure::because("draw a key", &error))?;
-    let text = match lock {
-        Some(lock) => lock.seal(name, &seed)?,
-        None => to_hex(&seed),
-    };
-    match write_new(&path, text.as_bytes()) {
-        Ok(()) => Ok(SecretKey::from_seed(&seed)),
+    let key = SecretKey::from_seed(&draw()?);
+    match write_new(&path, written(name, &key, lock)?.as_bytes()) {
+        Ok(()) => Ok(key),
         // Whoever comes second must take the first one's key.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => match read(home, name)? {
             Some(key) => Ok(key),
@@ -221,6 +277,22 @@ mod tests {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         fs::set_permissions(&path, mode).unwrap();
         assert!(read(&home, DEVICE).unwrap_err().to_string().contains("chmod 600"));
+    }
+
+    // spec: NET-1
+    #[test]
+    fn a_new_key_waits_aside_until_it_takes_the_others_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path());
+        let old = read_or_make(&home, USER).unwrap().public();
+        let new = next(&home, USER).unwrap().public();
+        assert_ne!(old, new);
+        assert_eq!(next(&home, USER).unwrap().public(), new, "a try that was cut off goes on with the same");
+        assert_eq!(read(&home, USER).unwrap().unwrap().public(), old);
+        take_place(&home, USER).unwrap();
+        assert_eq!(read(&home, USER).unwrap().unwrap().public(), new);
+        assert_eq!(fs::metadata(folder.path().join(USER)).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left over");
     }
 
     // spec: NET-1

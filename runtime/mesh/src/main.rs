@@ -23,6 +23,7 @@ mod keys;
 mod ledger_file;
 mod meter;
 mod passphrase;
+mod program;
 mod up;
 
 use clap::Parser as _;

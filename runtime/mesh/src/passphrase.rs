@@ -13,10 +13,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// The passphrase itself, for services that are started by nobody at a keyboard.
-const VARIABLE: &str = "MESH_PASSPHRASE";
-/// A file that holds it.
-const FILE_VARIABLE: &str = "MESH_PASSPHRASE_FILE";
+/// Where the passphrase is found by services that are started by nobody at a keyboard: itself, or a file that holds it.
+const VARIABLES: (&str, &str) = ("MESH_PASSPHRASE", "MESH_PASSPHRASE_FILE");
+/// The same for one that takes its place.
+const NEW_VARIABLES: (&str, &str) = ("MESH_NEW_PASSPHRASE", "MESH_NEW_PASSPHRASE_FILE");
 /// How a key's file begins that is under a passphrase.
 const MAGIC: &str = "mesh-key-1";
 /// Memory in KiB and passes of argon2id. 64 MiB and 3: about a tenth of a second here, and as much memory for each guess.
@@ -37,13 +37,27 @@ pub(crate) struct Lock {
 impl Lock {
     /// A new one, of a passphrase that is asked for twice where a person types it.
     pub(crate) fn make() -> Result<Self> {
+        Self::make_of(VARIABLES)
+    }
+
+    /// One that takes the place of another.
+    pub(crate) fn replace() -> Result<Self> {
+        Self::make_of(NEW_VARIABLES)
+    }
+
+    /// The one with which a key was opened, if one was.
+    pub(crate) fn known() -> Option<Self> {
+        KNOWN.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn make_of(variables: (&str, &str)) -> Result<Self> {
         let mut salt = [0; 32];
         getrandom::fill(&mut salt).map_err(|error| Failure::because("draw a salt", &error))?;
-        let phrase = match given()? {
+        let phrase = match given(variables)? {
             Some(phrase) => phrase,
             None => {
-                let first = ask("Passphrase for the new keys: ")?;
-                if ask("The same once more: ")? != first {
+                let first = ask("New passphrase: ", variables)?;
+                if ask("The same once more: ", variables)? != first {
                     return Err(
                         Failure::new("take the passphrase: the two are not the same").hint("try again")
                     );
@@ -101,15 +115,16 @@ pub(crate) fn is_sealed(text: &str) -> bool {
 
 /// The seed in a file with this name; the passphrase is asked for if it is not known yet.
 pub(crate) fn open(path: &Path, name: &str, text: &str) -> Result<[u8; 32]> {
-    open_with(path, name, text, &|| match given()? {
+    open_with(path, name, text, &|| match given(VARIABLES)? {
         Some(phrase) => Ok(phrase),
-        None => ask("Passphrase of this peer's keys: "),
+        None => ask("Passphrase of this peer's keys: ", VARIABLES),
     })
 }
 
+/// The lock of the files read so far, so that it is asked for and made once.
+static KNOWN: Mutex<Option<Lock>> = Mutex::new(None);
+
 fn open_with(path: &Path, name: &str, text: &str, phrase: &dyn Fn() -> Result<String>) -> Result<[u8; 32]> {
-    /// The lock of the files read so far, so that it is asked for and made once.
-    static KNOWN: Mutex<Option<Lock>> = Mutex::new(None);
     let damaged = || {
         Failure::new(format!("read the key {}: it is damaged", path.display()))
             .hint("restore it from a backup, or move it away to get a new one")
@@ -135,18 +150,21 @@ fn open_with(path: &Path, name: &str, text: &str, phrase: &dyn Fn() -> Result<St
             "open the key {}: the passphrase does not fit, or the file is damaged",
             path.display()
         ))
-        .hint(format!("type it again, or set {VARIABLE} or {FILE_VARIABLE}; without it the keys are lost"))
+        .hint(format!(
+            "type it again, or set {} or {}; without it the keys are lost",
+            VARIABLES.0, VARIABLES.1
+        ))
     })?;
     *known = Some(lock);
     Ok(seed)
 }
 
 /// The passphrase that the environment names.
-fn given() -> Result<Option<String>> {
-    if let Some(phrase) = std::env::var(VARIABLE).ok().filter(|phrase| !phrase.is_empty()) {
+fn given((variable, file_variable): (&str, &str)) -> Result<Option<String>> {
+    if let Some(phrase) = std::env::var(variable).ok().filter(|phrase| !phrase.is_empty()) {
         return Ok(Some(phrase));
     }
-    let Some(path) = std::env::var_os(FILE_VARIABLE).map(PathBuf::from) else { return Ok(None) };
+    let Some(path) = std::env::var_os(file_variable).map(PathBuf::from) else { return Ok(None) };
     let failed = |error: std::io::Error| Failure::file("read the passphrase", &path, &error);
     let file = File::open(&path).map_err(failed)?;
     let meta = file.metadata().map_err(failed)?;
@@ -160,10 +178,10 @@ fn given() -> Result<Option<String>> {
 }
 
 /// Asks whoever sits at the terminal, without showing what is typed.
-fn ask(question: &str) -> Result<String> {
+fn ask(question: &str, (variable, file_variable): (&str, &str)) -> Result<String> {
     let unattended = |why: &dyn std::fmt::Display| {
         Failure::new(format!("ask for the passphrase of this peer's keys: {why}")).hint(format!(
-            "set {FILE_VARIABLE} to a file that holds it, or {VARIABLE} to the passphrase itself"
+            "set {file_variable} to a file that holds it, or {variable} to the passphrase itself"
         ))
     };
     let mut terminal = File::options()

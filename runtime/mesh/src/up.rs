@@ -13,6 +13,7 @@ mod driver;
 mod fetch;
 mod handle;
 mod hands;
+mod hook;
 mod incoming;
 pub(crate) mod options;
 mod outbox;
@@ -47,7 +48,7 @@ use mesh_node::{Capacity, Command, Forecast, Input, Node};
 use mesh_protocol::frame::MAX_FRAME;
 use mesh_protocol::ids::CommunityId;
 use mesh_protocol::key::PublicKey;
-use mesh_store::{DiskStore, Loaded, Opened, Store as _};
+use mesh_store::{DiskStore, Loaded, Opened};
 use options::Options;
 use remembered::Remembered;
 use runner::{Modules, Runner};
@@ -218,6 +219,7 @@ fn node(
         accepts: options.accepts,
         shares: options.shares.iter().map(|share| (share.name.clone(), share.access)).collect(),
         energy: energy::at_once(&options.energy, options.place, now().wall_ms),
+        hook: options.hook.is_some(),
         addrs: net.addrs(),
         seed,
     };
@@ -258,7 +260,8 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         let path = folder(name);
         move |error: std::io::Error| Failure::file("use the folder", &path, &error)
     };
-    let blobs = Arc::new(Blobs::open(&folder("blobs"), MAX_BLOBS).map_err(unusable("blobs"))?);
+    let most = if options.disk > 0 { options.disk } else { MAX_BLOBS };
+    let blobs = Arc::new(Blobs::open(&folder("blobs"), most).map_err(unusable("blobs"))?);
     let runs = Arc::new(Runs::open(&folder("runs")).map_err(unusable("runs"))?);
     let scratch = folder("scratch");
     runs::clear(&scratch);
@@ -275,7 +278,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
     remembered.write(data);
 
     let (me, mdns, relay_bytes) = (options.keys.device.public(), options.mdns, options.relay_bytes);
-    let watts = options.watts;
+    let (watts, hook) = (options.watts, options.hook.clone());
     let shares = options.shares.clone();
     let (config, loader) = (options.config.clone(), options.loader.clone());
     let report = energy::Report::default();
@@ -356,10 +359,15 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         is_member: Box::new(move |peer| members.node().ledger().governance().owner(peer).is_some()),
     };
     tokio::spawn(incoming.run(events));
-    situation::watch(sharing, report, arrivals.clone())
+    let uploads = {
+        let net = net.clone();
+        situation::Uploads::read(data, Box::new(move || net.sent()))
+    };
+    situation::watch(sharing, report, uploads, arrivals.clone())
         .map_err(|error| Failure::because("start looking at this device", &error))?;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| Failure::because("draw randomness", &error))?;
+    let hook = hook.map(|command| hook::Hook::new(&command, arrivals.clone()));
     let hands = Shell {
         net: net.clone(),
         gossip: Gossip::new(me, seed, tokio::time::Instant::now()),
@@ -376,6 +384,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         connected: BTreeSet::new(),
         talks: BTreeMap::new(),
         refused,
+        hook,
         remembered,
         mdns,
         data: data.to_owned(),

@@ -12,6 +12,7 @@ use crate::{Bounds, Channel, Path, Standing, follow, recv, relay, serve, tls};
 use mesh_protocol::key::PublicKey;
 use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
@@ -45,6 +46,8 @@ pub(crate) struct Conn {
     tunnel: Option<watch::Receiver<bool>>,
     /// What we said when we closed it.
     farewell: OnceLock<String>,
+    /// Is what it sent added to what ended connections did?
+    pub(crate) counted: AtomicBool,
     _slot: Slot,
 }
 
@@ -53,6 +56,18 @@ impl Conn {
         // Only the first word counts, as with QUIC.
         let _ = self.farewell.set(reason.to_owned());
         self.quic.close(VarInt::from_u32(code), reason.as_bytes());
+    }
+
+    /// Bytes that went into the network for it; those of a relayed one are its tunnel's.
+    pub(crate) fn sent(&self) -> u64 {
+        if self.is_direct() { self.quic.stats().udp_tx.bytes } else { 0 }
+    }
+
+    /// It is over: what it sent stays counted.
+    fn count(&self, shared: &Shared) {
+        if !self.counted.swap(true, Ordering::Relaxed) {
+            shared.sent.fetch_add(self.sent(), Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
@@ -119,6 +134,7 @@ pub(crate) async fn establish(
         hello_in: Mutex::new(Some(hello_in)),
         tunnel: origin.tunnel,
         farewell: OnceLock::new(),
+        counted: AtomicBool::new(false),
         _slot: origin.slot,
     });
     loop {
@@ -234,6 +250,7 @@ pub(crate) async fn run(shared: Arc<Shared>, session: Arc<Session>, conn: Arc<Co
     answers.shutdown().await;
     // What had arrived is still told before the end is.
     while readers.join_next().await.is_some() {}
+    conn.count(&shared);
     match (reason, conn.farewell.get()) {
         (ConnectionError::LocallyClosed, Some(farewell)) => farewell.clone(),
         (reason, _) => reason.to_string(),

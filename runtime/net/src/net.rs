@@ -23,6 +23,7 @@ use std::future::IntoFuture as _;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
@@ -104,6 +105,8 @@ pub(crate) struct Shared {
     pub(crate) relayed: Endpoint,
     pub(crate) relay: Relay,
     mdns: OnceLock<mdns::Announced>,
+    /// Bytes that connections sent which are over.
+    pub(crate) sent: AtomicU64,
     events: mpsc::Sender<Event>,
 }
 
@@ -206,6 +209,7 @@ impl Net {
             fetching: Mutex::default(),
             relay: Relay::new(&config),
             mdns: OnceLock::new(),
+            sent: AtomicU64::new(0),
             config,
             identity,
             instance,
@@ -339,6 +343,14 @@ impl Net {
             })
         };
         sessions.into_iter().filter_map(info).collect()
+    }
+
+    /// Bytes sent to all peers since the start, headers of packets included.
+    pub fn sent(&self) -> u64 {
+        let sessions: Vec<_> = lock(&self.shared().peers).sessions.values().cloned().collect();
+        let conns = sessions.iter().flat_map(|session| session.conns());
+        let live = conns.filter(|conn| !conn.counted.load(Ordering::Relaxed)).map(|conn| conn.sent());
+        live.fold(self.shared().sent.load(Ordering::Relaxed), u64::saturating_add)
     }
 
     /// Who is dialled and not connected, and why, in words, once a round has failed.

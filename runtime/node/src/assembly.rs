@@ -6,7 +6,7 @@ use crate::community::Community;
 use crate::node::{Node, error};
 use mesh_policies::importance::Voice;
 use mesh_policies::quota::{self, Next, Tier};
-use mesh_policies::votes::State;
+use mesh_policies::votes::{Ballot, State};
 use mesh_protocol::ids::{EntryId, TaskId};
 use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::ledger::Payload;
@@ -38,6 +38,8 @@ pub struct BallotView {
     pub weights: Vec<(Importance, u64)>,
     /// The votes that count.
     pub votes: Vec<VoteView>,
+    /// Votes that count once enough others have seen them.
+    pub unseen: Vec<UnseenVote>,
     /// When it opened, in milliseconds since 1970.
     pub opened_ms: u64,
     /// When its window closes.
@@ -65,6 +67,20 @@ pub struct VoteView {
     pub importance: Importance,
     /// Why.
     pub comment: String,
+}
+
+/// A vote that does not count yet, since its date is only its author's word so far.
+// spec: LED-10
+#[derive(Debug, Clone, Serialize)]
+pub struct UnseenVote {
+    /// Whose.
+    pub user: String,
+    /// For what.
+    pub importance: Importance,
+    /// Other members who said that they have seen it.
+    pub seen_by: usize,
+    /// How many must.
+    pub needed: usize,
 }
 
 /// What a member may ask of others, and how much of it is left.
@@ -369,6 +385,7 @@ impl Node {
             confidence,
             weights: tally.weights.iter().map(|(level, weight)| (*level, *weight)).collect(),
             votes: votes.collect(),
+            unseen: self.unseen_votes(task, &ballot),
             opened_ms: ballot.opened_ms,
             closes_ms: ballot.opened_ms.saturating_add(ballot.window_ms),
             decided_ms: tally.decided_ms,
@@ -378,6 +395,19 @@ impl Node {
             disputes: disputes.collect(),
             dispute_upheld: circle.dispute_upheld(author, task).is_some(),
         })
+    }
+
+    // spec: LED-10
+    fn unseen_votes(&self, task: &TaskId, ballot: &Ballot<Importance>) -> Vec<UnseenVote> {
+        let circle = self.circle();
+        let unseen = circle.unseen(task).filter(|unseen| ballot.electorate.contains_key(&unseen.0));
+        let view = |(user, importance, seen_by, needed): (UserKey, Importance, usize, usize)| UnseenVote {
+            user: self.user_name(&user),
+            importance,
+            seen_by,
+            needed,
+        };
+        unseen.map(view).collect()
     }
 
     fn user_or_me(&self, text: Option<&str>) -> Result<UserKey, CommandError> {

@@ -2,12 +2,13 @@
 
 use crate::command::{ErrorKind, Happening, Progress};
 use crate::community::Misbehaviour;
-use crate::io::{Metering, Output, Run, RunEvent};
+use crate::io::{HOOK_MS, HookSays, Metering, OfferView, Output, Run, RunEvent};
 use crate::node::{Donor, META_DONOR, Node, Timer, error};
-use mesh_policies::donor;
+use mesh_policies::donor::{self, Situation};
 use mesh_policies::importance::may_start;
 use mesh_policies::permission::{self, Standing, Wish};
 use mesh_policies::{Check, first_failure};
+use mesh_protocol::ad::Source;
 use mesh_protocol::canonical;
 use mesh_protocol::frame::{AttemptId, Beat, Ended, Offer, Phase, Released, TaskFrame};
 use mesh_protocol::ids::{BlobHash, EntryId};
@@ -140,6 +141,16 @@ pub(crate) struct Attempt {
     pub(crate) slept: bool,
     /// What its owner plans with it, and how steady its energy is. Why it is held stands in `progress`.
     pub(crate) stand: crate::holds::Stand,
+    /// Was the owner's program asked?
+    asked: Asked,
+}
+
+/// Where a donor's own program stands with an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    No,
+    Waiting,
+    Accepted,
 }
 
 impl Attempt {
@@ -150,6 +161,14 @@ impl Attempt {
     pub(crate) fn spec(&self) -> &TaskSpec {
         &self.kept.offer.task.spec
     }
+}
+
+/// Bytes that a task may come to need on the disk of who runs it: what it is given, and what it may leave.
+// spec: PERM-5
+fn most_disk(spec: &TaskSpec) -> u64 {
+    let limits = &spec.limits;
+    let left = [limits.out_bytes, limits.stdout_bytes, limits.stderr_bytes];
+    left.into_iter().fold(crate::owner::bytes_of(spec), u64::saturating_add)
 }
 
 fn key(id: AttemptId) -> Vec<u8> {
@@ -370,6 +389,9 @@ impl Node {
         if let Err(reason) = self.check_offer(owner, id, &offer) {
             return self.refuse(id, reason);
         }
+        if self.config.hook && owner != self.me && !self.agrees(id, &offer) {
+            return;
+        }
         self.step(id, AttemptEvent::Accept);
         let lease = offer.lease_ms;
         let now = self.now.boot_ms;
@@ -387,6 +409,58 @@ impl Node {
         let run = Run { attempt: id, spec: offer.task.spec, owner, resume: offer.resume };
         self.output(Output::Run(Box::new(run)));
         self.tell(Happening::Attempt { task: id.task, attempt: id.attempt, state: "preparing" });
+    }
+
+    /// Has the owner's program said yes? It is asked if it was not yet.
+    // spec: PERM-5
+    fn agrees(&mut self, id: AttemptId, offer: &Offer) -> bool {
+        let Some(attempt) = self.attempts.get_mut(&id) else { return false };
+        let (owner, spec) = (attempt.owner, &offer.task.spec);
+        match attempt.asked {
+            Asked::Accepted => return true,
+            Asked::Waiting => return false,
+            Asked::No => attempt.asked = Asked::Waiting,
+        }
+        let circle = self.circle();
+        let view = OfferView {
+            attempt: id,
+            name: spec.name.clone(),
+            user: self.user_name(&spec.user),
+            user_key: spec.user,
+            device: owner,
+            module: spec.module,
+            bytes: crate::owner::bytes_of(spec),
+            args: spec.args.clone(),
+            sla: spec.sla,
+            importance: circle.course(&owner, &id.task, &spec.name, spec.sla).rank,
+            health: circle.is_health(&owner, &id.task, &spec.name),
+            limits: spec.limits.clone(),
+            permissions: spec.permissions.clone(),
+            created_ms: spec.created_ms,
+            resumes: offer.resume.is_some(),
+        };
+        // Whoever runs it ends it in time; should that fail, this does, before the offer is given up.
+        self.arm_in(Timer::Attempt(id), HOOK_MS + 1_000);
+        self.output(Output::Ask(Box::new(view)));
+        false
+    }
+
+    /// The owner's program answered. What was true when it was asked is looked at once more.
+    // spec: PERM-5
+    pub(crate) fn hook_said(&mut self, id: AttemptId, says: HookSays) {
+        let Some(attempt) = self.attempts.get_mut(&id) else { return };
+        if attempt.state() != AttemptState::Held || attempt.asked != Asked::Waiting {
+            return;
+        }
+        match says {
+            HookSays::Accept => {
+                attempt.asked = Asked::Accepted;
+                self.disarm(Timer::Attempt(id));
+                self.decide(id);
+            }
+            HookSays::Refuse(why) => self.refuse(id, Reason::RefusedByOwner(why).fit()),
+            HookSays::Later(why) => self.refuse(id, Reason::PutOffByOwner(why).fit()),
+        }
     }
 
     /// Every check that a device makes before it runs anything, in the order of [`Check`].
@@ -456,7 +530,15 @@ impl Node {
         if limits.memory_bytes > self.config.capacity.memory {
             return Err(too_large("bytes of memory", limits.memory_bytes, self.config.capacity.memory));
         }
-        if slots == 0 || limits.memory_bytes > memory { Err(Reason::NoCapacity) } else { Ok(()) }
+        let most = self.terms.disk_bytes;
+        let wanted = most_disk(spec);
+        if most > 0 && wanted > most {
+            return Err(too_large("bytes of disk", wanted, most));
+        }
+        let live = self.attempts.values().filter(|attempt| attempt.state().is_live());
+        let taken = live.fold(0, |sum: u64, attempt| sum.saturating_add(most_disk(attempt.spec())));
+        let full = most > 0 && taken.saturating_add(wanted) > most;
+        if slots == 0 || limits.memory_bytes > memory || full { Err(Reason::NoCapacity) } else { Ok(()) }
     }
 
     /// Was this attempt, or a later one, or the task's end heard of before?
@@ -614,6 +696,9 @@ impl Node {
         let now = self.now.boot_ms;
         let Some(attempt) = self.attempts.get(&id) else { return };
         match attempt.state() {
+            AttemptState::Held if attempt.asked == Asked::Waiting => {
+                self.refuse(id, Reason::RefusedByOwner("their program gave no answer".into()));
+            }
             AttemptState::Held => self.refuse(id, Reason::LogBehind),
             AttemptState::Releasing => {}
             AttemptState::Ended => {
@@ -847,11 +932,20 @@ impl Node {
         }
     }
 
+    /// Watts of own sun that nobody else here uses: by what is told of it, else there is some while the device runs on its
+    /// own sun.
+    // spec: PERM-5
+    fn surplus_watts(&self) -> Option<i64> {
+        let told = self.situation.surplus_watts.or_else(|| self.outlook.surplus_watts.map(i64::from));
+        told.or_else(|| Some(i64::from(self.config.energy?.source == Source::Solar)))
+    }
+
     /// Holds what runs here, or lets it go on, as the owner's word and terms are now.
     // spec: PERM-5
     pub(crate) fn regard_donor(&mut self) {
         let was_busy = matches!(self.shared, Err(Reason::DeviceBusy { .. }));
-        let terms = donor::shares(&self.terms, &self.situation, was_busy);
+        let situation = Situation { surplus_watts: self.surplus_watts(), ..self.situation };
+        let terms = donor::shares(&self.terms, &situation, was_busy);
         let changed = terms.is_ok() != self.shared.is_ok();
         self.shared = terms.clone();
         self.regard_attempts();
@@ -927,6 +1021,16 @@ impl Attempt {
     fn new(kept: Kept, owner: PublicKey) -> Self {
         let progress = Progress { phase: Phase::Preparing, permille: 0, note: String::new(), held: None };
         let stand = crate::holds::Stand::default();
-        Self { kept, owner, lease_until: 0, beat_at: 0, progress, checkpoint: None, slept: false, stand }
+        Self {
+            kept,
+            owner,
+            lease_until: 0,
+            beat_at: 0,
+            progress,
+            checkpoint: None,
+            slept: false,
+            stand,
+            asked: Asked::No,
+        }
     }
 }

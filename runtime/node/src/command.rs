@@ -7,6 +7,7 @@ use mesh_protocol::frame::Phase;
 use mesh_protocol::ids::{BlobHash, CommunityId, EntryId, InputHash, ModuleHash, TaskId};
 use mesh_protocol::invite::TicketKind;
 use mesh_protocol::key::{PublicKey, UserKey};
+use mesh_protocol::ledger::Rotation;
 use mesh_protocol::limits::Limits;
 use mesh_protocol::permissions::Permissions;
 use mesh_protocol::reason::Reason;
@@ -63,6 +64,13 @@ pub enum Command {
         /// Which: the beginning of its id.
         grant: String,
     },
+    /// A device of this user's is not theirs any more: lost, stolen, given away.
+    RevokeDevice {
+        /// Which.
+        device: String,
+    },
+    /// This user's key is replaced, by the word of their recovery key.
+    RotateKey(Box<Rotation>),
     /// All grants.
     Permissions,
     /// Which members' devices this device's tasks may go to; all if none are named.

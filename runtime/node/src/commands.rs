@@ -6,9 +6,9 @@ use crate::io::{CommandId, Output};
 use crate::node::{META_TRUST, Node, error};
 use mesh_policies::permission::excess;
 use mesh_protocol::frame::AttemptId;
-use mesh_protocol::ids::TaskId;
-use mesh_protocol::key::PublicKey;
-use mesh_protocol::ledger::{Grant, Pattern, Payload, Tip};
+use mesh_protocol::ids::{CommunityId, TaskId};
+use mesh_protocol::key::{PublicKey, SecretKey, UserKey};
+use mesh_protocol::ledger::{Grant, Pattern, Payload, Revocation, Rotation, Tip};
 use mesh_protocol::permissions::Permissions;
 
 impl Node {
@@ -34,6 +34,8 @@ impl Node {
             Command::Community => self.community_view().map(|view| Answer::Community(Box::new(view))),
             Command::Grant(request) => self.grant(request),
             Command::Revoke { grant } => self.revoke(&grant),
+            Command::RevokeDevice { device } => self.revoke_device(&device),
+            Command::RotateKey(rotation) => self.rotate_key(*rotation),
             Command::Permissions => Ok(Answer::Permissions(self.grant_views())),
             Command::Trust { users } => self.set_trust(users),
             Command::Submit(draft) => self.submit(*draft),
@@ -234,6 +236,78 @@ impl Node {
         Ok(Answer::Entry(tip.id))
     }
 
+    /// The user's key, if it is here and still stands for them.
+    // spec: NET-1
+    pub(crate) fn user_key(&self, what: &str) -> Result<&SecretKey, CommandError> {
+        let stands = |key: &&SecretKey| Some(UserKey(key.public())) == self.my_user();
+        match &self.config.user {
+            None => Err(error(
+                ErrorKind::Forbidden,
+                format!("{what}: the user key is not on this device"),
+                Some("run it on the device on which `mesh init` made the user key"),
+            )),
+            Some(key) => Some(key).filter(stands).ok_or_else(|| {
+                error(
+                    ErrorKind::Forbidden,
+                    format!("{what}: the user key that this device started with was replaced"),
+                    Some("`mesh key rotate` puts the new key in place; then start `mesh up` anew"),
+                )
+            }),
+        }
+    }
+
+    // spec: NET-1, LED-3
+    fn revoke_device(&mut self, text: &str) -> Result<Answer, CommandError> {
+        self.ready_to_say()?;
+        let device = self.find_device(text)?;
+        if self.ledger.governance().owner(&device) != self.my_user() {
+            return Err(error(
+                ErrorKind::Forbidden,
+                "revoke the device: it is somebody else's",
+                Some("`mesh device ls` lists yours"),
+            ));
+        }
+        if device == self.me {
+            return Err(error(
+                ErrorKind::Invalid,
+                "revoke the device: it is this one, which would take back its own word",
+                Some("do it on another device that has your user key"),
+            ));
+        }
+        let community = self.community().unwrap_or(CommunityId::ZERO);
+        // What was seen of it until now stays.
+        let tip = self.ledger.tip(&device);
+        let key = self.user_key("revoke the device")?;
+        let revocation = Revocation::sign(key, community, device, tip);
+        let about: Vec<Tip> = tip.into_iter().collect();
+        Ok(Answer::Entry(self.write(Payload::KeyRevoked(Box::new(revocation)), &about)?.id))
+    }
+
+    // spec: NET-1
+    fn rotate_key(&mut self, rotation: Rotation) -> Result<Answer, CommandError> {
+        self.ready_to_say()?;
+        let governance = self.ledger.governance();
+        let refused =
+            |why: &str, hint| Err(error(ErrorKind::Invalid, format!("replace the user key: {why}"), hint));
+        if Some(rotation.community) != self.community() || Some(rotation.user) != self.my_user() {
+            return refused("that is for another community or another user", None);
+        }
+        let recovery = governance.member(&rotation.user).map(|member| member.recovery);
+        if !recovery.is_some_and(|recovery| rotation.verify(&recovery)) {
+            return refused(
+                "it is not signed by the recovery key that was registered when this user was let in",
+                Some("name that key's file with --recovery"),
+            );
+        }
+        if governance.members().contains_key(&rotation.new)
+            || governance.current(rotation.new) != rotation.new
+        {
+            return refused("the new key is or was a member's", Some("try again: it takes a new key"));
+        }
+        let tip = self.write(Payload::KeyRotated(Box::new(rotation)), &[])?;
+        Ok(Answer::Entry(tip.id))
+    }
+
     // spec: PERM-3
     fn set_trust(&mut self, users: Option<Vec<String>>) -> Result<Answer, CommandError> {
         if let Some(users) = users {
@@ -314,7 +388,7 @@ impl Node {
         one(&found, "device", text, "`mesh peers` lists them")
     }
 
-    pub(crate) fn find_user(&self, text: &str) -> Result<mesh_protocol::key::UserKey, CommandError> {
+    pub(crate) fn find_user(&self, text: &str) -> Result<UserKey, CommandError> {
         let governance = self.ledger.governance();
         let members = || governance.members().iter().filter(|(_, member)| member.is_in());
         let named: Vec<_> =

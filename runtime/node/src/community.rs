@@ -143,6 +143,25 @@ impl<'a> Community<'a> {
         said.filter_map(|(spot, fact)| vote(*spot, fact)).collect()
     }
 
+    /// Votes on a task whose date too few have witnessed: whose, for what, how many others have seen it, how many must.
+    // spec: LED-10
+    pub(crate) fn unseen(&self, task: &TaskId) -> impl Iterator<Item = (UserKey, Importance, usize, usize)> {
+        let this = *self;
+        let members = self.ledger.governance().members().values().filter(|member| member.is_in()).count();
+        let needed = crate::ledger::witnesses_needed(members);
+        let said = self.ledger.facts().ballots().votes_on(task);
+        said.filter_map(move |((author, seq), fact)| {
+            let user = this.user_of(author)?;
+            if this.date(author, *seq, fact.hlc).is_some() {
+                return None;
+            }
+            let witnesses = this.ledger.facts().witnesses(author, *seq);
+            let others: BTreeSet<UserKey> =
+                witnesses.keys().filter_map(|by| this.user_of(by)).filter(|by| *by != user).collect();
+            Some((user, fact.importance, others.len(), needed))
+        })
+    }
+
     /// A task's ballot as this peer counts it.
     // spec: VOTE-8
     pub(crate) fn tally(

@@ -166,7 +166,7 @@ impl Node {
         if self.config.energy != energy {
             self.config.energy = energy;
             self.regard_energy();
-            self.regard_attempts();
+            self.regard_donor();
             self.advertise_soon();
             self.place_soon();
             self.regard_soon();

@@ -5,13 +5,16 @@ use crate::command::{Answer, Command, CommandError, Happening};
 use mesh_policies::donor::{Situation, Terms};
 use mesh_protocol::energy::{How, Reading};
 use mesh_protocol::frame::{AttemptId, HelloFrame, Released, SyncFrame, TaskFrame};
-use mesh_protocol::ids::{BlobHash, CommunityId};
-use mesh_protocol::key::PublicKey;
+use mesh_protocol::ids::{BlobHash, CommunityId, ModuleHash};
+use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::ledger::{Entry, Pattern};
+use mesh_protocol::limits::Limits;
+use mesh_protocol::permissions::Permissions;
 use mesh_protocol::reason::Reason;
 use mesh_protocol::receipt::Receipt;
 use mesh_protocol::record::Record;
-use mesh_protocol::task::{Blob, TaskSpec};
+use mesh_protocol::task::{Blob, Importance, Sla, TaskSpec};
+use serde::Serialize;
 use std::net::SocketAddr;
 
 /// A moment, as both clocks show it. Whoever drives a node moves time; it never goes back.
@@ -79,6 +82,8 @@ pub enum Input {
     Terms(Box<Terms>),
     /// How the device is: mains, battery, load, the hour.
     Situation(Situation),
+    /// What the owner's program says to an offer.
+    Hook(AttemptId, HookSays),
     /// Time has passed.
     Wake,
 }
@@ -200,6 +205,8 @@ pub enum Output {
     },
     /// Run an attempt: fetch what it needs from its owner, then run it.
     Run(Box<Run>),
+    /// Put an offer to the owner's program, within [`HOOK_MS`].
+    Ask(Box<OfferView>),
     /// Hold it.
     Pause(AttemptId),
     /// Let it go on.
@@ -233,6 +240,58 @@ pub enum Output {
     Answer(CommandId, Result<Answer, CommandError>),
     /// Tell whoever listens on this machine.
     Tell(Happening),
+}
+
+/// How long the owner's program may take: an offer waits for five seconds, entries that it rests on and the way there
+/// and back included.
+pub const HOOK_MS: u64 = 2_500;
+
+/// What a donor's own program says to an offer.
+// spec: PERM-5
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookSays {
+    /// It may run.
+    Accept,
+    /// It may not, for this reason.
+    Refuse(String),
+    /// Not now, for this reason.
+    Later(String),
+}
+
+/// An offer, as a donor's own program reads it.
+// spec: PERM-5
+#[derive(Debug, Clone, Serialize)]
+pub struct OfferView {
+    /// Which attempt of which task.
+    pub attempt: AttemptId,
+    /// What its submitter calls it.
+    pub name: String,
+    /// Who submitted it, by name.
+    pub user: String,
+    /// The same by key, which nobody else can have.
+    pub user_key: UserKey,
+    /// On which device.
+    pub device: PublicKey,
+    /// What it runs.
+    pub module: ModuleHash,
+    /// Bytes of module and inputs.
+    pub bytes: u64,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// How patient its submitter is.
+    pub sla: Sla,
+    /// How important it is by this device's own tally.
+    pub importance: Importance,
+    /// Is it a matter of public health?
+    pub health: bool,
+    /// Its bounds.
+    pub limits: Limits,
+    /// What it wants to touch.
+    pub permissions: Permissions,
+    /// When it was submitted, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// Does it go on from a checkpoint?
+    pub resumes: bool,
 }
 
 /// What is said to a peer.

@@ -11,6 +11,7 @@ mod facts;
 mod governance;
 
 pub use ballots::{Ballots, ContributionFact, ProposalFact, Spot, VoteFact};
+pub(crate) use facts::witnesses_needed;
 pub use facts::{Facts, GrantFact, Said, TaskFacts};
 pub use governance::{Device, Governance, Member};
 

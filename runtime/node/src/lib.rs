@@ -24,7 +24,7 @@ mod random;
 mod stats;
 mod views;
 
-pub use assembly::{BallotView, ProposalView, QuotaView, ReputationView, VoteView};
+pub use assembly::{BallotView, ProposalView, QuotaView, ReputationView, UnseenVote, VoteView};
 pub use attempts::{AttemptEvent, AttemptState};
 pub use command::*;
 #[doc(hidden)]

@@ -50,6 +50,9 @@ pub struct Config {
     pub shares: BTreeMap<String, Access>,
     /// Its energy.
     pub energy: Option<EnergyClaim>,
+    /// Is each offer of somebody else's put to a program of the owner's?
+    // spec: PERM-5
+    pub hook: bool,
     /// Where it can be dialled.
     pub addrs: Vec<SocketAddr>,
     /// Where its randomness comes from.
@@ -433,6 +436,7 @@ impl Node {
             Input::Situation(situation) => {
                 self.situation_is(situation);
             }
+            Input::Hook(attempt, says) => self.hook_said(attempt, says),
             Input::Wake => {}
         }
         self.fire();

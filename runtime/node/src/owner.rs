@@ -39,6 +39,8 @@ const PLACE_NEXT_MS: u64 = 10;
 const PLACE_AT_ONCE: usize = 64;
 /// Shortest and longest time before a peer that refused or lost a task is asked again.
 const BACK_OFF_MS: (u64, u64) = (250, 60_000);
+/// Longer than anything lasts, and no overflow when added to a moment.
+const NEVER_MS: u64 = u64::MAX >> 1;
 /// How often waiting tasks are looked at, whatever happened.
 const PLACE_EVERY_MS: u64 = 5_000;
 /// Offers made for one task, refused ones included: enough for days of refusals at the longest back-off.
@@ -580,22 +582,20 @@ impl Node {
 
     pub(crate) fn place_waiting(&mut self) {
         let now = self.now.boot_ms;
-        let after = self.placed_last.map_or(Bound::Unbounded, Bound::Excluded);
-        let rest =
-            self.waiting.range((after, Bound::Unbounded)).chain(&self.waiting).take(self.waiting.len());
-        let due = rest.filter(|at| self.tasks.get(&at.4).is_some_and(|task| task.not_before <= now));
-        let due: Vec<Place> = due.take(PLACE_AT_ONCE).copied().collect();
-        let mut more = due.len() == PLACE_AT_ONCE;
-        for at in due {
-            match self.place(at.4) {
-                // The oldest has its turn first when there is room again.
-                Placing::NoRoom => {
-                    self.placed_last = None;
-                    more = false;
-                    break;
-                }
-                Placing::Offered => self.placed_last = None,
-                Placing::Waits => self.placed_last = Some(at),
+        let is_due = |at: &&Place| self.tasks.get(&at.4).is_some_and(|task| task.not_before <= now);
+        // Whatever has become free is for the first of the queue that can use it; the others have their turns after that,
+        // from where the last turn ended.
+        let first: Vec<Place> = self.waiting.iter().filter(is_due).take(PLACE_AT_ONCE / 2).copied().collect();
+        let after = first.last().copied().max(self.placed_last);
+        let rest = self.waiting.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
+        let rest: Vec<Place> = rest.filter(is_due).take(PLACE_AT_ONCE / 2).copied().collect();
+        let mut more = rest.len() == PLACE_AT_ONCE / 2;
+        self.placed_last = rest.last().copied().filter(|_| more);
+        for at in first.into_iter().chain(rest) {
+            if let Placing::NoRoom = self.place(at.4) {
+                self.placed_last = None;
+                more = false;
+                break;
             }
         }
         if !self.waiting.is_empty() {
@@ -676,11 +676,13 @@ impl Node {
             let peer = self.peers.get(&device);
             let there = peer.is_some_and(|peer| peer.connected);
             let ad = self.ad_of(&device);
+            let closed = ad.and_then(|ad| ad.closed.clone());
             let fits = ad.is_none_or(|ad| spec.limits.duration_ms <= ad.longest_ms);
             let permitted = match () {
                 () if judged.is_err() => judged,
                 () if !trusted => Err(Reason::NotTrusted),
                 () if !there || ad.is_none() => Err(Reason::NotConnected),
+                () if closed.is_some() => closed.map_or(Ok(()), Err),
                 () if !fits => Err(Reason::TooLarge {
                     what: "milliseconds".into(),
                     wanted: spec.limits.duration_ms,
@@ -1251,17 +1253,21 @@ impl Node {
         }
         let Some(task) = self.tasks.get_mut(&id.task) else { return };
         task.refusals = task.refusals.saturating_add(1);
-        let wait = back_off(task.refusals);
+        // A person's no is no until that person says otherwise to everybody.
+        let wait =
+            if matches!(reason, Reason::RefusedByOwner(_)) { NEVER_MS } else { back_off(task.refusals) };
         let Some(last) = task.kept.tries.last_mut() else { return };
         last.fate = Fate::Refused(reason.clone());
         task.plan = None;
         let device = last.device;
         let full = reason == Reason::NoCapacity;
-        task.blocked.insert(device, (now + wait, reason));
+        task.blocked.insert(device, (now.saturating_add(wait), reason));
         if !full {
             self.slot_freed(device);
         }
-        self.wake_for(now + wait);
+        if wait < NEVER_MS {
+            self.wake_for(now + wait);
+        }
         self.keep_task(id.task);
         self.tell_task(id.task);
         self.place_soon();
@@ -1395,7 +1401,7 @@ impl Node {
         let begun = task.begun();
         // What went wrong there may go wrong there again: others come first.
         let wait = match reason {
-            Reason::VetoedByDonor | Reason::BadResult(_) | Reason::Inadmissible(_) => u64::MAX >> 1,
+            Reason::VetoedByDonor | Reason::BadResult(_) | Reason::Inadmissible(_) => NEVER_MS,
             // Its energy says when it may be asked again.
             Reason::CleanerElsewhere => 0,
             _ => back_off(begun + 6),
@@ -1624,7 +1630,7 @@ fn worth_waiting(permitted: &Result<(), Reason>) -> bool {
 }
 
 /// Bytes that a peer fetches to run a task.
-fn bytes_of(spec: &TaskSpec) -> u64 {
+pub(crate) fn bytes_of(spec: &TaskSpec) -> u64 {
     let inputs = spec.inputs.iter().map(|file| file.blob).chain(spec.stdin).map(|blob| blob.len);
     inputs.fold(spec.module_len, u64::saturating_add)
 }

@@ -308,7 +308,7 @@ impl Node {
                 let left = until.saturating_sub(self.now.wall_ms).div_ceil(1000);
                 format!("paused for {left} s more: {}", Reason::DonorPaused)
             }
-            Donor::Finishing => "finishing: takes no more tasks until `mesh resume`".to_owned(),
+            Donor::Finishing => format!("finishing until `mesh resume`: {}", Reason::DonorFinishing),
         };
         let running =
             self.attempts.iter().filter(|(_, attempt)| attempt.state().is_live()).map(|(id, attempt)| {

@@ -4,7 +4,9 @@
 
 mod room;
 
-use mesh_node::{Answer, BallotView, Capacity, Command, ErrorKind, Input, Misbehaviour, Run, RunEvent};
+use mesh_node::{
+    Answer, BallotView, Capacity, Command, ErrorKind, HOOK_MS, HookSays, Input, Misbehaviour, Run, RunEvent,
+};
 use mesh_policies::donor::{Situation, Terms};
 use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::ids::TaskId;
@@ -685,4 +687,208 @@ fn a_patient_task_waits_for_the_hour_that_was_clean_on_every_day_and_an_urgent_o
         }
     }
     panic!("{}", room.state(0, &task).1);
+}
+
+// spec: PERM-3
+#[test]
+fn a_task_goes_to_nobody_whom_its_submitter_does_not_trust() {
+    let mut room = street(quiet());
+    room.handle(1, Input::Capacity(Capacity { slots: 1, memory: 1 << 30, longest_ms: HOUR }));
+    room.grant(1, "alice");
+    let trust =
+        |users: &[&str]| Command::Trust { users: Some(users.iter().map(|it| (*it).into()).collect()) };
+    let told = room.ask(0, trust(&["bob"])).unwrap();
+    assert!(
+        matches!(&told, Answer::Trust(Some(names)) if names.len() == 1 && names.contains("bob")),
+        "{told:?}"
+    );
+    let first = room.submit_draft(0, draft("first", 1)).unwrap();
+    assert_eq!(room.next_run(1).expect("bob is trusted").attempt.task.to_string(), first);
+    // Bob is busy now, and carol's free slot is not for her.
+    let second = room.submit_draft(0, draft("second", 2)).unwrap();
+    assert!(room.next_run(2).is_none());
+    let words = format!("carol-laptop: {}", Reason::NotTrusted);
+    assert!(room.state(0, &second).1.contains(&words), "{}", room.state(0, &second).1);
+    // It is her own word for her own tasks: nobody else's go by it, and it is kept over a restart.
+    room.grant(2, "bob");
+    let bobs = room.submit_draft(1, draft("bobs", 3)).unwrap();
+    assert_eq!(room.next_run(2).expect("bob trusts all").attempt.task.to_string(), bobs);
+    assert_eq!(room.ask(0, trust(&["nobody"])).unwrap_err().kind, ErrorKind::NotFound);
+    room.restart(0, "alice");
+    let kept = room.ask(0, Command::Trust { users: None }).unwrap();
+    assert!(matches!(&kept, Answer::Trust(Some(names)) if names.contains("bob")), "{kept:?}");
+    let everybody = room.ask(0, trust(&[])).unwrap();
+    assert!(matches!(everybody, Answer::Trust(None)), "{everybody:?}");
+}
+
+/// Alice's tasks go to a donor who is asked about each.
+fn picky() -> Room {
+    let mut room = Room::community_by(&["alice", "picky", "bob"], quiet());
+    room.handle(0, Input::Capacity(Capacity { slots: 0, memory: 1 << 30, longest_ms: HOUR }));
+    room.handle(1, Input::Capacity(Capacity { slots: 1, memory: 1 << 30, longest_ms: HOUR }));
+    room.grant(1, "alice");
+    room
+}
+
+// spec: PERM-5
+#[test]
+fn an_offer_waits_for_its_donors_own_program() {
+    let mut room = picky();
+    let task = room.submit_draft(0, draft("plain", 1)).unwrap();
+    assert!(room.next_run(1).is_none(), "nothing runs before the answer");
+    let offer = room.peers[1].asked.remove(0);
+    assert_eq!((offer.name.as_str(), offer.user.as_str(), offer.sla), ("plain", "alice", Sla::Normal));
+    assert_eq!((offer.importance, offer.health), (Importance::Normal, false));
+    let says = |says: HookSays| Input::Hook(offer.attempt, says);
+    room.handle(1, says(HookSays::Accept));
+    let run = room.next_run(1).expect("it said yes");
+    // Said again it says nothing.
+    room.handle(1, says(HookSays::Refuse("no".into())));
+    room.end(1, &run);
+    room.pass(10);
+    assert_eq!(room.state(0, &task).0, "done");
+
+    // The device's own tasks are its owner's, and nobody is asked.
+    room.submit_draft(1, draft("own", 2)).unwrap();
+    let own = room.next_run(1).expect("at once");
+    assert!(room.peers[1].asked.is_empty());
+    room.end(1, &own);
+    room.pass(10);
+
+    // A no is one for this task, in the program's words, and stands in the ledger.
+    let refused = room.submit_draft(0, draft("refused", 3)).unwrap();
+    let offer = room.peers[1].asked.remove(0);
+    room.handle(1, Input::Hook(offer.attempt, HookSays::Refuse("not on a sunday".into())));
+    room.pass(300_000);
+    assert!(room.peers[1].asked.is_empty(), "it is not asked about it again");
+    let words = "the device's owner refuses it: not on a sunday";
+    assert!(room.state(0, &refused).1.contains(words), "{}", room.state(0, &refused).1);
+    let reason = Reason::RefusedByOwner("not on a sunday".into());
+    assert!(
+        room.said(2, "refused")
+            .iter()
+            .any(|said| matches!(said, Payload::Refused { reason: it, .. } if *it == reason))
+    );
+
+    // Later means that it is asked again.
+    let later = room.submit_draft(0, draft("later", 4)).unwrap();
+    let offer = room.peers[1].asked.remove(0);
+    room.handle(1, Input::Hook(offer.attempt, HookSays::Later("homework".into())));
+    assert!(room.state(0, &later).1.contains("says later: homework"), "{}", room.state(0, &later).1);
+    room.pass(1_000);
+    let offer = room.peers[1].asked.remove(0);
+    // What was true when it was asked is looked at once more when it answers.
+    room.ask(1, Command::Pause { for_ms: None }).unwrap();
+    room.handle(1, Input::Hook(offer.attempt, HookSays::Accept));
+    assert!(room.next_run(1).is_none());
+    assert!(
+        room.state(0, &later).1.contains(&Reason::DonorPaused.to_string()),
+        "{}",
+        room.state(0, &later).1
+    );
+}
+
+// spec: PERM-5
+#[test]
+fn a_program_that_never_answers_is_a_no() {
+    let mut room = picky();
+    let task = room.submit_draft(0, draft("plain", 1)).unwrap();
+    assert_eq!(room.peers[1].asked.len(), 1);
+    room.pass(2 * HOOK_MS + 100);
+    assert!(room.next_run(1).is_none());
+    let offer = room.peers[1].asked.remove(0);
+    room.handle(1, Input::Hook(offer.attempt, HookSays::Accept));
+    assert!(room.next_run(1).is_none(), "too late");
+    assert_eq!(room.state(0, &task).0, "waiting");
+}
+
+// spec: PERM-5, DEL-9
+#[test]
+fn why_a_device_is_not_shared_is_known_to_those_who_wait_for_it() {
+    let mut room = street(quiet());
+    let on = |nonce| mesh_node::Draft { on: Some("carol-laptop".into()), ..draft("plain", nonce) };
+    let waits = |room: &mut Room, task: &str, reason: &Reason| {
+        room.pass(1_000);
+        let why = room.state(0, task).1;
+        assert!(why.contains(&reason.to_string()), "{why}");
+        assert!(room.next_run(2).is_none());
+    };
+    room.ask(2, Command::Finish).unwrap();
+    let task = room.submit_draft(0, on(1)).unwrap();
+    waits(&mut room, &task, &Reason::DonorFinishing);
+    room.ask(2, Command::Pause { for_ms: None }).unwrap();
+    waits(&mut room, &task, &Reason::DonorPaused);
+    // Only on what would be wasted: its own sun.
+    room.ask(2, Command::Resume).unwrap();
+    let run = room.next_run(2).expect("it is shared");
+    room.end(2, &run);
+    room.handle(2, Input::Terms(Box::new(Terms { surplus_only: true, ..Terms::default() })));
+    let task = room.submit_draft(0, on(2)).unwrap();
+    waits(&mut room, &task, &Reason::NoSurplus);
+    room.energy(2, coal());
+    waits(&mut room, &task, &Reason::NoSurplus);
+    room.energy(2, sun());
+    let run = room.next_run(2).expect("the sun shines");
+    room.handle(2, Input::Run(run.attempt, RunEvent::Started));
+    room.energy(2, coal());
+    room.handle(2, Input::Run(run.attempt, RunEvent::Paused));
+    assert!(room.state(0, &task).1.contains(&Reason::NoSurplus.to_string()), "{}", room.state(0, &task).1);
+    room.energy(2, sun());
+    room.handle(2, Input::Run(run.attempt, RunEvent::Resumed));
+    assert!(room.state(0, &task).1.contains("runs it"));
+}
+
+// spec: PERM-5
+#[test]
+fn tasks_take_no_more_disk_than_their_donor_gives() {
+    let mut room = street(quiet());
+    room.handle(2, Input::Capacity(Capacity { slots: 4, memory: 1 << 30, longest_ms: HOUR }));
+    let sized = |nonce, out_bytes| {
+        let mut it = draft("plain", nonce);
+        (it.limits.out_bytes, it.limits.stdout_bytes, it.limits.stderr_bytes) = (out_bytes, 1_000, 1_000);
+        it
+    };
+    room.handle(2, Input::Terms(Box::new(Terms { disk_bytes: 1_000_000, ..Terms::default() })));
+    let large = room.submit_draft(0, sized(1, 1_000_000)).unwrap();
+    assert!(room.next_run(2).is_none());
+    let why = room.state(0, &large).1;
+    assert!(why.contains("bytes of disk, and at most 1000000 are given"), "{why}");
+    let half = room.submit_draft(0, sized(2, 600_000)).unwrap();
+    let run = room.next_run(2).expect("it fits");
+    assert_eq!(run.attempt.task.to_string(), half);
+    // Two of them do not, and a smaller one does beside it.
+    let other = room.submit_draft(0, sized(3, 600_000)).unwrap();
+    assert!(room.next_run(2).is_none());
+    assert!(room.state(0, &other).1.contains(&Reason::NoCapacity.to_string()), "{}", room.state(0, &other).1);
+    let small = room.submit_draft(0, sized(4, 100_000)).unwrap();
+    let beside = room.next_run(2).unwrap_or_else(|| panic!("{}", room.state(0, &small).1));
+    assert_eq!(beside.attempt.task.to_string(), small);
+    room.end(2, &run);
+    room.pass(60_000);
+    assert_eq!(room.next_run(2).expect("there is room again").attempt.task.to_string(), other);
+}
+
+// spec: LED-10, VOTE-4
+#[test]
+fn a_vote_that_too_few_have_seen_is_shown_and_counts_once_they_have() {
+    let mut room = street(rules());
+    room.disconnect(2, 0);
+    room.disconnect(2, 1);
+    let task = room.submit_draft(0, draft("plain", 1)).unwrap();
+    room.vote(1, &task, Importance::High);
+    room.pass(5_000);
+    let unseen = |view: &BallotView| -> Vec<(String, usize, usize)> {
+        view.unseen.iter().map(|it| (it.user.clone(), it.seen_by, it.needed)).collect()
+    };
+    let view = room.ballot(0, &task);
+    assert_eq!(unseen(&view), [("bob".to_owned(), 1, 2)], "carol is away");
+    assert_eq!((view.state, view.votes.len()), ("open", 0));
+    // She is back before the window closes, and within the skew of the vote's own date.
+    room.connect(2, 0);
+    room.connect(2, 1);
+    room.pass(60_000);
+    let view = room.ballot(0, &task);
+    assert_eq!((unseen(&view), view.votes.len()), (vec![], 1));
+    assert_eq!((view.state, view.importance), ("decided", Some(Importance::High)));
+    equal(&room);
 }

@@ -88,6 +88,7 @@ fn node() -> Node {
         shares: Default::default(),
         accepts: vec![],
         energy: None,
+        hook: false,
         addrs: vec![],
         seed: [7; 32],
     };

@@ -14,6 +14,7 @@ use mesh_protocol::key::PublicKey;
 use mesh_protocol::ledger::{Completed, Effect, Entry, Payload, Spent, Tip};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::record::{Record, Table};
+use mesh_protocol::task::Sla;
 
 /// By how much a run may outlive its lease: a timer's grain, a message to the sandbox, its way of stopping.
 const LEASE_SLACK_MS: u64 = 500;

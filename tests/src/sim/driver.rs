@@ -220,7 +220,8 @@ impl World {
                 let done = Input::Run(attempt, RunEvent::Released(Released::Released));
                 self.peers[who].inbox.push_back(done);
             }
-            Output::Forget(_) => {}
+            // Nobody here has such a program.
+            Output::Forget(_) | Output::Ask(_) => {}
             Output::Dial(peer, addrs) => {
                 let Some(to) = self.who(&peer) else { return };
                 if addrs.iter().any(|addr| who_at(addr) == Some(to)) && self.peers[who].wanted.insert(to) {

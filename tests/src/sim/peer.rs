@@ -205,6 +205,7 @@ impl Peer {
             shares: Default::default(),
             accepts: Pattern::new("*").into_iter().collect(),
             energy: self.energy,
+            hook: false,
             addrs: vec![addr_of(who)],
             seed: self.derived(&format!("start {}", self.incarnation)),
         }

@@ -442,7 +442,8 @@ impl World {
             Output::Tell(Happening::Task { state, ended: true, .. }) => {
                 self.done += usize::from(state == "done");
             }
-            Output::Close(..) | Output::Release(_) | Output::Forget(_) | Output::Tell(_) => {}
+            Output::Close(..) | Output::Release(_) | Output::Forget(_) | Output::Ask(_) | Output::Tell(_) => {
+            }
         }
     }
 
@@ -485,6 +486,8 @@ impl World {
             nonce: self.rng.bytes(),
             on: None,
             dry_run: false,
+            start_by_ms: None,
+            finish_by_ms: None,
         };
         let command = Command::Submit(Box::new(draft));
         self.handle(number, Input::Command(CommandId(self.commands), Box::new(command)));

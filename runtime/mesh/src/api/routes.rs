@@ -16,6 +16,7 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use mesh_node::{Answer, Command, Draft, GrantRequest};
 use mesh_protocol::invite::TicketKind;
+use mesh_protocol::ledger::Rotation;
 use mesh_protocol::rules::Rules;
 use mesh_protocol::task::{Blob, Importance};
 use serde::Deserialize;
@@ -63,6 +64,16 @@ fn addresses() -> Vec<Address> {
         ),
         at("/v1/invites", &[("post", "Make a ticket: {kind: Member|Device, valid_ms}")], post(invite)),
         at("/v1/join", &[("post", "Join with a ticket: {ticket}; answered when it is decided")], post(join)),
+        at(
+            "/v1/devices/{device}/revoke",
+            &[("post", "Say that a device of this user's is not theirs any more")],
+            post(revoke_device),
+        ),
+        at(
+            "/v1/keys/rotate",
+            &[("post", "Replace this user's key: the recovery key's signed word")],
+            post(rotate_key),
+        ),
         at("/v1/members/{who}/sponsor", &[("post", "Vouch for somebody who waits")], post(sponsor)),
         at("/v1/members/{who}/expel", &[("post", "End a membership: {why}")], post(expel)),
         at(
@@ -358,6 +369,14 @@ struct Joining {
 
 async fn join(Extract(state): Extract<State>, Asked(asked): Asked<Joining>) -> Result<Json<Value>> {
     ask(&state, Command::Join { ticket: asked.ticket }).await
+}
+
+async fn revoke_device(Extract(state): Extract<State>, Named(device): Named) -> Result<Json<Value>> {
+    ask(&state, Command::RevokeDevice { device }).await
+}
+
+async fn rotate_key(Extract(state): Extract<State>, Asked(rotation): Asked<Rotation>) -> Result<Json<Value>> {
+    ask(&state, Command::RotateKey(Box::new(rotation))).await
 }
 
 async fn sponsor(Extract(state): Extract<State>, Named(user): Named) -> Result<Json<Value>> {

@@ -93,6 +93,12 @@ pub(crate) enum Device {
     /// List your devices
     #[command(after_help = "Example:\n  mesh device ls --json")]
     Ls(Show),
+    /// Say that a device is yours no more: what it says from now on counts for nobody
+    #[command(after_help = "Example:\n  mesh device revoke garden-pi")]
+    Revoke {
+        /// Its name or the beginning of its key
+        device: String,
+    },
 }
 
 #[derive(Debug, Args)]

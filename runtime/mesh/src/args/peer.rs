@@ -1,7 +1,7 @@
 //! Verbs of a device's owner.
 
 use super::values;
-use clap::Args;
+use clap::{Args, Subcommand, ValueHint};
 use mesh_executor::Share;
 use mesh_protocol::ledger::Pattern;
 use std::net::SocketAddr;
@@ -31,6 +31,30 @@ Examples:
   mesh init --device-only --device-name garden-pi
   mesh --home ./bob init --name bob";
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Replace your user key by a new one, by the word of your recovery key
+    ///
+    /// For when somebody else may have it. You stay who you are: grants, votes and devices are kept. Devices that the thief
+    /// added are taken back with `mesh device revoke`.
+    #[command(after_help = "Example:\n  mesh key rotate --recovery /media/stick/recovery.key")]
+    Rotate {
+        /// Where the recovery key is; beside the others by default
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        recovery: Option<PathBuf>,
+    },
+    /// Put this peer's keys under another passphrase, or under none
+    ///
+    /// The present one is asked for, or taken as `mesh up` does; the new one is asked for twice, or taken from
+    /// $MESH_NEW_PASSPHRASE or the file that $MESH_NEW_PASSPHRASE_FILE names.
+    #[command(after_help = "Examples:\n  mesh key passphrase\n  mesh key passphrase --none")]
+    Passphrase {
+        /// Keep them under none
+        #[arg(long)]
+        none: bool,
+    },
+}
+
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Up {
     /// Address that other peers dial; the port of last time by default
@@ -42,7 +66,7 @@ pub(crate) struct Up {
     /// Let --api be an address that other machines can reach; whoever has the token then rules this peer
     #[arg(long)]
     pub(crate) api_for_others: bool,
-    /// Tasks run at once; as many as there are cores by default
+    /// Tasks run at once, each on one core at most; as many as there are cores by default
     #[arg(long, value_name = "COUNT", value_parser = values::slots)]
     pub(crate) slots: Option<u16>,
     /// Memory for all tasks together; half of the machine's by default
@@ -85,6 +109,17 @@ pub(crate) struct Up {
     /// Share this device only while your own sun, wind or water gives more than your household takes
     #[arg(long)]
     pub(crate) surplus_only: bool,
+    /// Most bytes of disk that tasks may come to need, all together: what they are given and what they may leave; 0 for
+    /// any
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub(crate) disk: Option<u64>,
+    /// Most bytes sent in a day, of your own tasks too: after that this device is not shared until midnight; 0 for any
+    #[arg(long, value_name = "BYTES_PER_DAY", value_parser = values::size)]
+    pub(crate) upload: Option<u64>,
+    /// Program of yours that is asked about each offer of somebody else's, as a shell runs it: it reads the offer as JSON
+    /// and prints accept, refuse WHY or later WHY, within two seconds
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) hook: Option<String>,
     /// Folder of yours that tasks may be granted by this name: read-only, or with :rw on a copy that is put in place
     /// once the task's result counts; repeatable
     #[arg(long = "share", value_name = "NAME=FOLDER[:rw]", value_parser = values::share)]
@@ -105,6 +140,8 @@ Examples:
   mesh up
   mesh up --energy solar:90 --place 52.5,13.4 --accept 'database-*' --accept word-count
   mesh up --listen 0.0.0.0:4433 --slots 2 --memory 1GB --longest 1h --relay 1GB
+  mesh up --hours mon-fri:18:00-8:00 --battery-floor 40 --most-load 30 --upload 2GB --disk 20GB
+  mesh up --surplus-only --hook ./ask-me.sh
 
 It runs until Ctrl-C. Nobody's tasks but your own run here without `mesh grant`. What is not said here is read from
 mesh.toml, .env and the environment: `mesh config` shows it.";

@@ -19,7 +19,7 @@ pub(super) fn vote(vote: &Vote) -> Result<u8> {
             let asked = json!({ "importance": importance, "comment": vote.why });
             client.post(&format!("/v1/votes/{task}"), &asked)?;
             crate::say!(
-                "you voted {} on {:?}; `mesh ballots` shows the ballot",
+                "you voted {} on {:?}; it counts once others have seen it: `mesh ballots` shows the ballot",
                 word(&importance),
                 vote.task
             );
@@ -46,6 +46,7 @@ struct Ballot {
     importance: Option<Importance>,
     confidence: Option<String>,
     votes: Vec<OneVote>,
+    unseen: Vec<Unseen>,
     closes_ms: u64,
     disputed_claim: Option<Importance>,
     left_out: Vec<EntryId>,
@@ -59,6 +60,14 @@ struct OneVote {
     user: String,
     importance: Importance,
     comment: String,
+}
+
+#[derive(Deserialize)]
+struct Unseen {
+    user: String,
+    importance: Importance,
+    seen_by: usize,
+    needed: usize,
 }
 
 pub(super) fn ballots(ballots: &Ballots) -> Result<u8> {
@@ -98,6 +107,7 @@ fn result(ballot: &Ballot) -> String {
         "open" => format!("open until {}", time(ballot.closes_ms)),
         "decided" => format!("{level}{share}"),
         "none" => "nobody is asked".into(),
+        "waits for voters" if !ballot.unseen.is_empty() => "waits until others have seen the votes".into(),
         other => other.into(),
     }
 }
@@ -110,6 +120,16 @@ fn told(ballot: &Ballot) -> Vec<(&'static str, String)> {
     for vote in &ballot.votes {
         let comment = if vote.comment.is_empty() { String::new() } else { format!(": {}", vote.comment) };
         lines.push(("vote", format!("{} {}{comment}", vote.user, word(&vote.importance))));
+    }
+    for vote in &ballot.unseen {
+        let Unseen { user, importance, seen_by, needed } = vote;
+        lines.push((
+            "not yet",
+            format!(
+                "{user} {}: it counts once {needed} others have seen it; {seen_by} have, and who is away does when back",
+                word(importance)
+            ),
+        ));
     }
     lines.extend(ballot.disputes.iter().map(|(user, why)| ("disputed", format!("{user}: {why}"))));
     if ballot.dispute_upheld {

@@ -194,6 +194,16 @@ pub(super) fn members(members: &Members) -> Result<u8> {
     Ok(exit_codes::OK)
 }
 
+// spec: NET-1
+pub(super) fn revoke_device(device: &str) -> Result<u8> {
+    Client::find()?.post(&format!("/v1/devices/{}/revoke", segment(device)), &json!({}))?;
+    crate::say!("{device:?} is yours no more: what it says from now on counts for nobody");
+    crate::say!(
+        "hint: whoever has it may have your user key, too, if that was on it: `mesh key rotate` replaces it"
+    );
+    Ok(exit_codes::OK)
+}
+
 /// This user's devices.
 pub(super) fn devices(show: &Show) -> Result<u8> {
     let value = Client::find()?.get("/v1/community")?;

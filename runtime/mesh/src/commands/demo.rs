@@ -5,16 +5,19 @@
 // spec: CLI-6
 
 mod acts;
+mod board;
 mod report;
 
 use crate::args::Demo;
 use crate::energy::{Trace, now_ms};
 use crate::exit_codes;
 use crate::failure::{Failure, Result};
+use board::Board;
 use mesh_protocol::ad::EnergyClaim;
 use report::Seen;
 use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::cell::RefCell;
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -29,10 +32,12 @@ pub(super) const HOURS: f64 = 48.0;
 const LOOK: Duration = Duration::from_millis(300);
 /// How long a peer may take to start.
 const START: Duration = Duration::from_secs(30);
-/// Rules of a community that lives two days in two minutes: silence is noticed at once, and a member may ask for as much
-/// as the examples do. Nobody is there to vote, so no task waits for a ballot.
+/// The speed at which the two days take 120 s.
+pub(super) const USUAL_SPEED: f64 = 1440.0;
+/// Rules of a community that lives two days in two minutes: everybody has a vote at once, ballots are over in seconds,
+/// silence is noticed at once, and a member may ask for as much as the examples do.
 const RULES: &str = "vote_after_ms = 0
-voting_window_ms = 0
+voting_window_ms = 10000
 suspect_after_ms = 2000
 sponsors = 1
 free = { tasks = 0, longest_ms = 3600000, memory_bytes = 1000000000 }
@@ -67,6 +72,7 @@ pub(super) struct Stage {
     keep: bool,
     stop: Arc<AtomicBool>,
     seen: Seen,
+    board: RefCell<Board>,
 }
 
 /// An hour of the played time, as people read it.
@@ -130,6 +136,7 @@ impl Stage {
             keep: demo.keep,
             stop,
             seen: Seen::default(),
+            board: RefCell::new(Board::new()),
         };
         for (name, trace, _) in WHO {
             let file = stage.file(&format!("{name}.csv"), trace)?;
@@ -205,8 +212,8 @@ impl Stage {
     }
 
     pub(super) fn say(&self, who: &str, text: &str) {
-        let line = format!("{}  {who:<6} {text}\n", clock(self.hour()));
-        let _nobody_reads = super::print(&line);
+        let line = format!("{}  {who:<6} {text}", clock(self.hour()));
+        let _nobody_reads = self.board.borrow_mut().say(line);
     }
 
     /// Starts a peer with its energy and what else it has.
@@ -218,7 +225,9 @@ impl Stage {
             .map_err(|error| Failure::because("open a peer's log", &error))?;
         let errors = log.try_clone().map_err(|error| Failure::because("open a peer's log", &error))?;
         let more = self.peers[who].more.clone();
-        let mut args = vec!["up", "--listen", "127.0.0.1:0", "--no-mdns", "--slots", "2"];
+        // For one of Carol's tasks another has to wait.
+        let slots = if who == CAROL { "1" } else { "2" };
+        let mut args = vec!["up", "--listen", "127.0.0.1:0", "--no-mdns", "--slots", slots];
         args.extend(more.iter().map(String::as_str));
         let mut command = self.command(who, &args)?;
         let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn();
@@ -292,6 +301,9 @@ impl Stage {
         let looked = seen.look(self);
         self.seen = seen;
         looked?;
+        let (peers, tasks) = self.seen.board(self);
+        let title = format!("{}   Elm Street, played {} times as fast", clock(self.hour()), self.speed);
+        self.board.borrow_mut().show(&title, &peers, &tasks)?;
         std::thread::sleep(LOOK.saturating_sub(begun.elapsed()));
         Ok(())
     }

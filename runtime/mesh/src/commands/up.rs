@@ -50,6 +50,8 @@ fn options(loader: Loader, home: Home) -> Result<Options> {
         shares: shares(&settings.shares)?,
         relay_bytes: settings.relay,
         mdns: settings.mdns,
+        hook: settings.hook,
+        disk: settings.disk,
         place: settings.place,
         config,
         loader,

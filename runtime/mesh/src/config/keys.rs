@@ -128,6 +128,11 @@ fn grams(text: &str) -> Result<u16, String> {
     values::whole(text, 0, MAX_G_PER_KWH)
 }
 
+/// Bytes, of which 0 are any.
+fn at_most(bytes: &u64) -> String {
+    if *bytes == 0 { "any".to_owned() } else { bytes.to_string() }
+}
+
 fn text(value: &impl ToString) -> String {
     value.to_string()
 }
@@ -183,6 +188,9 @@ pub(super) const KEYS: &[Key] = &[
     one!("on_battery", None, true, on_battery, truth, text),
     one!("most_load", None, true, most_load, values::share_of, text),
     one!("surplus_only", None, true, surplus_only, truth, text),
+    one!("disk", None, false, disk, values::size, at_most),
+    one!("upload", None, true, upload, values::size, at_most),
+    one!("hook", None, false, hook, |it: &str| Ok(Some(it.to_owned())), |it| or(it, "none")),
     Key { resolve: below, ..many!("shares", None, false, shares, values::share, share) },
     one!("relay", None, false, relay, values::size, text),
     one!("mdns", None, false, mdns, truth, text),
@@ -250,6 +258,9 @@ pub(super) fn from_flags(settings: &mut Settings, up: &Up, mut set: impl FnMut(&
         up.battery_floor => battery_floor, "battery.floor_percent", "--battery-floor";
         up.most_load => most_load, "most_load", "--most-load";
         up.surplus_only.then_some(true) => surplus_only, "surplus_only", "--surplus-only";
+        up.disk => disk, "disk", "--disk";
+        up.upload => upload, "upload", "--upload";
+        up.hook.clone().map(Some) => hook, "hook", "--hook";
         (!up.shares.is_empty()).then(|| up.shares.clone()) => shares, "shares", "--share";
         up.relay => relay, "relay", "--relay";
         up.no_mdns.then_some(false) => mdns, "mdns", "--no-mdns";

@@ -4,19 +4,14 @@
 use super::fields;
 use super::observed::{Field, Observation, Signal, Source, Trouble};
 use super::trace::claim;
+use crate::program::Program;
 use mesh_protocol::energy::{Kind, Scope};
 use serde::Deserialize;
 use serde_json::Value;
-use std::io::Read as _;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long it may take: a feed over a slow line. Meanwhile the last value holds.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long its answer may take to be read once it ended. It is there then, unless something that it started holds the
-/// other end.
-const LATEST: Duration = Duration::from_secs(1);
 /// Most bytes of its answer; a reading is a line.
 const MAX_ANSWER: u64 = 64 * 1024;
 /// The longest that a value may hold, in seconds: a day.
@@ -108,58 +103,8 @@ fn observation(answer: &[u8], now_ms: u64) -> Result<Observation, String> {
     Ok(seen)
 }
 
-/// Runs it, and what it started in its group, for no longer than this.
 fn run(command: &str, patience: Duration) -> Result<Vec<u8>, String> {
-    let mut child = Command::new("/bin/sh")
-        .args(["-c", command])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        // A group of its own, so that all of it can be ended.
-        .process_group(0)
-        .spawn()
-        .map_err(|error| format!("the energy command could not be started: {error}"))?;
-    let stdout = child.stdout.take();
-    let (answer, answered) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let read = stdout.map(|stdout| stdout.take(MAX_ANSWER).read_to_end(&mut bytes));
-        let _nobody_waits = answer.send(read.transpose().map(|_| bytes));
-    });
-    let ended = wait(&mut child, patience);
-    // Also where it ended by itself: what it left behind could hold its output open.
-    end_group(&child);
-    let _reaped = child.wait();
-    let status = ended?;
-    if !status.success() {
-        return Err(format!("the energy command failed: {status}"));
-    }
-    match answered.recv_timeout(LATEST) {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => Err(format!("the energy command's answer could not be read: {error}")),
-        Err(_) => Err("the energy command left its output open behind it".into()),
-    }
-}
-
-fn wait(child: &mut Child, patience: Duration) -> Result<std::process::ExitStatus, String> {
-    let begun = Instant::now();
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Ok(status),
-            Ok(None) if begun.elapsed() < patience => std::thread::sleep(Duration::from_millis(20)),
-            Ok(None) => {
-                return Err(format!("the energy command did not answer within {} s", patience.as_secs()));
-            }
-            Err(error) => return Err(format!("the energy command was lost: {error}")),
-        }
-    }
-}
-
-fn end_group(child: &Child) {
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-    if let Some(pid) = pid {
-        let _gone_already = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-    }
+    Program { what: "the energy command", command, patience, most: MAX_ANSWER }.run(None)
 }
 
 #[cfg(test)]

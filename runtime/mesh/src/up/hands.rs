@@ -4,6 +4,7 @@ use super::blobs::{Blobs, Keeper};
 use super::driver::{self, Arrival, Hands, Ids};
 use super::fetch::Fetcher;
 use super::handle::Question;
+use super::hook::Hook;
 use super::incoming::Refused;
 use super::outbox::{self, Line, Outbox, Sent};
 use super::remembered::Remembered;
@@ -49,6 +50,8 @@ pub(crate) struct Shell {
     /// Attempts that a stream is open for, and with whom. Each is one that the node knows.
     pub(crate) talks: BTreeMap<AttemptId, PublicKey>,
     pub(crate) refused: Arc<Refused>,
+    /// The owner's program that is asked about offers, if there is one.
+    pub(crate) hook: Option<Hook>,
     pub(crate) remembered: Remembered,
     /// Does it look for peers on the local network?
     pub(crate) mdns: bool,
@@ -176,6 +179,7 @@ impl Hands for Shell {
                 }
             },
             Output::Run(run) => self.runner.run(run),
+            Output::Ask(offer) => then.extend(self.hook.as_ref().and_then(|hook| hook.ask(*offer))),
             Output::Pause(attempt) => self.runner.want(attempt, Wish::Hold),
             Output::Resume(attempt) => self.runner.want(attempt, Wish::Run),
             Output::Stop(attempt) => self.runner.want(attempt, Wish::Stop),

@@ -33,6 +33,10 @@ pub(crate) struct Options {
     pub(crate) relay_bytes: u64,
     /// Does it look for peers on the local network?
     pub(crate) mdns: bool,
+    /// The owner's program that is asked about each offer, as a shell runs it.
+    pub(crate) hook: Option<String>,
+    /// Most bytes of disk for tasks; 0 for as much as peers keep at all.
+    pub(crate) disk: u64,
     /// Latitude and longitude in whole degrees, if it tells.
     pub(crate) place: Option<(i16, i16)>,
     /// All that it was told.

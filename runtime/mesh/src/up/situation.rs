@@ -1,4 +1,4 @@
-//! How this device is, for the donor's terms: the hour, mains and battery, and what other programs use.
+//! How this device is, for the donor's terms: the hour, mains and battery, what other programs use, what was sent.
 // spec: PERM-5
 
 use super::driver::Arrival;
@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use mesh_node::Input;
 use mesh_policies::donor::{Situation, Terms};
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -40,7 +41,12 @@ impl Wanted {
 }
 
 /// Tells the node on which terms the device is shared, and how it is whenever that changes.
-pub(super) fn watch(wanted: Wanted, energy: Report, arrivals: mpsc::Sender<Arrival>) -> std::io::Result<()> {
+pub(super) fn watch(
+    wanted: Wanted,
+    energy: Report,
+    mut uploads: Uploads,
+    arrivals: mpsc::Sender<Arrival>,
+) -> std::io::Result<()> {
     let supplies = std::env::var_os(SUPPLIES_VARIABLE).map_or_else(|| SUPPLIES.into(), PathBuf::from);
     let work = move || {
         let (mut terms, mut last) = (None, None);
@@ -51,6 +57,9 @@ pub(super) fn watch(wanted: Wanted, energy: Report, arrivals: mpsc::Sender<Arriv
             meter = (now_terms.most_load > 0).then(|| meter.take().unwrap_or_default());
             let mut now = look(meter.as_mut(), zone.as_deref(), &supplies);
             now.surplus_watts = energy.surplus();
+            if now_terms.upload_bytes > 0 {
+                now.uploaded = uploads.count(&Zoned::now().date().to_string(), now_terms.upload_bytes);
+            }
             if now_terms.hours.is_empty() {
                 // What nobody asks for is no news.
                 (now.weekday, now.minute) = (0, 0);
@@ -93,6 +102,57 @@ fn look(meter: Option<&mut Meter>, zone: Option<&str>, supplies: &Path) -> Situa
     }
 }
 
+/// What was sent today.
+pub(super) struct Uploads {
+    path: PathBuf,
+    /// What the transport has sent since the start.
+    sent: Box<dyn Fn() -> u64 + Send>,
+    /// The local date, and the bytes sent on it.
+    kept: (String, u64),
+    /// What the transport had sent when it was looked last.
+    seen: u64,
+}
+
+impl Uploads {
+    const FILE: &'static str = "uploaded.json";
+
+    /// What was sent before the start is remembered in this folder. What cannot be read is as if nothing was sent: a
+    /// damaged file must not keep a device from being shared for ever.
+    pub(super) fn read(data: &Path, sent: Box<dyn Fn() -> u64 + Send>) -> Self {
+        let path = data.join(Self::FILE);
+        let kept = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Self { path, sent, kept: kept.unwrap_or_default(), seen: 0 }
+    }
+
+    /// What was sent today, in hundredths of what may be, so that not each packet is news.
+    fn count(&mut self, today: &str, most: u64) -> u64 {
+        let (step, sent) = ((most / 100).max(1), (self.sent)());
+        let before = (self.kept.0.clone(), self.kept.1 / step);
+        let (day, bytes) = &mut self.kept;
+        if day.as_str() != today {
+            (*day, *bytes) = (today.to_owned(), 0);
+        }
+        *bytes = bytes.saturating_add(sent.saturating_sub(self.seen));
+        self.seen = self.seen.max(sent);
+        let now = *bytes / step;
+        if (self.kept.0.as_str(), now) != (before.0.as_str(), before.1) {
+            self.write();
+        }
+        now * step
+    }
+
+    fn write(&self) {
+        let new = self.path.with_extension("new");
+        let written = serde_json::to_vec(&self.kept)
+            .map_err(std::io::Error::other)
+            .and_then(|bytes| fs::write(&new, bytes))
+            .and_then(|()| fs::rename(&new, &self.path));
+        if let Err(error) = written {
+            tracing::info!(%error, "what was sent today could not be remembered");
+        }
+    }
+}
+
 /// What other programs use of the processors.
 #[derive(Debug, Default)]
 struct Meter {
@@ -102,7 +162,7 @@ struct Meter {
 
 impl Meter {
     fn read(&mut self) -> Option<u8> {
-        let stat = std::fs::read_to_string("/proc/stat").ok()?;
+        let stat = fs::read_to_string("/proc/stat").ok()?;
         let (all, busy) = ticks(stat.lines().next()?)?;
         self.seen.push((all, busy, own_ticks(std::process::id())));
         if self.seen.len() > LOOKS {
@@ -128,9 +188,9 @@ fn ticks(line: &str) -> Option<(u64, u64)> {
 /// Ticks of a process and of all that descend from it, also of those that have ended.
 fn own_ticks(root: u32) -> u64 {
     let mut processes: BTreeMap<u32, (u32, u64)> = BTreeMap::new();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
         // The name in parentheses may hold anything, so what follows the last one is read.
         let Some((_, rest)) = stat.rsplit_once(')') else { continue };
         let fields: Vec<&str> = rest.split_whitespace().collect();
@@ -166,6 +226,38 @@ mod tests {
         };
         let apart = (at("Pacific/Kiritimati") - at("Etc/GMT+10")).rem_euclid(7 * 24 * 60);
         assert!((apart - 24 * 60).abs() <= 1, "14 hours ahead and ten behind: {apart}");
+    }
+
+    // spec: PERM-5
+    #[test]
+    fn what_was_sent_today_is_counted_over_restarts_and_begins_anew_at_midnight() {
+        let folder = tempfile::tempdir().unwrap();
+        let sent = Arc::new(Mutex::new(0));
+        let uploads = |folder: &Path| {
+            let sent = sent.clone();
+            Uploads::read(folder, Box::new(move || *sent.lock().unwrap()))
+        };
+        let count = |uploads: &mut Uploads, day: &str, bytes: u64, most: u64| {
+            *sent.lock().unwrap() = bytes;
+            uploads.count(day, most)
+        };
+        let mut first = uploads(folder.path());
+        let told = [0, 9, 10, 555, 1001].map(|sent| count(&mut first, "monday", sent, 1000));
+        assert_eq!(told, [0, 0, 10, 550, 1000]);
+        // A count that goes back for a moment takes nothing away.
+        assert_eq!(count(&mut first, "monday", 900, 1000), 1000);
+        assert_eq!(count(&mut first, "monday", 1001, 1000), 1000);
+        let mut again = uploads(folder.path());
+        assert_eq!(count(&mut again, "monday", 20, 1000), 1020, "it was sent on the same day");
+        assert_eq!(
+            count(&mut again, "tuesday", 45, 1000),
+            20,
+            "and that on the next, but for what was before"
+        );
+        fs::write(folder.path().join(Uploads::FILE), "{").unwrap();
+        assert_eq!(count(&mut uploads(folder.path()), "tuesday", 30, 1000), 30);
+        // The least cap there is can be reached.
+        assert_eq!(count(&mut uploads(Path::new("/nowhere")), "monday", 1, 1), 1);
     }
 
     #[test]

@@ -45,6 +45,12 @@ pub enum Said {
     Vetoed,
 }
 
+/// How many others must have seen an entry before its date counts, in a community of so many.
+// spec: LED-10
+pub(crate) fn witnesses_needed(members: usize) -> usize {
+    members.saturating_sub(1).min(2)
+}
+
 /// Who has seen a log: the witness and the place in its log, up to where, and when.
 type Seen = BTreeMap<(PublicKey, u64), (u64, Hlc)>;
 
@@ -124,7 +130,7 @@ impl Facts {
         max_skew_ms: u64,
         owner: impl Fn(&PublicKey) -> Option<UserKey>,
     ) -> Option<Hlc> {
-        let needed = members.saturating_sub(1).min(2);
+        let needed = witnesses_needed(members);
         let mut others: BTreeMap<UserKey, Hlc> = BTreeMap::new();
         for (witness, at) in self.witnesses(author, seq) {
             if let Some(user) = owner(&witness).filter(|user| owner(author) != Some(*user)) {

@@ -10,7 +10,7 @@
 
 use mesh_node::{
     Answer, Capacity, Command, CommandError, CommandId, Config, Draft, GrantRequest, Input, Message,
-    Metering, Node, Now, Output, Run, RunEvent, Sample, SyncReceived,
+    Metering, Node, Now, OfferView, Output, Run, RunEvent, Sample, SyncReceived,
 };
 use mesh_protocol::energy::How;
 use mesh_protocol::frame::AttemptId;
@@ -58,6 +58,8 @@ pub struct Peer {
     /// Attempts whose changes to shares were to be put in place, and those that were forgotten.
     pub releases: Vec<AttemptId>,
     pub forgotten: Vec<AttemptId>,
+    /// Offers that the owner's program was asked about.
+    pub asked: Vec<OfferView>,
     pub answers: Vec<(CommandId, Result<Answer, CommandError>)>,
 }
 
@@ -96,6 +98,8 @@ pub fn config(number: usize, name: &str, user: usize) -> Config {
         shares: [("logs".to_owned(), Access::Rw)].into(),
         accepts: vec![Pattern::new("*").unwrap()],
         energy: None,
+        // Only who is called after it wants to be asked.
+        hook: name.starts_with("picky"),
         addrs: vec![addr(number)],
         seed: seed(4),
     }
@@ -124,6 +128,7 @@ impl Room {
             wishes: vec![],
             releases: vec![],
             forgotten: vec![],
+            asked: vec![],
             answers: vec![],
         });
     }
@@ -208,6 +213,7 @@ impl Room {
                         inputs.extend(entry.map(|entry| (number, Input::Stored(Box::new(entry)))));
                     }
                     Output::Run(run) => self.peers[number].runs.push(*run),
+                    Output::Ask(offer) => self.peers[number].asked.push(*offer),
                     Output::Pause(attempt) => self.peers[number].wishes.push((attempt, Wish::Hold)),
                     Output::Resume(attempt) => self.peers[number].wishes.push((attempt, Wish::GoOn)),
                     Output::Stop(attempt) => self.peers[number].wishes.push((attempt, Wish::Stop)),

@@ -70,6 +70,7 @@ impl Device {
             accepts: Pattern::new("*").into_iter().collect(),
             energy: Some(super::super::peer::clean()),
             addrs: vec![addr_of(self.number)],
+            hook: false,
             seed: *blake3::hash(&self.key.seed()).as_bytes(),
         }
     }

@@ -1,32 +1,37 @@
 //! What happens on the stage, hour by hour.
 
-use super::{ALICE, BOB, CAROL, HOURS, Stage};
+use super::{ALICE, BOB, CAROL, HOURS, Stage, WHO};
 use crate::failure::{Failure, Result};
+use std::time::{Duration, Instant};
 
 /// What one of the three does at some hour.
 type Act = fn(&mut Stage) -> Result<()>;
 
-/// Six example tasks under all six service levels, a veto, and a peer that goes away with a task.
-const ACTS: [(f64, Act); 9] = [
+/// The example tasks under all six service levels, ballots, a veto, and a peer that goes away with a task.
+const ACTS: [(f64, Act); 10] = [
     (0.5, count_words),
     (1.5, draw_and_veto),
     (3.0, rotate_logs),
     (13.5, clean_database),
-    (17.5, index_now),
-    (20.5, draw_and_lose),
+    (17.0, index_now),
+    (17.5, vote_on_the_queue),
+    (22.5, draw_and_lose),
     (26.0, small_pictures),
-    (27.0, come_back),
+    (29.0, come_back),
     (30.0, index_high),
 ];
-/// Pixels and iterations that keep one core busy for some ten seconds, which is four of the played hours.
-const LONG: &str = r#"{"width": 1000, "height": 750, "max_iterations": 4500}"#;
+/// Hours after the last that whatever is late may take.
+const LATE: f64 = 12.0;
+/// Iterations that keep one core busy for some ten seconds, which is four hours at the usual speed.
+const LONG: f64 = 4500.0;
+/// How long a word of one peer may take to another: it takes some milliseconds.
+const WORD: Duration = Duration::from_secs(10);
 
 pub(super) fn play(stage: &mut Stage) -> Result<()> {
     let mut acts = ACTS.iter();
     let mut next = acts.next();
-    // What is late has half a day more.
     while stage.hour() < HOURS
-        || (next.is_some() || stage.seen.waits_for_something()) && stage.hour() < HOURS + 12.0
+        || (next.is_some() || stage.seen.waits_for_something()) && stage.hour() < HOURS + LATE
     {
         while let Some((_, act)) = next.filter(|(hour, _)| stage.hour() >= *hour) {
             act(stage)?;
@@ -34,7 +39,8 @@ pub(super) fn play(stage: &mut Stage) -> Result<()> {
         }
         stage.look()?;
     }
-    Ok(())
+    // What came last may still have to be told to the others.
+    stage.look()
 }
 
 fn submit(
@@ -47,9 +53,31 @@ fn submit(
     let id = stage.mesh(who, &[&["submit", "--id-only", "--sla", sla], rest].concat())?;
     let hour = stage.hour();
     stage.seen.submitted(who, id.clone(), title, sla, hour);
-    let name = super::WHO[who].0;
-    stage.say(name, &format!("submits {title:?} ({})", sla.to_uppercase().replace('-', "_")));
+    stage.say(WHO[who].0, &format!("submits {title:?} ({})", sla.to_uppercase().replace('-', "_")));
     Ok(id)
+}
+
+/// Somebody votes, as soon as they have heard of the task.
+// spec: VOTE-1
+fn vote(stage: &Stage, who: usize, id: &str, title: &str, level: &str, why: &str) -> Result<()> {
+    let begun = Instant::now();
+    while let Err(error) = stage.mesh(who, &["vote", id, level, "-m", why]) {
+        if stage.stopped() || begun.elapsed() > WORD {
+            return Err(error);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let because = if why.is_empty() { String::new() } else { format!(": {why}") };
+    stage.say(WHO[who].0, &format!("votes {} on {title:?}{because}", level.to_uppercase()));
+    Ok(())
+}
+
+/// The other two say what is usual.
+fn voted(stage: &Stage, id: &str, title: &str, level: &str) -> Result<()> {
+    for who in stage.seen.others_than_owner(id) {
+        vote(stage, who, id, title, level, "")?;
+    }
+    Ok(())
 }
 
 /// Until a task is this far on some peer, in thousandths.
@@ -71,14 +99,23 @@ fn count_words(stage: &mut Stage) -> Result<()> {
     let line = "the sun the wind and the water give what the grid takes from coal and gas\n";
     let text = stage.file("text.txt", &line.repeat(40_000))?;
     let module = stage.module("word-count");
-    submit(stage, ALICE, "count words", "high", &["--input", &text.display().to_string(), &module]).map(drop)
+    let id = submit(stage, ALICE, "count words", "high", &["--input", &text.display().to_string(), &module])?;
+    voted(stage, &id, "count words", "normal")
+}
+
+/// What to draw, so that it takes as many of the played hours at any speed.
+fn long(stage: &Stage) -> Result<String> {
+    let iterations = (LONG * super::USUAL_SPEED / stage.speed).max(100.0) as u32;
+    let text = format!(r#"{{"width": 1000, "height": 750, "max_iterations": {iterations}}}"#);
+    Ok(stage.file("place.json", &text)?.display().to_string())
 }
 
 /// It goes to Bob's wind; its owner takes it back, and it waits for her own sun.
+// spec: DEL-6
 fn draw_and_veto(stage: &mut Stage) -> Result<()> {
-    let place = stage.file("place.json", LONG)?;
-    let (place, module) = (place.display().to_string(), stage.module("mandelbrot"));
+    let (place, module) = (long(stage)?, stage.module("mandelbrot"));
     let id = submit(stage, ALICE, "draw a picture", "normal", &["--input", &place, &module])?;
+    voted(stage, &id, "draw a picture", "normal")?;
     let at = until_at_work(stage, ALICE, &id, 100)?;
     stage.mesh(ALICE, &["task", "veto", &id, "-m", "I would rather have it at home"])?;
     stage.say(
@@ -106,31 +143,58 @@ fn clean_database(stage: &mut Stage) -> Result<()> {
     submit(stage, BOB, "clean a database", "wind-only", &[&module]).map(drop)
 }
 
-fn index(stage: &mut Stage, who: usize, title: &'static str, sla: &'static str) -> Result<()> {
+fn index(
+    stage: &mut Stage,
+    who: usize,
+    title: &'static str,
+    sla: &'static str,
+    more: &[&str],
+) -> Result<String> {
     let text = stage.file("a.txt", &"coal wind sun water grid carbon task peer vote\n".repeat(2000))?;
     let named = format!("a.txt={}", text.display());
     let module = stage.module("index-optimization");
-    submit(stage, who, title, sla, &["--in", &named, &module]).map(drop)
+    submit(stage, who, title, sla, &[&["--in", &named], more, &[&module]].concat())
 }
 
 /// It cannot wait: the cleanest of those who can start it.
 fn index_now(stage: &mut Stage) -> Result<()> {
-    index(stage, ALICE, "index texts", "urgent")
+    index(stage, ALICE, "index texts", "urgent", &[]).map(drop)
 }
 
 fn index_high(stage: &mut Stage) -> Result<()> {
-    index(stage, CAROL, "index more texts", "high")
+    let id = index(stage, CAROL, "index more texts", "high", &[])?;
+    voted(stage, &id, "index more texts", "normal")
+}
+
+/// Carol's only slot is taken, and two tasks wait for it: the one that came second is voted HIGH by two of three.
+// spec: VOTE-3, VOTE-9
+fn vote_on_the_queue(stage: &mut Stage) -> Result<()> {
+    let (place, module) = (long(stage)?, stage.module("mandelbrot"));
+    let there = ["--on", WHO[CAROL].0];
+    submit(stage, ALICE, "draw a map", "urgent", &[&there[..], &["--input", &place, &module]].concat())?;
+    let named = |name| [&there[..], &["--name", name]].concat();
+    let tidy = index(stage, ALICE, "tidy notes", "normal", &named("tidy-notes"))?;
+    let backup = index(stage, ALICE, "back up photos", "normal", &named("photo-backup"))?;
+    for who in [BOB, CAROL] {
+        vote(stage, who, &tidy, "tidy notes", "normal", "")?;
+    }
+    vote(stage, ALICE, &backup, "back up photos", "low", "it can wait")?;
+    vote(stage, BOB, &backup, "back up photos", "high", "we need clean backups")?;
+    vote(stage, CAROL, &backup, "back up photos", "high", "")?;
+    stage.seen.ballot_on(backup, tidy);
+    Ok(())
 }
 
 /// The peer that draws it goes away in the middle; it goes on elsewhere from where it had saved.
+// spec: DEL-3
 fn draw_and_lose(stage: &mut Stage) -> Result<()> {
-    let place = stage.file("place.json", LONG)?;
-    let (place, module) = (place.display().to_string(), stage.module("mandelbrot"));
+    let (place, module) = (long(stage)?, stage.module("mandelbrot"));
     let id = submit(stage, ALICE, "draw another picture", "normal", &["--input", &place, &module])?;
+    voted(stage, &id, "draw another picture", "normal")?;
     let at = until_at_work(stage, ALICE, &id, 250)?;
-    let Some(who) = [BOB, CAROL].into_iter().find(|who| super::WHO[*who].0 == at) else { return Ok(()) };
+    let Some(who) = [BOB, CAROL].into_iter().find(|who| WHO[*who].0 == at) else { return Ok(()) };
     stage.kill(who);
-    stage.say(super::WHO[who].0, "loses power in the middle of it");
+    stage.say(WHO[who].0, "loses power in the middle of it");
     Ok(())
 }
 
@@ -138,13 +202,14 @@ fn come_back(stage: &mut Stage) -> Result<()> {
     for who in [BOB, CAROL] {
         if !stage.is_up(who) {
             stage.up(who)?;
-            stage.say(super::WHO[who].0, "is back");
+            stage.say(WHO[who].0, "is back");
         }
     }
     Ok(())
 }
 
-/// Nobody's energy is clean at this hour: it waits for whoever's is first.
+/// Nobody votes on it: it waits for whoever's energy is clean first.
+// spec: VOTE-4
 fn small_pictures(stage: &mut Stage) -> Result<()> {
     let small = stage.file("small.json", r#"{"width": 640, "height": 480, "max_iterations": 200}"#)?;
     let folder = stage.path("picture");
