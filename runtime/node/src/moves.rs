@@ -198,7 +198,7 @@ impl Node {
             _ => None,
         };
         // What waits for clean energy has a latest start all the same, if its submitter was in a hurry.
-        let latest = latest.or(Times::of(task.spec()).latest_ms(Stand::of(task, None).left_ms));
+        let latest = latest.or_else(|| Times::of(task.spec()).latest_ms(Stand::of(task, None).left_ms));
         match (decision, latest) {
             (Decision::Run(to, ..), _) if !waits => {
                 self.move_task(id, to, held, &candidates);
