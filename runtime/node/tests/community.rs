@@ -849,6 +849,8 @@ fn tasks_take_no_more_disk_than_their_donor_gives() {
         it
     };
     room.handle(2, Input::Terms(Box::new(Terms { disk_bytes: 1_000_000, ..Terms::default() })));
+    // Until its next ad.
+    room.pass(20_000);
     let large = room.submit_draft(0, sized(1, 1_000_000)).unwrap();
     assert!(room.next_run(2).is_none());
     let why = room.state(0, &large).1;
