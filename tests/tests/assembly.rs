@@ -660,6 +660,10 @@ fn a_donor_sends_no_more_in_a_day_than_its_owner_lets_it() {
         let alice = &peers[0];
         let first = alice.submit(&["--on", "bob-laptop", &loud]);
         alice.waits_for(&first, "done: what was made is delivered", |task| task["state"] == "done");
+        // What went out is counted each second.
+        until("bob to have counted it", BOUND, || {
+            peers[1].json(&["status"])["donor"].as_str()?.contains(words).then_some(())
+        });
         let next = alice.submit(&["--name", "next", "--on", "bob-laptop", &hello(files.path())]);
         alice.waits_for(&next, words, |task| task["why"].as_str().unwrap().contains(words));
     }

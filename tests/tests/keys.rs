@@ -55,12 +55,14 @@ fn a_lost_device_and_a_stolen_user_key_are_taken_back() {
         (list == gone).then_some(())
     });
     assert!(bob.ok(&["device", "ls"]).contains("counts no longer"));
-    // Nobody talks to it any more, and what it submits goes nowhere.
-    until("the phone to be alone", BOUND, || (phone.json(&["status"])["connected"] == 0).then_some(()));
+    // It is told so wherever it knocks, and what it submits goes nowhere.
+    until("the phone to hear of it", BOUND, || {
+        let trouble = phone.json(&["status"])["trouble"].to_string();
+        trouble.contains("counts no more").then_some(())
+    });
     let ran = alice.entries();
     if phone.run(&["submit", "--name", "late", "--on", "alice-laptop", &module]).status.success() {
-        let task = phone.waits_for("late", "waiting", |task| task["state"] == "waiting");
-        assert!(task["why"].as_str().unwrap().contains("not connected"), "{task}");
+        phone.waits_for("late", "waiting", |task| task["state"] == "waiting");
     }
     assert_eq!((alice.runs_now(), alice.entries()), (0, ran));
     bob.refused(&["device", "revoke", "phone"], "there is none");

@@ -951,7 +951,7 @@ impl Node {
         let situation = Situation { surplus_watts: self.surplus_watts(), ..self.situation };
         let terms = donor::shares(&self.terms, &situation, was_busy);
         let changed = terms.is_ok() != self.shared.is_ok();
-        self.shared = terms.clone();
+        self.shared = terms;
         self.regard_attempts();
         if changed {
             self.advertise();

@@ -536,10 +536,10 @@ impl Node {
             Payload::RulesProposed { .. }
             | Payload::RulesVoted { .. }
             | Payload::Contribution { .. }
-            | Payload::Completed(_) => {
-                if !self.ledger.facts().ballots().proposals().is_empty() {
-                    self.arm_within(Timer::Rules, RULES_SOON_MS);
-                }
+            | Payload::Completed(_)
+                if !self.ledger.facts().ballots().proposals().is_empty() =>
+            {
+                self.arm_within(Timer::Rules, RULES_SOON_MS);
             }
             Payload::Witnessed { tips } => {
                 if !self.ledger.facts().ballots().proposals().is_empty() {

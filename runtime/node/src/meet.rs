@@ -148,7 +148,7 @@ impl Node {
     pub(crate) fn dial_some(&mut self) {
         let donors = self.donors();
         let (mut others, mut there) = (MAX_DIALLED, 0);
-        let (mut open, mut again): (Vec<(PublicKey, bool, Option<u64>)>, Vec<_>) = (Vec::new(), Vec::new());
+        let (mut open, mut again) = (Vec::new(), Vec::new());
         for (key, peer) in &self.peers {
             let donor = donors.contains(key);
             if peer.connected || peer.dialled {

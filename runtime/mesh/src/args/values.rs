@@ -302,9 +302,12 @@ pub(crate) fn slots(text: &str) -> Result<u16, String> {
     whole(text, 1, 1024)
 }
 
+/// Most watts of a processor.
+pub(crate) const MAX_WATTS: u32 = 2000;
+
 /// Watts of a processor.
 pub(crate) fn watts(text: &str) -> Result<u32, String> {
-    whole(text, 1, 2000)
+    whole(text, 1, MAX_WATTS)
 }
 
 /// An address with its port.

@@ -8,7 +8,7 @@ mod acts;
 mod board;
 mod report;
 
-use crate::args::Demo;
+use crate::args::{Demo, values};
 use crate::energy::{Trace, now_ms};
 use crate::exit_codes;
 use crate::failure::{Failure, Result};
@@ -32,6 +32,8 @@ pub(super) const HOURS: f64 = 48.0;
 const LOOK: Duration = Duration::from_millis(300);
 /// How long a peer may take to start.
 const START: Duration = Duration::from_secs(30);
+/// Watts of the processor that each of the three is taken to have.
+const WATTS: f64 = 15.0;
 /// The speed at which the two days take 120 s.
 pub(super) const USUAL_SPEED: f64 = 1440.0;
 /// Rules of a community that lives two days in two minutes: everybody has a vote at once, ballots are over in seconds,
@@ -168,6 +170,11 @@ impl Stage {
         self.folder.join(name)
     }
 
+    /// What a processor is taken to draw: it works for seconds while hours pass, so for the energy of those hours.
+    fn watts(&self) -> u32 {
+        (WATTS * self.speed).clamp(1.0, f64::from(values::MAX_WATTS)) as u32
+    }
+
     /// Hours of the played time.
     pub(super) fn hour(&self) -> f64 {
         (now_ms() as f64 - self.began_ms as f64) * self.speed / 3_600_000.0
@@ -227,7 +234,9 @@ impl Stage {
         let more = self.peers[who].more.clone();
         // For one of Carol's tasks another has to wait.
         let slots = if who == CAROL { "1" } else { "2" };
-        let mut args = vec!["up", "--listen", "127.0.0.1:0", "--no-mdns", "--slots", slots];
+        let watts = self.watts().to_string();
+        let mut args =
+            vec!["up", "--listen", "127.0.0.1:0", "--no-mdns", "--slots", slots, "--watts", &watts];
         args.extend(more.iter().map(String::as_str));
         let mut command = self.command(who, &args)?;
         let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn();

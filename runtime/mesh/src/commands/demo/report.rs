@@ -257,8 +257,9 @@ impl Seen {
             text.push_str(&format!("  {what:<38} {:>12}  {:>4.0} %\n", grams(part), percent(part)));
         }
         text.push_str(&format!(
-            "(energy {} ({how}), idle peers not counted; intensities as recorded)\n\n",
-            wh(energy_mj)
+            "(energy {} ({how}; hours pass in seconds, so a processor counts as {} W), idle peers not counted; intensities as recorded)\n\n",
+            wh(energy_mj),
+            self.watts()
         ));
 
         let mut shares: [Share; 3] = Default::default();
