@@ -259,7 +259,7 @@ impl Seen {
         text.push_str(&format!(
             "(energy {} ({how}; hours pass in seconds, so a processor counts as {} W), idle peers not counted; intensities as recorded)\n\n",
             wh(energy_mj),
-            self.watts()
+            stage.watts()
         ));
 
         let mut shares: [Share; 3] = Default::default();
