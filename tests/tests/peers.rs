@@ -305,8 +305,7 @@ pub(crate) fn sees_slots(peer: &Client, other: &str) {
     let there = |peer: &Value| peer["connected"] == true && peer["free_slots"].as_u64() > Some(0);
     until(&format!("{} to see {other} with free slots", peer.name), BOUND, || {
         let seen = peer.json(&["peers"]);
-        let seen = seen.as_array()?.iter().find(|peer| peer["user"] == other)?.clone();
-        there(&seen).then_some(())
+        seen.as_array()?.iter().any(|peer| peer["user"] == other && there(peer)).then_some(())
     });
 }
 

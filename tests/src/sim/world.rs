@@ -277,7 +277,7 @@ impl World {
         let peer = &mut self.peers[who];
         let mut node = Node::new(peer.config(who, self.profile.begins), now);
         let bug = self.bug.filter(|_| peer.is_honest()).and_then(Bug::misbehaviour);
-        if let Some(how) = bug.or(peer.misbehaviour()) {
+        if let Some(how) = bug.or_else(|| peer.misbehaviour()) {
             node.misbehave(how);
         }
         for ((table, key), value) in &peer.disk.values {
