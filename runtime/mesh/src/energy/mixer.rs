@@ -336,8 +336,8 @@ impl Mixer {
         let outright = self.slots.iter().enumerate().find_map(|(at, slot)| {
             slot.outright.filter(|(_, until)| now_ms < *until).map(|(claim, _)| (claim, at))
         });
-        let outright_signal = outright
-            .map_or((false, Signal::default()), |(_, at)| (self.slots[at].estimated, self.slots[at].signal));
+        let outright_signal =
+            outright.map(|(_, at)| (self.slots[at].estimated, self.slots[at].signal)).unwrap_or_default();
         let value = |field| self.pick(field, now_ms).map(|(value, _)| value);
         let on_mains = self
             .slots

@@ -112,7 +112,10 @@ mod tests {
         }
     }
 
-    fn seen(folder: &Path) -> Result<(Vec<(Field, f64)>, Option<bool>), String> {
+    /// Values, and whether it is on mains.
+    type Values = (Vec<(Field, f64)>, Option<bool>);
+
+    fn seen(folder: &Path) -> Result<Values, String> {
         let read = Supplies { folder: folder.to_owned() }.read(0);
         read.map(|seen| (seen.values, seen.on_mains)).map_err(|trouble| trouble.why)
     }

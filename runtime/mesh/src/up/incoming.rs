@@ -31,11 +31,18 @@ const VERIFIED: usize = 8192;
 /// from several peers as gossip, and where logs are compared.
 // spec: NET-7
 #[derive(Default)]
-pub(crate) struct Verified(Mutex<(HashSet<[u8; 32]>, VecDeque<[u8; 32]>)>);
+pub(crate) struct Verified(Mutex<Hashes>);
+
+#[derive(Default)]
+struct Hashes {
+    all: HashSet<[u8; 32]>,
+    /// The oldest first.
+    by_age: VecDeque<[u8; 32]>,
+}
 
 impl Verified {
     fn knows(&self, hash: &[u8; 32]) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.contains(hash)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).all.contains(hash)
     }
 
     /// Reads an entry that somebody signed, now or when it came before.
@@ -46,12 +53,12 @@ impl Verified {
         }
         let entry = Entry::verify(bytes)?;
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.0.insert(hash) {
-            known.1.push_back(hash);
-            if known.1.len() > VERIFIED
-                && let Some(oldest) = known.1.pop_front()
+        if known.all.insert(hash) {
+            known.by_age.push_back(hash);
+            if known.by_age.len() > VERIFIED
+                && let Some(oldest) = known.by_age.pop_front()
             {
-                known.0.remove(&oldest);
+                known.all.remove(&oldest);
             }
         }
         Ok(entry)

@@ -139,7 +139,9 @@ fn whatever_a_service_does_ends_and_is_said() {
     let server = Server::new(answer);
     let ask = |path: &str| {
         let asking = asking(server.url(path));
-        asking.get_within("", Duration::from_millis(1500)).and_then(|answer| answer.ok_or("nothing".into()))
+        asking
+            .get_within("", Duration::from_millis(1500))
+            .and_then(|answer| answer.ok_or_else(|| "nothing".into()))
     };
     let why = |path: &str| ask(path).unwrap_err();
     let limit = why("/limit");
