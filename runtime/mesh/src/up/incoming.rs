@@ -275,12 +275,12 @@ mod tests {
             for number in 1..VERIFIED as u64 {
                 let mut hash = [0; 32];
                 hash[..8].copy_from_slice(&number.to_le_bytes());
-                known.0.insert(hash);
-                known.1.push_back(hash);
+                known.all.insert(hash);
+                known.by_age.push_back(hash);
             }
         }
         assert!(verified.read(entry(1).bytes()).is_ok());
         assert!(!verified.knows(blake3::hash(first.bytes()).as_bytes()), "the oldest made room");
-        assert_eq!(verified.0.lock().unwrap().0.len(), VERIFIED);
+        assert_eq!(verified.0.lock().unwrap().all.len(), VERIFIED);
     }
 }
