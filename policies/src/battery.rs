@@ -218,7 +218,7 @@ mod tests {
                         out += drawn.mwh;
                         if stored >= before {
                             kept += stored - before;
-                            let grams = with.map_or(factors.unknown(), |with| with.g_per_kwh);
+                            let grams = with.map_or_else(|| factors.unknown(), |with| with.g_per_kwh);
                             let taken = ((stored - before) * 100).div_ceil(u64::from(trip));
                             prop_assert_eq!(battery.carbon_ug() - carbon, taken * u64::from(grams));
                             grams_in += taken * u64::from(grams);

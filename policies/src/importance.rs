@@ -123,11 +123,11 @@ impl Times {
     pub fn due_ms(&self) -> Option<u64> {
         match self.sla {
             Sla::Eco | Sla::SolarOnly | Sla::WindOnly => None,
-            Sla::Urgent => {
-                Some(self.said_ms().unwrap_or(self.within(URGENT_MS).saturating_add(self.duration_ms)))
-            }
-            Sla::High => Some(self.said_ms().unwrap_or(self.within(HIGH_MS))),
-            Sla::Normal => Some(self.said_ms().unwrap_or(self.within(NORMAL_MS))),
+            Sla::Urgent => Some(
+                self.said_ms().unwrap_or_else(|| self.within(URGENT_MS).saturating_add(self.duration_ms)),
+            ),
+            Sla::High => Some(self.said_ms().unwrap_or_else(|| self.within(HIGH_MS))),
+            Sla::Normal => Some(self.said_ms().unwrap_or_else(|| self.within(NORMAL_MS))),
         }
     }
 
@@ -198,7 +198,7 @@ pub fn haste(course: &Course, times: &Times) -> (Sla, Option<u64>) {
         (Patience::None, _, Importance::Critical) => (Sla::Urgent, sooner(at_once)),
         (Patience::None, Sla::High, _) => (Sla::High, times.due_ms()),
         (Patience::None, _, Importance::High) => (Sla::High, sooner(HIGH_MS)),
-        (Patience::None, ..) => (Sla::Normal, times.due_ms().or(Some(times.within(NORMAL_MS)))),
+        (Patience::None, ..) => (Sla::Normal, times.due_ms().or_else(|| Some(times.within(NORMAL_MS)))),
     }
 }
 

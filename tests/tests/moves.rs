@@ -87,7 +87,7 @@ fn a_laptop_that_loses_mains_holds_its_guest_which_goes_on_from_its_checkpoint_e
     std::fs::write(mains.join("online"), "1\n").unwrap();
     let mut peers: Vec<Peer> = ["alice", "bob", "carol"].map(Peer::new).into();
     peers[0].up(&["--energy", "grid:5:900"]);
-    peers[1].up_in(&[("MESH_POWER_SUPPLIES", &supplies)], &["--mains-only", "--energy", "grid:50:100"]);
+    peers[1].up_in(&[("MESH_POWER_SUPPLIES", &supplies)], &["--energy", "grid:50:100"]);
     peers[2].up(&["--energy", "grid:50:800"]);
     found(&peers, None);
     let id = peers[0].submit(&[LONG[0], LONG[1], &saver(files.path())]);
@@ -130,7 +130,7 @@ fn a_laptop_that_loses_mains_holds_its_guest_which_goes_on_from_its_checkpoint_e
 
 fn energy(stats: &Value) -> f64 {
     let part = |name: &str| stats[name].as_f64().unwrap();
-    part("energy_used_clean") + part("energy_used_dirty")
+    part("energyUsedClean") + part("energyUsedDirty")
 }
 
 // spec: SLA-1, DEL-7, DEL-9, PLACE-2
@@ -165,7 +165,7 @@ fn an_eco_task_stands_still_on_dirty_energy_and_goes_on_when_it_is_clean_or_wher
     peers[0].waits_for(&id, "held again", |task| task["progress"]["phase"] == "paused");
     carol.says(20, 95);
     let task = peers[0].waits_for(&id, "done", |task| task["state"] == "done");
-    assert_eq!((&task["attempt"][1], &task["attempt"][0]), (&"carol-laptop".into(), &2.into()), "{task}");
+    assert!(task["attempt"][1] == "carol-laptop" && task["attempt"][0] == 2, "{task}");
     assert!(task["history"][0]["fate"].as_str().unwrap().contains(words), "{task}");
 }
 

@@ -431,7 +431,9 @@ impl Node {
         }
         if !fits(&account) {
             // Energy that no device draws, by somebody else's statement.
-            (account.at_once, account.then, account.saved) = (Vec::new(), Vec::new(), None);
+            (account.at_once, account.then) = (Vec::new(), Vec::new());
+            // What it says is what anybody finds who recomputes it.
+            account.saved = energies.check(&self.me, &account).unwrap_or_default();
         }
         account
     }
