@@ -537,8 +537,12 @@ impl Node {
         }
         let live = self.attempts.values().filter(|attempt| attempt.state().is_live());
         let taken = live.fold(0, |sum: u64, attempt| sum.saturating_add(most_disk(attempt.spec())));
-        let full = most > 0 && taken.saturating_add(wanted) > most;
-        if slots == 0 || limits.memory_bytes > memory || full { Err(Reason::NoCapacity) } else { Ok(()) }
+        let left = most.saturating_sub(taken);
+        // Said of this task alone: a smaller one may find room.
+        if most > 0 && wanted > left {
+            return Err(too_large("bytes of disk beside what runs there", wanted, left));
+        }
+        if slots == 0 || limits.memory_bytes > memory { Err(Reason::NoCapacity) } else { Ok(()) }
     }
 
     /// Was this attempt, or a later one, or the task's end heard of before?

@@ -148,25 +148,29 @@ impl Node {
     pub(crate) fn dial_some(&mut self) {
         let donors = self.donors();
         let (mut others, mut there) = (MAX_DIALLED, 0);
-        let mut open: Vec<(PublicKey, bool, Option<u64>)> = Vec::new();
+        let (mut open, mut again): (Vec<(PublicKey, bool, Option<u64>)>, Vec<_>) = (Vec::new(), Vec::new());
         for (key, peer) in &self.peers {
             let donor = donors.contains(key);
             if peer.connected || peer.dialled {
                 others = others.saturating_sub(1);
                 there += usize::from(donor);
+                if !peer.connected && peer.member {
+                    // Where it is may be news.
+                    again.push((*key, peer.addrs.clone()));
+                }
             } else if peer.member && !peer.addrs.is_empty() && *key != self.me {
                 open.push((*key, donor, peer.unreached_at));
             }
         }
-        let mut donors = MAX_DONORS.saturating_sub(there);
-        if others == 0 && !open.iter().any(|(_, donor, _)| *donor) {
-            return;
+        for (peer, addrs) in again {
+            self.output(Output::Dial(peer, addrs));
         }
+        let mut more = MAX_DONORS.saturating_sub(there);
         self.shuffle(&mut open);
         open.sort_by_key(|(_, donor, unreached)| (!donor, *unreached));
         for (peer, donor, _) in open {
-            if donor && donors > 0 {
-                donors -= 1;
+            if donor && more > 0 {
+                more -= 1;
                 others = others.saturating_sub(1);
             } else if others > 0 {
                 others -= 1;

@@ -8,7 +8,7 @@
 use crate::node::{Node, Timer};
 use crate::owner::{Candidate, Task, TaskState};
 use mesh_policies::importance::{Course, Energy, Patience, Times, haste, is_lack_of_energy};
-use mesh_policies::placement::decide::{Decision, interruptible};
+use mesh_policies::placement::decide::{Decision, HOUR_MS, interruptible};
 use mesh_protocol::frame::{AttemptId, MAX_LEASE_MS, Phase, TaskFrame};
 use mesh_protocol::ids::TaskId;
 use mesh_protocol::key::PublicKey;
@@ -198,7 +198,7 @@ impl Node {
             _ => None,
         };
         // What waits for clean energy has a latest start all the same, if its submitter was in a hurry.
-        let latest = latest.or(Times::of(task.spec()).latest_ms(Stand::of(task, None).left_ms));
+        let latest = latest.or_else(|| Times::of(task.spec()).latest_ms(Stand::of(task, None).left_ms));
         match (decision, latest) {
             (Decision::Run(to, ..), _) if !waits => {
                 self.move_task(id, to, held, &candidates);
@@ -257,7 +257,8 @@ impl Node {
         match decision {
             Decision::Run(..) => self.plan_hold(id, device, None, plan),
             Decision::Pause { until_ms, .. } if patient(&task.course) && (holds || !resting) => {
-                self.plan_hold(id, device, Some(until_ms), plan);
+                // What is expected is expected of the clock's hours.
+                self.plan_hold(id, device, Some(until_ms - until_ms % HOUR_MS), plan);
             }
             Decision::Move(to, ..) if to != device => {
                 if let Some(task) = self.tasks.get_mut(&id) {

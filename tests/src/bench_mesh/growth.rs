@@ -5,16 +5,16 @@ use mesh_tests::sim::scale::rumour::{Rumour, spread};
 use mesh_tests::sim::scale::{Class, Grown, Size, grow};
 use std::time::Instant;
 
-/// Everybody is there in the first three. Ten thousand whole peers, each with what it knows of the ten thousand, do not
-/// fit into the memory of one machine: of those a few are there, with the ledger of all, and the gossip of ten thousand
-/// is measured by itself.
-const SIZES: [Size; 4] = [
+/// Everybody is there in the first three. A thousand whole peers, each with what it knows of the thousand, take more
+/// minutes and memory than a bench may, and ten thousand more than a machine has: of those a hundred are there, with the
+/// ledger of all, and the gossip of as many is measured by itself.
+const SIZES: [Size; 5] = [
     Size { devices: 10, live: 10 },
     Size { devices: 100, live: 100 },
-    Size { devices: 1_000, live: 1_000 },
-    Size { devices: 10_000, live: 200 },
+    Size { devices: 200, live: 200 },
+    Size { devices: 1_000, live: 100 },
+    Size { devices: 10_000, live: 100 },
 ];
-
 const RUMOURS: [usize; 4] = [10, 100, 1_000, 10_000];
 
 pub(crate) fn measure(figures: &mut Figures) {
@@ -85,6 +85,8 @@ fn print(figures: &mut Figures, grown: &Grown, before: Option<&Grown>) {
         ("traffic_idle_bytes_per_s", "  in an idle one (bytes/s)", |grown| grown.idle.upkeep),
         ("traffic_busiest_bytes_per_s", "  of the peer that has most (bytes/s)", |grown| grown.busy.busiest),
     ] {
+        // What a part of a community says is no figure of the whole.
+        let key = if grown.size.live == peers { key } else { "traffic_of_a_part_bytes_per_s" };
         figures.put_of(key, peers, what, of(grown), most(of));
     }
     for (class, what) in [
@@ -134,8 +136,23 @@ fn print(figures: &mut Figures, grown: &Grown, before: Option<&Grown>) {
         Target::Any,
     );
     figures.put_of("place_ms_max", peers, "  the slowest of all (ms)", ms(grown.placed.longest), Target::Any);
-    assert!(grown.equal, "all have the same ledger in the end");
     let (submitted, done) = grown.tasks;
-    assert_eq!((submitted, done), (grown.placed.count, submitted), "every task was placed and ended");
-    assert_eq!(grown.spread.count, grown.written, "every entry reached every peer");
+    let share = |part: usize, of: usize| part as f64 / of.max(1) as f64 * 100.0;
+    figures.put_of(
+        "ended_pct",
+        peers,
+        "  tasks placed and ended (%)",
+        share(done, submitted),
+        Target::AtLeast(100.0),
+    );
+    let reached = share(grown.spread.count, grown.written);
+    figures.put_of(
+        "reached_pct",
+        peers,
+        "  entries that reached every peer (%)",
+        reached,
+        Target::AtLeast(100.0),
+    );
+    let equal = f64::from(u8::from(grown.equal));
+    figures.put_of("equal", peers, "  equal ledgers in the end (1 if so)", equal, Target::AtLeast(1.0));
 }

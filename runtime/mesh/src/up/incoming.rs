@@ -29,6 +29,7 @@ const VERIFIED: usize = 8192;
 
 /// The entries whose signatures were verified last, by the hash of all their bytes: the same entry comes with an offer,
 /// from several peers as gossip, and where logs are compared.
+// spec: NET-7
 #[derive(Default)]
 pub(crate) struct Verified(Mutex<(HashSet<[u8; 32]>, VecDeque<[u8; 32]>)>);
 
