@@ -11,7 +11,7 @@ use mesh_protocol::rules::VotingMethod;
 use mesh_protocol::task::{Importance, Sla, TaskSpec};
 
 /// By how much two peers' clocks may differ: each is off by as much as the simulator makes it, and drifts.
-const CLOCKS_MS: u64 = 110_000;
+pub(crate) const CLOCKS_MS: u64 = 110_000;
 
 impl World {
     /// An owner begins an attempt: somewhere else, or on its own device.

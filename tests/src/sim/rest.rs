@@ -192,6 +192,14 @@ impl World {
         if self.broken.is_some() {
             return true;
         }
+        // Rules come into force by each peer's own clock, and some clocks are slow.
+        let proposed = self.good().iter().any(|who| {
+            let node = self.peers[*who].node.as_ref();
+            node.is_some_and(|node| !node.ledger().facts().ballots().proposals().is_empty())
+        });
+        if let Some(civic) = self.profile.civic.filter(|_| proposed && until > 0) {
+            self.run_until(self.now + super::civics::CLOCKS_MS + civic.window_ms);
+        }
         for who in self.good() {
             let open: Vec<_> = kept::tasks(&self.peers[who].disk)
                 .filter(|task| !task.state.is_over())
