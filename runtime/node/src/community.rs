@@ -461,7 +461,7 @@ impl<'a> Community<'a> {
     }
 }
 
-/// What a peer gone bad does: the same program with one check less. The first two are what cheaters want; the others are
+/// What a peer gone bad does: the same program with one check less. The first three are what cheaters want; the others are
 /// bugs on purpose, to see that tests notice when a check is missing.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -470,6 +470,8 @@ pub enum Misbehaviour {
     SubmitsOverQuota,
     /// It says of every task that the members voted it CRITICAL.
     ClaimsCritical,
+    /// It offers its tasks whatever energy they ask for.
+    OffersOnAnyEnergy,
     /// It takes the result of an attempt that does not count any more.
     TakesStaleResults,
     /// It runs attempts that it has heard to be over.

@@ -628,7 +628,10 @@ impl Node {
                     _ => permitted,
                 };
                 let start = self.start_of(spec, claim.as_ref(), &device, own);
-                let permitted = permitted.and_then(|()| may_start(course, &start, governance.rules()));
+                let permitted = match self.has_bug(Misbehaviour::OffersOnAnyEnergy) {
+                    true => permitted,
+                    false => permitted.and_then(|()| may_start(course, &start, governance.rules())),
+                };
                 let permitted = match permitted {
                     Ok(()) if free_slots == 0 => Err(Reason::NoCapacity),
                     other => other,

@@ -30,7 +30,7 @@ impl World {
     pub(crate) fn prepare_civics(&mut self) {
         let Some(civic) = self.profile.civic else { return };
         let asks = match self.peers[self.profile.peers - 1].role {
-            Role::Spender | Role::Hider | Role::Boaster => Some(self.profile.peers - 1),
+            Role::Spender | Role::Hider | Role::Boaster | Role::Wasteful => Some(self.profile.peers - 1),
             _ => civic.flood.then_some(1),
         };
         let Some(asks) = asks else { return };
@@ -160,6 +160,10 @@ impl World {
             }
             Role::Boaster => {
                 self.count("submission that claims to be critical");
+                self.submit(me, pick | 1, &Wish { name: Some("image"), sla: Some(Sla::Eco) });
+            }
+            Role::Wasteful => {
+                self.count("patient task offered on any energy");
                 self.submit(me, pick | 1, &Wish { name: Some("image"), sla: Some(Sla::Eco) });
             }
             Role::Stuffer | Role::Latecomer | Role::Backdater if self.model.puppets.len() < DEVICES => {

@@ -34,10 +34,11 @@ pub(crate) const MORE: u32 = 2;
 impl Civic {
     /// Changes the profile of some seeds. From a stream of its own, so that all others stay what they were.
     pub(crate) fn draw(seed: u64, profile: &mut Profile, begins: &mut u64) -> Option<Self> {
-        const CHEATS: [Role; 8] = [
+        const CHEATS: [Role; 9] = [
             Role::Spender,
             Role::Hider,
             Role::Boaster,
+            Role::Wasteful,
             Role::Stuffer,
             Role::Latecomer,
             Role::Backdater,

@@ -138,7 +138,8 @@ impl World {
             self.count("commit refused by a full disk");
             let wait = RETRY_MS.0.saturating_mul(1 << busy.tries.min(10)).min(RETRY_MS.1);
             busy.tries += 1;
-            self.peers[who].stuck_until = self.now + wait;
+            // A sleep may hold it back for longer.
+            self.peers[who].stuck_until = self.peers[who].stuck_until.max(self.now + wait);
             self.peers[who].busy = Some(busy);
             let incarnation = self.peers[who].incarnation;
             return self.after(wait, Event::Commit(who, incarnation));

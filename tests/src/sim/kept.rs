@@ -75,3 +75,8 @@ pub(crate) fn attempt_key(id: AttemptId) -> Vec<u8> {
 pub(crate) fn attempt(disk: &Disk, id: AttemptId) -> Option<Attempt> {
     canonical::decode(disk.value(Table::Attempts, &attempt_key(id))?).ok()
 }
+
+/// The salt of an attempt's task.
+pub(crate) fn attempt_nonce(disk: &Disk, id: AttemptId) -> Option<[u8; 32]> {
+    Some(attempt(disk, id)?.offer.task.spec.nonce)
+}

@@ -35,6 +35,8 @@ pub(crate) enum Role {
     Hider,
     /// It says of all its tasks that the members voted them CRITICAL.
     Boaster,
+    /// It offers patient tasks to whoever has any energy.
+    Wasteful,
     /// It votes with ten devices.
     Stuffer,
     /// It votes when ballots are closed, and twice.
@@ -182,6 +184,7 @@ impl Peer {
         match self.role {
             Role::Spender | Role::Hider => Some(Misbehaviour::SubmitsOverQuota),
             Role::Boaster => Some(Misbehaviour::ClaimsCritical),
+            Role::Wasteful => Some(Misbehaviour::OffersOnAnyEnergy),
             _ => None,
         }
     }

@@ -42,7 +42,14 @@ impl World {
                 self.count("signature forged");
                 match self.rng.chance(500) {
                     true => ended.signature.0[0] ^= 1,
-                    false => ended.receipt.signature.0[0] ^= 1,
+                    // All else fits: only the receipt itself nobody signed.
+                    false => {
+                        let nonce = super::kept::attempt_nonce(&self.peers[who].disk, id);
+                        ended.receipt.signature.0[0] ^= 1;
+                        let energy = ended.statement.energy.clone();
+                        ended.statement = Statement::of(&ended.receipt, &nonce.unwrap_or_default(), energy);
+                        ended.signature = ended.statement.sign(&self.peers[who].device());
+                    }
                 }
                 vec![Output::Send(to, Message::Task(id, TaskFrame::Ended(ended)))]
             }
