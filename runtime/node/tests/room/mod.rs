@@ -355,8 +355,14 @@ impl Room {
     }
 
     pub fn end(&mut self, number: usize, run: &Run) {
+        self.end_with(number, run, 1);
+    }
+
+    /// A run comes to this output; honest ones to 1.
+    pub fn end_with(&mut self, number: usize, run: &Run, output: u8) {
         self.handle(number, Input::Run(run.attempt, RunEvent::Started));
-        let receipt = receipt_for(run);
+        let mut receipt = receipt_for(run);
+        receipt.output.stdout = Digest([output; 32]);
         let blob = Blob { hash: BlobHash([9; 32]), len: 10 };
         self.handle(
             number,
@@ -435,6 +441,8 @@ pub fn draft(name: &str, nonce: u8) -> Draft {
         nonce: [nonce; 32],
         on: None,
         dry_run: false,
+        replicas: 1,
+        quorum: 1,
     }
 }
 
