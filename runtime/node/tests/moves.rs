@@ -348,11 +348,11 @@ fn a_saved_normal_task_moves_to_where_it_is_much_cleaner_and_not_for_little_and_
     let id = room.submit_draft(0, task(Sla::Normal)).unwrap();
     let first = begins(&mut room, 1);
     energy(&mut room, 2, Source::Grid, 90, 10);
-    room.pass(5 * MINUTE);
+    room.pass(MINUTE);
     assert!(room.obey(1).is_empty(), "what has saved nothing is not moved for a better place");
     energy(&mut room, 2, Source::Grid, 90, 47);
     saves(&mut room, 1, &first);
-    room.pass(5 * MINUTE);
+    room.pass(MINUTE);
     let wishes = room.obey(1);
     assert!(wishes.is_empty(), "not for less than a tenth: {wishes:?} {}", view(&mut room, &id).why);
     energy(&mut room, 2, Source::Grid, 90, 10);
