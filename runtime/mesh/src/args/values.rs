@@ -302,6 +302,14 @@ pub(crate) fn slots(text: &str) -> Result<u16, String> {
     whole(text, 1, 1024)
 }
 
+/// A program with its arguments, as a shell takes them.
+pub(crate) fn command(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("write a command, such as ./ask-me.sh".into()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
 /// Most watts of a processor.
 pub(crate) const MAX_WATTS: u32 = 2000;
 

@@ -190,7 +190,7 @@ pub(super) const KEYS: &[Key] = &[
     one!("surplus_only", None, true, surplus_only, truth, text),
     one!("disk", None, false, disk, values::size, at_most),
     one!("upload", None, true, upload, values::size, at_most),
-    one!("hook", None, false, hook, |it: &str| Ok(Some(it.to_owned())), |it| or(it, "none")),
+    one!("hook", None, false, hook, |it| some(values::command(it)), |it| or(it, "none")),
     Key { resolve: below, ..many!("shares", None, false, shares, values::share, share) },
     one!("relay", None, false, relay, values::size, text),
     one!("mdns", None, false, mdns, truth, text),

@@ -128,6 +128,7 @@ fn a_wrong_value_of_each_key_is_refused_with_its_line() {
         ("disk", "\"much\"", "size"),
         ("upload", "-1", "size"),
         ("hook", "[\"a\"]", "one value"),
+        ("hook", "\" \"", "write a command"),
         ("shares", "[\"/tmp\"]", "NAME=FOLDER"),
         ("relay", "-1", "size"),
         ("mdns", "\"no\"", "true or false"),
