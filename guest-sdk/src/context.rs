@@ -29,7 +29,7 @@ pub enum Level {
 pub struct Meta {
     /// The task's id, in hex.
     pub task_id: String,
-    /// Which attempt at this task this is.
+    /// Which attempt at this task this is; 1 at each that must come to the same as any other.
     pub attempt: u32,
     /// The task's name, as its submitter wrote it.
     pub name: String,

@@ -13,6 +13,7 @@ pub mod importance;
 pub mod permission;
 pub mod placement;
 pub mod plausible;
+pub mod profile;
 pub mod queue;
 pub mod quota;
 pub mod reputation;

@@ -45,8 +45,8 @@ pub const MAX_LOG: usize = 4096;
 /// Most bytes in a meta key.
 pub const MAX_META_KEY: usize = 64;
 
-/// Keys that `meta` answers: the task's id in hex, the attempt's number, the task's name, bytes of memory allowed,
-/// and units of fuel allowed, each as text.
+/// Keys that `meta` answers: the task's id in hex, the attempt's number (1 at each that must come to the same as any
+/// other), the task's name, bytes of memory allowed, and units of fuel allowed, each as text.
 pub const META_KEYS: [&str; 5] = ["task_id", "attempt", "name", "memory_bytes", "fuel"];
 
 /// Where a task finds its named inputs, read-only.

@@ -199,6 +199,12 @@ pub enum TaskFrame {
     },
     /// What the owner held goes on.
     GoOn,
+    /// The attempt is one of several replicas and ended with a result, which this names without showing it:
+    /// [`Statement::promise`].
+    // spec: DEL-8
+    Promised(Digest),
+    /// All replicas have promised, or had time to: the result may be shown.
+    Reveal,
 }
 
 /// What came of what a task changed in the executing peer's shares.
@@ -395,7 +401,13 @@ impl Frame for TaskFrame {
             Self::Released(Released::Conflict(why)) if why.len() > MAX_CONFLICT => {
                 Err("its text is too long")
             }
-            Self::Accepted | Self::Settled(_) | Self::Status | Self::Released(_) | Self::GoOn => Ok(()),
+            Self::Accepted
+            | Self::Settled(_)
+            | Self::Status
+            | Self::Released(_)
+            | Self::GoOn
+            | Self::Promised(_)
+            | Self::Reveal => Ok(()),
         }
     }
 

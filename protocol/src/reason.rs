@@ -181,6 +181,22 @@ pub enum Reason {
     /// It said not now.
     #[error("the device's owner says later: {0}")]
     PutOffByOwner(String),
+    /// Replicas run on different owners' peers.
+    #[error("that owner's peers run, or ran, another replica of it")]
+    SameOwner,
+    /// Too few replicas agreed.
+    #[error("of its {replicas} replicas {agreed} agreed on one result, and {quorum} had to")]
+    NoQuorum {
+        /// On the result that most agreed on.
+        agreed: u8,
+        /// How many had to.
+        quorum: u8,
+        /// How many there were to be.
+        replicas: u8,
+    },
+    /// Its result is in, or the others' were shown before it had one.
+    #[error("the other replicas' results were shown before it had one")]
+    TooLate,
 }
 
 impl Reason {

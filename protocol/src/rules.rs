@@ -197,7 +197,7 @@ impl Rules {
             (self.lease_grace_ms <= 7 * DAY, "lease_grace", "at most 7 days"),
             ((1..=100).contains(&self.max_attempts), "max_attempts", "from 1 to 100"),
             ((60_000..=90 * DAY).contains(&self.retain_result_ms), "retain_result", "from 1 min to 90 days"),
-            (percent(self.spot_check_percent), "spot_check", "at most 100 %"),
+            ((1..=100).contains(&self.spot_check_percent), "spot_check", "from 1 % to 100 %"),
             (
                 (1_000_000..=1_000_000_000_000).contains(&self.fuel_per_second),
                 "fuel_per_second",

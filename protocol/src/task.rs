@@ -117,12 +117,29 @@ pub struct TaskSpec {
     pub start_by_ms: Option<u64>,
     /// By when it is to be done; as its service level says if none.
     pub finish_by_ms: Option<u64>,
+    /// Different owners' peers that shall run it.
+    pub replicas: u8,
+    /// How many of them must agree.
+    pub quorum: u8,
 }
 
 impl TaskSpec {
     /// May it change a folder of whoever runs it?
     pub fn changes_shares(&self) -> bool {
         self.permissions.shares.values().any(|access| *access == Access::Rw)
+    }
+
+    /// Is it run by several, each of whom commits to its result before any of them shows it?
+    // spec: DEL-8
+    pub fn is_replicated(&self) -> bool {
+        self.replicas > 1
+    }
+
+    /// Must two runs of it agree, as far as can be said before it runs?
+    // spec: DEL-8, SBX-13
+    pub fn is_comparable(&self) -> bool {
+        let Permissions { real_clock, real_random, http, shares, .. } = &self.permissions;
+        !*real_clock && !*real_random && http.is_empty() && shares.is_empty()
     }
 
     /// Its name for good.
@@ -135,6 +152,28 @@ impl TaskSpec {
     pub fn sign(self, key: &SecretKey) -> SignedTask {
         let signature = key.sign(Domain::Task, &canonical::encode(&self));
         SignedTask { spec: self, signature }
+    }
+
+    // spec: DEL-8
+    fn check_replicas(&self) -> Result<(), String> {
+        if !(1..=MAX_REPLICAS).contains(&self.replicas) {
+            return Err(format!("its replicas must be from 1 to {MAX_REPLICAS}"));
+        }
+        if !(1..=self.replicas).contains(&self.quorum) {
+            return Err(format!("its quorum must be from 1 to its replicas, which are {}", self.replicas));
+        }
+        if self.is_replicated() && !self.is_comparable() {
+            return Err(
+                "replicas need not agree on what depends on the real clock, real randomness, the network or a share"
+                    .into(),
+            );
+        }
+        match self.sla {
+            Sla::SolarOnly | Sla::WindOnly if self.is_replicated() => {
+                Err("it stays on the submitter's own device, which can be one replica at most".into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Is every bound kept?
@@ -184,6 +223,7 @@ impl TaskSpec {
         if self.start_by_ms.into_iter().chain(self.finish_by_ms).any(|by| by <= self.created_ms) {
             return Err("its deadline lies before its submission".into());
         }
+        self.check_replicas()?;
         if self.module_len > MAX_BYTES {
             return Err("its module is larger than any".into());
         }

@@ -23,7 +23,7 @@ use mesh_protocol::outcome::{Outcome, Refusal};
 use mesh_protocol::permissions::{MAX_NAMES, Names, Permissions};
 use mesh_protocol::reason::{MAX_WORDS, Reason};
 use mesh_protocol::rules::Rules;
-use mesh_protocol::task::{Blob, InputFile, MAX_PATH, MAX_TASK, TaskSpec};
+use mesh_protocol::task::{Blob, InputFile, MAX_PATH, MAX_TASK, Sla, TaskSpec};
 use samples::*;
 
 const FULL: Tip = Tip { seq: u64::MAX, ..TIP };
@@ -373,8 +373,18 @@ fn a_task_asks_for_no_more_than_fits() {
                 .collect();
             it.limits.input_bytes = MAX_BYTES;
         }),
+        ("its replicas must be from 1 to 16", |it| it.replicas = 17),
+        ("its replicas must be from 1 to 16", |it| it.replicas = 0),
+        ("its quorum must be from 1 to its replicas, which are 3", |it| it.quorum = 4),
+        ("its quorum must be from 1 to its replicas, which are 3", |it| it.quorum = 0),
+        ("replicas need not agree", |it| it.permissions.real_clock = true),
+        ("replicas need not agree", |it| it.permissions.real_random = true),
+        ("replicas need not agree", |it| it.permissions.http = ["example.org".into()].into()),
+        ("own device", |it| it.sla = Sla::WindOnly),
     ];
     assert_eq!(spec().check(), Ok(()));
+    let alone = TaskSpec { replicas: 1, quorum: 1, ..spec() };
+    assert_eq!(TaskSpec { sla: Sla::SolarOnly, ..alone }.check(), Ok(()));
     for (why, change) in cases {
         let mut spec = spec();
         change(&mut spec);

@@ -229,7 +229,7 @@ fn every_rule_has_a_range_and_is_refused_beyond_it() {
         lease_grace_ms 0, 7 * DAY;
         max_attempts 1, 100;
         retain_result_ms 60_000, 90 * DAY;
-        spot_check_percent 0, 100;
+        spot_check_percent 1, 100;
         fuel_per_second 1_000_000, 1_000_000_000_000;
         entries_per_hour 0, 100_000_000;
         ads_per_minute 1, 600;

@@ -21,6 +21,7 @@ mod moves;
 mod namespaces;
 mod networks;
 mod peers;
+mod replicas;
 mod sources;
 mod street;
 mod support;

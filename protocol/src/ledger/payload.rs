@@ -610,6 +610,8 @@ pub struct Statement {
     pub output: Commitment,
     /// The whole receipt, hidden alike.
     pub receipt: Commitment,
+    /// Must another run of the same task have come to the same?
+    pub comparable: bool,
 }
 
 /// An outcome as one byte.
@@ -637,7 +639,18 @@ impl Statement {
             estimated: body.usage.estimated,
             output: Commitment::new(salt, &crate::canonical::encode(&body.output)),
             receipt: Commitment::new(salt, &crate::canonical::encode(receipt)),
+            comparable: body.not_comparable.is_empty(),
         }
+    }
+
+    /// What its executor commits to before any replica shows its result: nobody can find the result from it, and nobody
+    /// else's is the same.
+    // spec: DEL-8
+    pub fn promise(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new_derive_key("taskmesh replica promise v1");
+        hasher.update(&self.output.0).update(&[self.outcome]).update(&self.executor.0);
+        // The whole receipt with its signature is what nobody but the executor has before it is shown.
+        Digest(*hasher.update(&self.receipt.0).finalize().as_bytes())
     }
 
     /// The executing peer's signature.

@@ -153,6 +153,7 @@ pub(crate) fn statement() -> Statement {
         estimated: false,
         output: Commitment([0xa6; 32]),
         receipt: Commitment([0xa7; 32]),
+        comparable: true,
     }
 }
 
@@ -179,6 +180,8 @@ pub(crate) fn spec() -> TaskSpec {
         created_ms: 1000,
         start_by_ms: Some(2000),
         finish_by_ms: Some(3000),
+        replicas: 3,
+        quorum: 2,
     }
 }
 
@@ -406,6 +409,8 @@ pub(crate) fn task_frames() -> Vec<TaskFrame> {
         TaskFrame::Released(Released::Conflict("changed".into())),
         TaskFrame::Hold { why: Reason::CleanerLater, for_ms: 30_000 },
         TaskFrame::GoOn,
+        TaskFrame::Promised(Digest([0xaa; 32])),
+        TaskFrame::Reveal,
     ]
 }
 
@@ -489,5 +494,8 @@ pub(crate) fn reasons() -> Vec<Reason> {
         Reason::Expired,
         Reason::RefusedByOwner(x()),
         Reason::PutOffByOwner(x()),
+        Reason::SameOwner,
+        Reason::NoQuorum { agreed: 1, quorum: 2, replicas: 3 },
+        Reason::TooLate,
     ]
 }

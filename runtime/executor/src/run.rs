@@ -387,6 +387,9 @@ impl Executor {
         mark(!task.shares.is_empty() || !dirs.is_empty(), NotComparable::Shares);
         mark(task.resume.is_some(), NotComparable::Resumed);
 
+        // Another run must come to the same, whichever try it is.
+        // spec: SBX-13, DEL-8
+        let told_attempt = if not_comparable.is_empty() { 1 } else { task.attempt };
         let key = (task.shares.is_empty() && dirs.is_empty() && granted.http.is_empty()).then(|| ReuseKey {
             submitter: task.submitter,
             module: module.hash,
@@ -432,7 +435,7 @@ impl Executor {
             real_random: granted.real_random,
             meta: vec![
                 ("task_id".into(), id.to_string()),
-                ("attempt".into(), task.attempt.to_string()),
+                ("attempt".into(), told_attempt.to_string()),
                 ("name".into(), module.manifest.name.clone()),
                 ("memory_bytes".into(), limits.memory_bytes.to_string()),
                 ("fuel".into(), limits.fuel.to_string()),

@@ -458,7 +458,7 @@ impl Node {
     // spec: REP-1
     pub(crate) fn reputation_view(&self, text: Option<&str>) -> Result<ReputationView, CommandError> {
         let user = self.user_or_me(text)?;
-        let (sum, terms) = self.circle().reputation(user);
+        let (sum, terms) = self.circle().reputation(user, self.now.wall_ms);
         Ok(ReputationView { user: self.user_name(&user), sum, terms })
     }
 

@@ -143,6 +143,8 @@ pub(crate) struct Attempt {
     pub(crate) stand: crate::holds::Stand,
     /// Was the owner's program asked?
     asked: Asked,
+    /// A replica's result that may be shown.
+    shown: bool,
 }
 
 /// Where a donor's own program stands with an offer.
@@ -246,6 +248,7 @@ impl Node {
             }
             TaskFrame::Settled(effect) if self.owns(peer, id) => self.settled(id, effect),
             TaskFrame::Status => self.tell_status(peer, id),
+            TaskFrame::Reveal => self.reveal(peer, id),
             TaskFrame::Hold { why, for_ms } if self.owns(peer, id) => {
                 self.hold_asked(id, Some((why, for_ms)))
             }
@@ -298,11 +301,24 @@ impl Node {
         }
     }
 
+    /// All replicas have promised a result: what was promised here is shown.
+    // spec: DEL-8
+    fn reveal(&mut self, peer: PublicKey, id: AttemptId) {
+        if let Some(attempt) = self.attempts.get_mut(&id).filter(|attempt| attempt.owner == peer) {
+            attempt.shown |= attempt.state() == AttemptState::Ended;
+        }
+        self.tell_status(peer, id);
+    }
+
     fn tell_status(&mut self, peer: PublicKey, id: AttemptId) {
         let frame = match self.attempts.get(&id).filter(|attempt| attempt.owner == peer) {
             None => TaskFrame::Lost(Reason::Unknown),
             Some(attempt) => match (attempt.state(), &attempt.kept.ended) {
                 (AttemptState::Held, _) => return,
+                // spec: DEL-8
+                (AttemptState::Ended, Some(ended)) if attempt.spec().is_replicated() && !attempt.shown => {
+                    TaskFrame::Promised(ended.statement.promise())
+                }
                 (AttemptState::Ended, Some(ended)) => TaskFrame::Ended(Box::new(ended.clone())),
                 _ => TaskFrame::Accepted,
             },
@@ -490,7 +506,7 @@ impl Node {
             }
             Check::Grant => match &given {
                 Some(Err(reason)) => Err(reason.clone()),
-                _ => self.not_fenced(owner, id),
+                _ => self.not_fenced(owner, id, spec.is_replicated()),
             },
             Check::Capabilities => {
                 let beyond = match &given {
@@ -547,17 +563,19 @@ impl Node {
 
     /// Was this attempt, or a later one, or the task's end heard of before?
     // spec: DEL-11
-    fn not_fenced(&self, owner: PublicKey, id: AttemptId) -> Result<(), Reason> {
-        let later = self.attempts.range(id..).any(|(other, attempt)| {
-            other.task == id.task && (other.attempt > id.attempt) && attempt.owner == owner
-        });
+    fn not_fenced(&self, owner: PublicKey, id: AttemptId, replicated: bool) -> Result<(), Reason> {
+        // A later attempt may be another replica.
+        let later = !replicated
+            && self.attempts.range(id..).any(|(other, attempt)| {
+                other.task == id.task && (other.attempt > id.attempt) && attempt.owner == owner
+            });
         let facts = self.ledger.facts();
         let known = facts.tasks().get(&(owner, id.task));
         let told = known.is_some_and(|task| {
             task.ended.is_some()
                 || task.completed.contains_key(&id.attempt)
                 || task.completed.values().any(|(_, effect)| *effect == Effect::Done)
-                || task.delegated.keys().next_back().is_some_and(|last| *last > id.attempt)
+                || !replicated && task.delegated.keys().next_back().is_some_and(|last| *last > id.attempt)
         });
         let mine = facts.has_said(&id.task, id.attempt, &self.me);
         // On the submitter's own device the submitter's own record says so.
@@ -899,12 +917,12 @@ impl Node {
         let statement = Statement::of(&receipt, &nonce, energy);
         let signature = statement.sign(&self.config.device);
         let ended = Ended { receipt, statement, signature, output };
-        attempt.kept.ended = Some(ended.clone());
+        attempt.kept.ended = Some(ended);
         attempt.kept.until_ms = until_ms;
         self.step(id, AttemptEvent::End);
         self.keep_attempt(id);
         self.arm(Timer::Attempt(id), self.now.boot_ms.saturating_add(retain));
-        self.send_task(owner, id, TaskFrame::Ended(Box::new(ended)));
+        self.tell_status(owner, id);
         self.tell(Happening::Attempt { task: id.task, attempt: id.attempt, state: "ended" });
         self.place_soon();
     }
@@ -1035,6 +1053,7 @@ impl Attempt {
             slept: false,
             stand,
             asked: Asked::No,
+            shown: false,
         }
     }
 }

@@ -263,6 +263,16 @@ pub struct Draft {
     pub on: Option<String>,
     /// Only say what would happen.
     pub dry_run: bool,
+    /// Different owners' peers that shall run it.
+    #[serde(default = "one_replica")]
+    pub replicas: u8,
+    /// How many of them must agree.
+    #[serde(default = "one_replica")]
+    pub quorum: u8,
+}
+
+fn one_replica() -> u8 {
+    1
 }
 
 /// Why a command was not carried out. Nothing was changed.
@@ -328,6 +338,8 @@ pub enum Answer {
         again: bool,
         /// What its submitter should know at once: that it will be late.
         warning: Option<String>,
+        /// What others' experience with such tasks suggests.
+        advice: Option<String>,
     },
     /// What would happen.
     Plan(PlanView),
@@ -434,6 +446,28 @@ pub struct PlanView {
     pub finish_by_ms: Option<u64>,
     /// Every peer with what speaks for or against it.
     pub peers: Vec<(String, String)>,
+    /// What tasks of its name did so far, if there were enough.
+    pub expected: Option<ExpectedView>,
+    /// What that suggests.
+    pub advice: Option<String>,
+}
+
+/// What can be expected of a task by others of its name.
+// spec: REP-3
+#[derive(Debug, Clone, Serialize)]
+pub struct ExpectedView {
+    /// Of so many runs.
+    pub runs: usize,
+    /// Milliseconds that hardly any took longer than.
+    pub wall_ms: u64,
+    /// Bytes of memory that hardly any needed more than.
+    pub memory: u64,
+    /// Millijoule of the run in the middle, if known.
+    pub energy_mj: Option<u64>,
+    /// The level in the middle of those that were voted on.
+    pub voted: Option<Importance>,
+    /// Milliseconds that the one in the middle waited for its start.
+    pub waited_ms: u64,
 }
 
 /// A task of this device.

@@ -364,11 +364,11 @@ impl Node {
         spec.start_by_ms.iter_mut().chain(&mut spec.finish_by_ms).for_each(again);
         spec.created_ms = self.now.wall_ms;
         let task = spec.id();
-        self.may_submit(&spec, 1, health.is_some()).map_err(|reason| {
+        self.may_submit(&spec, spec.replicas, health.is_some()).map_err(|reason| {
             error(ErrorKind::Forbidden, format!("submit: {reason}"), Some("`mesh quota` shows what is left"))
         })?;
         self.accept_task(spec, on, health);
-        Ok(Answer::Submitted { task, again: false, warning: self.late_from_the_start(task) })
+        Ok(Answer::Submitted { task, again: false, warning: self.late_from_the_start(task), advice: None })
     }
 
     pub(crate) fn find_device(&self, text: &str) -> Result<PublicKey, CommandError> {
@@ -404,13 +404,14 @@ impl Node {
 
     pub(crate) fn find_task(&self, text: &str) -> Result<TaskId, CommandError> {
         if let Ok(id) = text.parse::<TaskId>()
-            && self.tasks.contains_key(&id)
+            && self.tasks.get(&id).is_some_and(|task| !task.is_twin())
         {
             return Ok(id);
         }
         let found: Vec<TaskId> = self
             .tasks
             .iter()
+            .filter(|(_, task)| !task.is_twin())
             .filter(|(id, task)| {
                 (text.len() >= 2 && id.to_string().starts_with(text)) || task.spec().name == text
             })

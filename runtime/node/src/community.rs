@@ -6,17 +6,23 @@ use crate::node::{Node, Timer};
 use mesh_policies::health;
 use mesh_policies::importance::{Course, Voice, course};
 use mesh_policies::plausible::{Evidence, doubt};
+use mesh_policies::profile::{self, Profile};
 use mesh_policies::quota::{self, Day, Deeds, Span, Tier};
+use mesh_policies::reputation;
 use mesh_policies::votes::{Ballot, Merit, State, Tally, Vote, tally, weight};
 use mesh_protocol::ad::EnergyClaim;
 use mesh_protocol::ids::{EntryId, TaskId};
 use mesh_protocol::key::{PublicKey, UserKey};
-use mesh_protocol::ledger::{Entry, Hlc, MAX_VOTES, Payload};
+use mesh_protocol::ledger::{Effect, Entry, Hlc, MAX_VOTES, Payload};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::rules::Rules;
 use mesh_protocol::task::{Importance, Sla, TaskSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// How long what was found of peers' reliability is used: it changes slowly, and finding it looks at thousands of facts.
+const RELY_MS: u64 = 60_000;
+/// Names of tasks of which it is kept in mind what was learnt: more than a device submits in a day, a few hundred bytes each.
+const MOST_NAMES: usize = 1_000;
 /// How soon after something that weighs in ballots on rules they are counted again, so that many such make one count.
 const RULES_SOON_MS: u64 = 1000;
 /// A month of membership.
@@ -89,10 +95,7 @@ impl<'a> Community<'a> {
         let given = || self.contributions_of(user).filter(|said| said.hlc.wall_ms() <= at_ms);
         match rules.voting_method {
             OnePerUser => Merit::default(),
-            // As of then: what fades does not fade on while a ballot is open, so equal entries give equal weights.
-            Reputation => {
-                Merit { reputation: Self { now_ms: at_ms, ..*self }.reputation(user).0, ..Merit::default() }
-            }
+            Reputation => Merit { reputation: self.reputation(user, at_ms).0, ..Merit::default() },
             Stake => Merit {
                 stake: given().fold(0, |sum: u64, said| sum.saturating_add(said.amount)),
                 ..Merit::default()
@@ -371,23 +374,100 @@ impl<'a> Community<'a> {
         }
     }
 
-    /// A user's reputation, from 0 to 100, and what it is made of.
+    /// A user's reputation at a moment, from 0 to 100, and what it is made of.
     // spec: REP-1
-    pub(crate) fn reputation(&self, user: UserKey) -> (u64, Vec<(&'static str, i64)>) {
-        let disputes = self.upheld_against(user);
-        let deeds = self.deeds_for_reputation(user);
-        mesh_policies::reputation::sum(&deeds, &disputes, self.now_ms)
+    pub(crate) fn reputation(&self, user: UserKey, at_ms: u64) -> (u64, Vec<(&'static str, i64)>) {
+        reputation::sum(&self.record(user), at_ms)
     }
 
-    fn deeds_for_reputation(&self, user: UserKey) -> mesh_policies::reputation::Record {
-        let governance = self.ledger.governance();
-        let forks = self.devices_of(user).filter(|device| governance.cap(device).is_some()).count();
-        mesh_policies::reputation::Record {
-            executed: self.executed(user),
-            votes: self.votes_cast(user),
-            forks: forks as u64,
-            ..Default::default()
+    fn record(&self, user: UserKey) -> reputation::Record {
+        let mut record = reputation::Record {
+            upheld: self.upheld_against(user),
+            votes: self.votes_near(user),
+            declared: self.declared_in_vain(user),
+            ..reputation::Record::default()
+        };
+        for device in self.devices_of(user) {
+            let mut of = self.conduct_of(device);
+            record.executed.append(&mut of.executed);
+            record.agreed.append(&mut of.agreed);
+            record.stayed.append(&mut of.stayed);
+            record.vanished.append(&mut of.vanished);
+            record.failed.append(&mut of.failed);
+            record.wrong.append(&mut of.wrong);
+            record.implausible.append(&mut of.implausible);
+            record.forks.append(&mut of.forks);
         }
+        record
+    }
+
+    /// What a device did, as far as it proves anything.
+    // spec: REP-1, PERM-6
+    pub(crate) fn conduct_of(&self, device: &PublicKey) -> reputation::Record {
+        let owner = self.user_of(device);
+        let earns = |submitter: &PublicKey, at_ms: u64| {
+            let (theirs, owner) = (self.user_of(submitter)?, owner?);
+            (theirs != owner).then(|| !self.came_together(theirs, owner, at_ms))
+        };
+        self.ledger.facts().dates(device, self.ledger.governance(), earns)
+    }
+
+    /// Did one sponsor let both in so lately that they may be one?
+    // spec: PERM-6
+    fn came_together(&self, a: UserKey, b: UserKey, at_ms: u64) -> bool {
+        let governance = self.ledger.governance();
+        let (Some(one), Some(other)) = (governance.member(&a), governance.member(&b)) else { return false };
+        let new = |user: &UserKey| {
+            let since = self.ledger.belongs_since(user).map_or(u64::MAX, Hlc::wall_ms);
+            since.saturating_add(self.rules().vote_after_ms) > at_ms
+        };
+        !one.sponsors.is_disjoint(&other.sponsors) && new(&a) && new(&b)
+    }
+
+    /// When a user voted near what the others say. Not by weight: what members weigh may itself depend on this.
+    // spec: REP-1
+    fn votes_near(&self, user: UserKey) -> Vec<u64> {
+        let ballots = self.ledger.facts().ballots();
+        let voted = self.devices_of(user).flat_map(|device| ballots.voted_by(device, u64::MAX));
+        let tasks: BTreeSet<TaskId> = voted.copied().collect();
+        let near = tasks.iter().filter_map(|task| {
+            let mut last: BTreeMap<UserKey, (Hlc, Importance)> = BTreeMap::new();
+            for vote in self.votes(task) {
+                let said = last.entry(vote.user).or_insert((vote.at, vote.choice));
+                if vote.at >= said.0 {
+                    *said = (vote.at, vote.choice);
+                }
+            }
+            let (at, own) = last.remove(&user)?;
+            let others: Vec<u8> = last.values().map(|(_, level)| *level as u8).collect();
+            reputation::is_near(own as u8, &others).then(|| at.wall_ms())
+        });
+        near.collect()
+    }
+
+    /// When a user declared a task CRITICAL that the members take for less.
+    // spec: VOTE-7
+    fn declared_in_vain(&self, user: UserKey) -> Vec<u64> {
+        let ballots = self.ledger.facts().ballots();
+        let declared = self.devices_of(user).flat_map(|device| {
+            let submitted =
+                ballots.submitted_by(device).map(move |(seq, own, task)| (device, seq, own, task));
+            submitted.filter(|(.., task)| task.importance == Some(Importance::Critical))
+        });
+        let vain = declared.filter_map(|(device, seq, own, task)| {
+            let mut last: BTreeMap<UserKey, (Hlc, Importance)> = BTreeMap::new();
+            for vote in self.votes(&task.task).into_iter().filter(|vote| vote.user != user) {
+                let said = last.entry(vote.user).or_insert((vote.at, vote.choice));
+                if vote.at >= said.0 {
+                    *said = (vote.at, vote.choice);
+                }
+            }
+            let critical = last.values().filter(|(_, level)| *level == Importance::Critical).count() as u64;
+            let others = last.len() as u64 - critical;
+            let opened = self.date_or_own(device, seq, own).wall_ms();
+            reputation::disagrees(critical, others, self.rules().consensus_percent).then_some(opened)
+        });
+        vain.collect()
     }
 
     // ---- days ----
@@ -538,10 +618,14 @@ impl Node {
             Payload::RulesProposed { .. }
             | Payload::RulesVoted { .. }
             | Payload::Contribution { .. }
-            | Payload::Completed(_)
-                if !self.ledger.facts().ballots().proposals().is_empty() =>
-            {
-                self.arm_within(Timer::Rules, RULES_SOON_MS);
+            | Payload::Completed(_) => {
+                if !self.ledger.facts().ballots().proposals().is_empty() {
+                    self.arm_within(Timer::Rules, RULES_SOON_MS);
+                }
+                // Whom to rely on may have changed.
+                if matches!(entry.payload(), Payload::Completed(it) if it.effect == Effect::Superseded) {
+                    self.relied_at = None;
+                }
             }
             Payload::Witnessed { tips } => {
                 if !self.ledger.facts().ballots().proposals().is_empty() {
@@ -571,6 +655,7 @@ impl Node {
     pub(crate) fn requeue(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else { return };
         let (spec, vetoed, before) = (task.spec(), task.is_eco(), task.course);
+        let (key, id) = (id, task.wire(id));
         let circle = self.circle();
         let lies = self.misbehaves == Some(Misbehaviour::ClaimsCritical);
         let voice = match lies {
@@ -596,26 +681,29 @@ impl Node {
         }
         let told = self.ledger.facts().ballots().consensus(&self.me, &id).is_some();
         match matches!(voice, Voice::Pending | Voice::Silent) {
-            true => self.open_ballots.insert(id),
-            false => self.open_ballots.remove(&id),
+            true => self.open_ballots.insert(key),
+            false => self.open_ballots.remove(&key),
         };
         if let Some(closes) = closes.filter(|closes| *closes > self.now.wall_ms) {
             let at = self.boot_of(closes);
-            self.arm(Timer::Ballot(id), at);
+            self.arm(Timer::Ballot(key), at);
         } else {
-            self.disarm(Timer::Ballot(id));
+            self.disarm(Timer::Ballot(key));
         }
-        if let Some(task) = self.tasks.get_mut(&id) {
+        if let Some(task) = self.tasks.get_mut(&key) {
             task.course = course;
             if before != course {
                 // What kept it waiting may not any more.
                 task.why.clear();
             }
         }
-        self.sort_task(id);
+        self.sort_task(key);
         // What the members decided is said once, by whose task it is.
-        if let Some(consensus) = decided.filter(|_| !told && self.can_say()) {
+        if let Some(consensus) = decided.filter(|_| !told && key == id && self.can_say()) {
             self.say(consensus, &[]);
+        }
+        if key == id {
+            self.requeue_twins(id);
         }
         if before != course {
             self.tell_task(id);
@@ -667,6 +755,53 @@ impl Node {
             return false;
         }
         self.circle().tally(owner, id).is_some_and(|(_, tally)| tally.decision() != Some(claimed))
+    }
+
+    /// How far each peer that is there can be relied on is found anew, where it may have changed.
+    // spec: REP-1
+    pub(crate) fn rely(&mut self) {
+        let now = self.now.boot_ms;
+        if self.relied_at.is_some_and(|at| now < at.saturating_add(RELY_MS)) {
+            return;
+        }
+        self.relied_at = Some(now);
+        let there = self.peers.iter().filter(|(_, peer)| peer.connected && peer.member);
+        let circle = self.circle();
+        let found = there
+            .map(|(device, _)| (*device, reputation::reliable(&circle.conduct_of(device), self.now.wall_ms)));
+        self.reliable = found.collect();
+    }
+
+    /// What is known of tasks of a name is found anew, where it may have changed.
+    // spec: REP-3
+    pub(crate) fn learn(&mut self, name: &str) {
+        let now = self.now.boot_ms;
+        if self.learnt.get(name).is_some_and(|(at, _)| now < at.saturating_add(RELY_MS)) {
+            return;
+        }
+        if self.learnt.len() >= MOST_NAMES {
+            self.learnt.clear();
+        }
+        let profile = profile::learn(&self.ledger.facts().past(name));
+        self.learnt.insert(name.to_owned(), (now, profile));
+    }
+
+    /// What the network knows of tasks of this name.
+    // spec: REP-3
+    pub(crate) fn profile(&self, name: &str) -> Option<&Profile> {
+        self.learnt.get(name).and_then(|(_, profile)| profile.as_ref())
+    }
+
+    /// What others' experience with a task of this name suggests, if its submitter could do better.
+    // spec: REP-3
+    pub(crate) fn advice(&self, spec: &TaskSpec) -> Option<String> {
+        let profile = self.profile(&spec.name)?;
+        profile.is_safe_to_defer(spec.sla, spec.importance).then(|| {
+            format!(
+                "often safe to defer: {} of the last {} tasks called {} could wait; `--sla eco` lets it wait for clean energy",
+                profile.could_wait, profile.runs, spec.name
+            )
+        })
     }
 
     /// The course by its submitter's word: a bug on purpose.

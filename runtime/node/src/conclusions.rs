@@ -81,7 +81,7 @@ impl Node {
             Some(((*author, task.task), counted(circle, author, &task.task, &task.name)?))
         });
         let members = governance.members().iter().filter(|(_, member)| member.is_in());
-        let tiers = members.map(|(user, _)| (*user, (circle.tier(*user), circle.reputation(*user).0)));
+        let tiers = members.map(|(user, _)| (*user, (circle.tier(*user), circle.reputation(*user, at_ms).0)));
         let days = governance.devices().iter().map(|(device, known)| {
             let day = circle.day_of(known.user, at_ms);
             let (used, health) = circle.used(device, day, u64::MAX);

@@ -6,6 +6,7 @@
 // spec: LED-1, LED-3
 
 mod ballots;
+pub mod conduct;
 pub mod energy;
 mod facts;
 mod governance;

@@ -21,6 +21,7 @@ mod moves;
 mod node;
 mod owner;
 mod random;
+mod replicas;
 mod stats;
 mod views;
 

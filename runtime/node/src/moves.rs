@@ -188,7 +188,7 @@ impl Node {
         let hurries = !interruptible(class);
         // What has not saved anything waits where it is, rather than waste what it has done.
         let waits = !saved && !hurries && (power || task.course.patience != Patience::None);
-        let mut blocked = task.blocked.clone();
+        let mut blocked = self.blocked_for(id, task);
         blocked.insert(device, (u64::MAX, Reason::Elsewhere));
         let candidates = self.candidates(task.spec(), &task.course, task.kept.on, &blocked);
         let decision = self.ask(task.spec(), &task.course, None, &candidates, Stand::of(task, None));
@@ -226,7 +226,8 @@ impl Node {
             return self.plan_hold(id, device, None, None);
         }
         let stand = Stand::of(task, Some((device, now.boot_ms)));
-        let mut candidates = self.candidates(task.spec(), &task.course, task.kept.on, &task.blocked);
+        let blocked = self.blocked_for(id, task);
+        let mut candidates = self.candidates(task.spec(), &task.course, task.kept.on, &blocked);
         for peer in &mut candidates {
             // It has its slot there, and whatever kept a new one out keeps this one not: its peer says so itself.
             if peer.device == device {
@@ -383,7 +384,8 @@ impl Node {
         if task.kept.state != TaskState::Waiting {
             return task.plan.clone().filter(|_| task.warned);
         }
-        let candidates = self.candidates(task.spec(), &task.course, task.kept.on, &task.blocked);
+        let blocked = self.blocked_for(id, task);
+        let candidates = self.candidates(task.spec(), &task.course, task.kept.on, &blocked);
         let decision = self.ask(task.spec(), &task.course, None, &candidates, Stand::fresh(task.spec()));
         let due = haste(&task.course, &Times::of(task.spec())).1;
         match &decision {

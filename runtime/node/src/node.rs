@@ -108,6 +108,8 @@ pub(crate) enum Timer {
     Account(TaskId),
     /// Something about a task of this device.
     Task(TaskId),
+    /// Something about the twins of a task of this device.
+    Group(TaskId),
     /// Something about an attempt that runs here.
     Attempt(AttemptId),
 }
@@ -244,6 +246,11 @@ pub struct Node {
     pub(crate) ad_serial: u64,
     pub(crate) random: Random,
     pub(crate) counters: Counters,
+    /// How far each peer can be relied on, in thousandths, and when that was found.
+    pub(crate) reliable: BTreeMap<PublicKey, u16>,
+    pub(crate) relied_at: Option<u64>,
+    /// What was learnt of tasks by their names, and when.
+    pub(crate) learnt: BTreeMap<String, (u64, Option<mesh_policies::profile::Profile>)>,
     pub(crate) misbehaves: Option<crate::community::Misbehaviour>,
     timers: BTreeMap<Timer, u64>,
     due: BTreeSet<(u64, Timer)>,
@@ -308,6 +315,9 @@ impl Node {
             ad_serial: now.wall_ms,
             random: Random::new(&config.seed),
             counters: Counters::default(),
+            reliable: BTreeMap::new(),
+            relied_at: None,
+            learnt: BTreeMap::new(),
             misbehaves: None,
             timers: BTreeMap::new(),
             due: BTreeSet::new(),
@@ -542,6 +552,7 @@ impl Node {
                 Timer::Regard => self.regard_running(),
                 Timer::Account(task) => self.account_due(task),
                 Timer::Task(task) => self.task_due(task),
+                Timer::Group(task) => self.group_due(task),
                 Timer::Attempt(attempt) => self.attempt_due(attempt),
             }
         }
@@ -585,6 +596,7 @@ impl Node {
 
     /// Sends about an attempt. To this very device it comes as if it had travelled.
     pub(crate) fn send_task(&mut self, peer: PublicKey, attempt: AttemptId, frame: TaskFrame) {
+        let attempt = self.wired(attempt);
         if peer == self.me {
             self.heard_task(peer, attempt, frame);
         } else if self.is_connected(&peer) {

@@ -1,11 +1,12 @@
 //! Tasks of this device: each is the device's to look after until it ends.
 // spec: DEL-1, DEL-3, DEL-4
 
-use crate::command::{Answer, CommandError, Draft, ErrorKind, Happening, PlanView, Progress};
+use crate::command::{Answer, CommandError, Draft, ErrorKind, ExpectedView, Happening, PlanView, Progress};
 use crate::community::Misbehaviour;
 use crate::io::Output;
 use crate::moves::{Plan, Stand, is_planned};
 use crate::node::{Node, Timer, error};
+use crate::replicas::{Group, Twin};
 use mesh_policies::health;
 use mesh_policies::importance::{
     Course, Energy, ROOM_MS, Start, Times, Voice, course, haste, is_lack_of_energy, may_start,
@@ -16,11 +17,11 @@ use mesh_policies::queue::{Place, Waiting, place};
 use mesh_protocol::ad::EnergyClaim;
 use mesh_protocol::canonical;
 use mesh_protocol::frame::{AttemptId, Ended, MAX_LEASE_MS, Offer, Phase, Released, TaskFrame};
-use mesh_protocol::ids::{BlobHash, Commitment, EntryId, TaskId};
+use mesh_protocol::ids::{BlobHash, Commitment, EntryId, ProfileId, TaskId};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::ledger::{Completed, Effect, MAX_TEXT, Payload, Statement, TaskSubmitted};
 use mesh_protocol::reason::Reason;
-use mesh_protocol::receipt::SignedReceipt;
+use mesh_protocol::receipt::{NotComparable, Receipt, SignedReceipt};
 use mesh_protocol::record::Table;
 use mesh_protocol::task::{Blob, Importance, SignedTask, Sla, TaskSpec, VERSION};
 use mesh_protocol::text::sanitise;
@@ -188,15 +189,30 @@ pub(crate) enum Fate {
     Done,
     /// Its result came too late.
     Superseded,
+    /// Its result is that of the others, one of which is the task's.
+    Agreed,
+    /// Its result is not the one that most came to.
+    Differed,
+}
+
+impl Fate {
+    /// Does the ledger have its result?
+    fn is_recorded(&self) -> bool {
+        matches!(self, Self::Done | Self::Superseded | Self::Agreed | Self::Differed)
+    }
 }
 
 /// An attempt as the owner keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Try {
     pub(crate) device: PublicKey,
-    grant: Option<EntryId>,
-    tip_seq: u64,
+    pub(crate) grant: Option<EntryId>,
+    pub(crate) tip_seq: u64,
     pub(crate) fate: Fate,
+    /// Which of the task's, from 1.
+    pub(crate) number: u32,
+    /// Is it a twin's, and not the task's own?
+    pub(crate) twin: bool,
 }
 
 /// What is kept of a task over a restart.
@@ -217,6 +233,29 @@ pub(crate) struct Kept {
     eco: bool,
     /// What makes it a matter of public health.
     pub(crate) health: Option<String>,
+    /// What makes it another's twin.
+    pub(crate) twin: Option<Twin>,
+    /// Its own twins.
+    pub(crate) group: Option<Group>,
+}
+
+impl Kept {
+    /// A twin of a task, which has not been tried yet.
+    pub(crate) fn twin(of: &Self, twin: Twin) -> Self {
+        Self {
+            state: TaskState::Waiting,
+            tries: Vec::new(),
+            resume: None,
+            result: None,
+            failed: None,
+            released: None,
+            // Its task is.
+            announced: true,
+            twin: Some(twin),
+            group: None,
+            ..of.clone()
+        }
+    }
 }
 
 /// A task of this device.
@@ -251,7 +290,7 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    fn new(kept: Kept) -> Self {
+    pub(crate) fn new(kept: Kept) -> Self {
         Self {
             course: course(kept.task.spec.sla, Voice::NoBallot),
             place: None,
@@ -279,11 +318,33 @@ impl Task {
 
     /// The number of the attempt that counts.
     pub(crate) fn current(&self) -> u32 {
-        self.kept.tries.len() as u32
+        self.last().map_or(0, |attempt| attempt.number)
     }
 
     pub(crate) fn device(&self) -> Option<PublicKey> {
-        self.kept.tries.last().map(|attempt| attempt.device)
+        self.last().map(|attempt| attempt.device)
+    }
+
+    /// The attempt that counts.
+    pub(crate) fn last(&self) -> Option<&Try> {
+        self.kept.tries.iter().rev().find(|it| !it.twin)
+    }
+
+    pub(crate) fn last_mut(&mut self) -> Option<&mut Try> {
+        self.kept.tries.iter_mut().rev().find(|it| !it.twin)
+    }
+
+    pub(crate) fn try_of(&self, number: u32) -> Option<&Try> {
+        self.kept.tries.iter().find(|it| it.number == number)
+    }
+
+    pub(crate) fn try_of_mut(&mut self, number: u32) -> Option<&mut Try> {
+        self.kept.tries.iter_mut().find(|it| it.number == number)
+    }
+
+    /// Its result is fetched.
+    pub(crate) fn expect(&mut self, ended: Box<Ended>) {
+        self.fetching = Some(ended);
     }
 
     /// Attempts that began, as far as is known, and were not ended by anybody's will or for the energy.
@@ -291,7 +352,7 @@ impl Task {
         let begun = self.kept.tries.iter().filter(|it| match &it.fate {
             Fate::Refused(_) => false,
             Fate::Lost(reason) => !is_planned(reason),
-            Fate::Open | Fate::Done | Fate::Superseded => true,
+            Fate::Open | Fate::Done | Fate::Superseded | Fate::Agreed | Fate::Differed => true,
         });
         begun.count() as u32
     }
@@ -324,7 +385,7 @@ fn back_off(times: u32) -> u64 {
 impl Node {
     pub(crate) fn restore_task(&mut self, value: &[u8]) -> Option<()> {
         let kept: Kept = canonical::decode(value).ok()?;
-        self.tasks.insert(kept.task.spec.id(), Task::new(kept));
+        self.tasks.insert(kept.key(), Task::new(kept));
         Some(())
     }
 
@@ -345,10 +406,11 @@ impl Node {
                 _ => {}
             }
         }
+        self.start_groups();
         self.place_soon();
     }
 
-    fn step_task(&mut self, id: TaskId, event: TaskEvent) -> bool {
+    pub(crate) fn step_task(&mut self, id: TaskId, event: TaskEvent) -> bool {
         let Some(task) = self.tasks.get_mut(&id) else { return false };
         let Some(next) = task.kept.state.on(event) else { return false };
         task.kept.state = next;
@@ -363,8 +425,20 @@ impl Node {
         true
     }
 
+    /// A task that is not kept any more is not looked for either.
+    pub(crate) fn forget_place(&mut self, id: TaskId, task: &Task) {
+        if let Some(place) = &task.place {
+            self.waiting.remove(place);
+        }
+        let at = (task.spec().created_ms, id);
+        self.waiting_by_age.remove(&at);
+        self.out.remove(&at);
+        self.over.remove(&at);
+    }
+
     pub(crate) fn is_waiting(&self, id: &TaskId) -> bool {
-        self.tasks.get(id).is_some_and(|task| task.kept.state == TaskState::Waiting)
+        let waits = |id: &TaskId| self.tasks.get(id).is_some_and(|it| it.kept.state == TaskState::Waiting);
+        waits(id) || self.twins_of(id).iter().any(waits)
     }
 
     /// Puts a task where its state says that it is looked for.
@@ -399,19 +473,21 @@ impl Node {
     fn make_room(&mut self) -> bool {
         while self.tasks.len() >= MAX_TASKS {
             let Some((_, id)) = self.over.pop_first() else { return false };
+            self.stop_twins(id, Reason::Unknown);
             self.tasks.remove(&id);
             self.drop_kept(Table::Tasks, id.0.to_vec());
         }
         true
     }
 
-    fn keep_task(&mut self, id: TaskId) {
+    pub(crate) fn keep_task(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else { return };
         let value = canonical::encode(&task.kept);
         self.keep_bytes(Table::Tasks, id.0.to_vec(), value);
     }
 
     pub(crate) fn tell_task(&mut self, id: TaskId) {
+        let Some(id) = self.tasks.get(&id).map(|task| task.wire(id)) else { return };
         let Some(task) = self.tasks.get(&id) else { return };
         let state = crate::views::state_name(task.kept.state).to_owned();
         let ended = task.kept.state.is_over();
@@ -435,6 +511,13 @@ impl Node {
             None if matches!(draft.sla, Sla::SolarOnly | Sla::WindOnly) => Some(self.me),
             None => None,
         };
+        if draft.replicas > 1 && draft.on.is_some() {
+            return Err(error(
+                ErrorKind::Invalid,
+                "submit: replicas run on different owners' peers, and one peer is named",
+                Some("leave out `--on` or `--replicas`"),
+            ));
+        }
         let spec = TaskSpec {
             version: VERSION,
             community,
@@ -457,11 +540,13 @@ impl Node {
             created_ms: self.now.wall_ms,
             start_by_ms: draft.start_by_ms,
             finish_by_ms: draft.finish_by_ms,
+            replicas: draft.replicas,
+            quorum: draft.quorum,
         };
         spec.check().map_err(|why| error(ErrorKind::Invalid, format!("submit: {why}"), None))?;
         let id = spec.id();
         if self.tasks.contains_key(&id) {
-            return Ok(Answer::Submitted { task: id, again: true, warning: None });
+            return Ok(Answer::Submitted { task: id, again: true, warning: None, advice: None });
         }
         if canonical::encode(&spec).len() > mesh_protocol::task::MAX_TASK {
             return Err(error(
@@ -471,11 +556,13 @@ impl Node {
             ));
         }
         if draft.dry_run {
+            self.rely();
+            self.learn(&spec.name);
             return Ok(Answer::Plan(self.plan(&spec, on)));
         }
         let text = [spec.name.as_str(), &draft.description].join("\n");
         let health = self.flags_health(&text);
-        self.may_submit(&spec, 1, health.is_some()).map_err(|reason| {
+        self.may_submit(&spec, spec.replicas, health.is_some()).map_err(|reason| {
             error(
                 ErrorKind::Forbidden,
                 format!("submit: {reason}"),
@@ -498,8 +585,10 @@ impl Node {
                 ),
             });
         }
+        self.learn(&spec.name);
+        let advice = self.advice(&spec).filter(|_| health.is_none());
         self.accept_task(spec, on, health.map(|_| draft.description));
-        Ok(Answer::Submitted { task: id, again: false, warning: self.late_from_the_start(id) })
+        Ok(Answer::Submitted { task: id, again: false, warning: self.late_from_the_start(id), advice })
     }
 
     /// The word of public health in a text, if it makes a difference for this device's user.
@@ -533,11 +622,14 @@ impl Node {
             announced: false,
             eco: false,
             health,
+            twin: None,
+            group: None,
         };
         self.tasks.insert(id, Task::new(kept));
         self.sort_task(id);
         self.announce(id);
         self.requeue(id);
+        self.make_replicas(id);
         self.keep_task(id);
         self.tell_task(id);
         self.place(id);
@@ -562,7 +654,7 @@ impl Node {
             memory_bytes: spec.limits.memory_bytes,
             sla: spec.sla,
             importance: spec.importance,
-            replicas: 1,
+            replicas: spec.replicas,
         };
         let health = task.kept.health.clone();
         self.say(Payload::TaskSubmitted(Box::new(submitted)), &[]);
@@ -699,6 +791,29 @@ impl Node {
         list
     }
 
+    /// Peers that are not asked for a task now, and why.
+    pub(crate) fn blocked_for(&self, id: TaskId, task: &Task) -> BTreeMap<PublicKey, (u64, Reason)> {
+        let mut blocked = task.blocked.clone();
+        for device in self.taken_by_twins(id) {
+            blocked.insert(device, (u64::MAX, Reason::SameOwner));
+        }
+        blocked
+    }
+
+    /// Might a peer that is neither this device's owner's nor the owner's of `by` run a task as `by` did?
+    // spec: DEL-8
+    pub(crate) fn somebody_else_could(&self, id: TaskId, by: &PublicKey, profile: ProfileId) -> bool {
+        let Some(task) = self.tasks.get(&id) else { return false };
+        let governance = self.ledger.governance();
+        let owners = [governance.owner(by), self.my_user()];
+        let candidates = self.candidates(task.spec(), &task.course, None, &BTreeMap::new());
+        candidates.iter().any(|peer| {
+            let soon = matches!(peer.permitted, Ok(()) | Err(Reason::NoCapacity | Reason::EnergyNotClean));
+            let engine = self.ledger.facts().registered(&peer.device).map(|it| it.profile);
+            soon && engine == Some(profile) && !owners.contains(&governance.owner(&peer.device))
+        })
+    }
+
     fn plan(&self, spec: &TaskSpec, on: Option<PublicKey>) -> PlanView {
         // Before it is submitted nobody can have voted on it.
         let course = course(spec.sla, Voice::NoBallot);
@@ -724,6 +839,14 @@ impl Node {
                 (self.device_name(&candidate.device), verdict)
             })
             .collect();
+        let expected = self.profile(&spec.name).map(|it| ExpectedView {
+            runs: it.runs,
+            wall_ms: it.wall_ms.1,
+            memory: it.memory,
+            energy_mj: it.energy_mj,
+            voted: it.voted,
+            waited_ms: it.waited_ms,
+        });
         PlanView {
             choice,
             plan,
@@ -731,6 +854,8 @@ impl Node {
             quota: self.costs(spec),
             finish_by_ms: haste(&course, &Times::of(spec)).1,
             peers,
+            expected,
+            advice: self.advice(spec),
         }
     }
 
@@ -742,14 +867,18 @@ impl Node {
         self.announce(id);
         let now = self.now.boot_ms;
         let Some(task) = self.tasks.get(&id) else { return Placing::Waits };
-        if task.kept.state != TaskState::Waiting || task.not_before > now {
+        if task.kept.state != TaskState::Waiting || task.not_before > now || task.has_replicas() {
             return Placing::Waits;
         }
         if task.kept.tries.len() >= MAX_OFFERS {
             self.give_up(id, Reason::TooManyAttempts(task.current()));
             return Placing::Waits;
         }
-        let candidates = self.candidates(task.spec(), &task.course, task.kept.on, &task.blocked);
+        let (blocked, name) = (self.blocked_for(id, task), task.spec().name.clone());
+        self.rely();
+        self.learn(&name);
+        let Some(task) = self.tasks.get(&id) else { return Placing::Waits };
+        let candidates = self.candidates(task.spec(), &task.course, task.kept.on, &blocked);
         if self.is_expired(id) {
             self.give_up(id, Reason::Expired);
             return Placing::Waits;
@@ -840,6 +969,10 @@ impl Node {
         // What lies between the last instruction and the result at home is not computed.
         let finish_by_ms = finish_by_ms.map(|by| by.saturating_sub(ROOM_MS));
         let Stand { runs_on, left_ms, unsaved_ms } = stand;
+        // What such tasks hardly ever exceeded is what is planned with; what it may take at most still ends in time.
+        let expected_ms = self.profile(&spec.name).map_or(left_ms, |it| it.expected_ms(left_ms));
+        let finish_by_ms = finish_by_ms.map(|by| by.saturating_sub(left_ms - expected_ms));
+        let left_ms = expected_ms;
         let bytes = spec.inputs.iter().map(|file| file.blob.len).sum::<u64>().saturating_add(spec.module_len);
         let peers: Vec<Peer<'_>> = candidates
             .iter()
@@ -873,7 +1006,7 @@ impl Node {
                     work_mwh: (u64::from(peer.watts) * left_ms / 3600).max(LEAST_MWH),
                     move_ms: if peer.own { 0 } else { bytes / BYTES_PER_MS },
                     move_mwh: if peer.own { 0 } else { bytes / BYTES_PER_MWH },
-                    reliable: 1000,
+                    reliable: self.reliable.get(&peer.device).copied().unwrap_or(1000),
                     load: u16::try_from(busy + own + full).unwrap_or(u16::MAX),
                 }
             })
@@ -979,13 +1112,15 @@ impl Node {
         let older = starved.map(|at| at.4).take_while(|other| {
             self.tasks.get(other).is_some_and(|task| (task.spec().created_ms, *other) < (me, id))
         });
-        let fits = |task: &Task| {
-            let candidates = self.candidates(task.spec(), &task.course, task.kept.on, &task.blocked);
+        let fits = |other: &TaskId, task: &Task| {
+            let blocked = self.blocked_for(*other, task);
+            let candidates = self.candidates(task.spec(), &task.course, task.kept.on, &blocked);
             task.not_before <= now
+                && !task.has_replicas()
                 && candidates.iter().any(|peer| peer.device == device && peer.permitted.is_ok())
         };
         // As many as are tried in one turn.
-        older.take(PLACE_AT_ONCE).find(|other| self.tasks.get(other).is_some_and(fits))
+        older.take(PLACE_AT_ONCE).find(|other| self.tasks.get(other).is_some_and(|task| fits(other, task)))
     }
 
     /// A task starts on a device: older ones that could run there have been passed over once more.
@@ -996,15 +1131,17 @@ impl Node {
         let own = device == self.me;
         let energy = self.energy_of(&device);
         let rules = self.ledger.governance().rules();
-        let could = |task: &&Task| {
-            let open = task.blocked.get(&device).is_none_or(|(until, _)| *until <= now);
+        let could = |id: TaskId, task: &Task| {
+            let open = task.blocked.get(&device).is_none_or(|(until, _)| *until <= now)
+                && !task.has_replicas()
+                && !self.taken_by_twins(id).contains(&device);
             let start = self.start_of(task.spec(), energy.as_ref(), &device, own);
             open && task.not_before <= now
                 && task.kept.on.is_none_or(|on| on == device)
                 && may_start(&task.course, &start, rules).is_ok()
         };
-        let older = self.waiting_by_age.range(..at).filter_map(|(_, id)| self.tasks.get(id));
-        let older: Vec<TaskId> = older.filter(could).map(|task| task.spec().id()).collect();
+        let older = self.waiting_by_age.range(..at).filter_map(|(_, id)| Some((*id, self.tasks.get(id)?)));
+        let older: Vec<TaskId> = older.filter(|(id, task)| could(*id, task)).map(|(id, _)| id).collect();
         for id in older {
             if let Some(task) = self.tasks.get_mut(&id) {
                 task.overtaken = task.overtaken.saturating_add(1);
@@ -1039,9 +1176,9 @@ impl Node {
         if !self.step_task(id, TaskEvent::Offer) {
             return;
         }
+        let Some(attempt) = self.record_try(id, device, grant) else { return };
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        let attempt = task.current() + 1;
-        task.kept.tries.push(Try { device, grant, tip_seq: 0, fate: Fate::Open });
+        let wire = task.wire(id);
         task.heard_at = self.now.boot_ms;
         task.renew_at = self.now.boot_ms;
         task.ran_ms = 0;
@@ -1049,13 +1186,13 @@ impl Node {
         task.progress = None;
         task.why.clear();
         // Nothing in it is of any length, so it is always written.
-        let Ok(tip) = self.write(Payload::Delegated { task: id, attempt, device, grant }, &[]) else {
+        let Ok(tip) = self.write(Payload::Delegated { task: wire, attempt, device, grant }, &[]) else {
             return;
         };
-        if let Some(last) = self.tasks.get_mut(&id).and_then(|task| task.kept.tries.last_mut()) {
+        if let Some(last) = self.tasks.get_mut(&id).and_then(Task::last_mut) {
             last.tip_seq = tip.seq;
         }
-        self.keep_task(id);
+        self.keep_both(id);
         if let Some(peer) = self.peers.get_mut(&device) {
             peer.free_slots = peer.free_slots.saturating_sub(1);
         }
@@ -1078,7 +1215,7 @@ impl Node {
 
     fn send_offer(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else { return };
-        let Some(last) = task.kept.tries.last() else { return };
+        let Some(last) = task.last() else { return };
         let (device, attempt) = (last.device, task.current());
         let Some(tip) = self.ledger.tip_at(&self.me, last.tip_seq) else { return };
         let offer = Offer {
@@ -1126,6 +1263,7 @@ impl Node {
             | TaskFrame::Renew { .. }
             | TaskFrame::Stop(_)
             | TaskFrame::Settled(_)
+            | TaskFrame::Reveal
             | TaskFrame::Hold { .. }
             | TaskFrame::GoOn
             | TaskFrame::Status => self.executor_heard(peer, id, frame),
@@ -1135,6 +1273,7 @@ impl Node {
 
     fn owner_heard(&mut self, peer: PublicKey, id: AttemptId, frame: TaskFrame) {
         let now = self.now.boot_ms;
+        let id = self.unwired(id);
         let stale_counts =
             self.has_bug(Misbehaviour::TakesStaleResults) && matches!(frame, TaskFrame::Ended(_));
         let Some(task) = self.tasks.get_mut(&id.task) else {
@@ -1145,8 +1284,7 @@ impl Node {
             }
             return;
         };
-        let at = (id.attempt as usize).wrapping_sub(1);
-        if task.kept.tries.get(at).is_none_or(|it| it.device != peer) {
+        if task.try_of(id.attempt).is_none_or(|it| it.device != peer) {
             // A peer speaks of an attempt that was never given to it.
             self.counters.stale_frames += 1;
             return;
@@ -1167,10 +1305,11 @@ impl Node {
                     .as_ref()
                     .is_none_or(|before| before.phase != phase || before.held != progress.held);
                 task.progress = Some(progress.clone());
+                let wire = task.wire(id.task);
                 if first {
                     self.accepted(id.task);
                 }
-                self.tell(Happening::Progress { task: id.task, progress });
+                self.tell(Happening::Progress { task: wire, progress });
                 if changed {
                     self.tell_task(id.task);
                 }
@@ -1187,15 +1326,17 @@ impl Node {
                 }
             }
             TaskFrame::Ended(ended) => self.heard_ended(peer, id, ended),
+            TaskFrame::Promised(promise) => self.promised(id, promise),
             TaskFrame::Lost(reason) => self.lost(id.task, reason),
             _ => {}
         }
     }
 
-    fn accepted(&mut self, id: TaskId) {
+    pub(crate) fn accepted(&mut self, id: TaskId) {
         if self.step_task(id, TaskEvent::Accept) {
             self.keep_task(id);
             self.arm_in(Timer::Task(id), self.beat_every());
+            self.twin_accepted(id);
             self.regard_later();
             self.tell_task(id);
         }
@@ -1209,8 +1350,8 @@ impl Node {
         match frame {
             TaskFrame::Ended(ended) => {
                 let genuine = genuine(&ended, task.spec(), id, peer).is_ok();
-                let Some(attempt) = task.kept.tries.get_mut(id.attempt as usize - 1) else { return };
-                let first = !matches!(attempt.fate, Fate::Done | Fate::Superseded);
+                let Some(attempt) = task.try_of_mut(id.attempt) else { return };
+                let first = !attempt.fate.is_recorded();
                 // It may have been recorded, and the word of that lost.
                 let done = matches!(attempt.fate, Fate::Done);
                 if first && genuine {
@@ -1225,7 +1366,7 @@ impl Node {
                 self.send_task(peer, id, TaskFrame::Settled(effect));
             }
             TaskFrame::Released(released) => {
-                let fate = task.kept.tries.get(id.attempt as usize - 1).map(|attempt| &attempt.fate);
+                let fate = task.try_of(id.attempt).map(|attempt| &attempt.fate);
                 let expected = task.spec().changes_shares() && matches!(fate, Some(Fate::Done));
                 if task.kept.released.is_some() || !expected {
                     self.counters.stale_frames += 1;
@@ -1235,7 +1376,13 @@ impl Node {
                 self.keep_task(id.task);
                 self.tell_task(id.task);
             }
-            TaskFrame::Accepted | TaskFrame::Beat(_) => {
+            TaskFrame::Promised(_) if task.try_of(id.attempt).is_some_and(|it| it.fate.is_recorded()) => {
+                // It is on record with what it showed, and the word of that was lost.
+                let done = task.try_of(id.attempt).is_some_and(|it| it.fate == Fate::Done);
+                let effect = if done { Effect::Done } else { Effect::Superseded };
+                self.send_task(peer, id, TaskFrame::Settled(effect));
+            }
+            TaskFrame::Accepted | TaskFrame::Beat(_) | TaskFrame::Promised(_) => {
                 self.counters.stale_frames += 1;
                 let reason = if over { Reason::Cancelled } else { Reason::Fenced };
                 self.send_task(peer, id, TaskFrame::Stop(reason));
@@ -1244,7 +1391,7 @@ impl Node {
         }
     }
 
-    fn completed(&mut self, ended: &Ended, effect: Effect) {
+    pub(crate) fn completed(&mut self, ended: &Ended, effect: Effect) {
         let completed = Completed { statement: ended.statement.clone(), signature: ended.signature, effect };
         self.say(Payload::Completed(Box::new(completed)), &[]);
     }
@@ -1259,10 +1406,10 @@ impl Node {
         // A person's no is no until that person says otherwise to everybody.
         let wait =
             if matches!(reason, Reason::RefusedByOwner(_)) { NEVER_MS } else { back_off(task.refusals) };
-        let Some(last) = task.kept.tries.last_mut() else { return };
-        last.fate = Fate::Refused(reason.clone());
+        let Some(device) = task.device() else { return };
+        self.set_fate(id.task, Fate::Refused(reason.clone()));
+        let Some(task) = self.tasks.get_mut(&id.task) else { return };
         task.plan = None;
-        let device = last.device;
         let full = reason == Reason::NoCapacity;
         task.blocked.insert(device, (now.saturating_add(wait), reason));
         if !full {
@@ -1271,7 +1418,7 @@ impl Node {
         if wait < NEVER_MS {
             self.wake_for(now + wait);
         }
-        self.keep_task(id.task);
+        self.keep_both(id.task);
         self.tell_task(id.task);
         self.place_soon();
     }
@@ -1281,6 +1428,9 @@ impl Node {
         let Some(task) = self.tasks.get_mut(&id.task) else { return };
         if task.kept.state == TaskState::Fetching {
             return;
+        }
+        if task.is_twin() {
+            return self.twin_ended(peer, id, &ended);
         }
         if let Err(why) = genuine(&ended, task.spec(), id, peer)
             && !(anyones && why.contains("signature"))
@@ -1328,6 +1478,7 @@ impl Node {
                 task.fetching = None;
                 task.kept.state = TaskState::Running;
             }
+            Err(why) if task.has_replicas() => self.agreed_unfetched(id.task, Reason::BadResult(why)),
             Err(why) => {
                 self.counters.bad_results += 1;
                 if let Some(device) = task.device() {
@@ -1341,6 +1492,10 @@ impl Node {
     fn checkpointed(&mut self, id: TaskId, blob: Blob) {
         let now = self.now.boot_ms;
         let Some(task) = self.tasks.get_mut(&id) else { return };
+        if task.is_twin() {
+            // What goes on from somebody else's state is no word of its own.
+            return self.tell(Happening::Unneeded(blob.hash));
+        }
         task.saved(now);
         if let Some(before) = task.kept.resume.replace(blob)
             && before != blob
@@ -1354,14 +1509,14 @@ impl Node {
 
     /// The one effect: from open to done, on record before anybody hears of it.
     // spec: DEL-4, DEL-11
-    fn settle(&mut self, id: TaskId) {
+    pub(crate) fn settle(&mut self, id: TaskId) {
         if !self.step_task(id, TaskEvent::Settle) {
             return;
         }
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let attempt = task.current();
         let Some(ended) = task.fetching.take() else { return };
-        let Some(last) = task.kept.tries.last_mut() else { return };
+        let Some(last) = task.last_mut() else { return };
         last.fate = Fate::Done;
         let device = last.device;
         task.kept.result = Some((attempt, ended.receipt.clone(), ended.output));
@@ -1370,15 +1525,17 @@ impl Node {
             self.tell(Happening::Unneeded(checkpoint.hash));
         }
         self.keep_task(id);
-        self.completed(&ended, Effect::Done);
-        self.owes_account(&ended.statement, moved);
+        let statement = ended.statement.clone();
+        self.tell_done(id, ended);
+        self.replicas_settled(id);
+        self.owes_account(&statement, moved);
         self.slot_freed(device);
         self.tell_task(id);
         self.send_task(device, AttemptId { task: id, attempt }, TaskFrame::Settled(Effect::Done));
         self.place_soon();
     }
 
-    fn slot_freed(&mut self, device: PublicKey) {
+    pub(crate) fn slot_freed(&mut self, device: PublicKey) {
         if let Some(peer) = self.peers.get_mut(&device)
             && peer.ad.is_some()
         {
@@ -1389,6 +1546,9 @@ impl Node {
     /// The attempt that counts came to no end.
     // spec: DEL-3
     pub(crate) fn lost(&mut self, id: TaskId, reason: Reason) {
+        if self.tasks.get(&id).is_some_and(Task::has_replicas) {
+            return self.agreed_unfetched(id, reason);
+        }
         let now = self.now.boot_ms;
         let most = self.ledger.governance().rules().max_attempts;
         if !self.step_task(id, TaskEvent::Lose) {
@@ -1397,10 +1557,17 @@ impl Node {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         task.fetching = None;
         task.progress = None;
+        let Some(device) = task.device() else { return };
+        self.set_fate(id, Fate::Lost(reason.clone()));
+        if self.is_too_late(id) {
+            self.slot_freed(device);
+            return self.twin_failed(id);
+        }
+        let Some(task) = self.tasks.get_mut(&id) else { return };
         task.plan = None;
-        let Some(last) = task.kept.tries.last_mut() else { return };
-        last.fate = Fate::Lost(reason.clone());
-        let device = last.device;
+        if let Some(twin) = &mut task.kept.twin {
+            twin.promise = None;
+        }
         let begun = task.begun();
         // What went wrong there may go wrong there again: others come first.
         let wait = match reason {
@@ -1417,19 +1584,22 @@ impl Node {
         if begun >= most && !is_planned(&reason) {
             return self.give_up(id, Reason::TooManyAttempts(begun));
         }
-        self.keep_task(id);
+        self.keep_both(id);
         self.tell_task(id);
         self.wake_for(not_before);
         self.place_soon();
     }
 
-    fn give_up(&mut self, id: TaskId, reason: Reason) {
+    pub(crate) fn give_up(&mut self, id: TaskId, reason: Reason) {
+        if self.tasks.get(&id).is_some_and(Task::is_twin) {
+            return self.twin_failed(id);
+        }
         if !self.step_task(id, TaskEvent::GiveUp) {
             return;
         }
         let Some(task) = self.tasks.get_mut(&id) else { return };
         task.kept.failed = Some(reason.clone());
-        let attempts = task.current();
+        let attempts = u32::try_from(task.kept.tries.len()).unwrap_or(u32::MAX);
         self.keep_task(id);
         self.say(Payload::Failed { task: id, attempts, reason }, &[]);
         self.tell_task(id);
@@ -1524,11 +1694,12 @@ impl Node {
                 Some("`mesh task show ID` shows how"),
             ));
         }
-        if let Some(last) = self.tasks.get_mut(&id).and_then(|task| task.kept.tries.last_mut())
+        if let Some(last) = self.tasks.get_mut(&id).and_then(Task::last_mut)
             && last.fate == Fate::Open
         {
             last.fate = Fate::Lost(Reason::Cancelled);
         }
+        self.stop_twins(id, Reason::Cancelled);
         self.keep_task(id);
         self.say(Payload::Cancelled { task: id }, &[]);
         self.tell_task(id);
@@ -1600,7 +1771,7 @@ impl Node {
     /// Where what a task says can be followed: the attempt that counts.
     pub fn attempt_of(&self, task: &TaskId) -> Option<(AttemptId, PublicKey)> {
         let known = self.tasks.get(task)?;
-        let device = known.device()?;
+        let Some(device) = known.device() else { return self.twin_to_follow(task) };
         Some((AttemptId { task: *task, attempt: known.current() }, device))
     }
 }
@@ -1638,8 +1809,26 @@ pub(crate) fn bytes_of(spec: &TaskSpec) -> u64 {
     inputs.fold(spec.module_len, u64::saturating_add)
 }
 
+/// Can there be a reason for a run that it says nothing of others?
+fn may_not_compare(receipt: &Receipt, spec: &TaskSpec) -> bool {
+    use NotComparable::{Inconclusive, OpenInput, Resumed, ToldToStop};
+    !spec.is_comparable()
+        || receipt.not_comparable.iter().any(|why| match why {
+            ToldToStop => true,
+            Inconclusive => !receipt.outcome.is_conclusive(),
+            Resumed => receipt.resumed_from.is_some(),
+            OpenInput => receipt.input.streamed,
+            _ => false,
+        })
+}
+
 /// Is this what the peer that had the attempt can truthfully say of it?
-fn genuine(ended: &Ended, spec: &TaskSpec, id: AttemptId, peer: PublicKey) -> Result<(), &'static str> {
+pub(crate) fn genuine(
+    ended: &Ended,
+    spec: &TaskSpec,
+    id: AttemptId,
+    peer: PublicKey,
+) -> Result<(), &'static str> {
     let receipt = &ended.receipt.receipt;
     let checks = [
         (receipt.executor == peer, "another peer signed the receipt"),
@@ -1653,6 +1842,10 @@ fn genuine(ended: &Ended, spec: &TaskSpec, id: AttemptId, peer: PublicKey) -> Re
         (
             ended.statement == Statement::of(&ended.receipt, &spec.nonce, ended.statement.energy.clone()),
             "the public statement is not the receipt's",
+        ),
+        (
+            ended.statement.comparable || may_not_compare(receipt, spec),
+            "two runs of it must agree, and it says not",
         ),
         (ended.receipt.verify().is_ok(), "the receipt's signature does not hold"),
         (ended.statement.verify(&ended.signature), "the statement's signature does not hold"),

@@ -40,6 +40,8 @@ fn fate(fate: &Fate) -> String {
         Fate::Lost(reason) => format!("lost: {reason}"),
         Fate::Done => "done".into(),
         Fate::Superseded => "superseded: its result came after a later attempt was made".into(),
+        Fate::Agreed => "agreed: it came to the same result as others".into(),
+        Fate::Differed => "differed: others agreed on another result".into(),
     }
 }
 
@@ -162,10 +164,10 @@ impl Node {
     }
 
     pub(crate) fn task_view(&self, id: TaskId) -> Option<TaskView> {
-        let task = self.tasks.get(&id)?;
+        let task = self.tasks.get(&id).filter(|task| !task.is_twin())?;
         let spec = task.spec();
-        let history = task.kept.tries.iter().zip(1..).map(|(attempt, number)| AttemptView {
-            attempt: number,
+        let history = task.kept.tries.iter().map(|attempt| AttemptView {
+            attempt: attempt.number,
             device: self.device_name(&attempt.device),
             fate: fate(&attempt.fate),
         });
@@ -198,6 +200,9 @@ impl Node {
     // spec: DEL-9
     pub(crate) fn why(&self, id: TaskId) -> String {
         let Some(task) = self.tasks.get(&id) else { return Reason::Unknown.to_string() };
+        if let Some(why) = self.why_replicas(id) {
+            return why;
+        }
         let at = task.device().map(|device| self.device_name(&device)).unwrap_or_default();
         let gone = task.device().is_some_and(|device| device != self.me && !self.is_connected(&device));
         match task.kept.state {
@@ -250,9 +255,11 @@ impl Node {
                 format!("it ended on {at}: {}{released}", outcome.unwrap_or_default())
             }
             TaskState::Failed => {
-                let last = task.kept.tries.last().map(|last| fate(&last.fate)).unwrap_or_default();
                 let reason = task.kept.failed.as_ref().map(ToString::to_string).unwrap_or_default();
-                format!("it failed: {reason}; the last attempt was {last}")
+                match task.last().map(|last| fate(&last.fate)) {
+                    Some(last) => format!("it failed: {reason}; the last attempt was {last}"),
+                    None => format!("it failed: {reason}"),
+                }
             }
             TaskState::Cancelled => Reason::Cancelled.to_string(),
         }
@@ -284,7 +291,7 @@ impl Node {
 
     pub(crate) fn status(&self) -> StatusView {
         let mut states: BTreeMap<&str, usize> = BTreeMap::new();
-        for task in self.tasks.values() {
+        for task in self.tasks.values().filter(|task| !task.is_twin()) {
             *states.entry(state_name(task.kept.state)).or_default() += 1;
         }
         let mut trouble = Vec::new();

@@ -184,6 +184,54 @@ fn what_is_declared_critical_starts_at_home_and_elsewhere_by_vote() {
     assert_eq!(room.next_run(2).expect("voted").attempt.task.to_string(), second);
 }
 
+// spec: VOTE-7, REP-1
+#[test]
+fn declaring_critical_what_the_members_take_for_less_costs_reputation() {
+    let mut room = street(rules());
+    let terms = |room: &mut Room, user: &str| match room
+        .ask(1, Command::Reputation { user: Some(user.into()) })
+        .unwrap()
+    {
+        Answer::Reputation(view) => view.terms.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+        other => panic!("{other:?}"),
+    };
+    let declare = |nonce| mesh_node::Draft { importance: Some(Importance::Critical), ..draft("mine", nonce) };
+    let task = room.submit_draft(0, declare(1)).unwrap();
+    room.vote(1, &task, Importance::Low);
+    room.pass(2_000);
+    const TERM: &str = "declared CRITICAL, and the members disagreed";
+    assert_eq!(terms(&mut room, "alice")[TERM], 0, "one alone is no community");
+    room.vote(2, &task, Importance::Normal);
+    room.pass(2_000);
+    assert_eq!(terms(&mut room, "alice")[TERM], -5);
+    let task = room.submit_draft(0, declare(2)).unwrap();
+    room.vote(1, &task, Importance::Critical);
+    room.vote(2, &task, Importance::Critical);
+    room.pass(2_000);
+    assert_eq!(terms(&mut room, "alice")[TERM], -5, "the members agreed");
+    equal(&room);
+}
+
+// spec: REP-1
+#[test]
+fn votes_near_what_the_others_say_earn_reputation() {
+    let mut room = Room::community_by(&["alice", "bob", "carol", "dave"], rules());
+    room.handle(0, Input::Capacity(Capacity { slots: 0, memory: 1 << 30, longest_ms: HOUR }));
+    let task = room.submit_draft(0, draft("plain", 1)).unwrap();
+    room.vote(1, &task, Importance::Low);
+    room.vote(2, &task, Importance::Normal);
+    room.vote(3, &task, Importance::Critical);
+    room.pass(2_000);
+    for (user, near) in [("bob", 1), ("carol", 1), ("dave", 0), ("alice", 0)] {
+        let Answer::Reputation(view) = room.ask(0, Command::Reputation { user: Some(user.into()) }).unwrap()
+        else {
+            panic!()
+        };
+        let term = view.terms.iter().find(|(term, _)| *term == "votes near the consensus").unwrap();
+        assert_eq!(term.1, near, "{user}");
+    }
+}
+
 // spec: VOTE-1
 #[test]
 fn a_vote_can_be_changed_until_nothing_can_change_the_result() {

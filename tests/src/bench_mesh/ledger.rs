@@ -402,6 +402,7 @@ fn work(authors: &[Author], community: CommunityId, round: usize, number: usize)
                 estimated: false,
                 output: commitment("output"),
                 receipt: commitment("receipt"),
+                comparable: true,
             };
             let signature = statement.sign(&authors[next].key);
             Payload::Completed(Box::new(Completed { statement, signature, effect: Effect::Done }))

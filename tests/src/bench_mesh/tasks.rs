@@ -199,6 +199,8 @@ impl Tasks {
             nonce,
             on: Some("there".into()),
             dry_run: false,
+            replicas: 1,
+            quorum: 1,
         };
         serde_json::to_vec(&draft).unwrap()
     }

@@ -96,8 +96,15 @@ pub(crate) struct Wish {
 impl Profile {
     pub(crate) fn draw(seed: u64, rng: &mut Rng) -> Self {
         use Kind as K;
-        const ADVERSARIES: [Role; 6] =
-            [Role::Liar, Role::Forker, Role::Thief, Role::Grantless, Role::Replayer, Role::Mute];
+        const ADVERSARIES: [Role; 7] = [
+            Role::Liar,
+            Role::Forker,
+            Role::Thief,
+            Role::Grantless,
+            Role::Replayer,
+            Role::Mute,
+            Role::Copier,
+        ];
         let peers = rng.within(3, 7) as usize;
         let adversary =
             if rng.chance(450) { ADVERSARIES[rng.index(ADVERSARIES.len())] } else { Role::Honest };
@@ -530,6 +537,11 @@ impl World {
         let on = (pick.is_multiple_of(11) && wish.name.is_none())
             .then(|| format!("{}-laptop", self.peers[0].name));
         let usual = if pick.is_multiple_of(3) { "word-count" } else { "image" };
+        let plain = on.is_none() && wish.name.is_none() && wish.sla.is_none();
+        let replicas = if plain && pick.is_multiple_of(7) { 3 } else { 1 };
+        if replicas > 1 {
+            self.count("submit replicated");
+        }
         let draft = Draft {
             description: String::new(),
             name: wish.name.unwrap_or(usual).into(),
@@ -546,9 +558,12 @@ impl World {
                 ..Limits::default()
             },
             permissions: Permissions::default(),
-            sla: wish
-                .sla
-                .unwrap_or([Sla::Normal, Sla::Normal, Sla::High, Sla::Urgent, Sla::Eco][pick as usize % 5]),
+            // Replicas wait for each other until the last moment, and here nobody waits for days.
+            sla: match (wish.sla, replicas) {
+                (Some(sla), _) => sla,
+                (None, 1) => [Sla::Normal, Sla::Normal, Sla::High, Sla::Urgent, Sla::Eco][pick as usize % 5],
+                (None, _) => Sla::Urgent,
+            },
             importance: None,
             followed,
             start_by_ms: None,
@@ -556,6 +571,8 @@ impl World {
             nonce,
             on,
             dry_run: false,
+            replicas,
+            quorum: replicas / 2 + 1,
         };
         self.ask(who, Command::Submit(Box::new(draft)), Ask::Submit);
     }

@@ -53,6 +53,7 @@ impl World {
                     *until = boot.saturating_add(*lease_ms);
                 }
             }
+            Input::Task(_, id, TaskFrame::Reveal) => drop(self.model.revealed.insert((who, *id))),
             Input::Energy(energy) => {
                 self.peers[who].energy = energy.as_ref().map(|it| it.claim);
                 if is_clean(self.peers[who].energy) {
@@ -96,13 +97,21 @@ impl World {
             .and_then(|()| a_stranger_learns_nothing(self, output));
         self.must(verdict);
         match output {
-            Output::Send(to, Message::Task(id, TaskFrame::Offer(_))) => {
-                let verdict = attempt_numbers_only_rise(self, who, *to, *id);
+            Output::Send(to, Message::Task(id, TaskFrame::Offer(offer))) => {
+                let verdict = attempt_numbers_only_rise(self, who, *to, *id, offer.task.spec.is_replicated());
                 self.must(verdict);
                 self.model.offered.entry((who, id.task)).or_default().insert(id.attempt, *to);
             }
             Output::Send(to, Message::Task(id, TaskFrame::Stop(Reason::BadResult(why)))) => {
                 let verdict = no_honest_result_is_called_bad(self, who, *to, *id, why);
+                self.must(verdict);
+            }
+            Output::Send(_, Message::Task(id, TaskFrame::Reveal)) => {
+                let verdict = no_result_is_asked_for_before_all_replicas_have_promised(self, who, *id);
+                self.must(verdict);
+            }
+            Output::Send(_, Message::Task(id, TaskFrame::Ended(_))) => {
+                let verdict = no_replica_shows_its_result_unasked(self, who, *id);
                 self.must(verdict);
             }
             Output::Run(run) => {
@@ -171,9 +180,14 @@ impl World {
         let Some(task) = kept::task_from(value) else {
             return self.must(hold("the_simulator_reads_what_the_node_keeps", false, String::new));
         };
+        if task.twin.is_some() {
+            // Only the task itself takes effect.
+            return;
+        }
         let id = task.task.spec.id();
         let verdict = no_task_is_done_twice(self, who, id, &task)
-            .and_then(|()| only_the_current_attempt_takes_effect(self, who, &task));
+            .and_then(|()| only_the_current_attempt_takes_effect(self, who, &task))
+            .and_then(|()| whoever_copies_or_lies_gains_nothing(self, who, &task));
         self.must(verdict);
         if let (TaskState::Done, Some((attempt, _, output))) = (task.state, &task.result) {
             self.model.done.insert((who, id), (*attempt, output.hash));
@@ -258,7 +272,7 @@ fn promise_is_kept(world: &World, who: Who, id: AttemptId, frame: &TaskFrame, re
     let holds = match frame {
         TaskFrame::Offer(offer) => owns(offer),
         TaskFrame::Accepted => gone || kept::attempt(&peer.disk, id).is_some(),
-        TaskFrame::Ended(_) => {
+        TaskFrame::Ended(_) | TaskFrame::Promised(_) => {
             gone || kept::attempt(&peer.disk, id)
                 .is_some_and(|kept| kept.ended.is_some() && kept.state == AttemptState::Ended)
         }
@@ -327,14 +341,15 @@ fn only_the_current_attempt_takes_effect(world: &World, who: Who, task: &kept::T
         return Ok(());
     };
     let id = AttemptId { task: task.task.spec.id(), attempt: *attempt };
-    let last = task.tries.last().map(|it| it.device);
+    // Replicas and checks run beside it; of its own attempts the last one counts.
+    let last = task.tries.iter().rev().find(|it| !it.twin);
     let by = receipt.receipt.executor;
     let device = world.who(&by);
     let made =
         device.is_none_or(|by| !world.peers[by].is_honest() || world.model.produced.contains(&(by, id)));
     let kept = world.peers[who].blobs.get(&output.hash) == Some(&receipt.receipt.output.out);
-    let current =
-        *attempt as usize == task.tries.len() && last == Some(by) && receipt.receipt.attempt == *attempt;
+    let current = last.is_some_and(|it| it.number == *attempt && it.device == by)
+        && receipt.receipt.attempt == *attempt;
     hold(NAME, current && made && kept, || {
         format!(
             "{} {id:?} of {} attempts: current {current}, made {made}, its output kept {kept}",
@@ -353,13 +368,61 @@ fn only_the_current_attempt_takes_effect(world: &World, who: Who, task: &kept::T
     })
 }
 
+/// None can copy: what one says is known when all have spoken, or had their time.
+// spec: DEL-8
+fn no_result_is_asked_for_before_all_replicas_have_promised(
+    world: &World,
+    who: Who,
+    id: AttemptId,
+) -> Verdict {
+    let left = kept::unpromised(&world.peers[who].disk, id.task);
+    hold("no_result_is_asked_for_before_all_replicas_have_promised", left == 0, || {
+        format!("{} asks for {id:?} while {left} have not", world.peers[who].name)
+    })
+}
+
+// spec: DEL-8
+fn no_replica_shows_its_result_unasked(world: &World, who: Who, id: AttemptId) -> Verdict {
+    let replicated = kept::attempt(&world.peers[who].disk, id).is_some_and(|it| it.is_replicated());
+    let holds = !replicated || world.model.revealed.contains(&(who, id));
+    hold("no_replica_shows_its_result_unasked", holds, || format!("{} {id:?}", world.peers[who].name))
+}
+
+/// A replica that said what another had is not among those that agree, and what the quorum took is true.
+// spec: DEL-8
+fn whoever_copies_or_lies_gains_nothing(world: &World, who: Who, task: &kept::Task) -> Verdict {
+    const NAME: &str = "whoever_copies_or_lies_gains_nothing";
+    let spec = &task.task.spec;
+    if !spec.is_replicated() {
+        return Ok(());
+    }
+    let id = spec.id();
+    for it in &task.tries {
+        let Some(by) = world.who(&it.device) else { continue };
+        let copied = world.model.copied.contains(&(by, AttemptId { task: id, attempt: it.number }));
+        let gains = matches!(it.fate, kept::Fate::Agreed | kept::Fate::Done);
+        hold(NAME, !(copied && gains), || format!("{} {id} attempt {}", world.peers[who].name, it.number))?;
+    }
+    let output = task.result.as_ref().map(|(_, receipt, _)| receipt.receipt.output.out);
+    hold(NAME, output.is_none_or(|output| output == super::executor::truth_of(&id)), || {
+        format!("{} {id}: {output:?}", world.peers[who].name)
+    })
+}
+
 /// A number is given once, to one device, and the next is higher.
 // spec: DEL-11
-fn attempt_numbers_only_rise(world: &World, who: Who, to: PublicKey, id: AttemptId) -> Verdict {
+fn attempt_numbers_only_rise(
+    world: &World,
+    who: Who,
+    to: PublicKey,
+    id: AttemptId,
+    replicated: bool,
+) -> Verdict {
     let Some(before) = world.model.offered.get(&(who, id.task)) else { return Ok(()) };
     let highest = before.keys().next_back().copied().unwrap_or_default();
     let again = before.get(&id.attempt).is_some_and(|device| *device == to);
-    let holds = id.attempt > highest || (id.attempt == highest && again);
+    // Of replicas several are open at once, and each may be offered again to whom it was offered.
+    let holds = id.attempt > highest || (again && (replicated || id.attempt == highest));
     hold("attempt_numbers_only_rise", holds, || {
         format!("{} offers {id:?} to {} after attempt {highest}", world.peers[who].name, world.name(&to))
     })

@@ -56,7 +56,7 @@ fn passed_over(
     }
     let grants = world.model.words.get(&at).map(|word| &word.grants);
     let mut passed = Vec::new();
-    for task in kept::tasks(&world.peers[who].disk) {
+    for task in kept::tasks(&world.peers[who].disk).filter(|task| task.twin.is_none()) {
         let spec = &task.task.spec;
         let id = spec.id();
         let earlier = (spec.created_ms, id) < (started.created_ms, started.id());

@@ -3,7 +3,7 @@
 
 use mesh_node::Run;
 use mesh_protocol::frame::AttemptId;
-use mesh_protocol::ids::{BlobHash, Digest, ProfileId};
+use mesh_protocol::ids::{BlobHash, Digest, ProfileId, TaskId};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::outcome::Outcome;
 use mesh_protocol::profile::EngineProfile;
@@ -91,7 +91,11 @@ pub(crate) fn profile_id() -> ProfileId {
 
 /// What a task truly computes.
 pub(crate) fn truth(run: &Run) -> Digest {
-    Digest(*blake3::hash(&run.attempt.task.0).as_bytes())
+    truth_of(&run.attempt.task)
+}
+
+pub(crate) fn truth_of(task: &TaskId) -> Digest {
+    Digest(*blake3::hash(&task.0).as_bytes())
 }
 
 /// The output of a run as bytes that somebody keeps.

@@ -5,7 +5,7 @@ use super::disk::Disk;
 use mesh_node::{AttemptState, TaskState};
 use mesh_protocol::canonical;
 use mesh_protocol::frame::{AttemptId, Ended, Offer, Released};
-use mesh_protocol::ids::{EntryId, TaskId};
+use mesh_protocol::ids::{Digest, EntryId, TaskId};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::reason::Reason;
 use mesh_protocol::receipt::SignedReceipt;
@@ -20,6 +20,8 @@ pub(crate) enum Fate {
     Lost(Reason),
     Done,
     Superseded,
+    Agreed,
+    Differed,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,6 +30,8 @@ pub(crate) struct Try {
     pub(crate) grant: Option<EntryId>,
     tip_seq: u64,
     pub(crate) fate: Fate,
+    pub(crate) number: u32,
+    pub(crate) twin: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,6 +47,32 @@ pub(crate) struct Task {
     announced: bool,
     eco: bool,
     health: Option<String>,
+    pub(crate) twin: Option<Twin>,
+    pub(crate) group: Option<Group>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Twin {
+    of: TaskId,
+    key: TaskId,
+    promise: Option<Digest>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+enum Stage {
+    Running,
+    Showing,
+    Fetching(u32),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Group {
+    twins: Vec<TaskId>,
+    made: u8,
+    stage: Stage,
+    until_ms: Option<u64>,
+    results: Vec<Ended>,
+    checked: Option<Box<Ended>>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -51,6 +81,12 @@ pub(crate) struct Attempt {
     pub(crate) state: AttemptState,
     pub(crate) ended: Option<Ended>,
     until_ms: u64,
+}
+
+impl Attempt {
+    pub(crate) fn is_replicated(&self) -> bool {
+        self.offer.task.spec.is_replicated()
+    }
 }
 
 pub(crate) fn task_from(value: &[u8]) -> Option<Task> {
@@ -79,4 +115,17 @@ pub(crate) fn attempt(disk: &Disk, id: AttemptId) -> Option<Attempt> {
 /// The salt of an attempt's task.
 pub(crate) fn attempt_nonce(disk: &Disk, id: AttemptId) -> Option<[u8; 32]> {
     Some(attempt(disk, id)?.offer.task.spec.nonce)
+}
+
+/// All attempts at a task that are kept.
+pub(crate) fn attempts(disk: &Disk, task: TaskId) -> impl Iterator<Item = (AttemptId, Attempt)> {
+    let all = disk.values.iter().filter(|((table, _), _)| *table == Table::Attempts);
+    let read = all.filter_map(|(_, value)| canonical::decode::<Attempt>(value).ok());
+    read.filter(move |attempt| attempt.offer.task.spec.id() == task)
+        .map(move |attempt| (AttemptId { task, attempt: attempt.offer.attempt }, attempt))
+}
+
+/// The twins of a task that have not promised a result.
+pub(crate) fn unpromised(disk: &Disk, task: TaskId) -> usize {
+    tasks(disk).filter_map(|it| it.twin).filter(|twin| twin.of == task && twin.promise.is_none()).count()
 }

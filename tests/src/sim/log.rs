@@ -148,6 +148,8 @@ pub(crate) fn frame_name(frame: &TaskFrame) -> String {
         TaskFrame::Status => "status?".into(),
         TaskFrame::Hold { why, for_ms } => format!("hold for {for_ms} ms: {why}"),
         TaskFrame::GoOn => "go on".into(),
+        TaskFrame::Promised(_) => "promised".into(),
+        TaskFrame::Reveal => "reveal".into(),
     }
 }
 

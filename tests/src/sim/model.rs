@@ -84,6 +84,10 @@ pub(crate) struct Model {
     pub(crate) expelled: BTreeSet<Who>,
     /// What tasks are said to wait for.
     pub(crate) views: BTreeMap<(Who, TaskId), (String, String)>,
+    /// Replicas whose results were asked for, and by whom they were made.
+    pub(crate) revealed: BTreeSet<(Who, AttemptId)>,
+    /// Replicas for which somebody promised what another had.
+    pub(crate) copied: BTreeSet<(Who, AttemptId)>,
     /// When each entry first stood on its author's disk, or was forged.
     pub(crate) born: BTreeMap<EntryId, u64>,
     /// When each task was first announced in a log.

@@ -29,6 +29,8 @@ pub(crate) enum Role {
     Replayer,
     /// Its frames about attempts never leave.
     Mute,
+    /// As a replica it overhears all that others promise and show, and says the same.
+    Copier,
     /// It submits more than its day allows.
     Spender,
     /// So does this one, and it hides from each donor what it asked of the others.

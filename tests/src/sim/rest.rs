@@ -184,7 +184,9 @@ impl World {
                     || device != task.task.spec.submitter
             })
         };
-        task.state.is_over() || (task.state == TaskState::Waiting && task.on.is_some_and(bound))
+        // A result may be here, and its check still run.
+        (task.state.is_over() && task.group.is_none())
+            || (task.state == TaskState::Waiting && task.on.is_some_and(bound))
     }
 
     /// Whether it was at rest still, so that what was seen counts.

@@ -488,6 +488,8 @@ impl World {
             dry_run: false,
             start_by_ms: None,
             finish_by_ms: None,
+            replicas: 1,
+            quorum: 1,
         };
         let command = Command::Submit(Box::new(draft));
         self.handle(number, Input::Command(CommandId(self.commands), Box::new(command)));

@@ -6,7 +6,7 @@ use super::peer::Role;
 use super::world::World;
 use mesh_node::{Message, Output, Run};
 use mesh_protocol::frame::{AttemptId, Ended, Frame, HelloFrame, Offer, SyncFrame, TaskFrame};
-use mesh_protocol::ids::{CommunityId, EntryId, InputHash, ModuleHash};
+use mesh_protocol::ids::{CommunityId, EntryId, InputHash, ModuleHash, TaskId};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::ledger::{Effect, Entry, Hlc, Payload, Place, Statement, Tip};
 use mesh_protocol::limits::Limits;
@@ -53,9 +53,41 @@ impl World {
                 }
                 vec![Output::Send(to, Message::Task(id, TaskFrame::Ended(ended)))]
             }
+            (Role::Copier, Output::Send(to, Message::Task(id, TaskFrame::Promised(_)))) => {
+                let Some(other) = self.overheard(who, id.task, false) else {
+                    self.count("promise withheld");
+                    return Vec::new();
+                };
+                self.count("promise copied");
+                self.model.copied.insert((who, id));
+                let promise = TaskFrame::Promised(other.statement.promise());
+                vec![Output::Send(to, Message::Task(id, promise))]
+            }
+            (Role::Copier, Output::Send(to, Message::Task(id, TaskFrame::Ended(mut ended))))
+                if self.model.copied.contains(&(who, id)) =>
+            {
+                if let Some(other) = self.overheard(who, id.task, true) {
+                    self.count("result copied");
+                    ended.receipt.receipt.output = other.receipt.receipt.output;
+                    ended.receipt = ended.receipt.receipt.sign(&self.peers[who].device());
+                    ended.statement.output = other.statement.output;
+                    ended.signature = ended.statement.sign(&self.peers[who].device());
+                }
+                vec![Output::Send(to, Message::Task(id, TaskFrame::Ended(ended)))]
+            }
             (Role::Hider, output) => self.hide(who, output),
             (_, output) => vec![output],
         }
+    }
+
+    /// What another peer has promised for a task, and shown by now if that is asked.
+    fn overheard(&self, me: Who, task: TaskId, shown: bool) -> Option<Ended> {
+        let others = (0..self.profile.peers).filter(|who| *who != me);
+        let results = others.flat_map(|who| {
+            let attempts = super::kept::attempts(&self.peers[who].disk, task);
+            attempts.filter(move |(id, _)| !shown || self.model.revealed.contains(&(who, *id)))
+        });
+        results.filter_map(|(_, attempt)| attempt.ended).next()
     }
 
     pub(crate) fn remember_frame(&mut self, from: Who, to: Who, channel: Channel, bytes: &[u8]) {
@@ -195,6 +227,8 @@ impl World {
             created_ms: 0,
             start_by_ms: None,
             finish_by_ms: None,
+            replicas: 1,
+            quorum: 1,
         };
         let id = AttemptId { task: spec.id(), attempt: 1 };
         let task = spec.sign(&peer.device());

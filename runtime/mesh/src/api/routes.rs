@@ -267,8 +267,8 @@ async fn ask(state: &State, command: Command) -> Result<Json<Value>> {
         Answer::Founded(community) => json!({ "community": community }),
         Answer::Ticket(ticket) => json!({ "ticket": ticket }),
         Answer::Joined { community, pending } => json!({ "community": community, "pending": pending }),
-        Answer::Submitted { task, again, warning } => {
-            json!({ "task": task, "again": again, "warning": warning })
+        Answer::Submitted { task, again, warning, advice } => {
+            json!({ "task": task, "again": again, "warning": warning, "advice": advice })
         }
         Answer::Community(view) => serde_json::to_value(view).map_err(problem)?,
         Answer::Permissions(views) => serde_json::to_value(views).map_err(problem)?,

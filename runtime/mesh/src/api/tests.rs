@@ -210,6 +210,8 @@ async fn a_task_whose_bytes_are_not_here_is_not_taken() {
         nonce: [3; 32],
         on: None,
         dry_run: false,
+        replicas: 1,
+        quorum: 1,
     };
     let answer = ask(&server, "POST", "/v1/tasks", JSON, &serde_json::to_string(&draft).unwrap()).await;
     assert!(answer.starts_with("HTTP/1.1 409") && answer.contains("/v1/blobs"), "{answer}");

@@ -3,7 +3,7 @@
 use super::peer::Show;
 use super::{Given, values};
 use clap::{Args, Subcommand, ValueHint};
-use mesh_protocol::task::{Importance, Sla};
+use mesh_protocol::task::{Importance, MAX_REPLICAS, Sla};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -43,6 +43,12 @@ pub(crate) struct Submit {
     /// Only on this peer: its name or the beginning of its key
     #[arg(long, value_name = "PEER")]
     pub(crate) on: Option<String>,
+    /// Run it on peers of so many different owners, each of whom must not know the others' results
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_REPLICAS)))]
+    pub(crate) replicas: u8,
+    /// How many of them must agree; more than half by default
+    #[arg(long, value_name = "COUNT", requires = "replicas", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_REPLICAS)))]
+    pub(crate) quorum: Option<u8>,
     /// The same key with the same module, input and arguments is the same task, however often it is submitted
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
@@ -78,6 +84,7 @@ Examples:
   mesh submit thumbnails.wasm --in photos=holiday --sla eco --wait -o small
   mesh submit report.wasm --name weekly -- --year 2026
   id=$(mesh submit mandelbrot.wasm --id-only) && mesh task logs -f $id
+  mesh submit word-count.wasm --replicas 3 --quorum 2
   mesh submit word-count.wasm --dry-run
   mesh submit report.wasm --finish-by 18:30
 

@@ -4,8 +4,8 @@
 use super::follow::{self, How};
 use super::gather::{self, Gathered};
 use super::screen::Screen;
-use super::shown::{sheet, table, time};
-use super::views::{Plan, Submitted};
+use super::shown::{sheet, table, time, wh};
+use super::views::{Expected, Plan, Submitted};
 use super::{load_failure, result};
 use crate::args::Submit;
 use crate::client::{Client, understand};
@@ -60,13 +60,17 @@ pub(super) fn run(submit: &Submit) -> Result<u8> {
         }
         return Ok(exit_codes::OK);
     }
-    let Submitted { task, again, warning } = understand(answer.clone())?;
+    let Submitted { task, again, warning, advice } = understand(answer.clone())?;
     // spec: SLA-2
     if let Some(warning) = warning {
         crate::say!("warning: {}", sanitise(&warning, false));
     }
     if again && !submit.quiet && !submit.id_only {
         crate::say!("note: it was submitted before under this key; it is the same task");
+    }
+    // spec: REP-3
+    if let Some(advice) = advice.filter(|_| !submit.quiet && !submit.id_only) {
+        crate::say!("note: {}", sanitise(&advice, false));
     }
     match (submit.follow, submit.wait, submit.json) {
         // Standard output is the task's, or the whole task's in the end.
@@ -161,6 +165,8 @@ fn draft(
         nonce: nonce(submit.idempotency_key.as_deref())?,
         on: submit.on.clone(),
         dry_run: submit.dry_run,
+        replicas: submit.replicas,
+        quorum: submit.quorum.unwrap_or(submit.replicas / 2 + 1),
     })
 }
 
@@ -289,8 +295,24 @@ fn plan(plan: Plan) -> String {
     let mut lines = vec![("rule", plan.rule), ("quota", plan.quota)];
     lines.extend(plan.finish_by_ms.map(|by| ("done by", time(by))));
     let lines = sheet(&lines);
+    let expected = plan.expected.as_ref().map_or_else(String::new, expected);
+    let advice = plan.advice.map_or_else(String::new, |advice| format!("{}\n", sanitise(&advice, false)));
     let rows = plan.peers.into_iter().map(|(peer, verdict)| vec![peer, verdict]);
-    format!("{choice}{lines}\n{}", table(&["PEER", "VERDICT"], rows))
+    format!("{choice}{lines}\n{expected}{advice}{}", table(&["PEER", "VERDICT"], rows))
+}
+
+/// What others of its name did.
+// spec: REP-3
+fn expected(it: &Expected) -> String {
+    let seconds = |ms: u64| format!("{}.{} s", ms / 1000, ms % 1000 / 100);
+    let energy = it.energy_mj.map_or_else(String::new, |mj| format!(", {} for half of them", wh(mj)));
+    format!(
+        "the last {} of its name took up to {} and {} MB{energy}; half waited {} or less for their start\n",
+        it.runs,
+        seconds(it.wall_ms),
+        it.memory.div_ceil(1_000_000),
+        seconds(it.waited_ms)
+    )
 }
 
 #[cfg(test)]

@@ -61,6 +61,17 @@ pub(super) struct Plan {
     #[serde(default)]
     pub(super) finish_by_ms: Option<u64>,
     pub(super) peers: Vec<(String, String)>,
+    pub(super) expected: Option<Expected>,
+    pub(super) advice: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Expected {
+    pub(super) runs: usize,
+    pub(super) wall_ms: u64,
+    pub(super) memory: u64,
+    pub(super) energy_mj: Option<u64>,
+    pub(super) waited_ms: u64,
 }
 
 #[derive(Deserialize)]
@@ -136,6 +147,7 @@ pub(super) struct Submitted {
     pub(super) again: bool,
     #[serde(default)]
     pub(super) warning: Option<String>,
+    pub(super) advice: Option<String>,
 }
 
 #[derive(Deserialize)]

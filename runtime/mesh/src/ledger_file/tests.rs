@@ -73,6 +73,7 @@ fn completed(signer: &SecretKey) -> Payload {
         estimated: false,
         output: Commitment([4; 32]),
         receipt: Commitment([5; 32]),
+        comparable: true,
     };
     let signature = statement.sign(signer);
     Payload::Completed(Box::new(Completed { statement, signature, effect: Effect::Done }))

@@ -620,6 +620,8 @@ mod tests {
             created_ms: 0,
             start_by_ms: None,
             finish_by_ms: None,
+            replicas: 1,
+            quorum: 1,
         }
     }
 

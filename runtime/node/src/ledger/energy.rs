@@ -4,6 +4,7 @@
 //! word of the device to which the submitter had given it.
 // spec: CO2-3, CO2-4, DEL-13
 
+use super::conduct::Same;
 use mesh_policies::accounting::{Sum, Taken, saved};
 use mesh_protocol::energy::How;
 use mesh_protocol::ids::TaskId;
@@ -32,6 +33,8 @@ pub struct Ran {
     pub sum: Option<Sum>,
     /// Fuel of the whole task, and what of it this attempt burnt.
     fuel: (u64, u64),
+    /// Engine, outcome and output; none where another run need not come to the same.
+    pub same: Option<Same>,
 }
 
 impl Ran {
@@ -46,6 +49,11 @@ impl Ran {
             how: (statement.energy.how, statement.energy.uncertainty_percent),
             sum: Sum::metered(&statement.energy),
             fuel: (statement.fuel, statement.fuel.saturating_sub(statement.fuel_before)),
+            same: (statement.comparable && statement.fuel_before == 0).then_some((
+                statement.profile,
+                statement.outcome,
+                statement.output,
+            )),
         }
     }
 
@@ -131,6 +139,22 @@ impl Energies {
     /// All tasks by submitting device and id.
     pub fn tasks(&self) -> impl Iterator<Item = &(PublicKey, TaskId)> {
         self.tasks.keys()
+    }
+
+    /// The results of a task.
+    pub fn results(&self, key: &(PublicKey, TaskId)) -> impl Iterator<Item = (u32, &Ran)> {
+        let task = self.tasks.get(key);
+        task.into_iter().flat_map(|task| task.completed.iter().map(|(attempt, ran)| (*attempt, ran)))
+    }
+
+    /// Did a device take an attempt?
+    pub fn took(&self, task: &TaskId, attempt: u32, device: &PublicKey) -> bool {
+        self.accepted.contains_key(&(*task, attempt, *device))
+    }
+
+    /// Is a device's word of what an attempt used an estimate, if there is such a word?
+    pub fn word_of(&self, task: &TaskId, attempt: u32, device: &PublicKey) -> Option<bool> {
+        self.lost.get(&(*task, attempt, *device)).map(|lost| lost.estimated)
     }
 
     /// What is on record of an attempt's use.

@@ -3,6 +3,7 @@
 // spec: LED-3
 
 use super::ballots::Ballots;
+use super::conduct::Conduct;
 use super::energy::Energies;
 use mesh_protocol::ids::{EntryId, TaskId};
 use mesh_protocol::key::{PublicKey, UserKey};
@@ -66,6 +67,7 @@ pub struct Facts {
     witnessed: BTreeMap<PublicKey, Seen>,
     ballots: Ballots,
     energies: Energies,
+    conduct: Conduct,
 }
 
 impl Facts {
@@ -82,6 +84,18 @@ impl Facts {
     /// What is said of energy.
     pub fn energies(&self) -> &Energies {
         &self.energies
+    }
+
+    /// What is said of how devices kept their word.
+    pub fn conduct(&self) -> &Conduct {
+        &self.conduct
+    }
+
+    /// Did a person end an attempt?
+    pub fn was_vetoed(&self, task: &TaskId, attempt: u32) -> bool {
+        let key = |device, said| (*task, attempt, PublicKey(device), said);
+        let range = key([0; 32], Said::Accepted)..=key([0xff; 32], Said::Vetoed);
+        self.said.range(range).any(|((.., said), _)| *said == Said::Vetoed)
     }
 
     /// All grants ever given.
@@ -164,6 +178,7 @@ impl Facts {
         let (author, seq) = (header.author, header.seq);
         self.ballots.add(entry);
         self.energies.add(entry);
+        self.conduct.add(entry);
         match entry.payload() {
             Payload::PeerRegistered(peer) => {
                 self.registered.entry(author).or_default().push((seq, (**peer).clone()));
@@ -216,6 +231,7 @@ impl Facts {
     pub(super) fn cut(&mut self, author: &PublicKey, cap: u64) {
         self.ballots.cut(author, cap);
         self.energies.cut(author, cap);
+        self.conduct.cut(author, cap);
         self.said.retain(|(_, _, by, _), seq| by != author || *seq < cap);
         self.grants.retain(|_, grant| grant.author != *author || grant.seq < cap);
         self.revoked.retain(|(_, by), seq| by != author || *seq < cap);

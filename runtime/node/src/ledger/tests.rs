@@ -468,6 +468,7 @@ fn completed(task: TaskId, attempt: u32, by: &SecretKey) -> Payload {
         estimated: false,
         output: Commitment::ZERO,
         receipt: Commitment::ZERO,
+        comparable: true,
     };
     let signature = statement.sign(by);
     Payload::Completed(Box::new(Completed { statement, signature, effect: Effect::Done }))
