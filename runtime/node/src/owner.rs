@@ -213,6 +213,8 @@ pub(crate) struct Try {
     pub(crate) number: u32,
     /// Is it a twin's, and not the task's own?
     pub(crate) twin: bool,
+    /// Did it begin from a checkpoint?
+    pub(crate) resumed: bool,
 }
 
 /// What is kept of a task over a restart.
@@ -1349,7 +1351,8 @@ impl Node {
         let over = task.kept.state == TaskState::Cancelled;
         match frame {
             TaskFrame::Ended(ended) => {
-                let genuine = genuine(&ended, task.spec(), id, peer).is_ok();
+                let resumed = task.try_of(id.attempt).is_some_and(|it| it.resumed);
+                let genuine = genuine(&ended, task.spec(), id, peer, resumed).is_ok();
                 let Some(attempt) = task.try_of_mut(id.attempt) else { return };
                 let first = !attempt.fate.is_recorded();
                 // It may have been recorded, and the word of that lost.
@@ -1432,7 +1435,8 @@ impl Node {
         if task.is_twin() {
             return self.twin_ended(peer, id, &ended);
         }
-        if let Err(why) = genuine(&ended, task.spec(), id, peer)
+        let resumed = task.try_of(id.attempt).is_some_and(|it| it.resumed);
+        if let Err(why) = genuine(&ended, task.spec(), id, peer, resumed)
             && !(anyones && why.contains("signature"))
         {
             self.counters.bad_results += 1;
@@ -1810,14 +1814,13 @@ pub(crate) fn bytes_of(spec: &TaskSpec) -> u64 {
 }
 
 /// Can there be a reason for a run that it says nothing of others?
-fn may_not_compare(receipt: &Receipt, spec: &TaskSpec) -> bool {
-    use NotComparable::{Inconclusive, OpenInput, Resumed, ToldToStop};
+fn may_not_compare(receipt: &Receipt, spec: &TaskSpec, resumed: bool) -> bool {
+    // No peer asks a task to stop: it is held, or its attempt ends without a result. None has its input streamed.
+    use NotComparable::{Inconclusive, Resumed};
     !spec.is_comparable()
         || receipt.not_comparable.iter().any(|why| match why {
-            ToldToStop => true,
             Inconclusive => !receipt.outcome.is_conclusive(),
-            Resumed => receipt.resumed_from.is_some(),
-            OpenInput => receipt.input.streamed,
+            Resumed => resumed,
             _ => false,
         })
 }
@@ -1828,8 +1831,11 @@ pub(crate) fn genuine(
     spec: &TaskSpec,
     id: AttemptId,
     peer: PublicKey,
+    resumed: bool,
 ) -> Result<(), &'static str> {
     let receipt = &ended.receipt.receipt;
+    // Nobody compares what went on from a checkpoint, so nobody may say so of what did not.
+    let went_on = receipt.resumed_from.is_some() || receipt.usage.fuel_before > 0;
     let checks = [
         (receipt.executor == peer, "another peer signed the receipt"),
         (receipt.task == id.task && receipt.attempt == id.attempt, "the receipt is for another attempt"),
@@ -1837,6 +1843,7 @@ pub(crate) fn genuine(
         (receipt.input.hash == spec.input, "it was run on another input"),
         (receipt.args == spec.args && receipt.env == spec.env, "it was run with other arguments"),
         (receipt.limits == spec.limits, "it was run within other limits"),
+        (resumed || !went_on, "it went on from a checkpoint that it was not given"),
         (receipt.granted.within(&spec.permissions), "it was given more than it asked for"),
         (receipt.usage.fuel <= spec.limits.fuel, "more fuel was used than there was"),
         (
@@ -1844,7 +1851,7 @@ pub(crate) fn genuine(
             "the public statement is not the receipt's",
         ),
         (
-            ended.statement.comparable || may_not_compare(receipt, spec),
+            ended.statement.comparable || may_not_compare(receipt, spec, resumed),
             "two runs of it must agree, and it says not",
         ),
         (ended.receipt.verify().is_ok(), "the receipt's signature does not hold"),

@@ -202,7 +202,8 @@ impl Node {
     ) -> Option<u32> {
         let of = self.tasks.get(&key)?.wire(key);
         let number = u32::try_from(self.tasks.get(&of)?.kept.tries.len()).ok()?.checked_add(1)?;
-        let it = Try { device, grant, tip_seq: 0, fate: Fate::Open, number, twin: of != key };
+        let resumed = self.tasks.get(&key)?.kept.resume.is_some();
+        let it = Try { device, grant, tip_seq: 0, fate: Fate::Open, number, twin: of != key, resumed };
         if of != key {
             self.tasks.get_mut(&key)?.kept.tries.push(Try { twin: false, ..it.clone() });
         }
@@ -433,7 +434,8 @@ impl Node {
         let of = task.wire(id.task);
         let promise = task.kept.twin.as_ref().and_then(|twin| twin.promise);
         let replicated = task.spec().is_replicated();
-        let judged = match genuine(ended, task.spec(), AttemptId { task: of, ..id }, peer) {
+        let resumed = task.try_of(id.attempt).is_some_and(|it| it.resumed);
+        let judged = match genuine(ended, task.spec(), AttemptId { task: of, ..id }, peer, resumed) {
             Err(why) => Err(why),
             Ok(()) if replicated && promise.is_none() => Err("it was shown before it was promised"),
             Ok(()) if replicated && promise != Some(ended.statement.promise()) => {

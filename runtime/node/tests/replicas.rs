@@ -14,6 +14,7 @@ use mesh_protocol::key::SecretKey;
 use mesh_protocol::ledger::{Effect, Statement};
 use mesh_protocol::limits::Limits;
 use mesh_protocol::permissions::{Access, Permissions};
+use mesh_protocol::receipt::{NotComparable, Receipt};
 use mesh_protocol::rules::{Rules, Tier};
 use mesh_protocol::task::{Blob, Sla};
 use room::*;
@@ -316,6 +317,37 @@ fn what_cannot_be_compared_is_not_replicated() {
     assert!(refused(&mut room, draft).contains("one peer is named"));
     let draft = Draft { sla: Sla::SolarOnly, ..replicated(1, 2, 2) };
     assert!(refused(&mut room, draft).contains("own device"));
+}
+
+// spec: DEL-8, SBX-13
+#[test]
+fn a_lie_that_excuses_itself_from_comparison_is_no_result() {
+    let excuses: [fn(&mut Receipt); 4] = [
+        |it| it.not_comparable.push(NotComparable::ToldToStop),
+        |it| it.not_comparable.push(NotComparable::OpenInput),
+        |it| {
+            it.resumed_from = Some((1, Digest([3; 32])));
+            it.not_comparable.push(NotComparable::Resumed);
+        },
+        |it| it.usage.fuel_before = 1,
+    ];
+    for (nonce, excuse) in (1..).zip(excuses) {
+        let mut room = street(&["alice", "bob", "carol"]);
+        let (task, first, run) = plain(&mut room, nonce);
+        let mut receipt = receipt_for(&run);
+        receipt.output.stdout = Digest([7; 32]);
+        excuse(&mut receipt);
+        room.handle(first, Input::Run(run.attempt, RunEvent::Started));
+        let blob = Blob { hash: BlobHash([9; 32]), len: 10 };
+        let ended = RunEvent::Ended(Box::new(receipt), blob, metering(10_000));
+        room.handle(first, Input::Run(run.attempt, ended));
+        assert_ne!(room.state(0, &task).0, "done", "excuse {nonce}");
+        room.pass(30_000);
+        let (other, again) = runs(&mut room).pop_first().unwrap();
+        assert_eq!(again.attempt.attempt, 2);
+        room.end(other, &again);
+        assert_eq!(room.state(0, &task).0, "done", "excuse {nonce}");
+    }
 }
 
 // spec: QUOTA-4

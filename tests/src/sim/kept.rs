@@ -32,6 +32,7 @@ pub(crate) struct Try {
     pub(crate) fate: Fate,
     pub(crate) number: u32,
     pub(crate) twin: bool,
+    resumed: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
