@@ -1349,6 +1349,10 @@ impl Node {
     fn heard_late(&mut self, peer: PublicKey, id: AttemptId, frame: TaskFrame) {
         let Some(task) = self.tasks.get_mut(&id.task) else { return };
         let over = task.kept.state == TaskState::Cancelled;
+        // A replica's result said once more: what becomes of it is said when all are compared.
+        if matches!(frame, TaskFrame::Ended(_)) && task.compares(id.attempt) {
+            return;
+        }
         match frame {
             TaskFrame::Ended(ended) => {
                 let resumed = task.try_of(id.attempt).is_some_and(|it| it.resumed);

@@ -110,6 +110,12 @@ impl Task {
         self.kept.twin.is_some()
     }
 
+    /// Is the result of this attempt here, and compared with others'?
+    pub(crate) fn compares(&self, attempt: u32) -> bool {
+        let group = self.kept.group.as_ref();
+        group.is_some_and(|group| group.results.iter().any(|it| it.statement.attempt == attempt))
+    }
+
     /// Do its twins run in its place?
     pub(crate) fn has_replicas(&self) -> bool {
         !self.is_twin() && self.spec().is_replicated()

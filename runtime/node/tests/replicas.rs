@@ -11,7 +11,7 @@ use mesh_protocol::energy::Reading;
 use mesh_protocol::frame::{AttemptId, Ended, TaskFrame};
 use mesh_protocol::ids::{BlobHash, Digest, TaskId};
 use mesh_protocol::key::SecretKey;
-use mesh_protocol::ledger::{Effect, Statement};
+use mesh_protocol::ledger::{Effect, Entry, Payload, Statement};
 use mesh_protocol::limits::Limits;
 use mesh_protocol::permissions::{Access, Permissions};
 use mesh_protocol::receipt::{NotComparable, Receipt};
@@ -98,6 +98,28 @@ fn replicas_run_with_different_owners_and_the_result_they_agree_on_takes_effect_
     assert_eq!(view.history.iter().filter(|it| it.fate.starts_with("agreed")).count(), 2);
     let Answer::Tasks(list) = room.ask(0, Command::Tasks).unwrap() else { panic!() };
     assert_eq!(list.len(), 1, "replicas are no tasks to anybody else");
+}
+
+// spec: DEL-8, DEL-4
+#[test]
+fn a_result_that_is_shown_twice_is_recorded_once_and_not_forgotten_before_all_are_compared() {
+    let mut room = street(&["alice", "bob", "carol"]);
+    let task = room.submit_draft(0, replicated(1, 3, 2)).unwrap();
+    let all = runs(&mut room);
+    room.end(1, &all[&1]);
+    room.end(2, &all[&2]);
+    // Carol's word is to come when Bob's is heard, and heard again.
+    room.disconnect(0, 2);
+    room.end(0, &all[&0]);
+    let alice = room.key(0);
+    room.handle(1, Input::Task(alice, all[&1].attempt, TaskFrame::Reveal));
+    assert!(results(&room, 0, &task).is_empty());
+    room.connect(0, 2);
+    room.pass(30_000);
+    assert_eq!(room.state(0, &task).0, "done");
+    let said = room.peers[0].entries.values().filter_map(|bytes| Entry::verify(bytes).ok());
+    let said = said.filter(|entry| matches!(entry.payload(), Payload::Completed(_)));
+    assert_eq!(said.count(), 3);
 }
 
 // spec: DEL-8, REP-1
