@@ -197,6 +197,9 @@ pub enum Reason {
     /// Its result is in, or the others' were shown before it had one.
     #[error("the other replicas' results were shown before it had one")]
     TooLate,
+    /// Its owner was put out, or took the device back.
+    #[error("the device is no member's any more")]
+    NoMembersDevice,
 }
 
 impl Reason {

@@ -194,7 +194,7 @@ const LISTS: [&str; 9] = [
     "0400010203",
     "050001020304",
 ];
-const REASONS: [&str; 54] = [
+const REASONS: [&str; 55] = [
     "00",
     "01",
     "02",
@@ -249,6 +249,7 @@ const REASONS: [&str; 54] = [
     "33",
     "34010203",
     "35",
+    "36",
 ];
 
 // spec: ARC-6, LED-2

@@ -497,5 +497,6 @@ pub(crate) fn reasons() -> Vec<Reason> {
         Reason::SameOwner,
         Reason::NoQuorum { agreed: 1, quorum: 2, replicas: 3 },
         Reason::TooLate,
+        Reason::NoMembersDevice,
     ]
 }

@@ -428,17 +428,17 @@ impl Node {
         let user = self.user_or_me(text)?;
         let circle = self.circle();
         let governance = self.ledger.governance();
+        let day = circle.day_of(user, self.now.wall_ms);
         // Of another member the first device is shown, which has the whole quota unless they shared it out.
         let of_user = || governance.devices().iter().filter(|(_, device)| device.user == user);
         let device = match self.my_user() == Some(user) {
             true => Some(self.me),
-            false => of_user().max_by_key(|(key, _)| governance.share(key)).map(|(key, _)| *key),
+            false => of_user().max_by_key(|(key, _)| circle.share(key, day)).map(|(key, _)| *key),
         };
-        let share = device.map_or(0, |device| governance.share(&device));
+        let share = device.map_or(0, |device| circle.share(&device, day));
         let deeds = circle.deeds(user);
         let tier = circle.tier(user);
         let given = tier.share(governance.rules());
-        let day = circle.day_of(user, self.now.wall_ms);
         let used = device.map_or(0, |device| circle.used(&device, day, u64::MAX).0);
         let allowed = quota::part(given.tasks, share);
         Ok(QuotaView {

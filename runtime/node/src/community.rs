@@ -58,8 +58,8 @@ impl<'a> Community<'a> {
         if self.misbehaves == Some(Misbehaviour::BelievesClaimedDates) {
             return Some(own);
         }
-        let governance = self.ledger.governance();
-        let members = governance.members().values().filter(|member| member.is_in()).count();
+        // Whoever came later had no say in what was settled before.
+        let members = self.ledger.governance().members_at(author, own);
         let owner = |device: &PublicKey| self.user_of(device);
         self.ledger.facts().date(author, seq, own, members, self.rules().max_skew_ms, owner)
     }
@@ -71,16 +71,40 @@ impl<'a> Community<'a> {
 
     // ---- ballots ----
 
-    /// Members who may vote on what opens at a moment.
+    /// When somebody was put out, if they were: as others saw it, so that nobody dates it back before what it would
+    /// undo.
+    fn left_ms(&self, user: &UserKey) -> Option<u64> {
+        let (own, author, seq) = self.ledger.governance().members().get(user)?.left?;
+        Some(self.date(&author, seq, own).map_or(u64::MAX, Hlc::wall_ms))
+    }
+
+    /// Members who may vote on what opens at a moment, those who were put out since included.
     // spec: VOTE-1, PERM-6
     fn entitled(&self, rules: &Rules, opened_ms: u64) -> BTreeSet<UserKey> {
-        let governance = self.ledger.governance();
-        let entitled = governance.members().iter().filter(|(user, member)| {
-            let since = || self.ledger.belongs_since(user).map(Hlc::wall_ms);
-            member.is_in()
-                && since().is_some_and(|since| since.saturating_add(rules.vote_after_ms) <= opened_ms)
+        let entitled = self.ledger.governance().members().keys().filter(|user| {
+            let since = self.ledger.belonged_since(user).map(Hlc::wall_ms);
+            since.is_some_and(|since| since.saturating_add(rules.vote_after_ms) <= opened_ms)
+                && self.left_ms(user).is_none_or(|left| left > opened_ms)
         });
-        entitled.map(|(user, _)| *user).collect()
+        entitled.copied().collect()
+    }
+
+    /// Counts. Whoever was put out after the decision had their say; before it, they have none.
+    // spec: VOTE-1
+    fn count<C: Copy + Ord>(&self, mut ballot: Ballot<C>, votes: &[Vote<C>]) -> (Ballot<C>, Tally<C>) {
+        let left = |user: &UserKey| Some((self.left_ms(user)?, *user));
+        let mut left: Vec<(u64, UserKey)> = ballot.electorate.keys().filter_map(left).collect();
+        left.sort_unstable();
+        let mut left = left.into_iter();
+        loop {
+            let tally = tally(&ballot, votes, self.now_ms);
+            match left.next() {
+                Some((at, user)) if tally.decided_ms.is_none_or(|decided| at <= decided) => {
+                    ballot.electorate.remove(&user);
+                }
+                _ => return (ballot, tally),
+            }
+        }
     }
 
     /// The same, each with what their vote weighs.
@@ -150,14 +174,14 @@ impl<'a> Community<'a> {
     // spec: LED-10
     pub(crate) fn unseen(&self, task: &TaskId) -> impl Iterator<Item = (UserKey, Importance, usize, usize)> {
         let this = *self;
-        let members = self.ledger.governance().members().values().filter(|member| member.is_in()).count();
-        let needed = crate::ledger::witnesses_needed(members);
         let said = self.ledger.facts().ballots().votes_on(task);
         said.filter_map(move |((author, seq), fact)| {
             let user = this.user_of(author)?;
             if this.date(author, *seq, fact.hlc).is_some() {
                 return None;
             }
+            let needed =
+                crate::ledger::witnesses_needed(this.ledger.governance().members_at(author, fact.hlc));
             let witnesses = this.ledger.facts().witnesses(author, *seq);
             let others: BTreeSet<UserKey> =
                 witnesses.keys().filter_map(|by| this.user_of(by)).filter(|by| *by != user).collect();
@@ -172,9 +196,7 @@ impl<'a> Community<'a> {
         device: &PublicKey,
         task: &TaskId,
     ) -> Option<(Ballot<Importance>, Tally<Importance>)> {
-        let ballot = self.ballot(device, task)?;
-        let tally = tally(&ballot, &self.votes(task), self.now_ms);
-        Some((ballot, tally))
+        Some(self.count(self.ballot(device, task)?, &self.votes(task)))
     }
 
     /// Can a ballot decide anything? Where nobody but its submitter may vote, or fewer than the quorum, asking would
@@ -194,10 +216,9 @@ impl<'a> Community<'a> {
         if self.rules().voting_window_ms == 0 {
             return Voice::NoBallot;
         }
-        let Some(ballot) = self.ballot(device, task).filter(Self::can_decide) else {
-            return Voice::NoBallot;
-        };
-        match tally(&ballot, &self.votes(task), self.now_ms).state {
+        let counted = self.tally(device, task).filter(|(ballot, _)| Self::can_decide(ballot));
+        let Some((_, tally)) = counted else { return Voice::NoBallot };
+        match tally.state {
             State::Open => Voice::Pending,
             State::NoQuorum => Voice::Silent,
             State::Decided(level) => Voice::Level(level),
@@ -237,7 +258,7 @@ impl<'a> Community<'a> {
             let at = self.date(author, *seq, *hlc)?;
             Some(Vote { at, entry: *entry, user: self.user_of(author)?, choice: *yes })
         });
-        Some(tally(&ballot, &votes.chain([own]).collect::<Vec<_>>(), self.now_ms))
+        Some(self.count(ballot, &votes.chain([own]).collect::<Vec<_>>()).1)
     }
 
     /// Proposals and when each opened, in that order.
@@ -290,7 +311,10 @@ impl<'a> Community<'a> {
         let (mut disputing, mut confirming) = (BTreeSet::new(), BTreeSet::new());
         let mut last = 0;
         // Not by weight: what members weigh may itself depend on disputes.
-        let entitled = self.entitled(self.rules(), since);
+        let mut entitled = self.entitled(self.rules(), since);
+        entitled.retain(|user| {
+            self.left_ms(user).is_none_or(|left| left > since.saturating_add(health::DISPUTE_MS))
+        });
         for ((author, seq), (hlc, _)) in ballots.disputes_of(task) {
             let Some(at) = self.date(author, *seq, *hlc).map(Hlc::wall_ms) else { continue };
             let Some(user) = self.user_of(author).filter(|user| entitled.contains(user)) else {
@@ -506,6 +530,16 @@ impl<'a> Community<'a> {
         (used, health)
     }
 
+    /// The thousandths of its user's quota that are a device's on a day. What a device had that was taken back on that
+    /// day is free from the next one on.
+    // spec: QUOTA-4
+    pub(crate) fn share(&self, device: &PublicKey, day: Span) -> u16 {
+        let gave_back = |(own, author, seq): (Hlc, PublicKey, u64)| {
+            self.date(&author, seq, own).is_some_and(|at| at.wall_ms() < day.0)
+        };
+        self.ledger.governance().share(device, gave_back)
+    }
+
     pub(crate) fn tier(&self, user: UserKey) -> Tier {
         quota::tier(&self.deeds(user))
     }
@@ -525,19 +559,22 @@ impl<'a> Community<'a> {
         let governance = self.ledger.governance();
         let Some(known) = governance.device(device) else { return Err(Reason::NotAMember) };
         let share = self.tier(known.user).share(rules);
-        let allowed = quota::part(share.tasks, governance.share(device));
+        let day = self.day_of(known.user, at_ms);
+        let allowed = quota::part(share.tasks, self.share(device, day));
         if allowed.is_none() {
             return Ok(());
         }
-        let (used, spent) = self.used(device, self.day_of(known.user, at_ms), upto);
-        quota::allows(
-            &Day { used, health: spent, allowed },
-            &share,
-            wish,
-            replicas,
-            health,
-            rules.health_extra,
-        )
+        let allows = |(used, spent), allowed| {
+            let day = Day { used, health: spent, allowed };
+            quota::allows(&day, &share, wish, replicas, health, rules.health_extra)
+        };
+        let own = self.used(device, day, upto);
+        allows(own, allowed)?;
+        // Shares that were changed within the day sum up to more than one.
+        let others = self.devices_of(known.user).filter(|other| *other != device);
+        let all = others.map(|other| self.used(other, day, u64::MAX));
+        let all = all.fold(own, |sum, more| (sum.0 + more.0, sum.1 + more.1));
+        allows(all, quota::part(share.tasks, 1000))
     }
 }
 
@@ -635,10 +672,14 @@ impl Node {
                 let mut moved: BTreeSet<TaskId> = BTreeSet::new();
                 for tip in tips {
                     match tip.author == self.me {
-                        true => moved.extend(&self.open_ballots),
+                        true => {
+                            moved.extend(&self.open_ballots);
+                            moved.extend(self.running());
+                        }
                         false => {
                             let voted = self.ledger.facts().ballots().voted_by(&tip.author, u64::MAX);
-                            moved.extend(voted.filter(|task| self.is_waiting(task)));
+                            let ours = |task: &&TaskId| self.is_waiting(task) || self.is_running(task);
+                            moved.extend(voted.filter(ours));
                         }
                     }
                 }
@@ -708,6 +749,7 @@ impl Node {
         if before != course {
             self.tell_task(id);
             self.place_soon();
+            self.regard_attempts();
         }
     }
 

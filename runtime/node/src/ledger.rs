@@ -132,18 +132,24 @@ impl Ledger {
     /// two needs nobody else: there was nobody else.
     // spec: LED-10, PERM-6
     pub fn belongs_since(&self, user: &UserKey) -> Option<Hlc> {
+        self.governance.member(user)?;
+        self.belonged_since(user)
+    }
+
+    /// The same of whoever belonged once.
+    pub(crate) fn belonged_since(&self, user: &UserKey) -> Option<Hlc> {
         let governance = &self.governance;
-        let member = governance.member(user)?;
+        let member = governance.members().get(user).filter(|member| member.was_admitted())?;
         if member.stands_alone() {
             return Some(member.since);
         }
-        let members = governance.members().values().filter(|member| member.is_in()).count();
         // Nobody bears witness to what let themselves in.
         let owner = |device: &PublicKey| {
             let owner = governance.device(device)?.user;
             (owner != *user).then_some(owner)
         };
         let (author, seq) = member.by;
+        let members = governance.members_at(&author, member.since);
         let skew = governance.rules().max_skew_ms;
         self.facts.date(&author, seq, member.since, members.saturating_sub(1), skew, owner)
     }

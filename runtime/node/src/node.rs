@@ -224,6 +224,8 @@ pub struct Node {
     pub(crate) numbering_until: Option<u64>,
     /// Peers that said to know more of this log than it does itself, and have yet to show it.
     pub(crate) claimed: BTreeSet<PublicKey>,
+    /// Devices of members whose entries are dated too far ahead to be taken, and up to when.
+    pub(crate) dated_ahead: BTreeMap<PublicKey, u64>,
     /// Members who say that this device counts no more.
     pub(crate) turned_away_by: BTreeSet<PublicKey>,
     /// What waits to be numbered, in this order; also what a person or a task's step was promised of it is kept.
@@ -299,6 +301,7 @@ impl Node {
             numbering: Numbering::Settled,
             numbering_until: None,
             claimed: BTreeSet::new(),
+            dated_ahead: BTreeMap::new(),
             turned_away_by: BTreeSet::new(),
             drafts: BTreeMap::new(),
             hearsay: BTreeMap::new(),
@@ -726,6 +729,10 @@ impl Node {
         let rules = self.ledger.governance().rules();
         if ahead > rules.max_skew_ms && self.ledger.count() > 0 {
             self.counters.entries_ignored += 1;
+            let author = entry.header().author;
+            if self.ledger.governance().device(&author).is_some() {
+                self.dated_ahead.insert(author, entry.header().hlc.wall_ms());
+            }
             return false;
         }
         let limit = u64::from(rules.entries_per_hour);
@@ -782,7 +789,10 @@ impl Node {
             | Payload::RulesProposed { .. }
             | Payload::RulesVoted { .. }
             | Payload::Contribution { .. }
-            | Payload::HealthDisputed { .. } => {
+            | Payload::HealthDisputed { .. }
+            | Payload::Expelled { .. }
+            | Payload::KeyRevoked(_)
+            | Payload::Forked(_) => {
                 self.unwitnessed.insert(header.author, entry.tip());
                 // Ballots may be short, and a vote counts once others have seen it. But nobody's talk may use up what
                 // this device itself may say: half of that is its own.

@@ -443,6 +443,17 @@ impl Node {
         waits(id) || self.twins_of(id).iter().any(waits)
     }
 
+    /// Is it with somebody?
+    pub(crate) fn is_running(&self, id: &TaskId) -> bool {
+        let runs = |id: &TaskId| self.tasks.get(id).is_some_and(|it| it.kept.state.is_out());
+        runs(id) || self.twins_of(id).iter().any(runs)
+    }
+
+    /// Tasks that are with somebody.
+    pub(crate) fn running(&self) -> impl Iterator<Item = TaskId> {
+        self.out.iter().map(|(_, id)| self.tasks.get(id).map_or(*id, |task| task.wire(*id)))
+    }
+
     /// Puts a task where its state says that it is looked for.
     pub(crate) fn sort_task(&mut self, id: TaskId) {
         let most = self.ledger.governance().rules().max_overtaken;
@@ -1349,8 +1360,8 @@ impl Node {
     fn heard_late(&mut self, peer: PublicKey, id: AttemptId, frame: TaskFrame) {
         let Some(task) = self.tasks.get_mut(&id.task) else { return };
         let over = task.kept.state == TaskState::Cancelled;
-        // A replica's result said once more: what becomes of it is said when all are compared.
-        if matches!(frame, TaskFrame::Ended(_)) && task.compares(id.attempt) {
+        // A replica whose result is here says more of it: what becomes of it is said when all are compared.
+        if task.compares(id.attempt) {
             return;
         }
         match frame {
@@ -1636,6 +1647,11 @@ impl Node {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let Some(device) = task.device().filter(|_| task.kept.state.is_out()) else { return };
         let attempt = AttemptId { task: id, attempt: task.current() };
+        let belongs = device == self.me || self.ledger.governance().owner(&device).is_some();
+        if !belongs {
+            self.lost(id, Reason::NoMembersDevice);
+            return self.send_task(device, attempt, TaskFrame::Stop(Reason::Fenced));
+        }
         let silent = now.saturating_sub(task.heard_at);
         let patience = if task.kept.state == TaskState::Offered { OFFER_MS.min(suspect) } else { suspect };
         if device != self.me && silent >= patience {

@@ -86,6 +86,7 @@ impl Node {
                 Some("begin one with `mesh community new NAME`, or join one with `mesh join TICKET`"),
             ));
         };
+        let circle = self.circle();
         let governance = self.ledger.governance();
         let members = governance.members().iter().map(|(user, member)| MemberView {
             user: *user,
@@ -102,7 +103,7 @@ impl Node {
                 .map(|(key, _)| DeviceView {
                     device: *key,
                     name: self.device_name(key),
-                    share: governance.share(key),
+                    share: circle.share(key, circle.day_of(*user, self.now.wall_ms)),
                     counts_until: governance.cap(key),
                 })
                 .collect(),
@@ -289,6 +290,32 @@ impl Node {
         }
     }
 
+    /// Whose clock is, or was, wrong.
+    // spec: LED-10
+    fn clock_trouble(&self) -> Vec<String> {
+        let (now, skew) = (self.now.wall_ms, self.ledger.governance().rules().max_skew_ms);
+        let minutes = |at: u64| at.saturating_sub(now).div_ceil(60_000);
+        let mut trouble = Vec::new();
+        let own = self.ledger.clock().wall_ms();
+        if own > now.saturating_add(skew) {
+            trouble.push(format!(
+                "this device's log is dated {} min ahead of its clock, which was wrong when it wrote, or is now: the \
+                 others take nothing that it says before then; set the clock right and wait, or come back with a new \
+                 device: `mesh device add` on another one of yours, and `mesh device revoke` this one",
+                minutes(own)
+            ));
+        }
+        for (device, at) in self.dated_ahead.iter().filter(|(_, at)| **at > now.saturating_add(skew)) {
+            trouble.push(format!(
+                "what {} writes is dated {} min ahead of this device's clock, and is not taken before then: one of the \
+                 two clocks is wrong",
+                self.device_name(device),
+                minutes(*at)
+            ));
+        }
+        trouble
+    }
+
     pub(crate) fn status(&self) -> StatusView {
         let mut states: BTreeMap<&str, usize> = BTreeMap::new();
         for task in self.tasks.values().filter(|task| !task.is_twin()) {
@@ -305,6 +332,7 @@ impl Node {
         } else if !self.turned_away_by.is_empty() {
             trouble.push(format!("{COUNTS_NO_MORE} ({} members say so)", self.turned_away_by.len()));
         }
+        trouble.extend(self.clock_trouble());
         let donor = match self.donor {
             Donor::Taking => match &self.shared {
                 Ok(()) => "takes tasks".to_owned(),

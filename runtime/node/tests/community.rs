@@ -943,3 +943,178 @@ fn a_vote_that_too_few_have_seen_is_shown_and_counts_once_they_have() {
     assert_eq!((view.state, view.importance), ("decided", Some(Importance::High)));
     equal(&room);
 }
+
+/// Lets a device in by a ticket of the first peer's, and connects it to all who are there.
+fn comes_in(room: &mut Room, number: usize) {
+    let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
+    let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
+    room.ask(number, Command::Join { ticket }).unwrap();
+    for other in 0..number {
+        room.connect(number, other);
+    }
+    room.pass(2_000);
+}
+
+fn free_tasks(room: &mut Room, number: usize) -> u32 {
+    match room.ask(number, Command::Community).unwrap() {
+        Answer::Community(view) => view.rules.free.tasks,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn used(room: &mut Room, number: usize, user: &str) -> u64 {
+    match room.ask(number, Command::Quota { user: Some(user.into()) }).unwrap() {
+        Answer::Quota(view) => view.used,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn more_tasks(tasks: u32) -> Rules {
+    let mut rules = rules();
+    rules.free.tasks = tasks;
+    rules
+}
+
+fn proposed(room: &mut Room, by: usize, rules: Rules) -> String {
+    let proposed = room.ask(by, propose(rules)).unwrap();
+    let Answer::Entry(proposal) = proposed else { panic!("{proposed:?}") };
+    room.pass(2_000);
+    proposal.to_string()
+}
+
+fn votes_rules(room: &mut Room, number: usize, proposal: &str, yes: bool) {
+    room.ask(number, Command::VoteRules { proposal: proposal.into(), yes }).unwrap();
+    room.pass(2_000);
+}
+
+// spec: LED-10, VOTE-1, QUOTA-4
+#[test]
+fn whoever_comes_later_changes_nothing_that_was_settled() {
+    let mut room = Room::community_by(&["alice"], rules());
+    proposed(&mut room, 0, more_tasks(33));
+    room.pass(12_000);
+    assert_eq!(free_tasks(&mut room, 0), 33, "alone she decides");
+    room.pass(10 * 60_000);
+    room.add("bob", 1, 1);
+    comes_in(&mut room, 1);
+    room.pass(3 * 60_000);
+    assert_eq!((free_tasks(&mut room, 0), free_tasks(&mut room, 1)), (33, 33));
+    // Two, one for and one against.
+    let proposal = proposed(&mut room, 0, more_tasks(44));
+    votes_rules(&mut room, 1, &proposal, false);
+    room.pass(70_000);
+    room.handle(0, Input::Capacity(Capacity { slots: 0, memory: 1 << 30, longest_ms: HOUR }));
+    for nonce in 0..3 {
+        room.submit_draft(0, draft("plain", nonce)).unwrap();
+    }
+    room.pass(3 * 60_000);
+    // To the day after, when a third comes in.
+    room.sleep(24 * HOUR);
+    room.pass(1_000);
+    assert_eq!(used(&mut room, 0, "alice"), 0);
+    room.add("carol", 2, 2);
+    comes_in(&mut room, 2);
+    room.pass(3 * 60_000);
+    for number in 0..3 {
+        assert_eq!(free_tasks(&mut room, number), 33, "on peer {number}");
+        assert_eq!(used(&mut room, number, "alice"), 0, "on peer {number}");
+        let Answer::Proposals(views) = room.ask(number, Command::Proposals).unwrap() else { panic!() };
+        let states: Vec<_> = views.iter().map(|view| view.state).collect();
+        assert!(states.contains(&"rejected") && states.contains(&"adopted"), "{states:?}");
+    }
+    equal(&room);
+}
+
+// spec: VOTE-1, VOTE-8
+#[test]
+fn putting_a_member_out_undoes_no_vote() {
+    let mut room = street(rules());
+    let proposal = proposed(&mut room, 1, more_tasks(77));
+    votes_rules(&mut room, 0, &proposal, false);
+    votes_rules(&mut room, 2, &proposal, true);
+    let task = room.submit_draft(0, draft("plain", 1)).unwrap();
+    room.vote(1, &task, Importance::High);
+    room.vote(2, &task, Importance::High);
+    room.pass(12_000);
+    // One more ballot is open while she is put out.
+    let open = room.submit_draft(0, draft("other", 2)).unwrap();
+    room.vote(2, &open, Importance::High);
+    room.pass(100);
+    room.ask(0, Command::Expel { user: "carol".into(), why: "no reason".into() }).unwrap();
+    room.pass(3 * 60_000);
+    for number in 0..2 {
+        assert_eq!(free_tasks(&mut room, number), 77, "on peer {number}");
+        let ballot = room.ballot(number, &task);
+        assert_eq!(
+            (ballot.state, ballot.importance),
+            ("decided", Some(Importance::High)),
+            "on peer {number}"
+        );
+        assert_eq!(room.ballot(number, &open).votes.len(), 0, "before the decision she has no say any more");
+    }
+}
+
+// spec: QUOTA-4, NET-1
+#[test]
+fn a_device_that_is_taken_back_leaves_no_second_quota_for_the_day() {
+    let mut room = street(quiet());
+    room.add("bob", 3, 1);
+    room.grant(2, "bob");
+    for nonce in 0..10 {
+        room.submit_draft(1, draft("plain", nonce)).unwrap();
+        run_all(&mut room, 2);
+    }
+    comes_in(&mut room, 3);
+    room.ask(3, Command::RevokeDevice { device: "bob-laptop".into() }).unwrap();
+    room.pass(3 * 60_000);
+    let refused = room.submit_draft(3, draft("plain", 1)).unwrap_err();
+    assert!(refused.message.contains("quota"), "{refused:?}");
+    room.peers[3].node.misbehave(Misbehaviour::SubmitsOverQuota);
+    room.submit_draft(3, draft("plain", 2)).unwrap();
+    assert_eq!(run_all(&mut room, 2), 0, "nor does a donor believe in it");
+    // The next day it has all of it.
+    room.sleep(24 * HOUR);
+    room.pass(3_000);
+    room.submit_draft(3, draft("plain", 3)).unwrap();
+    room.pass(3_000);
+    assert!(run_all(&mut room, 2) > 0);
+}
+
+// spec: DEL-4, NET-2
+#[test]
+fn what_a_member_who_is_put_out_runs_for_others_ends_there() {
+    let mut room = street(quiet());
+    let task = room.submit_draft(0, draft("plain", 1)).unwrap();
+    let run = room.next_run(2).unwrap();
+    room.handle(2, Input::Run(run.attempt, RunEvent::Started));
+    room.pass(2_000);
+    assert_eq!(room.state(0, &task).0, "running");
+    room.ask(0, Command::Expel { user: "carol".into(), why: "no reason".into() }).unwrap();
+    room.pass(10_000);
+    assert_eq!(room.state(0, &task).0, "waiting");
+    let Answer::Task(view) = room.ask(0, Command::Task { task }).unwrap() else { panic!("no task") };
+    assert!(view.history[0].fate.contains("no member's any more"), "{}", view.history[0].fate);
+}
+
+// spec: LED-10
+#[test]
+fn whose_clock_is_wrong_is_said_on_both_sides() {
+    let mut room = street(quiet());
+    let trouble = |room: &mut Room, number: usize| match room.ask(number, Command::Status).unwrap() {
+        Answer::Status(status) => status.trouble.join("; "),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(trouble(&mut room, 0), "");
+    let carol = room.key(2);
+    let entry = Forger::of(&room, 2).write(room.now.wall_ms + HOUR, Payload::PeerOnline);
+    room.handle(0, Input::Gossip(carol, Box::new(entry)));
+    let said = trouble(&mut room, 0);
+    assert!(said.contains("what carol-laptop writes is dated 60 min ahead"), "{said}");
+    // It is true no more as soon as the time has come.
+    room.sleep(HOUR);
+    assert_eq!(trouble(&mut room, 0), "");
+    room.submit_draft(0, draft("plain", 1)).unwrap();
+    room.now.wall_ms -= HOUR;
+    let said = trouble(&mut room, 0);
+    assert!(said.contains("this device's log is dated 60 min ahead of its clock"), "{said}");
+}

@@ -130,7 +130,7 @@ fn a_member_comes_back_with_a_new_device_by_anybodys_ticket() {
     let device = governance.device(&room.key(3)).unwrap();
     assert_eq!((device.name.as_str(), governance.owner(&room.key(3))), ("bob-3", Some(device.user)));
     assert_eq!(governance.device(&forked).map(|it| it.user), Some(device.user));
-    assert_eq!((governance.share(&forked), governance.share(&room.key(3))), (0, 1000));
+    assert_eq!((governance.share(&forked, |_| true), governance.share(&room.key(3), |_| true)), (0, 1000));
     // One more beside one that counts is no second quota.
     room.add("bob", 4, 1);
     let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
@@ -138,7 +138,10 @@ fn a_member_comes_back_with_a_new_device_by_anybodys_ticket() {
     room.ask(4, Command::Join { ticket }).unwrap();
     let governance = room.peers[0].node.ledger().governance();
     assert!(governance.owner(&room.key(4)).is_some());
-    assert_eq!((governance.share(&room.key(3)), governance.share(&room.key(4))), (1000, 0));
+    assert_eq!(
+        (governance.share(&room.key(3), |_| true), governance.share(&room.key(4), |_| true)),
+        (1000, 0)
+    );
 }
 
 #[test]

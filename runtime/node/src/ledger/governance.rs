@@ -37,6 +37,8 @@ pub struct Member {
     pub needed: usize,
     /// Are they a member no longer?
     pub expelled: bool,
+    /// When they were put out, as the founder claims, by which device's entry at which place of its log.
+    pub left: Option<(Hlc, PublicKey, u64)>,
     /// Is the founder's word alone enough for them?
     alone: bool,
     first: (DeviceCert, String),
@@ -46,6 +48,16 @@ impl Member {
     /// Do they belong now?
     pub fn is_in(&self) -> bool {
         !self.expelled && self.sponsors.len() >= self.needed
+    }
+
+    /// Did enough members ever vouch for them?
+    pub(super) fn was_admitted(&self) -> bool {
+        self.sponsors.len() >= self.needed
+    }
+
+    /// Did they belong at a moment, by what those who let them in and put them out say of it?
+    fn was_in(&self, at: Hlc) -> bool {
+        self.was_admitted() && self.since <= at && self.left.is_none_or(|(left, ..)| left > at)
     }
 
     /// Did nobody but the founder have a say in it?
@@ -79,6 +91,8 @@ pub struct State {
     members: BTreeMap<UserKey, Member>,
     devices: BTreeMap<PublicKey, Device>,
     caps: BTreeMap<PublicKey, u64>,
+    /// The first entry that capped each log.
+    capped: BTreeMap<PublicKey, (Hlc, PublicKey, u64)>,
     /// Tickets by the device that made use of them: whose word lets one in should not be used up by another's.
     invites: BTreeMap<(PublicKey, PublicKey), UserKey>,
     replaced: BTreeMap<UserKey, UserKey>,
@@ -152,9 +166,11 @@ impl Governance {
     }
 
     /// The thousandths of its user's daily quota that a device may use: what its certificate says, as far as those
-    /// that were certified before it and still count leave so much. A second device is no second quota.
+    /// that were certified before it leave so much. A second device is no second quota. `gave_back` says of a device
+    /// that counts no more, by the entry that says so, whether what it had is free again: what it used today, nobody
+    /// uses again.
     // spec: NET-1, QUOTA-4
-    pub fn share(&self, device: &PublicKey) -> u16 {
+    pub fn share(&self, device: &PublicKey, gave_back: impl Fn((Hlc, PublicKey, u64)) -> bool) -> u16 {
         let Some((user, place)) = self.owner(device).zip(self.device(device).map(|it| (it.since, device)))
         else {
             return 0;
@@ -163,7 +179,8 @@ impl Governance {
             .state
             .devices
             .iter()
-            .filter(|(key, it)| it.user == user && (it.since, *key) < place && self.owner(key).is_some());
+            .filter(|(key, it)| it.user == user && (it.since, *key) < place)
+            .filter(|(key, _)| self.state.capped.get(key).is_none_or(|by| !gave_back(*by)));
         let used = before.fold(0, |used: u16, (_, it)| used.saturating_add(it.share).min(1000));
         self.device(device).map_or(0, |it| it.share.min(1000 - used))
     }
@@ -188,6 +205,13 @@ impl Governance {
     /// All such.
     pub fn caps(&self) -> Vec<(PublicKey, u64)> {
         self.state.caps.iter().map(|(device, cap)| (*device, *cap)).collect()
+    }
+
+    /// How many belonged when an entry was written, by its own date: nobody writes before they are certified.
+    // spec: LED-10
+    pub(crate) fn members_at(&self, author: &PublicKey, own: Hlc) -> usize {
+        let at = self.device(author).map_or(own, |device| own.max(device.since));
+        self.state.members.values().filter(|member| member.was_in(at)).count()
     }
 
     /// The founder.
@@ -376,7 +400,8 @@ impl State {
         (self.counts(said) && self.members.get(&device.user)?.is_in()).then_some(device.user)
     }
 
-    fn cap(&mut self, device: PublicKey, cap: u64) {
+    fn cap(&mut self, device: PublicKey, cap: u64, by: (Hlc, PublicKey, u64)) {
+        self.capped.entry(device).or_insert(by);
         let entry = self.caps.entry(device).or_insert(cap);
         *entry = cap.min(*entry);
     }
@@ -416,6 +441,7 @@ impl State {
                     sponsors: BTreeSet::new(),
                     needed: 0,
                     expelled: false,
+                    left: None,
                     alone: false,
                     first: (founded.cert.clone(), founded.device_name.clone()),
                 };
@@ -427,7 +453,7 @@ impl State {
             Payload::Forked(proof) => {
                 let kept = self.devices.contains_key(&said.author) && self.counts(said);
                 if kept {
-                    self.cap(proof.a.header.author, proof.a.header.seq);
+                    self.cap(proof.a.header.author, proof.a.header.seq, (at, said.author, said.seq));
                 }
                 kept
             }
@@ -436,7 +462,7 @@ impl State {
                 let kept = self.devices.contains_key(&said.author) && self.counts(said);
                 let theirs = self.devices.get(&it.device).is_some_and(|device| device.user == it.user);
                 if kept && theirs {
-                    self.cap(it.device, it.end());
+                    self.cap(it.device, it.end(), (at, said.author, said.seq));
                 }
                 kept && theirs
             }
@@ -469,6 +495,7 @@ impl State {
                     sponsors: BTreeSet::new(),
                     needed,
                     expelled: false,
+                    left: None,
                     alone: false,
                     first: (request.cert.clone(), request.device_name.clone()),
                 });
@@ -506,6 +533,7 @@ impl State {
                 }
                 let Some(member) = self.members.get_mut(user) else { return false };
                 member.expelled = true;
+                member.left.get_or_insert((at, said.author, said.seq));
                 let devices: Vec<PublicKey> = self
                     .devices
                     .iter()
@@ -514,7 +542,8 @@ impl State {
                     .collect();
                 for device in devices {
                     let last = tips.iter().find(|tip| tip.author == device);
-                    self.cap(device, last.map_or(0, |tip| tip.seq.saturating_add(1)));
+                    let end = last.map_or(0, |tip| tip.seq.saturating_add(1));
+                    self.cap(device, end, (at, said.author, said.seq));
                 }
                 true
             }
