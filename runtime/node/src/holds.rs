@@ -2,6 +2,7 @@
 //! and by what its own owner plans with it.
 // spec: PERM-5, SLA-1, DEL-7
 
+use crate::community::Misbehaviour;
 use crate::io::Output;
 use crate::node::{Donor, Node, Timer};
 use mesh_policies::importance::{Course, Times, is_lack_of_energy, may_go_on};
@@ -106,7 +107,8 @@ impl Node {
         start.sun = self.has_sun(&self.me, lacking.is_some());
         let rules = self.ledger.governance().rules();
         match may_go_on(&course, &start, lacking.is_some(), rules) {
-            Err(reason) => Some(reason),
+            Err(reason) if !self.has_bug(Misbehaviour::IgnoresEnergy) => Some(reason),
+            Err(_) => None,
             Ok(()) if stand.calm_at > now && lacking.is_some() => lacking.cloned(),
             Ok(()) => stand.planned.as_ref().filter(|(until, _)| *until > now).map(|(_, why)| why.clone()),
         }
