@@ -496,6 +496,8 @@ pub enum Misbehaviour {
     BelievesClaimedTallies,
     /// It believes in sun by night.
     BelievesAnyEnergy,
+    /// Tasks wait for votes and energy, whatever their deadline.
+    ForgetsDeadlines,
 }
 
 impl Node {
@@ -530,6 +532,7 @@ impl Node {
             | Payload::HealthFlagged { task, .. }
             | Payload::HealthDisputed { task, .. } => {
                 self.requeue(*task);
+                self.regard_attempts_soon();
                 if !self.ledger.facts().ballots().proposals().is_empty() {
                     self.arm_within(Timer::Rules, RULES_SOON_MS);
                 }
@@ -554,13 +557,14 @@ impl Node {
                         true => moved.extend(&self.open_ballots),
                         false => {
                             let voted = self.ledger.facts().ballots().voted_by(&tip.author, u64::MAX);
-                            moved.extend(voted.filter(|task| self.is_waiting(task)));
+                            moved.extend(voted.filter(|task| self.is_open(task)));
                         }
                     }
                 }
                 for task in moved {
                     self.requeue(task);
                 }
+                self.regard_attempts_soon();
             }
             _ => {}
         }

@@ -363,8 +363,8 @@ impl Node {
         true
     }
 
-    pub(crate) fn is_waiting(&self, id: &TaskId) -> bool {
-        self.tasks.get(id).is_some_and(|task| task.kept.state == TaskState::Waiting)
+    pub(crate) fn is_open(&self, id: &TaskId) -> bool {
+        self.tasks.get(id).is_some_and(|task| !task.kept.state.is_over())
     }
 
     /// Puts a task where its state says that it is looked for.
@@ -1029,7 +1029,9 @@ impl Node {
             declared_critical: spec.importance == Some(Importance::Critical),
             now_ms: self.now.wall_ms,
             created_ms: spec.created_ms,
-            latest_start_ms: Times::of(spec).latest_ms(spec.limits.duration_ms),
+            latest_start_ms: Times::of(spec)
+                .latest_ms(spec.limits.duration_ms)
+                .filter(|_| !self.has_bug(Misbehaviour::ForgetsDeadlines)),
         }
     }
 
