@@ -349,7 +349,8 @@ impl Node {
         if entry.member {
             self.tell(Happening::Peer { device: peer, connected: false });
         }
-        if !self.is_member(&peer) && !(guide && self.is_astray()) {
+        let known = self.is_member(&peer) || (guide && self.is_astray());
+        if !known {
             self.peers.remove(&peer);
         }
         self.tasks_disconnected(peer);
