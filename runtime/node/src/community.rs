@@ -613,6 +613,8 @@ pub enum Misbehaviour {
     BelievesClaimedTallies,
     /// It believes in sun by night.
     BelievesAnyEnergy,
+    /// Tasks wait for votes and energy, whatever their deadline.
+    ForgetsDeadlines,
 }
 
 impl Node {
@@ -647,6 +649,7 @@ impl Node {
             | Payload::HealthFlagged { task, .. }
             | Payload::HealthDisputed { task, .. } => {
                 self.requeue(*task);
+                self.regard_attempts_soon();
                 if !self.ledger.facts().ballots().proposals().is_empty() {
                     self.arm_within(Timer::Rules, RULES_SOON_MS);
                 }
@@ -678,14 +681,14 @@ impl Node {
                         }
                         false => {
                             let voted = self.ledger.facts().ballots().voted_by(&tip.author, u64::MAX);
-                            let ours = |task: &&TaskId| self.is_waiting(task) || self.is_running(task);
-                            moved.extend(voted.filter(ours));
+                            moved.extend(voted.filter(|task| self.is_open(task)));
                         }
                     }
                 }
                 for task in moved {
                     self.requeue(task);
                 }
+                self.regard_attempts_soon();
             }
             _ => {}
         }
@@ -749,7 +752,7 @@ impl Node {
         if before != course {
             self.tell_task(id);
             self.place_soon();
-            self.regard_attempts();
+            self.regard_attempts_soon();
         }
     }
 

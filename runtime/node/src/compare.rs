@@ -33,7 +33,7 @@ impl Node {
         let members: Vec<PublicKey> = self
             .peers
             .iter()
-            .filter(|(_, peer)| peer.connected && peer.member)
+            .filter(|(_, peer)| peer.connected && (peer.member || peer.guide))
             .map(|(key, _)| *key)
             .collect();
         let at = self.random.below(members.len() as u64);

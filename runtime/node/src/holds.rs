@@ -2,6 +2,7 @@
 //! and by what its own owner plans with it.
 // spec: PERM-5, SLA-1, DEL-7
 
+use crate::community::Misbehaviour;
 use crate::io::Output;
 use crate::node::{Donor, Node, Timer};
 use mesh_policies::importance::{Course, Times, is_lack_of_energy, may_go_on};
@@ -14,6 +15,8 @@ use mesh_protocol::task::TaskSpec;
 /// How often it is looked whether the sun still shines, and whether what waits for good energy has time left to: often
 /// enough for hours that change, seldom enough to cost nothing.
 const LOOK_MS: u64 = 10_000;
+/// How soon after the votes changed, so that several of them make one look.
+const SOON_MS: u64 = 100;
 /// Holds for lack of energy that follow each other within this time count together.
 const FLAP_MS: u64 = 5 * 60_000;
 /// So many of them are weather, after which what stood still goes on at once when its energy is back.
@@ -106,9 +109,18 @@ impl Node {
         start.sun = self.has_sun(&self.me, lacking.is_some());
         let rules = self.ledger.governance().rules();
         match may_go_on(&course, &start, lacking.is_some(), rules) {
-            Err(reason) => Some(reason),
+            Err(reason) if !self.has_bug(Misbehaviour::IgnoresEnergy) => Some(reason),
+            Err(_) => None,
             Ok(()) if stand.calm_at > now && lacking.is_some() => lacking.cloned(),
             Ok(()) => stand.planned.as_ref().filter(|(until, _)| *until > now).map(|(_, why)| why.clone()),
+        }
+    }
+
+    /// Votes that came late may have taken away what let a task run on this energy.
+    // spec: SLA-1, VOTE-6
+    pub(crate) fn regard_attempts_soon(&mut self) {
+        if self.attempts.values().any(|attempt| attempt.state().is_live()) {
+            self.arm_within(Timer::Hold, SOON_MS);
         }
     }
 

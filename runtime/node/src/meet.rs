@@ -61,6 +61,8 @@ pub(crate) struct Peer {
     pub(crate) compared_at: Option<u64>,
     /// Does this device want to be connected to it?
     dialled: bool,
+    /// Asked for a ledger that was lost, though nothing that is left of it makes a member of anybody.
+    pub(crate) guide: bool,
     /// When it was dialled in vain.
     unreached_at: Option<u64>,
 }
@@ -118,8 +120,27 @@ impl Node {
             let Some(entry) = self.peers.get_mut(&peer) else { continue };
             entry.member = member;
         }
+        self.went_astray = self.is_astray();
+        if self.went_astray {
+            tracing::warn!(
+                "the ledger in which this device came in is gone: those that it remembers are asked for it"
+            );
+        }
         self.dial_some();
         self.come_online();
+    }
+
+    /// Is what made this device a member not here? Others' entries may go with the power, or with a database that does not
+    /// open; then the ledger names nobody any more with whom to compare it. Those that were remembered are asked: what
+    /// they bring proves itself, and whoever has nothing can tell them nothing.
+    // spec: LED-8, NET-5
+    pub(crate) fn is_astray(&self) -> bool {
+        self.community().is_some() && self.ledger.governance().device(&self.me).is_none()
+    }
+
+    /// Is a peer one to be connected to: a member, or one that may be as far as a device knows that went astray?
+    fn is_sought(&self, key: &PublicKey, peer: &Peer) -> bool {
+        peer.member || self.is_astray() && self.ledger.governance().device(key).is_none()
     }
 
     pub(crate) fn come_online(&mut self) {
@@ -154,11 +175,11 @@ impl Node {
             if peer.connected || peer.dialled {
                 others = others.saturating_sub(1);
                 there += usize::from(donor);
-                if !peer.connected && peer.member {
+                if !peer.connected && self.is_sought(key, peer) {
                     // Where it is may be news.
                     again.push((*key, peer.addrs.clone()));
                 }
-            } else if peer.member && !peer.addrs.is_empty() && *key != self.me {
+            } else if self.is_sought(key, peer) && !peer.addrs.is_empty() && *key != self.me {
                 open.push((*key, donor, peer.unreached_at));
             }
         }
@@ -235,7 +256,10 @@ impl Node {
     pub(crate) fn connected(&mut self, peer: PublicKey, addr: SocketAddr) {
         let member = self.is_member(&peer);
         let now = self.now.boot_ms;
+        let unknown = self.is_astray() && self.ledger.governance().device(&peer).is_none();
         let entry = self.peers.entry(peer).or_default();
+        entry.guide = unknown && !entry.addrs.is_empty();
+        let guide = entry.guide;
         entry.connected = true;
         entry.unreached_at = None;
         entry.member = member;
@@ -251,6 +275,9 @@ impl Node {
                 self.introduce(peer);
             }
             self.greet(peer);
+        } else if guide {
+            self.output(Output::Standing(peer, true));
+            self.compare_with(peer);
         } else if self.ledger.governance().device(&peer).is_some() {
             self.turn_away(peer);
         }
@@ -318,10 +345,12 @@ impl Node {
         entry.connected = false;
         // What it offered, it offered over this connection.
         entry.ad = None;
+        let guide = std::mem::take(&mut entry.guide);
         if entry.member {
             self.tell(Happening::Peer { device: peer, connected: false });
         }
-        if !self.is_member(&peer) {
+        let known = self.is_member(&peer) || (guide && self.is_astray());
+        if !known {
             self.peers.remove(&peer);
         }
         self.tasks_disconnected(peer);
@@ -333,19 +362,22 @@ impl Node {
     /// Who belongs may have changed: strangers become members and members strangers.
     pub(crate) fn standings_changed(&mut self) {
         self.finish_joining();
-        let connected: Vec<(PublicKey, bool)> = self
+        let astray = self.is_astray();
+        let connected: Vec<(PublicKey, bool, bool)> = self
             .peers
             .iter()
             .filter(|(_, peer)| peer.connected)
-            .map(|(key, peer)| (*key, peer.member))
+            .map(|(key, peer)| (*key, peer.member, peer.guide))
             .collect();
-        for (key, was) in connected {
+        for (key, was, guide) in connected {
             let is = self.is_member(&key);
-            if was == is {
+            // Whoever guided this device back, and is no member, is a stranger again.
+            if was == is && (!guide || astray) {
                 continue;
             }
             if let Some(peer) = self.peers.get_mut(&key) {
                 peer.member = is;
+                peer.guide = false;
             }
             if is {
                 self.output(Output::Standing(key, true));
@@ -427,9 +459,13 @@ impl Node {
         self.dial_some();
     }
 
-    /// Is this the sponsor by whose ticket this device comes in?
+    /// Is this the sponsor by whose ticket this device comes in, or somebody who helps it back?
     fn lets_in(&self, peer: &PublicKey) -> bool {
-        self.joining.as_ref().is_some_and(|joining| joining.ticket.sponsor == *peer)
+        self.joining.as_ref().is_some_and(|joining| joining.ticket.sponsor == *peer) || self.is_guide(peer)
+    }
+
+    fn is_guide(&self, peer: &PublicKey) -> bool {
+        self.peers.get(peer).is_some_and(|peer| peer.guide)
     }
 
     /// Tells the others where a peer says it is, so that two who came in by this one meet.
@@ -492,7 +528,9 @@ impl Node {
 
     pub(crate) fn start_numbering(&mut self, unclean: bool) {
         let others = self.ledger.governance().devices().keys().any(|device| *device != self.me);
-        if others && self.ledger.len(&self.me) > 0 {
+        // A log that nobody admitted is there for all that.
+        let has_log = self.ledger.len(&self.me) > 0 || !self.ledger.is_whole(&self.me);
+        if (others || self.is_astray()) && has_log {
             // Also after a clean end the store may be an old copy of itself. That is rare, so it is asked for, and not
             // waited for longer than a few seconds.
             self.ask_from_now((!unclean).then_some(CLEAN_ASK_MS));
@@ -519,6 +557,10 @@ impl Node {
     /// Asks everybody connected how long this device's log is.
     pub(crate) fn ask_for_numbering(&mut self) {
         let Numbering::Asking(answered) = &self.numbering else { return };
+        // How many there are to be asked is not known yet.
+        if self.is_astray() {
+            return self.arm_in(Timer::Numbering, NUMBERING_MS);
+        }
         if self.numbering_until.is_some_and(|until| until <= self.now.boot_ms) {
             return self.numbering_settled();
         }
@@ -770,7 +812,8 @@ impl Node {
         known.unreached_at = Some(now);
         let me = self.me;
         let other = self.peers.iter().any(|(key, other)| {
-            let free = !other.connected && !other.dialled && other.member && !other.addrs.is_empty();
+            let sought = self.is_sought(key, other) && !other.addrs.is_empty();
+            let free = !other.connected && !other.dialled && sought;
             free && *key != me && other.unreached_at.is_none_or(|at| now.saturating_sub(at) >= RETRY_MS)
         });
         if !other || self.donors().contains(&peer) {
@@ -783,9 +826,10 @@ impl Node {
         self.dial_some();
     }
 
-    /// Is this the sponsor from whom the first entries come?
+    /// Is this the sponsor from whom the first entries come, or somebody who may bring them back?
     pub(crate) fn awaits_entries_of(&self, peer: &PublicKey) -> bool {
         self.joining.as_ref().is_some_and(|joining| joining.admitted && joining.ticket.sponsor == *peer)
+            || self.is_guide(peer)
     }
 
     fn join_answered(&mut self, peer: PublicKey, answer: JoinAnswer) {

@@ -140,6 +140,8 @@ pub(crate) enum Numbering {
 pub(crate) enum Silent {
     /// It asks where its log ends; so many have answered.
     Asking(usize),
+    /// What made it a member is not here.
+    Astray,
     /// Its owner is not a member, or it is not its owner's any more.
     NoMember,
     /// What it wrote last is not here.
@@ -154,6 +156,9 @@ impl std::fmt::Display for Silent {
             Self::Asking(answered) => write!(
                 f,
                 "this device has just started and asks other peers where its log ends; {answered} have answered, and it goes on when two, or all there are, have, or after a few seconds if its last run ended in order"
+            ),
+            Self::Astray => f.write_str(
+                "the ledger in which this device came in was lost; it asks the peers that it remembers, and goes on when one of them has brought it back",
             ),
             Self::NoMember => f.write_str(
                 "this device's owner is not a member, or its key was revoked; it goes on when the owner is let in again",
@@ -228,6 +233,8 @@ pub struct Node {
     pub(crate) dated_ahead: BTreeMap<PublicKey, u64>,
     /// Members who say that this device counts no more.
     pub(crate) turned_away_by: BTreeSet<PublicKey>,
+    /// Did it start without what made it a member, and has not come back since?
+    pub(crate) went_astray: bool,
     /// What waits to be numbered, in this order; also what a person or a task's step was promised of it is kept.
     pub(crate) drafts: BTreeMap<u64, (Payload, Vec<Tip>)>,
     /// Where those are said to be who are not known as members yet: the word of them may be on its way.
@@ -303,6 +310,7 @@ impl Node {
             claimed: BTreeSet::new(),
             dated_ahead: BTreeMap::new(),
             turned_away_by: BTreeSet::new(),
+            went_astray: false,
             drafts: BTreeMap::new(),
             hearsay: BTreeMap::new(),
             unwitnessed: BTreeMap::new(),
@@ -618,6 +626,9 @@ impl Node {
     /// Why no entry can be numbered now, if none can.
     // spec: LED-5, NET-4, DEL-9
     pub(crate) fn silent(&self) -> Option<Silent> {
+        if self.is_astray() && self.joining.is_none() {
+            return Some(Silent::Astray);
+        }
         if let Numbering::Asking(answered) = &self.numbering {
             return Some(Silent::Asking(answered.len()));
         }
@@ -700,6 +711,10 @@ impl Node {
 
     /// Says what had to wait.
     pub(crate) fn say_drafts(&mut self) {
+        if self.went_astray && self.can_say() {
+            self.went_astray = false;
+            self.come_online();
+        }
         while self.can_say()
             && let Some((number, (payload, about))) = self.drafts.pop_first()
         {

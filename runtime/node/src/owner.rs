@@ -438,15 +438,10 @@ impl Node {
         self.over.remove(&at);
     }
 
-    pub(crate) fn is_waiting(&self, id: &TaskId) -> bool {
-        let waits = |id: &TaskId| self.tasks.get(id).is_some_and(|it| it.kept.state == TaskState::Waiting);
-        waits(id) || self.twins_of(id).iter().any(waits)
-    }
-
-    /// Is it with somebody?
-    pub(crate) fn is_running(&self, id: &TaskId) -> bool {
-        let runs = |id: &TaskId| self.tasks.get(id).is_some_and(|it| it.kept.state.is_out());
-        runs(id) || self.twins_of(id).iter().any(runs)
+    /// Can it still be held or hurried?
+    pub(crate) fn is_open(&self, id: &TaskId) -> bool {
+        let open = self.tasks.get(id).is_some_and(|task| !task.kept.state.is_over());
+        open || !self.twins_of(id).is_empty()
     }
 
     /// Tasks that are with somebody.
@@ -1179,7 +1174,9 @@ impl Node {
             declared_critical: spec.importance == Some(Importance::Critical),
             now_ms: self.now.wall_ms,
             created_ms: spec.created_ms,
-            latest_start_ms: Times::of(spec).latest_ms(spec.limits.duration_ms),
+            latest_start_ms: Times::of(spec)
+                .latest_ms(spec.limits.duration_ms)
+                .filter(|_| !self.has_bug(Misbehaviour::ForgetsDeadlines)),
         }
     }
 

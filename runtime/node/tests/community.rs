@@ -116,6 +116,40 @@ fn a_task_voted_high_overtakes_one_that_was_there_before() {
     equal(&room);
 }
 
+// spec: SLA-1, VOTE-6
+#[test]
+fn votes_that_come_late_hold_at_once_what_they_allow_no_more() {
+    // At a donor's, and at home.
+    for at in [2, 0] {
+        let mut room = Room::community_by(&["alice", "bob", "carol", "dave", "erin", "frank"], rules());
+        if at != 0 {
+            room.handle(0, Input::Capacity(Capacity { slots: 0, memory: 1 << 30, longest_ms: HOUR }));
+            room.grant(at, "alice");
+        }
+        let eco = mesh_node::Draft { sla: Sla::Eco, ..draft("backup", 1) };
+        let task = room.submit_draft(0, eco).unwrap();
+        room.pass(1000);
+        room.apart = true;
+        let (here, there) = ([0, 2, 4], [1, 3, 5]);
+        for other in here {
+            there.iter().for_each(|apart| room.disconnect(*apart, other));
+        }
+        room.energy(at, coal());
+        here.iter().for_each(|voter| room.vote(*voter, &task, Importance::High));
+        there.iter().for_each(|voter| room.vote(*voter, &task, Importance::Low));
+        room.pass(12_000);
+        let run = room.next_run(at).expect("as far as is known here it is voted HIGH");
+        room.handle(at, Input::Run(run.attempt, RunEvent::Started));
+        // It is looked at every ten seconds anyway.
+        room.pass(10_100);
+        assert!(room.peers[at].wishes.is_empty());
+        room.connect(at, 1);
+        room.pass(2_000);
+        assert_eq!(room.ballot(at, &task).importance, Some(Importance::Normal));
+        assert_eq!(room.peers[at].wishes, [(run.attempt, Wish::Hold)]);
+    }
+}
+
 // spec: VOTE-3, VOTE-4, VOTE-6
 #[test]
 fn a_split_vote_is_normal_and_none_waits_for_clean_energy() {

@@ -279,13 +279,60 @@ fn who_lost_the_entries_that_admitted_it_takes_its_own_log_up_again() {
     room.peers[1].entries.retain(|(by, seq), _| *by == bob || (*by == alice && *seq == 0));
     room.restart(1, "bob");
     let (_, why) = room.state(1, &task);
-    assert!(why.contains("its key was revoked"), "{why}");
+    assert!(why.contains("the ledger in which this device came in was lost"), "{why}");
     room.connect(0, 1);
     room.pass(60_000);
     assert!(said(&room, 0) >= before);
     let (_, why) = room.state(1, &task);
     assert!(why.contains("has taken it"), "{why}");
     equal(&room);
+}
+
+// spec: LED-8, NET-5
+#[test]
+fn who_lost_the_whole_ledger_finds_back_by_those_that_it_remembers() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    let bob = room.key(1);
+    let task = room.submit(1, 1);
+    room.pass(1000);
+    // Its founder, by whose ticket it came in, is gone for good, and then the power is, with all that others wrote.
+    room.restart(0, "alice");
+    room.apart = true;
+    room.peers[1].entries.retain(|(by, _), _| *by == bob);
+    room.restart(1, "bob");
+    assert!(room.peers[1].node.logs().is_empty(), "nobody admitted it, as far as it knows");
+    assert!(room.dials.contains(&(1, 2)), "it looks for those that it remembers: {:?}", room.dials);
+    room.connect(1, 2);
+    room.pass(60_000);
+    let (_, why) = room.state(1, &task);
+    assert!(!why.contains("was lost"), "{why}");
+    let state =
+        |number: usize| (room.peers[number].node.logs(), room.peers[number].node.ledger().state_digest());
+    assert_eq!(state(1), state(2));
+    assert!(
+        room.peers[1].node.logs().iter().any(|tip| tip.author == bob),
+        "what it said itself is there again"
+    );
+}
+
+// spec: LED-8, NET-2
+#[test]
+fn who_lost_the_whole_ledger_asks_no_stranger_for_it() {
+    let mut room = Room::community(&["alice", "bob"]);
+    let bob = room.key(1);
+    let lost: Vec<Entry> = {
+        let others = room.peers[1].entries.iter().filter(|((by, _), _)| *by != bob);
+        others.map(|(_, bytes)| Entry::verify(bytes).unwrap()).collect()
+    };
+    room.apart = true;
+    room.peers[1].entries.retain(|(by, _), _| *by == bob);
+    room.restart(1, "bob");
+    room.add("mallory", 2, 2);
+    room.connect(1, 2);
+    let mallory = room.key(2);
+    room.handle(1, Input::Sync(mallory, SyncReceived::Entries(lost)));
+    assert!(room.peers[1].node.logs().is_empty());
+    assert!(room.peers[1].node.counters().strangers > 0);
 }
 
 // spec: DEL-4

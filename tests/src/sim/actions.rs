@@ -3,6 +3,7 @@
 
 use super::bugs::Bug;
 use super::civic::Civic;
+use super::civics::nothing_waits_for_votes_or_energy_at_its_deadline;
 use super::model::Ask;
 use super::net::{Weather, Who};
 use super::peer::{CrashPoint, Role, addr_of, clean, fair};
@@ -76,6 +77,7 @@ pub(crate) enum Kind {
     Split,
     Victim,
     Urgency,
+    Deadline,
 }
 
 /// An action: of which kind, and numbers to choose by.
@@ -91,6 +93,8 @@ pub(crate) struct Action {
 pub(crate) struct Wish {
     pub(crate) name: Option<&'static str>,
     pub(crate) sla: Option<Sla>,
+    /// Milliseconds that it is given beside what it may take.
+    pub(crate) within: Option<u64>,
 }
 
 impl Profile {
@@ -108,6 +112,9 @@ impl Profile {
         let peers = rng.within(3, 7) as usize;
         let adversary =
             if rng.chance(450) { ADVERSARIES[rng.index(ADVERSARIES.len())] } else { Role::Honest };
+        // From a stream of its own, so that all other seeds stay what they were.
+        let forges = adversary == Role::Liar && Rng::new(seed ^ 0x00f0_96e4_0000_0000).chance(500);
+        let adversary = if forges { Role::Forger } else { adversary };
         let always = [(K::Submit, 30), (K::Grant, 12), (K::Cancel, 3)];
         let sometimes = [
             (K::Revoke, 5),
@@ -260,6 +267,7 @@ impl World {
             }
         }
         self.prepare_civics();
+        self.prepare_forger();
         for _ in 0..self.profile.many {
             let mut at = self.rng.below(total);
             let kind = kinds.iter().find(|(_, weight)| {
@@ -378,7 +386,8 @@ impl World {
             | Kind::SplitBallot
             | Kind::Split
             | Kind::Victim
-            | Kind::Urgency => self.civic_act(action),
+            | Kind::Urgency
+            | Kind::Deadline => self.civic_act(action),
             _ => self.fault(kind, who, other, pick),
         }
     }
@@ -536,6 +545,10 @@ impl World {
         self.count(if followed { "submit followed" } else { "submit detached" });
         let on = (pick.is_multiple_of(11) && wish.name.is_none())
             .then(|| format!("{}-laptop", self.peers[0].name));
+        let wall = self.peers[who].clock.at(self.now).wall_ms;
+        // What may take long has its deadline when everything is over.
+        let duration_ms = if wish.within.is_some() { 20_000 } else { 120_000 };
+        let finish_by_ms = wish.within.map(|ms| wall + duration_ms + ms);
         let usual = if pick.is_multiple_of(3) { "word-count" } else { "image" };
         let plain = on.is_none() && wish.name.is_none() && wish.sla.is_none();
         let replicas = if plain && pick.is_multiple_of(7) { 3 } else { 1 };
@@ -553,7 +566,7 @@ impl World {
             inputs: vec![],
             input: InputHash([8; 32]),
             limits: Limits {
-                duration_ms: 120_000,
+                duration_ms,
                 checkpoint_bytes: if (pick / 5).is_multiple_of(2) { 1_000_000 } else { 0 },
                 ..Limits::default()
             },
@@ -567,14 +580,14 @@ impl World {
             importance: None,
             followed,
             start_by_ms: None,
-            finish_by_ms: None,
+            finish_by_ms,
             nonce,
             on,
             dry_run: false,
             replicas,
             quorum: replicas / 2 + 1,
         };
-        self.ask(who, Command::Submit(Box::new(draft)), Ask::Submit);
+        self.ask(who, Command::Submit(Box::new(draft)), Ask::Submit(finish_by_ms));
     }
 
     /// A command was answered.
@@ -584,11 +597,19 @@ impl World {
             (Ask::Invite(guest), Ok(Answer::Ticket(ticket))) => self.peers[guest].ticket = Some(ticket),
             // Its maker crashed before it was kept, perhaps: a new one is asked for.
             (Ask::Join, Err(error)) if error.to_string().contains("ticket") => self.peers[who].ticket = None,
-            (Ask::Submit, Ok(Answer::Submitted { task, again, .. })) => {
+            (Ask::Submit(finish_by_ms), Ok(Answer::Submitted { task, again, .. })) => {
                 self.count(if again { "submitted again" } else { "submission acknowledged" });
                 if self.peers[who].is_honest() {
                     self.model.acknowledged.insert((who, task));
+                    if let Some(by) = finish_by_ms.filter(|_| !again) {
+                        let wall = self.peers[who].clock.at(self.now).wall_ms;
+                        self.after(by.saturating_sub(wall), Event::Due(who, task, by));
+                    }
                 }
+            }
+            (Ask::Deadline(task), Ok(Answer::Task(view))) => {
+                let verdict = nothing_waits_for_votes_or_energy_at_its_deadline(self, who, task, &view);
+                self.must(verdict);
             }
             (Ask::Puppet(kind), Ok(Answer::Ticket(ticket))) => self.puppet_comes(who, kind, &ticket),
             (Ask::View(task), Ok(Answer::Task(view))) => {

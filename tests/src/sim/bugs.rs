@@ -43,11 +43,13 @@ pub enum Bug {
     OneSponsorIsEnough,
     /// Nothing bounds how often a waiting task is passed over.
     LetsTasksStarve,
+    /// Tasks wait for votes and energy, whatever their deadline.
+    ForgetsDeadlines,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::SendsBeforeItPersists,
         Self::LosesTheSubmission,
         Self::LosesTheAttempt,
@@ -67,6 +69,7 @@ impl Bug {
         Self::BelievesAnyEnergy,
         Self::OneSponsorIsEnough,
         Self::LetsTasksStarve,
+        Self::ForgetsDeadlines,
     ];
 
     /// As it is typed.
@@ -91,6 +94,7 @@ impl Bug {
             Self::BelievesAnyEnergy => "believes-any-energy",
             Self::OneSponsorIsEnough => "one-sponsor-is-enough",
             Self::LetsTasksStarve => "lets-tasks-starve",
+            Self::ForgetsDeadlines => "forgets-deadlines",
         }
     }
 
@@ -110,6 +114,7 @@ impl Bug {
             Self::BelievesClaimedDates => M::BelievesClaimedDates,
             Self::BelievesClaimedTallies => M::BelievesClaimedTallies,
             Self::BelievesAnyEnergy => M::BelievesAnyEnergy,
+            Self::ForgetsDeadlines => M::ForgetsDeadlines,
             Self::SendsBeforeItPersists
             | Self::LosesTheSubmission
             | Self::LosesTheAttempt

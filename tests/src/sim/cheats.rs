@@ -2,11 +2,13 @@
 // spec: VOTE-8, QUOTA-4, LED-10, PERM-6, REP-2
 
 use super::actions::{Action, Kind, Wish};
+use super::civics::ROOM_MS;
 use super::model::{Ask, Puppet};
 use super::net::Who;
 use super::peer::{Role, addr_of};
+use super::tricks::anything;
 use super::world::{Event, World};
-use mesh_node::{Command, GrantRequest, Input, Output};
+use mesh_node::{Command, Input, Output};
 use mesh_protocol::frame::{HelloFrame, MAX_TIPS, TaskFrame};
 use mesh_protocol::ids::{EntryId, TaskId};
 use mesh_protocol::invite::{DeviceCert, DeviceRequest, JoinRequest, Ticket, TicketKind, consent};
@@ -36,15 +38,7 @@ impl World {
         let Some(asks) = asks else { return };
         let user = self.peers[asks].name.clone();
         for who in (0..self.profile.peers).filter(|who| *who != asks) {
-            let request = GrantRequest {
-                user: user.clone(),
-                device: None,
-                task: "*".into(),
-                module: None,
-                until_ms: None,
-                permissions: None,
-            };
-            self.ask(who, Command::Grant(request), Ask::Other);
+            self.ask(who, Command::Grant(anything(user.clone())), Ask::Other);
         }
         if civic.flood {
             for number in 0..FLOOD + VICTIMS {
@@ -65,10 +59,23 @@ impl World {
         }
         match kind {
             Kind::Victim => {
-                self.submit(who, pick | 1, &Wish { name: Some("image"), sla: Some(Sla::Normal) });
+                self.submit(
+                    who,
+                    pick | 1,
+                    &Wish { name: Some("image"), sla: Some(Sla::Normal), ..Wish::default() },
+                );
             }
             Kind::Urgency => {
-                let wish = Wish { name: Some("hospital-backup"), sla: Some(Sla::Urgent) };
+                let wish = Wish { name: Some("hospital-backup"), sla: Some(Sla::Urgent), ..Wish::default() };
+                self.submit(who, pick | 1, &wish);
+            }
+            Kind::Deadline => {
+                self.count("submission with a deadline");
+                let wish = Wish {
+                    name: Some("image"),
+                    sla: Some(Sla::Normal),
+                    within: Some(ROOM_MS + 1_000 + pick % 40_000),
+                };
                 self.submit(who, pick | 1, &wish);
             }
             Kind::Vote => match self.some_ballot(who, pick) {
@@ -120,7 +127,7 @@ impl World {
                 // A ballot opens, some vote, and then the one half hears nothing of the other until it is over.
                 self.count("ballot in a community that is split");
                 let window = self.profile.civic.map_or(0, |civic| civic.window_ms);
-                self.submit(who, pick | 1, &Wish { name: None, sla: Some(Sla::Normal) });
+                self.submit(who, pick | 1, &Wish { name: None, sla: Some(Sla::Normal), ..Wish::default() });
                 let split = Action { kind: Kind::Split, who: who as u64, what };
                 self.after(1_500, Event::Act(split));
                 for voter in 0..self.profile.peers as u64 {
@@ -156,15 +163,27 @@ impl World {
         match self.peers[me].role {
             Role::Spender | Role::Hider => {
                 self.count("submission beyond what a day allows, perhaps");
-                self.submit(me, pick | 1, &Wish { name: Some("image"), sla: Some(Sla::Urgent) });
+                self.submit(
+                    me,
+                    pick | 1,
+                    &Wish { name: Some("image"), sla: Some(Sla::Urgent), ..Wish::default() },
+                );
             }
             Role::Boaster => {
                 self.count("submission that claims to be critical");
-                self.submit(me, pick | 1, &Wish { name: Some("image"), sla: Some(Sla::Eco) });
+                self.submit(
+                    me,
+                    pick | 1,
+                    &Wish { name: Some("image"), sla: Some(Sla::Eco), ..Wish::default() },
+                );
             }
             Role::Wasteful => {
                 self.count("patient task offered on any energy");
-                self.submit(me, pick | 1, &Wish { name: Some("image"), sla: Some(Sla::Eco) });
+                self.submit(
+                    me,
+                    pick | 1,
+                    &Wish { name: Some("image"), sla: Some(Sla::Eco), ..Wish::default() },
+                );
             }
             Role::Stuffer | Role::Latecomer | Role::Backdater if self.model.puppets.len() < DEVICES => {
                 self.make_puppets(me, TicketKind::Device, DEVICES);

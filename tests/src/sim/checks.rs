@@ -1,6 +1,9 @@
 //! What must hold, whatever fails. Each check is a function named as a sentence.
 
-use super::civics::{needs_clean, no_donor_runs_more_than_a_day_allows};
+use super::civics::{
+    needs_clean, no_donor_runs_more_than_a_day_allows,
+    nothing_starts_on_a_claim_that_the_votes_do_not_bear_out,
+};
 use super::executor::Phase;
 use super::kept;
 use super::model::id_on;
@@ -15,6 +18,7 @@ use mesh_protocol::ledger::{Completed, Effect, Entry, Payload, Spent, Tip};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::record::{Record, Table};
 use mesh_protocol::task::Sla;
+use std::collections::BTreeMap;
 
 /// By how much a run may outlive its lease: a timer's grain, a message to the sandbox, its way of stopping.
 const LEASE_SLACK_MS: u64 = 500;
@@ -82,7 +86,8 @@ impl World {
             self.must(verdict);
         }
         let verdict = nothing_starts_without_a_grant_valid_at_its_start(self, who, run)
-            .and_then(|()| nothing_starts_on_energy_that_its_patience_forbids(self, who, run));
+            .and_then(|()| nothing_starts_on_energy_that_its_patience_forbids(self, who, run))
+            .and_then(|()| nothing_starts_on_a_claim_that_the_votes_do_not_bear_out(self, who, run));
         self.must(verdict);
         if run.owner != self.peers[who].key {
             let lease = self.model.heard.get(&(who, run.attempt)).copied().unwrap_or_default();
@@ -531,26 +536,37 @@ fn is_clean(energy: Option<EnergyClaim>) -> bool {
 
 /// However energy changes under it, and whatever its owner says: its donor holds it.
 // spec: SLA-1, DEL-12
-fn no_eco_task_computes_on_dirty_energy(world: &World, who: Who) -> Verdict {
+fn no_eco_task_computes_on_dirty_energy(world: &mut World, who: Who) -> Verdict {
     let peer = &world.peers[who];
-    let Some(since) = world.model.dirty_since.get(&who) else { return Ok(()) };
+    if !world.model.dirty_since.contains_key(&who) {
+        world.model.unfit_since.retain(|(at, _), _| *at != who);
+        return Ok(());
+    }
+    let mut unfit = BTreeMap::new();
     // What the node decides cannot be carried out while its disk takes nothing, and nobody computes asleep.
     if peer.node.is_none() || peer.asleep_until.is_some() || peer.busy.is_some() {
         return Ok(());
     }
     for (attempt, job) in &peer.executor.jobs {
-        let from = (*since).max(job.since).max(peer.stuck_until);
         let (owner, spec) = (&job.run.owner, &job.run.spec);
         // What was voted to hurry runs on any.
         let counted = || peer.node.as_ref().and_then(|node| node.counted(owner, &attempt.task));
-        let holds = job.phase != Phase::Running
+        if job.phase != Phase::Running
             || spec.sla != Sla::Eco
-            || world.now <= from + ENERGY_SLACK_MS
-            || !needs_clean(spec.sla, counted().as_ref());
-        hold("no_eco_task_computes_on_dirty_energy", holds, || {
-            format!("{} runs {attempt:?} for {} ms on {:?}", peer.name, world.now - since, peer.energy)
+            || !needs_clean(spec, peer.clock.at(world.now).wall_ms, counted().as_ref())
+        {
+            continue;
+        }
+        // Votes that come late change what it may run on, too.
+        let seen = world.model.unfit_since.get(&(who, *attempt)).copied().unwrap_or(world.now);
+        let from = seen.max(job.since).max(peer.stuck_until);
+        hold("no_eco_task_computes_on_dirty_energy", world.now <= from + ENERGY_SLACK_MS, || {
+            format!("{} runs {attempt:?} for {} ms on {:?}", peer.name, world.now - from, peer.energy)
         })?;
+        unfit.insert((who, *attempt), seen);
     }
+    world.model.unfit_since.retain(|(at, _), _| *at != who);
+    world.model.unfit_since.extend(unfit);
     Ok(())
 }
 
@@ -559,7 +575,8 @@ fn no_eco_task_computes_on_dirty_energy(world: &World, who: Who) -> Verdict {
 fn nothing_starts_on_energy_that_its_patience_forbids(world: &World, who: Who, run: &Run) -> Verdict {
     let peer = &world.peers[who];
     let counted = peer.node.as_ref().and_then(|node| node.counted(&run.owner, &run.attempt.task));
-    let holds = is_clean(peer.energy) || !needs_clean(run.spec.sla, counted.as_ref());
+    let wall = peer.clock.at(world.now).wall_ms;
+    let holds = is_clean(peer.energy) || !needs_clean(&run.spec, wall, counted.as_ref());
     hold("nothing_starts_on_energy_that_its_patience_forbids", holds, || {
         format!("{} starts {:?} on {:?}", peer.name, run.attempt, peer.energy)
     })

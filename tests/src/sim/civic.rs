@@ -120,6 +120,17 @@ impl Profile {
         if self.adversary != Role::Honest {
             self.actions.push((K::Trick, 40));
         }
+        // A claim opens nothing where energy is clean.
+        if self.adversary == Role::Boaster {
+            self.actions.retain(|(kind, _)| *kind != K::Energy);
+            self.actions.push((K::Energy, 30));
+        }
+        // Where energy is always clean nothing has to wait until there is no time left.
+        if self.adversary == Role::Honest && civic.window_ms > 0 && rng.chance(600) {
+            self.actions.retain(|(kind, _)| *kind != K::Energy);
+            self.actions.extend([(K::Energy, 20), (K::Deadline, 30)]);
+            self.chaos_ms = self.chaos_ms.max(150_000);
+        }
         self.many += 30;
     }
 }

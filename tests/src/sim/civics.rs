@@ -2,13 +2,22 @@
 
 use super::checks::{Verdict, hold};
 use super::kept;
+use super::model::Ask;
 use super::net::Who;
 use super::peer::Role;
-use super::world::World;
-use mesh_node::{Counted, Run, TaskState};
+use super::world::{Event, World};
+use mesh_node::{Command, Counted, Run, TaskState, TaskView};
 use mesh_protocol::frame::{AttemptId, Offer};
+use mesh_protocol::ids::TaskId;
+use mesh_protocol::reason::Reason;
 use mesh_protocol::rules::VotingMethod;
 use mesh_protocol::task::{Importance, Sla, TaskSpec};
+
+/// What a task with a deadline is given beside the time that it may take: it has to be sent, and its result back.
+pub(crate) const ROOM_MS: u64 = 60_000;
+
+/// Within this time a task that waits is tried again, and twice.
+const LOOK_AGAIN_MS: u64 = 12_000;
 
 /// By how much two peers' clocks may differ: each is off by as much as the simulator makes it, and drifts.
 pub(crate) const CLOCKS_MS: u64 = 110_000;
@@ -42,13 +51,7 @@ impl World {
 /// Tasks of a device that wait, were submitted earlier than one that starts, and could have started in its place: nobody
 /// was asked for them yet, so nobody has refused them, and what is good for the other is good for them.
 // spec: VOTE-9
-fn passed_over(
-    world: &World,
-    who: Who,
-    started: &TaskSpec,
-    at: Who,
-    offer: Option<&Offer>,
-) -> Vec<mesh_protocol::ids::TaskId> {
+fn passed_over(world: &World, who: Who, started: &TaskSpec, at: Who, offer: Option<&Offer>) -> Vec<TaskId> {
     let Some(node) = world.peers[who].node.as_ref() else { return Vec::new() };
     // With a ballot that is open, or a result that asks for clean energy, a task may not start where another may.
     if world.profile.civic.is_some_and(|civic| civic.window_ms > 0) {
@@ -75,9 +78,20 @@ fn passed_over(
     passed
 }
 
+/// Is there no time left to wait in, since its submitter said by when it is to be done?
+// spec: SLA-2
+fn is_due(spec: &TaskSpec, wall_ms: u64) -> bool {
+    let takes = ROOM_MS + spec.limits.duration_ms;
+    spec.finish_by_ms.is_some_and(|by| spec.sla != Sla::Eco && wall_ms + takes >= by)
+}
+
 /// What a submitter's energy rule makes of a ballot: may the task start on energy that is not clean?
 // spec: VOTE-6, DEL-12
-pub(crate) fn needs_clean(sla: Sla, counted: Option<&Counted>) -> bool {
+pub(crate) fn needs_clean(spec: &TaskSpec, wall_ms: u64, counted: Option<&Counted>) -> bool {
+    let sla = spec.sla;
+    if is_due(spec, wall_ms) {
+        return false;
+    }
     let Some(counted) = counted.filter(|counted| counted.asked || counted.health) else {
         return sla == Sla::Eco;
     };
@@ -88,6 +102,24 @@ pub(crate) fn needs_clean(sla: Sla, counted: Option<&Counted>) -> bool {
         (Sla::High | Sla::Normal, None) => !counted.open,
         _ => false,
     }
+}
+
+/// A submitter's word for what was decided opens nothing at a donor who counts otherwise.
+// spec: DEL-2, VOTE-8
+pub(crate) fn nothing_starts_on_a_claim_that_the_votes_do_not_bear_out(
+    world: &World,
+    who: Who,
+    run: &Run,
+) -> Verdict {
+    let peer = &world.peers[who];
+    let Some(node) = peer.node.as_ref().filter(|_| run.owner != peer.key) else { return Ok(()) };
+    let task = &run.attempt.task;
+    let claimed = node.ledger().facts().ballots().consensus(&run.owner, task).and_then(|(level, _)| level);
+    let counted = node.counted(&run.owner, task).map(|counted| counted.decision);
+    let holds = claimed.is_none() || counted.is_none_or(|counted| counted == claimed);
+    hold("nothing_starts_on_a_claim_that_the_votes_do_not_bear_out", holds, || {
+        format!("{} starts {task}: {claimed:?} is claimed, and {counted:?} is what the votes say", peer.name)
+    })
 }
 
 /// Whatever a device claims, nobody sends a task there for a sun that is down.
@@ -107,8 +139,9 @@ fn no_task_goes_where_sun_is_claimed_by_night(
     }
     let counted = node.counted(&world.peers[who].key, &id.task);
     let asks = |counted: &Counted| counted.asked && counted.open && !counted.health;
-    let early = spec.sla != Sla::Urgent && counted.as_ref().is_some_and(asks);
-    let holds = !early && !needs_clean(spec.sla, counted.as_ref());
+    let wall = world.peers[who].clock.at(world.now).wall_ms;
+    let early = spec.sla != Sla::Urgent && !is_due(spec, wall) && counted.as_ref().is_some_and(asks);
+    let holds = !early && !needs_clean(spec, wall, counted.as_ref());
     hold("no_task_goes_where_sun_is_claimed_by_night", holds, || {
         format!("{} sends {id:?} to {}", world.peers[who].name, world.peers[at].name)
     })
@@ -133,6 +166,41 @@ pub(crate) fn no_donor_runs_more_than_a_day_allows(world: &mut World, who: Who, 
             world.name(&run.owner),
             all.len()
         )
+    })
+}
+
+impl World {
+    /// A task was to be done by now, and could be when it was submitted.
+    pub(crate) fn due(&mut self, who: Who, task: TaskId, by: u64) {
+        let peer = &self.peers[who];
+        let set_back = by.saturating_sub(peer.clock.at(self.now).wall_ms);
+        if set_back > 0 {
+            return self.after(set_back, Event::Due(who, task, by));
+        }
+        // Why it waits is found anew every few seconds; a device that sleeps, restarts or cannot write finds nothing.
+        if peer.awake() && self.now >= peer.started_at.max(peer.stuck_until) + LOOK_AGAIN_MS {
+            self.count("deadline looked at");
+            self.ask(who, Command::Task { task: task.to_string() }, Ask::Deadline(task));
+        }
+    }
+}
+
+/// For those there is time as long as there is time, and no longer: other reasons may keep a task, and are told.
+// spec: SLA-2, DEL-9
+pub(crate) fn nothing_waits_for_votes_or_energy_at_its_deadline(
+    world: &World,
+    who: Who,
+    task: TaskId,
+    view: &TaskView,
+) -> Verdict {
+    let patience = [Reason::EnergyNotClean, Reason::BallotOpen].map(|reason| reason.to_string());
+    // Another device refuses by a clock of its own.
+    let mut here = view.why.split("; ").filter(|part| part.contains("this device"));
+    let waits = view.state == "waiting"
+        && (view.why.starts_with("waits for ")
+            || here.any(|part| patience.iter().any(|why| part.contains(why))));
+    hold("nothing_waits_for_votes_or_energy_at_its_deadline", !waits, || {
+        format!("{} {task}: {}", world.peers[who].name, view.why)
     })
 }
 
@@ -175,9 +243,7 @@ pub(crate) fn all_honest_peers_conclude_the_same(world: &World) -> Verdict {
     Ok(())
 }
 
-fn anyones_ballots(
-    world: &World,
-) -> Vec<((mesh_protocol::key::PublicKey, mesh_protocol::ids::TaskId), Counted)> {
+fn anyones_ballots(world: &World) -> Vec<((mesh_protocol::key::PublicKey, TaskId), Counted)> {
     let at_ms = world.profile.begins + world.now + CLOCKS_MS;
     let one = world.good().into_iter().find_map(|who| world.peers[who].node.as_ref());
     one.map_or_else(Vec::new, |node| node.conclusions(at_ms).ballots.into_iter().collect())

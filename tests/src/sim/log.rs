@@ -72,6 +72,7 @@ fn describe(line: &mut String, peers: &[Peer], event: &Event) {
     let name = |who: usize| peers.get(who).map_or("?", |peer| peer.name.as_str());
     let _infallible = match event {
         Event::Start(who) => write!(line, "{} starts", name(*who)),
+        Event::Due(who, task, _) => write!(line, "{}'s task {task} is due", name(*who)),
         Event::Wake(who, _) => write!(line, "{} wakes", name(*who)),
         Event::Arrive(packet) => {
             let what = match packet.channel {

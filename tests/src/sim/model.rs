@@ -19,8 +19,10 @@ pub(crate) enum Ask {
     Invite(Who),
     /// To get in.
     Join,
-    /// A task to be run.
-    Submit,
+    /// A task to be run, perhaps until a moment of its owner's clock.
+    Submit(Option<u64>),
+    /// What a task waits for whose deadline has come.
+    Deadline(TaskId),
     /// What a task waits for.
     View(TaskId),
     /// A ticket for a key that somebody makes for themselves.
@@ -76,6 +78,8 @@ pub(crate) struct Model {
     pub(crate) leases: BTreeMap<(Who, AttemptId), u64>,
     /// Since when a peer's energy has been dirty, where it is.
     pub(crate) dirty_since: BTreeMap<Who, u64>,
+    /// Since when a run goes on that may not on this energy.
+    pub(crate) unfit_since: BTreeMap<(Who, AttemptId), u64>,
     pub(crate) words: BTreeMap<Who, Word>,
     /// Forks that were made: of which log, and where.
     pub(crate) forks: BTreeSet<(PublicKey, u64)>,

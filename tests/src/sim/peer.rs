@@ -19,6 +19,8 @@ pub(crate) enum Role {
     Honest,
     /// Its sandbox lies.
     Liar,
+    /// What it says of results nobody signed.
+    Forger,
     /// It writes two entries at one place of its log.
     Forker,
     /// It speaks of attempts that are not its own.
@@ -79,6 +81,7 @@ pub(crate) struct Peer {
     /// None while the process does not run.
     pub(crate) node: Option<Node>,
     pub(crate) incarnation: u64,
+    pub(crate) started_at: u64,
     pub(crate) inbox: VecDeque<Input>,
     pub(crate) busy: Option<Busy>,
     pub(crate) executor: Executor,
@@ -141,6 +144,7 @@ impl Peer {
             disk: Disk::default(),
             node: None,
             incarnation: 0,
+            started_at: 0,
             inbox: VecDeque::new(),
             busy: None,
             executor: Executor::default(),

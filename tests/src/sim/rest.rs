@@ -14,7 +14,7 @@ use super::world::{Event, World};
 use mesh_node::{Command, Input, TaskState};
 use mesh_protocol::energy::Reading;
 use mesh_protocol::key::PublicKey;
-use mesh_protocol::ledger::Tip;
+use mesh_protocol::ledger::{Effect, Tip};
 use mesh_protocol::task::Sla;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -224,6 +224,7 @@ impl World {
             .and_then(|()| no_vote_counts_that_was_made_when_its_ballot_was_closed(self))
             .and_then(|()| a_ballot_says_what_its_votes_say_one_of_each_member(self))
             .and_then(|()| nobody_is_in_whom_too_few_let_in(self))
+            .and_then(|()| every_result_that_had_its_effect_is_in_its_owners_log(self))
             .and_then(|()| every_task_has_ended_or_says_why_it_waits(self));
         self.must(verdict);
         true
@@ -299,6 +300,19 @@ fn every_fork_made_is_proven_everywhere(world: &World) -> Verdict {
                 format!("{} counts {counted} entries of {}", world.peers[who].name, world.name(author))
             })?;
         }
+    }
+    Ok(())
+}
+
+/// What was taken as a task's result is said to all, with the signature of whoever made it: nobody takes an entry without.
+// spec: DEL-8, DEL-13
+fn every_result_that_had_its_effect_is_in_its_owners_log(world: &World) -> Verdict {
+    let good = world.good();
+    for ((who, task), (attempt, _)) in world.model.done.iter().filter(|((who, _), _)| good.contains(who)) {
+        let said = world.model.recorded.get(&(*who, *task, *attempt));
+        hold("every_result_that_had_its_effect_is_in_its_owners_log", said == Some(&Effect::Done), || {
+            format!("{} {task} attempt {attempt}: {said:?}", world.peers[*who].name)
+        })?;
     }
     Ok(())
 }

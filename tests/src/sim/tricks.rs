@@ -1,10 +1,12 @@
 //! What bad peers do. Each is the same node as everybody's with something added to, or taken from, what it says.
 
+use super::actions::Wish;
 use super::executor::{Way, receipt_for};
+use super::model::Ask;
 use super::net::{Channel, Who};
 use super::peer::Role;
 use super::world::World;
-use mesh_node::{Message, Output, Run};
+use mesh_node::{Command, GrantRequest, Message, Output, Run};
 use mesh_protocol::frame::{AttemptId, Ended, Frame, HelloFrame, Offer, SyncFrame, TaskFrame};
 use mesh_protocol::ids::{CommunityId, EntryId, InputHash, ModuleHash, TaskId};
 use mesh_protocol::key::PublicKey;
@@ -13,6 +15,11 @@ use mesh_protocol::limits::Limits;
 use mesh_protocol::permissions::Permissions;
 use mesh_protocol::reason::Reason;
 use mesh_protocol::task::{Blob, Sla, TaskSpec, VERSION};
+
+/// A grant for every task of a user, for good.
+pub(crate) fn anything(user: String) -> GrantRequest {
+    GrantRequest { user, device: None, task: "*".into(), module: None, until_ms: None, permissions: None }
+}
 
 /// Frames that a replayer remembers.
 const MAX_REMEMBERED: usize = 300;
@@ -36,8 +43,8 @@ impl World {
                 self.count("frame withheld");
                 Vec::new()
             }
-            (Role::Liar, Output::Send(to, Message::Task(id, TaskFrame::Ended(mut ended))))
-                if self.rng.chance(300) =>
+            (Role::Forger, Output::Send(to, Message::Task(id, TaskFrame::Ended(mut ended))))
+                if self.rng.chance(700) =>
             {
                 self.count("signature forged");
                 match self.rng.chance(500) {
@@ -90,6 +97,18 @@ impl World {
         results.filter_map(|(_, attempt)| attempt.ended).next()
     }
 
+    /// Everybody's tasks may run where results are forged.
+    pub(crate) fn prepare_forger(&mut self) {
+        let me = self.adversary();
+        if self.peers[me].role != Role::Forger {
+            return;
+        }
+        for who in 0..me {
+            let user = self.peers[who].name.clone();
+            self.ask(me, Command::Grant(anything(user)), Ask::Other);
+        }
+    }
+
     pub(crate) fn remember_frame(&mut self, from: Who, to: Who, channel: Channel, bytes: &[u8]) {
         if self.peers[from].role == Role::Replayer && self.model.frames.len() < MAX_REMEMBERED {
             self.model.frames.push((to, channel, bytes.to_vec()));
@@ -108,6 +127,8 @@ impl World {
             Role::Thief => self.steal(me, pick),
             Role::Grantless => self.impose(me, pick),
             Role::Replayer => self.replay(me, pick),
+            // It has nothing to forge unless somebody wants something done.
+            Role::Forger => self.submit((pick >> 4) as usize % me.max(1), pick | 1, &Wish::default()),
             _ => self.cheat(me, pick),
         }
     }

@@ -11,6 +11,7 @@ use super::peer::{Peer, Role};
 use super::rng::Rng;
 use mesh_node::{Command, CommandId, Input, Node};
 use mesh_protocol::frame::AttemptId;
+use mesh_protocol::ids::TaskId;
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::receipt::Receipt;
 use mesh_protocol::record::Record;
@@ -47,6 +48,8 @@ pub(crate) enum Event {
     },
     /// Somebody who is invited tries to get in.
     Join(Who),
+    /// A task was to be done by this moment of its owner's clock.
+    Due(Who, TaskId, u64),
     /// Something that the seed chose.
     Act(Action),
     /// A fault ends.
@@ -232,6 +235,10 @@ impl World {
                 self.join(who);
                 Some(who)
             }
+            Event::Due(who, task, by) => {
+                self.due(who, task, by);
+                Some(who)
+            }
             Event::Act(action) => {
                 self.act(action);
                 None
@@ -256,6 +263,7 @@ impl World {
             | Event::Fetched { who, .. }
             | Event::Down { at: who, .. }
             | Event::Join(who)
+            | Event::Due(who, ..)
             | Event::Dial { from: who, .. } => *who,
             Event::Arrive(packet) => packet.to,
             Event::Start(_) | Event::Idle { .. } | Event::Act(_) | Event::End(_) => return None,
@@ -275,6 +283,7 @@ impl World {
         }
         let now = self.peers[who].clock.at(self.now);
         let peer = &mut self.peers[who];
+        peer.started_at = self.now;
         let mut node = Node::new(peer.config(who, self.profile.begins), now);
         let bug = self.bug.filter(|_| peer.is_honest()).and_then(Bug::misbehaviour);
         if let Some(how) = bug.or_else(|| peer.misbehaviour()) {
