@@ -200,8 +200,19 @@ impl Known<'_> {
 
     /// g CO2/kWh by which the hour `now` and those after it are to be planned: what is expected of each, and a little less
     /// the longer it can be waited for. Nothing while there is no value at all.
-    // spec: EN-5
+    // spec: EN-5, PLACE-2
     pub fn path(&self, now: u64) -> Vec<f64> {
+        self.ahead(now, OPTION)
+    }
+
+    /// g CO2/kWh expected of the hour `now` and those after it; nothing while there is no value at all. An hour that others
+    /// may take first is no option.
+    // spec: EN-5
+    pub fn expected(&self, now: u64) -> Vec<f64> {
+        self.ahead(now, 0.0)
+    }
+
+    fn ahead(&self, now: u64, option: f64) -> Vec<f64> {
         let age = now.saturating_sub(self.newest);
         let expect = |(lead, judged): (usize, Judged)| {
             if let (0, 0, Some(value)) = (age, lead, self.value(now)) {
@@ -210,7 +221,7 @@ impl Known<'_> {
             let weights =
                 weights::at(usize::try_from(age).unwrap_or(LEADS).saturating_add(lead), judged.given);
             let terms = judged.inputs.iter().zip(weights).map(|(input, weight)| input * weight);
-            let option = OPTION * judged.spread * lead as f64 / LEADS as f64;
+            let option = option * judged.spread * lead as f64 / LEADS as f64;
             let expected = judged.blend + judged.scale * (terms.sum::<f64>() - option);
             if expected > FLOOR * judged.scale { expected } else { FLOOR * judged.scale }
         };
