@@ -1,87 +1,129 @@
-//! Finds the weights of the forecaster: one ridge regression for each hour of lead, pooled over regions.
+//! Finds the weights of the forecaster: one ridge regression over all leads, pooled over regions.
 // spec: EN-5
 
 use crate::baselines::rank;
 use crate::data::Region;
 use crate::replay::{optimum, replay};
 use crate::when::CLASSES;
-use anyhow::Result;
 use mesh_policies::forecast::{INPUTS, Judged, LEADS};
 
-/// Hours for which weights are written.
-pub(crate) const HOURS: [usize; 18] = [2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 30, 36, 48, 60, 72, 84, 97];
-/// With the newest known value so old: what real feeds do.
+/// Hours for which weights are written; between them they are straight lines.
+pub(crate) const HOURS: [usize; 12] = [0, 1, 2, 4, 7, 11, 16, 24, 36, 48, 72, 98];
+/// With the newest known value so old, in turn: two hours is what real feeds do, some are faster.
+const LAGS: [usize; 4] = [2, 0, 2, 1];
+/// How old it is when the weights are tried.
 const LAG: usize = 2;
-/// Weight of "no correction", in squared parts of the mean: a thousandth of what one region brings.
-const RIDGE: f64 = 3.0;
-/// Hours between samples; with no common divisor with 24, so that every hour of the day comes up.
-const EVERY: usize = 7;
+/// Weight of "no correction", in parts of what all samples bring.
+const RIDGE: f64 = 0.0001;
+/// Samples of a region: enough for its weather, few enough for a hundred regions.
+const SAMPLES: usize = 300;
+/// Numbers that are found.
+const SIZE: usize = HOURS.len() * INPUTS;
 
-/// What the regions say: weights by [`HOURS`], of those whose hours are judged with a given forecast, or without.
-pub(crate) fn weights(regions: &[&Region], given: bool) -> Vec<[f64; INPUTS]> {
-    let mut sums = vec![([[0.0; INPUTS]; INPUTS], [0.0; INPUTS]); LEADS];
-    for (number, region) in regions.iter().enumerate() {
-        for now in region.span().skip(number % EVERY).step_by(EVERY) {
-            for (lead, judged) in region.known(now, LAG).judge(now as u64).iter().enumerate() {
+/// What a region says.
+struct Sums {
+    /// Row by row, SIZE of SIZE.
+    squares: Vec<f64>,
+    products: Vec<f64>,
+    count: f64,
+}
+
+impl Sums {
+    fn new() -> Self {
+        Self { squares: vec![0.0; SIZE * SIZE], products: vec![0.0; SIZE], count: 0.0 }
+    }
+
+    /// Of one region, of those hours that are judged with a given forecast, or without.
+    fn of(region: &Region, given: bool) -> Self {
+        let mut sums = Self::new();
+        let mut wrongs = 0.0;
+        let span = region.span();
+        // With no common divisor with 24, so that every hour of the day comes up.
+        let every = (span.len() / SAMPLES).max(1) / 6 * 6 + 5;
+        for (now, lag) in span.step_by(every).zip(LAGS.into_iter().cycle()) {
+            for (lead, judged) in region.known(now, lag).judge(now as u64).iter().enumerate() {
                 if judged.given != given {
                     continue;
                 }
                 let wrong = (region.values[now + lead] - judged.blend) / judged.scale;
-                let (squares, products) = &mut sums[lead];
-                for (i, x) in judged.inputs.iter().enumerate() {
-                    products[i] += x * wrong;
-                    for (j, y) in judged.inputs.iter().enumerate() {
-                        squares[i][j] += x * y;
+                let terms = terms(lead + lag, judged);
+                for (i, x) in terms.iter().filter(|term| term.1 != 0.0) {
+                    sums.products[*i] += x * wrong;
+                    let row = &mut sums.squares[i * SIZE..(i + 1) * SIZE];
+                    for (j, y) in &terms {
+                        row[*j] += x * y;
                     }
                 }
+                wrongs += wrong * wrong;
+                sums.count += 1.0;
             }
         }
+        // Capture is a share of what a region has to give, be it much or little, so that each counts by its own scatter.
+        let part = if wrongs > 0.0 { sums.count / wrongs } else { 0.0 };
+        sums.squares.iter_mut().chain(&mut sums.products).for_each(|sum| *sum *= part);
+        sums
     }
-    let by_lead: Vec<[f64; INPUTS]> =
-        sums.into_iter().map(|(squares, products)| solve(squares, products)).collect();
-    let around = |(index, hour): (usize, &usize)| {
-        // The mean of the leads that are nearer to this hour than to the next.
-        let from = if index == 0 { *hour } else { (HOURS[index - 1] + hour).div_ceil(2) };
-        let to = HOURS.get(index + 1).map_or(*hour, |next| (hour + next - 1) / 2).max(from.max(*hour));
-        let leads = &by_lead[from - LAG..=(to - LAG).min(LEADS - 1)];
-        std::array::from_fn(|input| leads.iter().map(|lead| lead[input]).sum::<f64>() / leads.len() as f64)
-    };
-    HOURS.iter().enumerate().map(around).collect()
+
+    fn add(&mut self, other: &Self) {
+        let ours = self.squares.iter_mut().chain(&mut self.products);
+        ours.zip(other.squares.iter().chain(&other.products)).for_each(|(sum, more)| *sum += more);
+        self.count += other.count;
+    }
 }
 
-fn solve(mut a: [[f64; INPUTS]; INPUTS], mut b: [f64; INPUTS]) -> [f64; INPUTS] {
-    for (i, row) in a.iter_mut().enumerate() {
-        row[i] += RIDGE;
+/// The hours of [`HOURS`] on both sides of an age, and how near it is to each.
+fn around(age: usize) -> [(usize, f64); 2] {
+    let right = HOURS.iter().position(|hour| *hour >= age).unwrap_or(HOURS.len() - 1);
+    let left = right.saturating_sub(1);
+    let part = (age - HOURS[left]) as f64 / (HOURS[right] - HOURS[left]).max(1) as f64;
+    [(left, 1.0 - part), (right, part)]
+}
+
+/// By index of the number that it is to be multiplied by.
+fn terms(age: usize, judged: &Judged) -> Vec<(usize, f64)> {
+    let term = |(hour, part): (usize, f64)| {
+        judged.inputs.iter().enumerate().map(move |(input, x)| (hour * INPUTS + input, part * x))
+    };
+    around(age).into_iter().flat_map(term).collect()
+}
+
+/// What all of them say together.
+fn weights<'a>(regions: impl Iterator<Item = &'a Sums>) -> Vec<f64> {
+    let mut sums = Sums::new();
+    regions.for_each(|region| sums.add(region));
+    let (a, b) = (&mut sums.squares, &mut sums.products);
+    for i in 0..SIZE {
+        a[i * SIZE + i] += RIDGE * sums.count;
     }
     // Positive definite, so no pivoting.
-    for i in 0..INPUTS {
-        for row in i + 1..INPUTS {
-            let part = a[row][i] / a[i][i];
-            let above = a[i];
-            for (cell, value) in a[row].iter_mut().zip(above) {
-                *cell -= part * value;
-            }
-            b[row] -= part * b[i];
+    for i in 0..SIZE {
+        let (above, below) = a.split_at_mut((i + 1) * SIZE);
+        let above = &above[i * SIZE..];
+        for (row, cells) in below.chunks_mut(SIZE).enumerate().filter(|(_, cells)| cells[i] != 0.0) {
+            let part = cells[i] / above[i];
+            cells.iter_mut().zip(above).skip(i).for_each(|(cell, value)| *cell -= part * value);
+            b[i + 1 + row] -= part * b[i];
         }
     }
-    for i in (0..INPUTS).rev() {
-        let known: f64 = (i + 1..INPUTS).map(|j| a[i][j] * b[j]).sum();
-        b[i] = (b[i] - known) / a[i][i];
+    for i in (0..SIZE).rev() {
+        let known: f64 = (i + 1..SIZE).map(|j| a[i * SIZE + j] * b[j]).sum();
+        b[i] = (b[i] - known) / a[i * SIZE + i];
     }
-    b
+    sums.products
 }
 
 /// The tables of `policies/src/forecast/weights.rs`, as they stand there.
-pub(crate) fn print(with_forecasts: &[Region], without: &[Region]) -> Result<()> {
-    println!("pub(super) const HOURS: [usize; {}] = {HOURS:?};", HOURS.len());
+pub(crate) fn print(with_forecasts: &[Region], without: &[Region]) {
+    println!("const HOURS: [usize; {}] = {HOURS:?};", HOURS.len());
     for (name, regions, given) in [("GIVEN", with_forecasts, true), ("HISTORY_ONLY", without, false)] {
-        println!("\nconst {name}: [[i16; INPUTS]; {}] = [", HOURS.len());
-        for row in weights(&regions.iter().collect::<Vec<_>>(), given) {
-            println!("    {:?},", row.map(|weight| (weight * 1000.0).round() as i16));
+        let sums: Vec<Sums> = regions.iter().map(|region| Sums::of(region, given)).collect();
+        println!("\nconst {name}: [[i16; INPUTS]; HOURS.len()] = [");
+        for row in weights(sums.iter()).chunks(INPUTS) {
+            let row: Vec<i16> = row.iter().map(|weight| (weight * 1000.0).round() as i16).collect();
+            println!("    {row:?},");
         }
         println!("];");
     }
-    Ok(())
 }
 
 /// Capture in each region with weights found in the others alone: what the weights are worth where nobody has tuned.
@@ -90,11 +132,10 @@ pub(crate) fn hold_out(regions: &[Region]) {
         "weights found without the region they run on, newest known value {LAG} h old, rank rule, capture"
     );
     let given = regions.iter().any(|region| !region.issues.is_empty());
+    let sums: Vec<Sums> = regions.iter().map(|region| Sums::of(region, given)).collect();
     let mut means = [0.0; CLASSES.len()];
     for (out, region) in regions.iter().enumerate() {
-        let others: Vec<&Region> =
-            regions.iter().enumerate().filter(|other| other.0 != out).map(|other| other.1).collect();
-        let table = weights(&others, given);
+        let table = weights(sums.iter().enumerate().filter(|other| other.0 != out).map(|other| other.1));
         let span = region.span();
         let paths: Vec<Vec<f64>> =
             (span.start..span.end + LEADS).map(|now| path(region, now, &table, given)).collect();
@@ -104,7 +145,7 @@ pub(crate) fn hold_out(regions: &[Region]) {
             let now = replay(&region.values, &arrivals, class, |_, _| true).carbon;
             let best = optimum(&region.values, &arrivals, class);
             let ours = replay(&region.values, &arrivals, class, |at, job| rank(&paths[at - span.start], job));
-            let capture = (now - ours.carbon) / (now - best);
+            let capture = if now > best { (now - ours.carbon) / (now - best) } else { 1.0 };
             *mean += capture / regions.len() as f64;
             print!("  {capture:.4}");
         }
@@ -113,15 +154,10 @@ pub(crate) fn hold_out(regions: &[Region]) {
     println!("{:<12}  {}", "mean", means.map(|mean| format!("{mean:.4}")).join("  "));
 }
 
-fn path(region: &Region, now: usize, table: &[[f64; INPUTS]], given: bool) -> Vec<f64> {
+fn path(region: &Region, now: usize, table: &[f64], given: bool) -> Vec<f64> {
     let known = region.known(now, LAG);
     let expect = |(lead, judged): (usize, Judged)| {
-        let right = HOURS.iter().position(|hour| *hour >= lead + LAG).unwrap_or(HOURS.len() - 1);
-        let left = right.saturating_sub(1);
-        let width = (HOURS[right] - HOURS[left]).max(1) as f64;
-        let part = (lead + LAG - HOURS[left]) as f64 / width;
-        let weight = |input: usize| table[left][input] + (table[right][input] - table[left][input]) * part;
-        let correction: f64 = (0..INPUTS).map(|input| weight(input) * judged.inputs[input]).sum();
+        let correction: f64 = terms(lead + LAG, &judged).iter().map(|(index, x)| table[*index] * x).sum();
         // Where there is no issue, only the shipped weights exist.
         if judged.given == given { judged.blend + judged.scale * correction } else { judged.blend }
     };

@@ -101,7 +101,8 @@ fn bench(args: &Args) -> Result<bool> {
         let (Some(given), Some(history)) = (of("carboncast"), of("electricitymaps-2022")) else {
             bail!("--fit needs carboncast/ and electricitymaps-2022/ in {}", args.data.display())
         };
-        return fit::print(given, history).map(|()| true);
+        fit::print(given, history);
+        return Ok(true);
     }
     if args.hold_out {
         for (_, regions) in &traces {

@@ -309,7 +309,7 @@ pub(crate) fn compare(name: &str, regions: &[Region], lag: usize) -> (Vec<Value>
             .iter()
             .map(|region| {
                 let path = |hour: usize| {
-                    super::when::milligrams(&region.known(start + hour, lag).path((start + hour) as u64))
+                    super::when::milligrams(&region.known(start + hour, lag).expected((start + hour) as u64))
                 };
                 (0..WEEK_H + DEADLINE_H).map(path).collect()
             })

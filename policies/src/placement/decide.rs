@@ -91,6 +91,8 @@ pub enum Why {
     Deadline,
     /// An urgent task waits for no energy.
     Urgent,
+    /// Others need the room that is left until then.
+    Crowded,
     /// It runs already, and what is better is not better enough.
     Stays,
     /// A later hour is better.

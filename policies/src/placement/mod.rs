@@ -72,6 +72,6 @@ mod tests {
                 hash.update(&stands.hours_past_noon.to_bits().to_le_bytes());
             }
         }
-        assert_eq!(&hash.finalize().to_hex()[..32], "cb47b79a76e9cd7ba477abccc367be96");
+        assert_eq!(&hash.finalize().to_hex()[..32], "80ba1d698f0799c882911c9d69cd9c22");
     }
 }

@@ -7,6 +7,7 @@
 //! needs it at least as much ever after.
 // spec: PLACE-2, PLACE-6, SLA-2
 
+use super::decide::HOUR_MS;
 use super::hours::HORIZON;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -43,6 +44,50 @@ pub fn left_for_now(due: &[Due], room: &[u32]) -> Vec<usize> {
     left
 }
 
+/// What is left of a task, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Work left.
+    pub left_ms: u64,
+    /// Time until its deadline.
+    pub within_ms: u64,
+}
+
+/// Who has to run now, with so many slots from now on, lest it or another be late?
+///
+/// Short tasks have hours in common, else a minute's work would take an hour's room. They count as due with the first of
+/// them, so that only those share whose deadlines differ by no more than the time that the first has.
+pub fn presses(tasks: &[Load], slots: u32) -> Vec<bool> {
+    let hours =
+        |ms: u64, rounded: fn(u64, u64) -> u64| usize::try_from(rounded(ms, HOUR_MS)).unwrap_or(HORIZON);
+    let within = |task: &Load| hours(task.within_ms, |ms, hour| ms / hour);
+    let mut by_deadline: Vec<usize> = (0..tasks.len()).collect();
+    by_deadline.sort_by_key(|task| tasks[*task].within_ms);
+    let (mut due, mut shared): (Vec<Due>, Option<(usize, u64)>) = (Vec::new(), None);
+    let mut part_of = vec![0; tasks.len()];
+    for index in by_deadline {
+        let task = &tasks[index];
+        let fits = |(part, filled): &(usize, u64)| {
+            filled + task.left_ms <= HOUR_MS && within(task) <= 2 * due[*part].within
+        };
+        part_of[index] = match shared.filter(|_| task.left_ms < HOUR_MS).filter(fits) {
+            Some((part, filled)) => {
+                shared = Some((part, filled + task.left_ms));
+                part
+            }
+            None => {
+                due.push(Due { hours: hours(task.left_ms, u64::div_ceil), within: within(task) });
+                if task.left_ms < HOUR_MS {
+                    shared = Some((due.len() - 1, task.left_ms));
+                }
+                due.len() - 1
+            }
+        };
+    }
+    let left = left_for_now(&due, &[slots; HORIZON]);
+    part_of.into_iter().map(|part| left[part] > 0).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +112,24 @@ mod tests {
         assert_eq!(left_for_now(&due(&[(1, 1), (1, 90)]), &[0; 96]), [1, 1]);
         assert_eq!(left_for_now(&due(&[(1, 200)]), &[1; 96]), [0]);
         assert!(left_for_now(&[], &[]).is_empty());
+    }
+
+    // spec: PLACE-2, SLA-2
+    #[test]
+    fn many_short_tasks_share_hours_and_press_only_when_those_are_short() {
+        let minutes = |left: u64, within: u64| Load { left_ms: left * 60_000, within_ms: within * 60_000 };
+        let count = |tasks: &[Load], slots| presses(tasks, slots).iter().filter(|presses| **presses).count();
+        assert_eq!(count(&[minutes(60, 600); 9], 1), 0, "nine of nine hours after this one");
+        assert_eq!(count(&[minutes(60, 600); 10], 1), 1);
+        assert_eq!(count(&[minutes(60, 600); 10], 2), 0);
+        assert_eq!(count(&[minutes(5, 600); 9 * 12], 1), 0);
+        assert_eq!(count(&[minutes(5, 600); 9 * 12 + 1], 1), 1);
+        // One comes in each hour: what is due first does not drag the others along.
+        let trickle: Vec<Load> = (0..48).map(|hour| minutes(1, 1 + 60 * hour)).collect();
+        assert_eq!(presses(&trickle, 1).iter().position(|presses| !presses), Some(3));
+        assert_eq!(count(&trickle, 1), 3, "only those that are due soon");
+        assert_eq!(count(&[minutes(120, 6000); 40], 0), 40, "without room nobody may wait for it");
+        assert!(presses(&[], 1).is_empty());
     }
 
     /// The most hours that can be done after this one: augmenting paths, hour by hour of work.

@@ -12,6 +12,7 @@ mod commands;
 mod community;
 mod compare;
 mod conclusions;
+mod crowd;
 mod energy;
 mod holds;
 mod io;

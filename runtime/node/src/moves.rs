@@ -28,6 +28,8 @@ const REGARD_AT_ONCE: usize = 64;
 const REST_MS: u64 = 15 * 60_000;
 /// Holds shorter than this are not worth their two entries in the ledger.
 const SHORTEST_HOLD_MS: u64 = 5 * 60_000;
+/// What is said of a task that goes on for the sake of others.
+const CROWDED: &str = "not all tasks fit into the cleaner hours";
 /// What stands still is begun anew elsewhere so long before that would be too late.
 const LATE_MS: u64 = 30_000;
 
@@ -228,6 +230,8 @@ impl Node {
         let stand = Stand::of(task, Some((device, now.boot_ms)));
         let blocked = self.blocked_for(id, task);
         let mut candidates = self.candidates(task.spec(), &task.course, task.kept.on, &blocked);
+        let crowded = !self.waiting.is_empty() && self.is_crowded(id, &candidates);
+        let Some(task) = self.tasks.get(&id) else { return };
         for peer in &mut candidates {
             // It has its slot there, and whatever kept a new one out keeps this one not: its peer says so itself.
             if peer.device == device {
@@ -255,9 +259,14 @@ impl Node {
             decision = self.ask(task.spec(), &task.course, None, &candidates, stand);
         }
         let plan = self.told(&decision, &candidates);
+        let patient = patient(&task.course);
         match decision {
             Decision::Run(..) => self.plan_hold(id, device, None, plan),
-            Decision::Pause { until_ms, .. } if patient(&task.course) && (holds || !resting) => {
+            // It would stand in a slot that others of its owner need.
+            Decision::Pause { .. } if crowded => {
+                self.plan_hold(id, device, None, Some(CROWDED.to_owned()));
+            }
+            Decision::Pause { until_ms, .. } if patient && (holds || !resting) => {
                 // What is expected is expected of the clock's hours.
                 self.plan_hold(id, device, Some(until_ms - until_ms % HOUR_MS), plan);
             }

@@ -2,6 +2,7 @@
 
 use crate::attempts::Attempt;
 use crate::command::{ErrorKind, Happening};
+use crate::crowd::Crowd;
 use crate::energy::{ExpectedFor, Forecasts, History};
 use crate::io::{Capacity, Input, Message, Now, Output, SyncReceived};
 use crate::ledger::{Ledger, Taken};
@@ -212,6 +213,7 @@ pub struct Node {
     pub(crate) out: BTreeSet<(u64, TaskId)>,
     pub(crate) over: BTreeSet<(u64, TaskId)>,
     pub(crate) placed_last: Option<Place>,
+    pub(crate) crowd: Crowd,
     /// Of what runs, the last that was thought about in this round.
     pub(crate) regarded_last: Option<(u64, TaskId)>,
     pub(crate) attempts: BTreeMap<AttemptId, Attempt>,
@@ -295,6 +297,7 @@ impl Node {
             out: BTreeSet::new(),
             over: BTreeSet::new(),
             placed_last: None,
+            crowd: Crowd::default(),
             regarded_last: None,
             attempts: BTreeMap::new(),
             accounts: crate::accounts::Accounts::default(),

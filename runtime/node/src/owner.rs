@@ -896,7 +896,16 @@ impl Node {
             return Placing::Waits;
         }
         let stand = Stand::of(task, None);
-        let decision = self.ask(task.spec(), &task.course, None, &candidates, stand);
+        let mut decision = self.ask(task.spec(), &task.course, None, &candidates, stand);
+        let waits_by_choice = matches!(decision, Decision::Wait { why: Why::CleanerLater, .. });
+        if waits_by_choice && self.presses(id, &candidates) {
+            let Some(task) = self.tasks.get(&id) else { return Placing::Waits };
+            let at_once = self.ask(task.spec(), &task.course, Some(()), &candidates, stand);
+            if let Decision::Run(device, _, numbers) = at_once {
+                decision = Decision::Run(device, Why::Crowded, numbers);
+            }
+        }
+        let Some(task) = self.tasks.get(&id) else { return Placing::Waits };
         let plan = self.told(&decision, &candidates);
         let late = matches!(decision, Decision::Impossible { soonest_ms: Some(_), .. });
         let starved = task.overtaken >= u32::from(self.ledger.governance().rules().max_overtaken);
@@ -1075,13 +1084,14 @@ impl Node {
                     }
                     _ => String::new(),
                 };
-                let latest = match numbers.latest_ms.filter(|_| *why != Why::Urgent) {
+                let latest = match numbers.latest_ms.filter(|_| !matches!(why, Why::Urgent | Why::Crowded)) {
                     Some(latest) => format!("; it could have waited until {}", at(latest)),
                     None => String::new(),
                 };
                 let why = match why {
                     Why::Deadline => "there is no time left to wait",
                     Why::Urgent => "it waits for no energy",
+                    Why::Crowded => "not all tasks fit into the cleaner hours",
                     Why::Stays => "nothing is so much cleaner that it should stop",
                     Why::CleanerElsewhere => "it is cleaner there",
                     _ => "no later hour is cleaner",

@@ -4,7 +4,7 @@
 
 mod room;
 
-use mesh_node::{Answer, Command, Draft, Forecast, Input, RunEvent, StatsView, TaskView};
+use mesh_node::{Answer, Capacity, Command, Draft, Forecast, Input, RunEvent, StatsView, TaskView};
 use mesh_policies::donor::{Situation, Terms};
 use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::energy::Reading;
@@ -338,6 +338,42 @@ fn a_running_normal_task_waits_in_place_for_an_hour_that_is_much_cleaner_and_goe
     assert!(room.obey(1).is_empty());
     room.pass(MINUTE + 1_000);
     assert_eq!(room.obey(1), [Wish::GoOn]);
+}
+
+/// So many tasks of an hour each, due in ten hours, and one slot that is much cleaner in five: those that run now.
+fn crowd(tasks: u8) -> (Room, Vec<String>) {
+    let mut room = street(&["alice", "bob"]);
+    for (number, slots) in [(0, 0), (1, 1)] {
+        room.handle(number, Input::Capacity(Capacity { slots, memory: 1 << 30, longest_ms: HOUR }));
+    }
+    energy(&mut room, 1, Source::Grid, 50, 600);
+    expects(&mut room, 1, 5, 600, 60);
+    let finish_by = room.now.wall_ms + 10 * HOUR;
+    for nonce in 1..=tasks {
+        let mut draft = Draft { nonce: [nonce; 32], finish_by_ms: Some(finish_by), ..task(Sla::Normal) };
+        draft.limits.duration_ms = HOUR;
+        room.submit_draft(0, draft).unwrap();
+    }
+    room.pass(10_000);
+    let ids = room.peers[1].runs.iter().map(|run| run.attempt.task.to_string()).collect();
+    (room, ids)
+}
+
+// spec: PLACE-2, PLACE-3, SLA-2
+#[test]
+fn tasks_that_would_all_wait_for_the_same_hours_start_now_as_far_as_those_hours_do_not_hold_them() {
+    // Nine whole hours are left with this one.
+    let (_, runs) = crowd(8);
+    assert!(runs.is_empty(), "each can wait, and so can all: {runs:?}");
+    let (mut room, runs) = crowd(9);
+    let [id] = &runs[..] else { panic!("one of them has to go first: {runs:?}") };
+    begins(&mut room, 1);
+    let why = view(&mut room, id).why;
+    assert!(why.contains("not all tasks fit into the cleaner hours"), "{why}");
+    room.pass(5 * MINUTE);
+    assert!(room.obey(1).is_empty(), "nor does it stand in the slot that the others need");
+    let why = view(&mut room, id).why;
+    assert!(why.contains("not all tasks fit into the cleaner hours"), "{why}");
 }
 
 // spec: PLACE-1, PLACE-2, DEL-7
