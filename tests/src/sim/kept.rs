@@ -7,6 +7,7 @@ use mesh_protocol::canonical;
 use mesh_protocol::frame::{AttemptId, Ended, Offer, Released};
 use mesh_protocol::ids::{Digest, EntryId, TaskId};
 use mesh_protocol::key::PublicKey;
+use mesh_protocol::ledger::{Payload, Tip};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::receipt::SignedReceipt;
 use mesh_protocol::record::Table;
@@ -111,6 +112,15 @@ pub(crate) fn attempt_key(id: AttemptId) -> Vec<u8> {
 
 pub(crate) fn attempt(disk: &Disk, id: AttemptId) -> Option<Attempt> {
     canonical::decode(disk.value(Table::Attempts, &attempt_key(id))?).ok()
+}
+
+/// What waits to be written into the own log: an hour holds only so many entries.
+pub(crate) fn drafts(disk: &Disk) -> impl Iterator<Item = Payload> {
+    let of_drafts = |(table, key): &(Table, Vec<u8>)| *table == Table::Meta && key.starts_with(b"draft/");
+    let values = disk.values.iter().filter(move |(key, _)| of_drafts(key)).map(|(_, value)| value);
+    values
+        .filter_map(|value| canonical::decode::<(Payload, Vec<Tip>)>(value).ok())
+        .map(|(payload, _)| payload)
 }
 
 /// The salt of an attempt's task.

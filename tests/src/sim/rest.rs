@@ -14,7 +14,7 @@ use super::world::{Event, World};
 use mesh_node::{Command, Input, TaskState};
 use mesh_protocol::energy::Reading;
 use mesh_protocol::key::PublicKey;
-use mesh_protocol::ledger::{Effect, Tip};
+use mesh_protocol::ledger::{Effect, Payload, Tip};
 use mesh_protocol::task::Sla;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -310,7 +310,14 @@ fn every_result_that_had_its_effect_is_in_its_owners_log(world: &World) -> Verdi
     let good = world.good();
     for ((who, task), (attempt, _)) in world.model.done.iter().filter(|((who, _), _)| good.contains(who)) {
         let said = world.model.recorded.get(&(*who, *task, *attempt));
-        hold("every_result_that_had_its_effect_is_in_its_owners_log", said == Some(&Effect::Done), || {
+        let will_be = || {
+            kept::drafts(&world.peers[*who].disk).any(|payload| {
+                matches!(payload, Payload::Completed(completed)
+                    if completed.statement.task == *task && completed.statement.attempt == *attempt)
+            })
+        };
+        let holds = said == Some(&Effect::Done) || will_be();
+        hold("every_result_that_had_its_effect_is_in_its_owners_log", holds, || {
             format!("{} {task} attempt {attempt}: {said:?}", world.peers[*who].name)
         })?;
     }
