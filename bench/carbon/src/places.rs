@@ -23,7 +23,7 @@ const JOBS: u64 = 84;
 /// Hours from arrival to deadline.
 const DEADLINE_H: usize = 48;
 /// Hours of work of a job in the mean, whole ones.
-const MEAN_H: usize = 5;
+const MEAN_H: usize = 4;
 /// Jobs for whose coming room is kept: a day's work, 84 jobs of 4.5 hours a week.
 const RESERVE: usize = (JOBS as usize * 9).div_ceil(2 * 7 * MEAN_H);
 /// Power of a task anywhere, in mW.
