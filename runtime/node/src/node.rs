@@ -231,6 +231,8 @@ pub struct Node {
     pub(crate) numbering_until: Option<u64>,
     /// Peers that said to know more of this log than it does itself, and have yet to show it.
     pub(crate) claimed: BTreeSet<PublicKey>,
+    /// Grants that their donors say to hold no more, and until when they are not offered on.
+    pub(crate) stale_grants: BTreeMap<mesh_protocol::ids::EntryId, (u64, Reason)>,
     /// Devices of members whose entries are dated too far ahead to be taken, and up to when.
     pub(crate) dated_ahead: BTreeMap<PublicKey, u64>,
     /// Members who say that this device counts no more.
@@ -312,6 +314,7 @@ impl Node {
             numbering_until: None,
             claimed: BTreeSet::new(),
             dated_ahead: BTreeMap::new(),
+            stale_grants: BTreeMap::new(),
             turned_away_by: BTreeSet::new(),
             went_astray: false,
             drafts: BTreeMap::new(),

@@ -40,6 +40,8 @@ const PLACE_NEXT_MS: u64 = 10;
 const PLACE_AT_ONCE: usize = 64;
 /// Shortest and longest time before a peer that refused or lost a task is asked again.
 const BACK_OFF_MS: (u64, u64) = (250, 60_000);
+/// How long a grant is not offered on that its donor says to hold no more.
+const STALE_GRANT_MS: u64 = 60_000;
 /// Longer than anything lasts, and no overflow when added to a moment.
 const NEVER_MS: u64 = u64::MAX >> 1;
 /// How often waiting tasks are looked at, whatever happened.
@@ -767,6 +769,10 @@ impl Node {
                 mesh_policies::permission::excess(&spec.permissions, &given)
                     .map_or(Ok(()), |what| Err(Reason::NotGranted(what)))
             });
+            let judged = judged.and_then(|()| match self.stale_grants.get(id) {
+                Some((until, reason)) if *until > now => Err(reason.clone()),
+                _ => Ok(()),
+            });
             let entry = granted.entry(device).or_insert((None, Err(Reason::NoGrant)));
             if entry.1.is_err() {
                 *entry = (Some(*id), judged);
@@ -1432,6 +1438,13 @@ impl Node {
         let wait =
             if matches!(reason, Reason::RefusedByOwner(_)) { NEVER_MS } else { back_off(task.refusals) };
         let Some(device) = task.device() else { return };
+        let grant = task.kept.tries.last().and_then(|it| it.grant);
+        if let Some(grant) = grant.filter(|_| matches!(reason, Reason::GrantExpired | Reason::GrantRevoked)) {
+            // It holds for no other task either, by the donor's clock or ledger: each would be an entry in vain.
+            self.stale_grants.retain(|_, (until, _)| *until > now);
+            self.stale_grants.insert(grant, (now.saturating_add(STALE_GRANT_MS), reason.clone()));
+            self.wake_for(now.saturating_add(STALE_GRANT_MS));
+        }
         self.set_fate(id.task, Fate::Refused(reason.clone()));
         let Some(task) = self.tasks.get_mut(&id.task) else { return };
         task.plan = None;

@@ -9,6 +9,7 @@ use mesh_node::{
 };
 use mesh_policies::donor::{Situation, Terms};
 use mesh_protocol::ad::{EnergyClaim, Source};
+use mesh_protocol::frame::{AttemptId, TaskFrame};
 use mesh_protocol::ids::TaskId;
 use mesh_protocol::invite::TicketKind;
 use mesh_protocol::ledger::{Entry, Payload};
@@ -1151,4 +1152,25 @@ fn whose_clock_is_wrong_is_said_on_both_sides() {
     room.now.wall_ms -= HOUR;
     let said = trouble(&mut room, 0);
     assert!(said.contains("this device's log is dated 60 min ahead of its clock"), "{said}");
+}
+
+// spec: PERM-4, ARC-7
+#[test]
+fn a_grant_that_its_donor_says_to_hold_no_more_is_not_offered_on_task_by_task() {
+    let mut room = picky();
+    let donor = room.key(1);
+    let first = room.submit_draft(0, draft("plain", 1)).unwrap();
+    let attempt = AttemptId { task: first.parse().unwrap(), attempt: 1 };
+    // By the donor's clock, which is ahead, the grant has expired.
+    room.handle(0, Input::Task(donor, attempt, TaskFrame::Refused(Reason::GrantExpired)));
+    let offers = |room: &Room| room.said(0, "delegated").len();
+    let before = offers(&room);
+    for nonce in 2..8 {
+        room.submit_draft(0, draft("plain", nonce)).unwrap();
+    }
+    room.pass(30_000);
+    assert_eq!(offers(&room), before);
+    assert!(room.state(0, &first).1.contains("the grant for it has expired"), "{}", room.state(0, &first).1);
+    room.pass(40_000);
+    assert!(offers(&room) > before, "and later it is asked again");
 }
