@@ -12,7 +12,7 @@ use mesh_policies::donor::{Situation, Terms};
 use mesh_policies::queue::Place;
 use mesh_protocol::ad::{EnergyClaim, Outlook};
 use mesh_protocol::canonical;
-use mesh_protocol::frame::{AttemptId, HelloFrame, SyncFrame, TaskFrame};
+use mesh_protocol::frame::{AttemptId, HelloFrame, JoinRefusal, SyncFrame, TaskFrame};
 use mesh_protocol::ids::{CommunityId, ProfileId, TaskId};
 use mesh_protocol::key::{PublicKey, SecretKey, UserKey};
 use mesh_protocol::ledger::{Entry, EntryError, Pattern, Payload, Tip};
@@ -225,7 +225,7 @@ pub struct Node {
     /// Peers that said to know more of this log than it does itself, and have yet to show it.
     pub(crate) claimed: BTreeSet<PublicKey>,
     /// Members who say that this device counts no more.
-    pub(crate) turned_away_by: BTreeSet<PublicKey>,
+    pub(crate) turned_away_by: BTreeMap<PublicKey, JoinRefusal>,
     /// What waits to be numbered, in this order; also what a person or a task's step was promised of it is kept.
     pub(crate) drafts: BTreeMap<u64, (Payload, Vec<Tip>)>,
     /// Where those are said to be who are not known as members yet: the word of them may be on its way.
@@ -299,7 +299,7 @@ impl Node {
             numbering: Numbering::Settled,
             numbering_until: None,
             claimed: BTreeSet::new(),
-            turned_away_by: BTreeSet::new(),
+            turned_away_by: BTreeMap::new(),
             drafts: BTreeMap::new(),
             hearsay: BTreeMap::new(),
             unwitnessed: BTreeMap::new(),
@@ -816,8 +816,9 @@ impl Node {
             }
         }
         // It may learn so from the proof itself.
-        if self.ledger.governance().cap(&self.me).is_some() && self.turned_away_by.insert(self.me) {
-            self.tell(Happening::Warning { text: crate::views::COUNTS_NO_MORE.into() });
+        let capped = self.ledger.governance().cap(&self.me).is_some();
+        if capped && self.turned_away_by.insert(self.me, JoinRefusal::Device).is_none() {
+            self.tell(Happening::Warning { text: self.why_no_more(None) });
         }
         self.adopt_rules();
         self.standings_changed();

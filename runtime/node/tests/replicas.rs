@@ -214,7 +214,7 @@ fn an_owner_has_one_replica_however_many_devices_they_have() {
     else {
         panic!()
     };
-    room.ask(3, Command::Join { ticket }).unwrap();
+    room.ask(3, Command::Join { ticket, as_device_of: None }).unwrap();
     for other in 0..3 {
         room.connect(3, other);
     }
