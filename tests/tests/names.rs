@@ -98,7 +98,8 @@ fn an_export_replaces_nothing_unasked_and_anothers_ledger_is_named() {
 #[test]
 fn a_files_name_does_not_steer_the_terminal() {
     let home = Home::new();
-    let module = home.wat("x\u{1b}[31my", r#"(module (memory (export "memory") 1) (func (export "_start") unreachable))"#);
+    let module = home
+        .wat("x\u{1b}[31my", r#"(module (memory (export "memory") 1) (func (export "_start") unreachable))"#);
     let run = home.mesh().arg("run").arg(module).go();
     run.holds(run.code == Some(127), "it traps").says_error("y.wasm");
     run.holds(!run.stderr.contains('\u{1b}'), "nothing raw is printed");

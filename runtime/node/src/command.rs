@@ -352,6 +352,8 @@ pub enum Answer {
         warning: Option<String>,
         /// What others' experience with such tasks suggests.
         advice: Option<String>,
+        /// The one device that it may run on, if one was named, by name and the beginning of the key.
+        on: Option<String>,
     },
     /// What would happen.
     Plan(PlanView),

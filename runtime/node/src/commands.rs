@@ -42,7 +42,15 @@ impl Node {
             Command::RotateKey(rotation) => self.rotate_key(*rotation),
             Command::Permissions => Ok(Answer::Permissions(self.grant_views())),
             Command::Trust { users } => self.set_trust(users),
-            Command::Submit(draft) => names::check_task_name(&draft.name).and_then(|()| self.submit(*draft)),
+            Command::Submit(draft) => {
+                names::check_task_name(&draft.name)?;
+                let named = draft.on.clone();
+                let mut answer = self.submit(*draft)?;
+                if let (Answer::Submitted { on, .. }, Some(named)) = (&mut answer, named) {
+                    *on = self.find_device(&named).ok().map(|device| self.device_shown(&device));
+                }
+                Ok(answer)
+            }
             Command::Tasks => Ok(Answer::Tasks(self.task_views())),
             Command::Task { task } => {
                 let id = self.find_task(&task)?;
@@ -385,6 +393,7 @@ impl Node {
             error(ErrorKind::Forbidden, format!("submit: {reason}"), Some("`mesh quota` shows what is left"))
         })?;
         self.accept_task(spec, on, health);
-        Ok(Answer::Submitted { task, again: false, warning: self.late_from_the_start(task), advice: None })
+        let warning = self.late_from_the_start(task);
+        Ok(Answer::Submitted { task, again: false, warning, advice: None, on: None })
     }
 }

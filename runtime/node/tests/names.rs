@@ -99,6 +99,11 @@ fn a_whole_key_beats_whoever_calls_themselves_by_it() {
         panic!()
     };
     assert_eq!(view.user, meant);
+    let on = Some(room.key(2).to_string());
+    let submitted =
+        room.ask(0, Command::Submit(Box::new(mesh_node::Draft { on, ..draft("there", 1) }))).unwrap();
+    let Answer::Submitted { on: Some(on), .. } = submitted else { panic!("{submitted:?}") };
+    assert!(on.starts_with("carol-laptop ("), "{on}");
     let expelled = room.ask(0, Command::Expel { user: victim, why: "a test".into() });
     assert_eq!(about(expelled), meant);
     // A whole key that nobody has is nobody's name either.

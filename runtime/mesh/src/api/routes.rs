@@ -274,8 +274,8 @@ async fn ask(state: &State, command: Command) -> Result<Json<Value>> {
         Answer::Joined { community, pending, of } => {
             json!({ "community": community, "pending": pending, "of": of })
         }
-        Answer::Submitted { task, again, warning, advice } => {
-            json!({ "task": task, "again": again, "warning": warning, "advice": advice })
+        Answer::Submitted { task, again, warning, advice, on } => {
+            json!({ "task": task, "again": again, "warning": warning, "advice": advice, "on": on })
         }
         Answer::Community(view) => serde_json::to_value(view).map_err(problem)?,
         Answer::Permissions(views) => serde_json::to_value(views).map_err(problem)?,

@@ -65,13 +65,16 @@ pub(super) fn run(submit: &Submit) -> Result<u8> {
         }
         return Ok(exit_codes::OK);
     }
-    let Submitted { task, again, warning, advice } = understand(answer.clone())?;
+    let Submitted { task, again, warning, advice, on } = understand(answer.clone())?;
     // spec: SLA-2
     if let Some(warning) = warning {
         crate::say!("warning: {}", sanitise(&warning, false));
     }
     if again && !submit.quiet && !submit.id_only {
         crate::say!("note: it was submitted before under this key; it is the same task");
+    }
+    if let Some(on) = on.filter(|_| !submit.quiet && !submit.id_only) {
+        crate::say!("note: it runs on {} or nowhere", sanitise(&on, false));
     }
     // spec: REP-3
     if let Some(advice) = advice.filter(|_| !submit.quiet && !submit.id_only) {
