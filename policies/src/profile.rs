@@ -184,7 +184,7 @@ mod tests {
             prop_assert!(expected <= longest);
             let covered = walls.iter().filter(|wall| **wall <= expected || expected == longest).count();
             prop_assert!(covered * 100 >= walls.len() * 95);
-            let mut reversed = runs.clone();
+            let mut reversed = runs;
             reversed.reverse();
             prop_assert_eq!(learn(&reversed), Some(profile));
         }

@@ -84,7 +84,7 @@ pub struct Next {
     pub tier: Tier,
     /// Is one of them enough, or are all needed?
     pub any: bool,
-    /// How many of what are missing.
+    /// How many of what are missing; 0 of what is not counted.
     pub missing: Vec<(u64, &'static str)>,
 }
 
@@ -113,7 +113,7 @@ pub fn next(deeds: &Deeds) -> Option<Next> {
     };
     missing.retain(|(lacking, _)| *lacking > 0);
     if !deeds.settled {
-        missing = vec![(1, "first days of membership to pass, which the rules want before tiers count")];
+        missing = vec![(0, "the first days of membership, which the rules want to pass before tiers count")];
     }
     Some(Next { tier, any, missing })
 }
@@ -152,10 +152,18 @@ pub fn allows(
     // Where nobody counts tasks, nobody measures them either.
     let Some(allowed) = day.allowed else { return Ok(()) };
     if duration_ms > share.longest_ms && !health {
-        return Err(too_large("milliseconds of its submitter's tier", duration_ms, share.longest_ms));
+        return Err(too_large(
+            "milliseconds of its submitter's tier (`--duration`)",
+            duration_ms,
+            share.longest_ms,
+        ));
     }
     if memory_bytes > share.memory_bytes && !health {
-        return Err(too_large("bytes of memory of its submitter's tier", memory_bytes, share.memory_bytes));
+        return Err(too_large(
+            "bytes of memory of its submitter's tier (`--memory`)",
+            memory_bytes,
+            share.memory_bytes,
+        ));
     }
     // What health has used beyond the quota is not taken from everything else.
     let extra = if health { u64::from(health_extra) } else { day.health.min(u64::from(health_extra)) };

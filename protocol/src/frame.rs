@@ -119,6 +119,19 @@ pub enum JoinRefusal {
         "this device's key does not count any more; run `mesh init` in a new --home with the same user key"
     )]
     Device,
+    /// The founder ended the user's membership.
+    // spec: NET-2
+    #[error(
+        "the founder ended this user's membership, and no device with its user key comes in again; whoever is invited \
+         anew comes with new keys: `mesh init` in a new --home"
+    )]
+    Expelled,
+    /// Such a name would be taken for somebody else's key, or for somebody else's name.
+    #[error(
+        "a name of eight or more digits 0 to 9 and a to f, one that begins with -, and one with characters that nobody \
+         sees, is let in nowhere; run `mesh init` with another --name or --device-name in a new --home"
+    )]
+    Name,
 }
 
 /// On the stream on which logs are compared.

@@ -12,7 +12,8 @@ use mesh_protocol::ids::{Commitment, CommunityId, EntryId};
 use mesh_protocol::invite::{DeviceCert, DeviceRequest, JoinRequest, Ticket, TicketError};
 use mesh_protocol::key::{Domain, PublicKey, SecretKey, Signature, UserKey};
 use mesh_protocol::ledger::{
-    Entry, ForkProof, Hlc, Pattern, Payload, Place, Revocation, Rotation, SignedHeader, Statement, is_name,
+    Entry, ForkProof, Hlc, Pattern, Payload, Place, Revocation, Rotation, SignedHeader, Statement,
+    check_new_name, is_name,
 };
 use mesh_protocol::rules::{Rules, Tier};
 use mesh_protocol::task::SignedTask;
@@ -179,6 +180,31 @@ fn names_are_short_plain_and_not_deceptive() {
         ["", " a", "a ", "a\nb", "a\0", "\u{202e}a", "a\u{200f}b", "a\u{2066}b", "a\u{061c}b", "a\u{2028}b"];
     for bad in bad.into_iter().chain([&"x".repeat(65)[..], "\u{feff}a", "a\u{9b}b"]) {
         assert!(!is_name(bad), "{bad:?}");
+    }
+}
+
+// spec: NET-2
+#[test]
+fn nobody_is_newly_named_like_a_key_or_like_somebody_else_to_the_eye() {
+    for good in
+        ["a", "Elm Street", "Grüße 世界 🌞", "👨\u{200d}👩", "facade", "0123456", "deadbeef-pi", "dead beef"]
+    {
+        assert_eq!(check_new_name(good), Ok(()), "{good:?}");
+    }
+    let hidden = [
+        "bo\u{200b}b",
+        "bo\u{ad}b",
+        "bob\u{e0041}",
+        "bo\u{a0}b",
+        "bob\u{e001}",
+        "bo\u{200d}b",
+        "bob\u{3164}",
+    ];
+    for bad in hidden.into_iter().chain(["deadbeef", "12345678", &"Ab".repeat(32), "-x", "--help", "", " a"])
+    {
+        assert!(check_new_name(bad).is_err(), "{bad:?}");
+        // What somebody wrote into a ledger before is still read.
+        assert!(is_name(bad) || bad.trim() != bad || bad.is_empty(), "{bad:?}");
     }
 }
 

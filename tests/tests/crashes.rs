@@ -111,7 +111,7 @@ fn equal_ledgers_with(peers: &[Client], tasks: &[String]) -> Ledger {
     let folder = tempfile::tempdir().unwrap();
     let export = |peer: &Client| {
         let path = folder.path().join(peer.name);
-        peer.ok(&["ledger", "export", path.to_str().unwrap()]);
+        peer.ok(&["ledger", "export", "--overwrite", path.to_str().unwrap()]);
         std::fs::read(path).unwrap()
     };
     let bytes = until("the ledgers to be equal", BOUND, || {

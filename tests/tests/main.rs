@@ -18,6 +18,7 @@ mod limits;
 mod many;
 mod modules;
 mod moves;
+mod names;
 mod namespaces;
 mod networks;
 mod peers;

@@ -236,7 +236,7 @@ fn a_submitter_is_told_what_to_do_next() {
     assert_eq!(piped, ids[0]);
     // A name that means two is refused, and both are named.
     for id in &ids {
-        peers[0].refused(&["task", "why", "hello"], &id[..12]);
+        peers[0].refused(&["task", "why", "hello"], &id[..10]);
     }
     let text = r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
         (memory (export "memory") 1) (func (export "_start") (call $exit (i32.const 1))))"#;

@@ -445,6 +445,52 @@ pub fn is_name(text: &str) -> bool {
     (1..=MAX_NAME).contains(&text.len()) && text.trim() == text && sanitise(text, false) == text
 }
 
+/// Digits from which on a name that has nothing else reads like the beginning of somebody's key.
+const LIKE_A_KEY: usize = 8;
+
+/// Could it be taken for the key or id of somebody or something else?
+// spec: NET-2
+pub fn reads_like_a_key(text: &str) -> bool {
+    text.len() >= LIKE_A_KEY && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// May somebody be given this name from now on? What stands in ledgers was named before, so [`is_name`] alone decides
+/// there.
+// spec: NET-2
+pub fn check_new_name(text: &str) -> Result<(), &'static str> {
+    if !is_name(text) {
+        return Err("use 1 to 64 bytes of plain text without spaces around it");
+    }
+    if reads_like_a_key(text) {
+        return Err(
+            "it reads like the beginning of a key: use something beside the digits 0 to 9 and a to f",
+        );
+    }
+    if text.starts_with('-') {
+        return Err("it begins like a flag: let it begin with something other than -");
+    }
+    match is_seen(text) {
+        true => Ok(()),
+        false => Err("it holds characters that nobody sees, or that look like a space"),
+    }
+}
+
+/// Does each character of it show, so that two names that look alike are alike?
+fn is_seen(text: &str) -> bool {
+    let letters: Vec<char> = text.chars().collect();
+    letters.iter().enumerate().all(|(at, letter)| match letter {
+        // Emoji and some scripts join letters by these, and nobody needs them beside a Latin one.
+        '\u{200c}' | '\u{200d}' => {
+            let beside = [at.checked_sub(1).and_then(|at| letters.get(at)), letters.get(at + 1)];
+            beside.iter().all(|it| it.is_some_and(|it| !it.is_ascii()))
+        }
+        '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{180b}'..='\u{180f}' | '\u{200b}' => false,
+        '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{ffa0}' | '\u{fff0}'..='\u{ffff}' => false,
+        '\u{e0000}'..='\u{e0fff}' | '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..='\u{10ffff}' => false,
+        other => *other == ' ' || !other.is_whitespace(),
+    })
+}
+
 /// How a community begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Founded {

@@ -110,6 +110,12 @@ fn own_failure(failure: Failure) -> Failure {
     }
 }
 
+/// An empty name is an address of its own, where something else is.
+fn unnamed_task() -> Failure {
+    Failure::new("find the task: its name is empty")
+        .hint("give its name or the beginning of its id; `mesh task ls` and `mesh ballots` list tasks")
+}
+
 /// Prints data; a reader that has gone away is no failure.
 fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();

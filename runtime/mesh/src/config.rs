@@ -79,6 +79,11 @@ fn text(path: &Path, most: u64) -> std::result::Result<Option<String>, Wrong> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(wrong(error)),
     };
+    let meta = file.metadata().map_err(wrong)?;
+    let user = rustix::process::geteuid().as_raw();
+    if let Some((why, hint)) = crate::home::unsafe_for(user, path, &meta) {
+        return Err(Wrong { line: None, why: format!("it is not used: {why}"), hint: Some(hint) });
+    }
     let mut text = String::new();
     let read = file.take(most + 1).read_to_string(&mut text).map_err(wrong)?;
     match read as u64 > most {
@@ -511,9 +516,14 @@ fn from_table(
                 // Of a table only its name: what it holds is not known here.
                 rest.split_once('.').map_or(rest, |(table, _)| table)
             });
-            let hint = match nearest(name, known) {
+            let hint = match nearest(name, known.clone()) {
                 Some(near) => format!("did you mean {near}?"),
-                None => "`mesh config` lists all keys".into(),
+                // Not by a verb that would fail at the same place.
+                None => {
+                    let mut known: Vec<&str> = known.collect();
+                    known.dedup();
+                    format!("its keys are {}", known.join(", "))
+                }
             };
             return Err(Wrong::at(line, format!("{of} has no key {name:?}"), Some(hint)));
         };
@@ -563,7 +573,10 @@ fn from_variable(
         let why = format!("there is no setting {name}");
         return match near {
             Some(near) => Err((why, Some(format!("did you mean {near}?")))),
-            None if ours => Err((why, Some("`mesh config` lists all variables".into()))),
+            None if ours => {
+                let known: Vec<&str> = KEYS.iter().filter_map(|key| key.variable).collect();
+                Err((why, Some(format!("there are {}", known.join(", ")))))
+            }
             None => Ok(()),
         };
     };

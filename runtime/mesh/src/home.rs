@@ -3,8 +3,8 @@
 use crate::failure::{Failure, Result};
 use crate::keys;
 use mesh_protocol::key::SecretKey;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{DirBuilder, Metadata};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -23,9 +23,45 @@ pub(crate) fn choose(folder: Option<&Path>) -> Result<()> {
     if let Some(folder) = named {
         let folder = std::path::absolute(&folder)
             .map_err(|error| Failure::file("find the folder", &folder, &error))?;
+        guarded(&folder)?;
         let _first_choice_stays = CHOSEN.set(folder);
     }
     Ok(())
+}
+
+/// Is a folder or file somebody else's, or can others change it? It says who this peer is and which programs it starts,
+/// so whoever can write there would rule this user's account. As `ssh` does it: root may, for root can anyhow.
+// spec: CLI-7
+pub(crate) fn owned(path: &Path, meta: &Metadata) -> Result<()> {
+    unsafe_for(rustix::process::geteuid().as_raw(), path, meta)
+        .map_or(Ok(()), |(why, hint)| Err(Failure::new(format!("use {why}")).hint(hint)))
+}
+
+/// Why a user with this number should not trust it, and what mends it.
+pub(crate) fn unsafe_for(user: u32, path: &Path, meta: &Metadata) -> Option<(String, String)> {
+    let shown = path.display();
+    if meta.uid() != user && meta.uid() != 0 {
+        let why = format!("{shown}: it belongs to the user with number {}, and this is {user}", meta.uid());
+        return Some((
+            why,
+            format!("if you trust what is in it: chown {user} {shown}; or name another folder with --home"),
+        ));
+    }
+    let mode = meta.mode() & 0o7777;
+    // In a folder that keeps each one's files to themselves nobody changes another's, but anybody can add some.
+    (mode & 0o022 != 0).then(|| {
+        let why = format!("{shown}: others than its owner can change it (mode {mode:o})");
+        (why, format!("look whether all in it is yours, then chmod go-w {shown}"))
+    })
+}
+
+/// A folder that is there must be this user's alone to change.
+fn guarded(folder: &Path) -> Result<()> {
+    match std::fs::metadata(folder) {
+        Ok(meta) => owned(folder, &meta),
+        // It is made, or missed, where it is needed.
+        Err(_) => Ok(()),
+    }
 }
 
 /// A folder named by `variable`, or `below` in the home folder, with our name in it.
@@ -59,6 +95,8 @@ impl Home {
         })?;
         let config = CHOSEN.get().cloned().or_else(|| base("XDG_CONFIG_HOME", ".config"));
         let config = config.unwrap_or_else(|| data.clone());
+        guarded(&data)?;
+        guarded(&config)?;
         Ok(Self { data, cache: cache(), config })
     }
 
@@ -96,4 +134,37 @@ pub(crate) fn device_key() -> Result<SecretKey> {
     let home = Home::find()?;
     home.make()?;
     keys::read_or_make(&home, keys::DEVICE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    // spec: CLI-7
+    #[test]
+    fn what_others_can_change_is_not_obeyed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mesh.toml");
+        std::fs::write(&file, "").unwrap();
+        let me = rustix::process::geteuid().as_raw();
+        for (mode, fine) in [(0o600, true), (0o644, true), (0o664, false), (0o602, false)] {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            let said = owned(&file, &file.metadata().unwrap());
+            assert_eq!(said.is_ok(), fine, "{mode:o}");
+            if let Err(said) = said {
+                let said = said.to_string();
+                assert!(said.contains(&format!("{mode:o}")) && said.contains("chmod go-w"), "{said}");
+            }
+        }
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let meta = file.metadata().unwrap();
+        match me {
+            // What root owns everybody may use.
+            0 => assert_eq!(unsafe_for(1234, &file, &meta), None),
+            me => assert!(unsafe_for(me + 1, &file, &meta).unwrap().1.contains("chown")),
+        }
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(guarded(folder.path()).unwrap_err().to_string().contains("777"));
+    }
 }

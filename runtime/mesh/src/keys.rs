@@ -2,7 +2,7 @@
 // spec: NET-1
 
 use crate::failure::{Failure, Result};
-use crate::home::Home;
+use crate::home::{self, Home};
 use crate::passphrase::{self, Lock};
 use mesh_protocol::ids::{from_hex, to_hex};
 use mesh_protocol::key::{PublicKey, SecretKey};
@@ -59,13 +59,11 @@ impl Keys {
             Failure::new(message).hint("mesh init")
         };
         let identity = identity(home)?.ok_or_else(unknown)?;
+        if let Some(gone) = missing(home)? {
+            return Err(gone);
+        }
         let device = read(home, DEVICE)?.ok_or_else(unknown)?;
         let user = read(home, USER)?;
-        if user.is_none() && identity.recovery.is_some() {
-            let path = home.data().join(USER);
-            return Err(Failure::new(format!("read the user's key {}: it is gone", path.display()))
-                .hint("put it back from a backup; `mesh init --device-only` in another --home joins as a new device"));
-        }
         Ok(Self {
             user,
             device,
@@ -74,6 +72,28 @@ impl Keys {
             device_name: identity.device_name,
         })
     }
+}
+
+/// What a home lacks that was given names, and what can be done: the same for whoever starts it and whoever makes it.
+pub(crate) fn missing(home: &Home) -> Result<Option<Failure>> {
+    let Some(identity) = identity(home)? else { return Ok(None) };
+    let gone = |name: &str| home.data().join(name).symlink_metadata().is_err();
+    let failure = |what: &str, name: &str| {
+        Failure::new(format!("read {what} {}: it is gone", home.data().join(name).display()))
+    };
+    Ok(if gone(DEVICE) {
+        Some(failure("this device's key", DEVICE).hint(
+            "put it back from a backup. If there is none, this device is lost to its community: make another with \
+             `mesh init` in a new --home, put this home's user.key there if it is yours, and run `mesh join` there with \
+             any member's ticket",
+        ))
+    } else if gone(USER) && identity.recovery.is_some() {
+        Some(failure("the user's key", USER).hint(
+            "put it back from a backup; `mesh init --device-only` in another --home joins as a new device",
+        ))
+    } else {
+        None
+    })
 }
 
 /// Names and recovery key, if this peer was given any.
@@ -226,13 +246,22 @@ fn read_text(path: &Path, what: &str) -> Result<Option<String>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    if file.metadata().map_err(failed)?.mode() & 0o077 != 0 {
+    let meta = file.metadata().map_err(failed)?;
+    if !meta.is_file() {
+        return Err(Failure::new(format!("{what} {}: it is no file", path.display()))
+            .hint("move away what lies there, and put the file back from a backup"));
+    }
+    home::owned(path, &meta)?;
+    if meta.mode() & 0o077 != 0 {
         return Err(Failure::new(format!("use {}: others can read or change it", path.display()))
             .hint(format!("chmod 600 {}", path.display())));
     }
-    let mut text = String::new();
-    file.take(MAX).read_to_string(&mut text).map_err(failed)?;
-    Ok(Some(text))
+    let mut bytes = Vec::new();
+    file.take(MAX).read_to_end(&mut bytes).map_err(failed)?;
+    String::from_utf8(bytes).map(Some).map_err(|_| {
+        Failure::new(format!("{what} {}: it is damaged, for it holds what is no text", path.display()))
+            .hint("put it back from a backup")
+    })
 }
 
 /// Writes a file whole, for its user alone; never over one that is there.

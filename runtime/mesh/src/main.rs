@@ -1,11 +1,14 @@
 //! `mesh`: the command line of Task Mesh.
 // spec: CLI-1
 
-/// Says something to the person at the terminal. That nobody listens is no reason to fail.
+/// Says something to the person at the terminal. That nobody listens is no reason to fail. Names of files are chosen by
+/// strangers, too, so nothing in it steers the terminal, wherever it came from.
+// spec: SBX-11
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write as _;
-        let _nobody_listens = writeln!(std::io::stderr(), $($text)*);
+        let text = mesh_protocol::text::sanitise(&format!($($text)*), true);
+        let _nobody_listens = writeln!(std::io::stderr(), "{text}");
     }};
 }
 pub(crate) use say;

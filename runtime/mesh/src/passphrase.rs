@@ -168,6 +168,9 @@ fn given((variable, file_variable): (&str, &str)) -> Result<Option<String>> {
     let failed = |error: std::io::Error| Failure::file("read the passphrase", &path, &error);
     let file = File::open(&path).map_err(failed)?;
     let meta = file.metadata().map_err(failed)?;
+    if meta.is_file() {
+        crate::home::owned(&path, &meta)?;
+    }
     if meta.is_file() && meta.mode() & 0o077 != 0 {
         return Err(Failure::new(format!("use {}: others can read or change it", path.display()))
             .hint(format!("chmod 600 {}", path.display())));

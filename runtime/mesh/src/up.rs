@@ -126,8 +126,17 @@ pub(crate) fn run(options: Options) -> Result<u8> {
 fn open_store(data: &Path) -> Result<(DiskStore, Opened)> {
     let folder = data.join("store");
     let (store, opened) = DiskStore::open(&folder).map_err(|error| {
-        Failure::because("open what this peer keeps", &error)
-            .hint(format!("`mesh status` tells whether a peer runs on {} already", data.display()))
+        let failure = Failure::because("open what this peer keeps", &error);
+        match error {
+            mesh_store::OpenError::Locked { .. } => {
+                failure.hint(format!("`mesh status` tells whether a peer runs on {} already", data.display()))
+            }
+            mesh_store::OpenError::Folder { .. } => {
+                failure.hint("check the rights of the folder and its files, and the room on its disk")
+            }
+            // What it says of itself is what can be done.
+            _ => failure,
+        }
     })?;
     if let Some(rebuilt) = &opened.rebuilt {
         let aside = rebuilt.set_aside.as_ref().map(|path| path.display().to_string());

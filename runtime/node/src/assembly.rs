@@ -3,17 +3,23 @@
 
 use crate::command::{Answer, CommandError, ErrorKind};
 use crate::community::Community;
+use crate::names;
 use crate::node::{Node, error};
 use mesh_policies::importance::Voice;
 use mesh_policies::quota::{self, Next, Tier};
 use mesh_policies::votes::{Ballot, State};
 use mesh_protocol::ids::{EntryId, TaskId};
 use mesh_protocol::key::{PublicKey, UserKey};
-use mesh_protocol::ledger::Payload;
+use mesh_protocol::ledger::{Hlc, Payload};
 use mesh_protocol::rules::Rules;
 use mesh_protocol::task::Importance;
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 
+/// Most that one entry says was given, since a slip of the finger stands there for good: a million of money, and what a
+/// month has of minutes.
+const MOST_CENTS: u64 = 100_000_000;
+const MOST_MINUTES: u64 = 31 * 24 * 60;
 /// Ballots told at once, the newest: nobody reads more.
 const MAX_BALLOTS: usize = 200;
 
@@ -86,7 +92,7 @@ pub struct UnseenVote {
 /// What a member may ask of others, and how much of it is left.
 #[derive(Debug, Clone, Serialize)]
 pub struct QuotaView {
-    /// Whose.
+    /// Whose, by name and the beginning of the key.
     pub user: String,
     /// Their tier.
     pub tier: Tier,
@@ -111,7 +117,7 @@ pub struct QuotaView {
 /// A member's reputation and what it is made of.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReputationView {
-    /// Whose.
+    /// Whose, by name and the beginning of the key.
     pub user: String,
     /// From 0 to 100.
     pub sum: u64,
@@ -137,30 +143,64 @@ pub struct ProposalView {
 }
 
 impl Node {
-    /// A task of anybody in the community.
-    fn find_submitted(&self, text: &str) -> Result<(PublicKey, TaskId), CommandError> {
+    /// A task of anybody in the community, and the devices whose logs say that it is theirs. An id holds its
+    /// submitter's key, and nothing that an entry has shows it, so that anybody can write down another's: what is said
+    /// of a task is said of its id, each such log's ballot is counted apart, and nobody's copy hides the original.
+    fn find_submitted(&self, text: &str) -> Result<(Vec<PublicKey>, TaskId), CommandError> {
         let ballots = self.ledger.facts().ballots();
-        let fits = |task: &TaskId, name: &str| {
-            name == text || (text.len() >= 2 && task.to_string().starts_with(text))
-        };
-        let all = ballots.submissions().filter(|(_, (_, task))| fits(&task.task, &task.name));
-        let mut found: Vec<(PublicKey, TaskId)> =
-            all.map(|((author, _), (_, task))| (*author, task.task)).collect();
-        found.sort_unstable();
-        found.dedup();
-        match found.as_slice() {
-            [] => Err(error(
-                ErrorKind::NotFound,
-                format!("find the task {text:?}: nobody has submitted one of that name or id"),
-                Some("`mesh ballots` lists them"),
-            )),
-            [one] => Ok(*one),
-            more => Err(error(
-                ErrorKind::Ambiguous,
-                format!("find the task {text:?}: {} are meant by that", more.len()),
-                Some("give the beginning of its id, as `mesh ballots` shows it"),
-            )),
+        let all = ballots.submissions().map(|(_, (_, task))| task);
+        let found: BTreeMap<TaskId, String> = all
+            .filter(|task| names::is_meant(&task.task, &task.name, text))
+            .map(|task| (task.task, task.name.clone()))
+            .collect();
+        let found: Vec<(TaskId, String)> = found.into_iter().collect();
+        let task = names::one(&found, "task", text, "`mesh ballots` lists them")?;
+        Ok((self.claimants(&task), task))
+    }
+
+    /// The devices whose logs say that a task is theirs, the likeliest first: the one whose signature this peer has
+    /// seen, then whom most of those saw first who claim nothing themselves, by the ledger alone.
+    fn claimants(&self, task: &TaskId) -> Vec<PublicKey> {
+        let mut spots: Vec<(PublicKey, u64)> =
+            self.ledger.facts().ballots().submitters(task).copied().collect();
+        spots.dedup_by_key(|(author, _)| *author);
+        if spots.len() > 1 {
+            let known = self.known_submitter(task);
+            let first = self.seen_first(&spots);
+            let seen_by = |author: &PublicKey| first.values().filter(|it| *it == author).count();
+            spots.sort_by_cached_key(|(author, _)| {
+                (known != Some(*author), std::cmp::Reverse(seen_by(author)), *author)
+            });
         }
+        spots.into_iter().map(|(author, _)| author).collect()
+    }
+
+    /// Who signed a task that this device owns or was offered.
+    fn known_submitter(&self, task: &TaskId) -> Option<PublicKey> {
+        let own = self.tasks.get(task).map(|task| task.spec().submitter);
+        own.or_else(|| {
+            let mut offered = self.attempts.iter().filter(|(id, _)| id.task == *task);
+            offered.next().map(|(_, attempt)| attempt.spec().submitter)
+        })
+    }
+
+    /// By member, which of these entries they saw first, as they said themselves; without those who wrote one.
+    // spec: LED-10
+    fn seen_first(&self, spots: &[(PublicKey, u64)]) -> BTreeMap<UserKey, PublicKey> {
+        let governance = self.ledger.governance();
+        let authors: BTreeSet<UserKey> =
+            spots.iter().filter_map(|(author, _)| governance.device(author).map(|it| it.user)).collect();
+        let mut first: BTreeMap<UserKey, (Hlc, PublicKey)> = BTreeMap::new();
+        for (author, seq) in spots {
+            for (witness, at) in self.ledger.facts().witnesses(author, *seq) {
+                let Some(user) = governance.owner(&witness).filter(|user| !authors.contains(user)) else {
+                    continue;
+                };
+                let saw = first.entry(user).or_insert((at, *author));
+                *saw = (*saw).min((at, *author));
+            }
+        }
+        first.into_iter().map(|(user, (_, author))| (user, author)).collect()
     }
 
     fn checked(&self, what: &str, payload: Payload) -> Result<Payload, CommandError> {
@@ -176,41 +216,68 @@ impl Node {
         comment: String,
     ) -> Result<Answer, CommandError> {
         self.ready_to_say()?;
-        let (author, task) = self.find_submitted(text)?;
-        let circle = self.circle();
-        let me = self.my_user();
-        let ballot = circle.tally(&author, &task);
-        if let (Some((ballot, tally)), Some(me)) = (&ballot, me) {
-            if !ballot.electorate.contains_key(&me) {
-                return Err(error(
-                    ErrorKind::Forbidden,
-                    "vote: you had no vote yet when this ballot opened",
-                    Some("votes start some time after admission: `vote_after_ms` in `mesh community rules`"),
-                ));
+        let (authors, task) = self.find_submitted(text)?;
+        let mut refused = None;
+        let open = authors.iter().any(|author| match self.may_vote(author, &task, importance) {
+            Ok(()) => true,
+            Err(failed) => {
+                refused.get_or_insert(failed);
+                false
             }
-            let late = matches!(tally.state, State::Decided(_))
-                && (tally.votes.contains_key(&me)
-                    || self.now.wall_ms > ballot.opened_ms.saturating_add(ballot.window_ms));
-            // A flag of health can still be stood by.
-            let flagged = circle.ledger.facts().ballots().disputes_of(&task).next().is_some();
-            if late && !(flagged && importance == Importance::Critical) {
-                return Err(error(
-                    ErrorKind::Conflict,
-                    "vote: the ballot is closed",
-                    Some("`mesh ballots` shows what was decided"),
-                ));
-            }
+        });
+        if let Some(refused) = refused.filter(|_| !open) {
+            return Err(refused);
         }
         let payload = self.checked("vote", Payload::Voted { task, importance, comment })?;
-        Ok(Answer::Entry(self.write(payload, &[])?.id))
+        let entry = self.write(payload, &[])?.id;
+        Ok(Answer::About { entry, about: self.task_shown(&authors, &task) })
+    }
+
+    /// A task of anybody's, by its name and id, and whose it is.
+    fn task_shown(&self, authors: &[PublicKey], task: &TaskId) -> String {
+        let Some(author) = authors.first() else { return names::with_key("", task) };
+        let of = self.ledger.governance().owner(author).map(|user| format!(" of {}", self.user_shown(&user)));
+        format!("{}{}", names::with_key(&self.name_of(author, task), task), of.unwrap_or_default())
+    }
+
+    fn may_vote(
+        &self,
+        author: &PublicKey,
+        task: &TaskId,
+        importance: Importance,
+    ) -> Result<(), CommandError> {
+        let circle = self.circle();
+        let (Some((ballot, tally)), Some(me)) = (circle.tally(author, task), self.my_user()) else {
+            return Ok(());
+        };
+        if !ballot.electorate.contains_key(&me) {
+            return Err(error(
+                ErrorKind::Forbidden,
+                "vote: you had no vote yet when this ballot opened",
+                Some("votes start some time after admission: `vote_after_ms` in `mesh community rules`"),
+            ));
+        }
+        let late = matches!(tally.state, State::Decided(_))
+            && (tally.votes.contains_key(&me)
+                || self.now.wall_ms > ballot.opened_ms.saturating_add(ballot.window_ms));
+        // A flag of health can still be stood by.
+        let flagged = circle.ledger.facts().ballots().disputes_of(task).next().is_some();
+        match late && !(flagged && importance == Importance::Critical) {
+            true => Err(error(
+                ErrorKind::Conflict,
+                "vote: the ballot is closed",
+                Some("`mesh ballots` shows what was decided"),
+            )),
+            false => Ok(()),
+        }
     }
 
     // spec: HEALTH-3
     pub(crate) fn dispute(&mut self, text: &str, why: String) -> Result<Answer, CommandError> {
         self.ready_to_say()?;
-        let (author, task) = self.find_submitted(text)?;
-        let name = self.name_of(&author, &task);
-        if !self.circle().is_health(&author, &task, &name) {
+        let (authors, task) = self.find_submitted(text)?;
+        let is_health = |author| self.circle().is_health(author, &task, &self.name_of(author, &task));
+        if !authors.iter().any(is_health) {
             return Err(error(
                 ErrorKind::Conflict,
                 "dispute: that task is not taken for a matter of public health",
@@ -218,7 +285,8 @@ impl Node {
             ));
         }
         let payload = self.checked("dispute", Payload::HealthDisputed { task, why })?;
-        Ok(Answer::Entry(self.write(payload, &[])?.id))
+        let entry = self.write(payload, &[])?.id;
+        Ok(Answer::About { entry, about: self.task_shown(&authors, &task) })
     }
 
     fn name_of(&self, author: &PublicKey, task: &TaskId) -> String {
@@ -252,10 +320,27 @@ impl Node {
                 None,
             ));
         }
+        let most = if unit == "money" { MOST_CENTS } else { MOST_MINUTES };
+        if amount > most {
+            return Err(error(
+                ErrorKind::Invalid,
+                format!("record a contribution of {amount} {unit}: {most} is the most that one entry says"),
+                Some("money is given in cents and time in minutes; check the number"),
+            ));
+        }
         let month = month.unwrap_or_else(|| quota::month(self.now.wall_ms));
+        // In the Pacific a month begins fourteen hours earlier.
+        if month > quota::month(self.now.wall_ms.saturating_add(14 * 3_600_000)) {
+            return Err(error(
+                ErrorKind::Invalid,
+                format!("record a contribution for the month {month}: it has not begun"),
+                Some("write it as 202611, and record it when it was made"),
+            ));
+        }
         let payload =
             self.checked("record a contribution", Payload::Contribution { user, unit, amount, month })?;
-        Ok(Answer::Entry(self.write(payload, &[])?.id))
+        let entry = self.write(payload, &[])?.id;
+        Ok(Answer::About { entry, about: self.user_shown(&user) })
     }
 
     // spec: QUOTA-3
@@ -302,6 +387,13 @@ impl Node {
             .collect();
         match found.as_slice() {
             [proposal] => {
+                if let Some(decided) = self.proposal_decided(proposal) {
+                    return Err(error(
+                        ErrorKind::Conflict,
+                        format!("vote on the rules {text:?}: they are {decided} already"),
+                        Some("`mesh community proposals` shows what became of them"),
+                    ));
+                }
                 let payload = Payload::RulesVoted { proposal: *proposal, yes };
                 Ok(Answer::Entry(self.write(payload, &[])?.id))
             }
@@ -333,9 +425,9 @@ impl Node {
 
     /// One ballot.
     pub(crate) fn ballot_of(&self, text: &str) -> Result<Answer, CommandError> {
-        let (author, task) = self.find_submitted(text)?;
-        let view = self.ballot_view(&author, &task);
-        Ok(Answer::Ballots(view.into_iter().collect()))
+        let (authors, task) = self.find_submitted(text)?;
+        let views = authors.iter().filter_map(|author| self.ballot_view(author, &task));
+        Ok(Answer::Ballots(views.collect()))
     }
 
     fn ballot_view(&self, author: &PublicKey, task: &TaskId) -> Option<BallotView> {
@@ -442,7 +534,7 @@ impl Node {
         let used = device.map_or(0, |device| circle.used(&device, day, u64::MAX).0);
         let allowed = quota::part(given.tasks, share);
         Ok(QuotaView {
-            user: self.user_name(&user),
+            user: self.user_shown(&user),
             tier,
             allowed,
             used,
@@ -457,9 +549,25 @@ impl Node {
 
     // spec: REP-1
     pub(crate) fn reputation_view(&self, text: Option<&str>) -> Result<ReputationView, CommandError> {
-        let user = self.user_or_me(text)?;
+        // Also of somebody expelled: what they did still stands in everybody's ledger.
+        let user = match text {
+            Some(text) => self.find_user_ever(text)?,
+            None => self.user_or_me(None)?,
+        };
         let (sum, terms) = self.circle().reputation(user, self.now.wall_ms);
-        Ok(ReputationView { user: self.user_name(&user), sum, terms })
+        Ok(ReputationView { user: self.user_shown(&user), sum, terms })
+    }
+
+    /// What was decided of proposed rules, if it was.
+    fn proposal_decided(&self, proposal: &EntryId) -> Option<&'static str> {
+        let circle = self.circle();
+        let said = self.ledger.facts().ballots().proposals().get(proposal)?;
+        let opened = circle.date(&said.author, said.seq, said.hlc)?.wall_ms();
+        match circle.rules_tally(proposal, self.ledger.rules_at(opened))?.state {
+            State::Decided(true) => Some("adopted"),
+            State::Decided(false) => Some("rejected"),
+            State::Open | State::NoQuorum => None,
+        }
     }
 
     pub(crate) fn proposal_views(&self) -> Vec<ProposalView> {

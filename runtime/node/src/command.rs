@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 /// What is asked. Texts that name a task, user, device or grant may be its name or the beginning of its id, as long
-/// as that is unique.
+/// as that is unique. All digits of a key or id mean that one alone, whatever others are named.
 #[derive(Debug, Clone)]
 pub enum Command {
     /// Begin a community.
@@ -42,6 +42,9 @@ pub enum Command {
     Join {
         /// The ticket's text.
         ticket: String,
+        /// The beginning of the key of whoever made a ticket for one more device of theirs: needed where this device
+        /// has another user's key, since it becomes theirs.
+        as_device_of: Option<String>,
     },
     /// Vouch, too, for somebody who waits for a second sponsor.
     Sponsor {
@@ -313,6 +316,13 @@ pub enum Answer {
     Done,
     /// It is done, by this entry.
     Entry(EntryId),
+    /// It is done, by this entry, and concerns somebody.
+    About {
+        /// The entry.
+        entry: EntryId,
+        /// Whom or what, by name and the beginning of the key: not what was typed.
+        about: String,
+    },
     /// A community begins.
     Founded(CommunityId),
     /// A ticket's text.
@@ -323,12 +333,14 @@ pub enum Answer {
         community: String,
         /// Must somebody else vouch first?
         pending: bool,
+        /// Whose device this one is now, where the ticket was for a device.
+        of: Option<String>,
     },
     /// The community.
     Community(Box<CommunityView>),
     /// All grants.
     Permissions(Vec<GrantView>),
-    /// Whom this device's tasks may go to; none for everybody.
+    /// Whom this device's tasks may go to, by name and the beginning of the key; none for everybody.
     Trust(Option<BTreeSet<String>>),
     /// It is submitted, or was before under the same nonce.
     Submitted {
@@ -340,6 +352,8 @@ pub enum Answer {
         warning: Option<String>,
         /// What others' experience with such tasks suggests.
         advice: Option<String>,
+        /// The one device that it may run on, if one was named, by name and the beginning of the key.
+        on: Option<String>,
     },
     /// What would happen.
     Plan(PlanView),

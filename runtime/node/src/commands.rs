@@ -3,18 +3,22 @@
 
 use crate::command::{Answer, Command, CommandError, ErrorKind, GrantRequest};
 use crate::io::{CommandId, Output};
+use crate::names;
 use crate::node::{META_TRUST, Node, error};
 use mesh_policies::permission::excess;
 use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ids::{CommunityId, TaskId};
-use mesh_protocol::key::{PublicKey, SecretKey, UserKey};
+use mesh_protocol::key::{SecretKey, UserKey};
 use mesh_protocol::ledger::{Grant, Pattern, Payload, Revocation, Rotation, Tip};
 use mesh_protocol::permissions::Permissions;
+
+/// What helps whoever named none of their own devices.
+const OWN_DEVICES: &str = "`mesh device ls` lists yours, with their keys";
 
 impl Node {
     pub(crate) fn command(&mut self, id: CommandId, command: Command) {
         let answer = match command {
-            Command::Join { ticket } => match self.join(id, &ticket) {
+            Command::Join { ticket, as_device_of } => match self.join(id, &ticket, as_device_of.as_deref()) {
                 Ok(None) => return,
                 Ok(Some(answer)) => Ok(answer),
                 Err(error) => Err(error),
@@ -38,7 +42,15 @@ impl Node {
             Command::RotateKey(rotation) => self.rotate_key(*rotation),
             Command::Permissions => Ok(Answer::Permissions(self.grant_views())),
             Command::Trust { users } => self.set_trust(users),
-            Command::Submit(draft) => self.submit(*draft),
+            Command::Submit(draft) => {
+                names::check_task_name(&draft.name)?;
+                let named = draft.on.clone();
+                let mut answer = self.submit(*draft)?;
+                if let (Answer::Submitted { on, .. }, Some(named)) = (&mut answer, named) {
+                    *on = self.find_device(&named).ok().map(|device| self.device_shown(&device));
+                }
+                Ok(answer)
+            }
             Command::Tasks => Ok(Answer::Tasks(self.task_views())),
             Command::Task { task } => {
                 let id = self.find_task(&task)?;
@@ -106,17 +118,19 @@ impl Node {
 
     fn sponsor(&mut self, user: &str) -> Result<Answer, CommandError> {
         self.ready_to_say()?;
-        let waiting = self.ledger.governance().request_of(|member, key| {
-            !member.is_in() && !member.expelled && (member.name == user || key.to_string().starts_with(user))
-        });
-        let Some(request) = waiting else {
-            return Err(error(
-                ErrorKind::NotFound,
-                format!("vouch for {user:?}: nobody of that name waits for a sponsor"),
-                Some("`mesh members` lists who waits"),
-            ));
+        let governance = self.ledger.governance();
+        let waiting: Vec<(UserKey, String)> = governance
+            .members()
+            .iter()
+            .filter(|(_, member)| !member.is_in() && !member.expelled)
+            .filter(|(key, member)| names::is_meant(*key, &member.name, user))
+            .map(|(key, member)| (*key, member.name.clone()))
+            .collect();
+        let hint = "`mesh members` lists who waits for a sponsor";
+        let user = names::one(&waiting, "newcomer", user, hint)?;
+        let Some(request) = governance.request_of(|_, key| *key == user) else {
+            return Err(error(ErrorKind::NotFound, "vouch: what they asked is not known here", Some(hint)));
         };
-        let user = request.user;
         let me = self.my_user();
         if self
             .ledger
@@ -127,7 +141,8 @@ impl Node {
         {
             return Err(error(ErrorKind::Conflict, "vouch: you did so before; another member must", None));
         }
-        Ok(Answer::Entry(self.write(Payload::Admitted(Box::new(request)), &[])?.id))
+        let entry = self.write(Payload::Admitted(Box::new(request)), &[])?.id;
+        Ok(Answer::About { entry, about: self.user_shown(&user) })
     }
 
     // spec: NET-2
@@ -152,9 +167,17 @@ impl Node {
             .filter(|(_, device)| device.user == user)
             .filter_map(|(device, _)| self.ledger.tip(device))
             .collect();
+        if why.trim().is_empty() {
+            return Err(error(
+                ErrorKind::Invalid,
+                "expel a member: no reason was given",
+                Some("say with -m why: all members read it, and who is expelled"),
+            ));
+        }
         let payload = Payload::Expelled { user, tips: tips.clone(), why };
         payload.check().map_err(|why| error(ErrorKind::Invalid, format!("expel a member: {why}"), None))?;
-        Ok(Answer::Entry(self.write(payload, &tips)?.id))
+        let entry = self.write(payload, &tips)?.id;
+        Ok(Answer::About { entry, about: self.user_shown(&user) })
     }
 
     // spec: PERM-1
@@ -190,9 +213,9 @@ impl Node {
         }
         let grant =
             Grant { device, user, pattern, module: request.module, until_ms: request.until_ms, permissions };
-        let tip = self.write(Payload::Granted(Box::new(grant)), &[])?;
+        let entry = self.write(Payload::Granted(Box::new(grant)), &[])?.id;
         self.permissions_changed();
-        Ok(Answer::Entry(tip.id))
+        Ok(Answer::About { entry, about: self.user_shown(&user) })
     }
 
     fn revoke(&mut self, text: &str) -> Result<Answer, CommandError> {
@@ -259,12 +282,14 @@ impl Node {
     // spec: NET-1, LED-3
     fn revoke_device(&mut self, text: &str) -> Result<Answer, CommandError> {
         self.ready_to_say()?;
-        let device = self.find_device(text)?;
+        let device = self
+            .find_device(text)
+            .map_err(|failed| CommandError { hint: failed.hint.map(|_| OWN_DEVICES.into()), ..failed })?;
         if self.ledger.governance().owner(&device) != self.my_user() {
             return Err(error(
                 ErrorKind::Forbidden,
                 "revoke the device: it is somebody else's",
-                Some("`mesh device ls` lists yours"),
+                Some(OWN_DEVICES),
             ));
         }
         if device == self.me {
@@ -280,7 +305,8 @@ impl Node {
         let key = self.user_key("revoke the device")?;
         let revocation = Revocation::sign(key, community, device, tip);
         let about: Vec<Tip> = tip.into_iter().collect();
-        Ok(Answer::Entry(self.write(Payload::KeyRevoked(Box::new(revocation)), &about)?.id))
+        let entry = self.write(Payload::KeyRevoked(Box::new(revocation)), &about)?.id;
+        Ok(Answer::About { entry, about: self.device_shown(&device) })
     }
 
     // spec: NET-1
@@ -317,7 +343,7 @@ impl Node {
             self.keep(mesh_protocol::record::Table::Meta, META_TRUST.to_vec(), &trust);
             self.place_soon();
         }
-        let names = self.trust.as_ref().map(|trust| trust.iter().map(|user| self.user_name(user)).collect());
+        let names = self.trust.as_ref().map(|trust| trust.iter().map(|user| self.user_shown(user)).collect());
         Ok(Answer::Trust(names))
     }
 
@@ -333,8 +359,7 @@ impl Node {
             .attempts
             .iter()
             .filter(|(id, attempt)| {
-                attempt.state().is_live()
-                    && (id.task.to_string().starts_with(text) || attempt.spec().name == text)
+                attempt.state().is_live() && names::is_meant(&id.task, &attempt.spec().name, text)
             })
             .map(|(id, _)| *id)
             .collect();
@@ -368,79 +393,7 @@ impl Node {
             error(ErrorKind::Forbidden, format!("submit: {reason}"), Some("`mesh quota` shows what is left"))
         })?;
         self.accept_task(spec, on, health);
-        Ok(Answer::Submitted { task, again: false, warning: self.late_from_the_start(task), advice: None })
-    }
-
-    pub(crate) fn find_device(&self, text: &str) -> Result<PublicKey, CommandError> {
-        let governance = self.ledger.governance();
-        let devices: Vec<PublicKey> = governance
-            .devices()
-            .keys()
-            .filter(|device| governance.owner(device).is_some())
-            .copied()
-            .collect();
-        let named: Vec<PublicKey> =
-            devices.iter().filter(|device| self.device_name(device) == text).copied().collect();
-        let begun = || {
-            devices.iter().filter(|device| text.len() >= 2 && device.to_string().starts_with(text)).copied()
-        };
-        let found = if named.is_empty() { begun().collect() } else { named };
-        one(&found, "device", text, "`mesh peers` lists them")
-    }
-
-    pub(crate) fn find_user(&self, text: &str) -> Result<UserKey, CommandError> {
-        let governance = self.ledger.governance();
-        let members = || governance.members().iter().filter(|(_, member)| member.is_in());
-        let named: Vec<_> =
-            members().filter(|(_, member)| member.name == text).map(|(user, _)| *user).collect();
-        let begun = || {
-            members()
-                .map(|(user, _)| *user)
-                .filter(|user| text.len() >= 2 && user.to_string().starts_with(text))
-        };
-        let found = if named.is_empty() { begun().collect() } else { named };
-        one(&found, "member", text, "`mesh members` lists them")
-    }
-
-    pub(crate) fn find_task(&self, text: &str) -> Result<TaskId, CommandError> {
-        if let Ok(id) = text.parse::<TaskId>()
-            && self.tasks.get(&id).is_some_and(|task| !task.is_twin())
-        {
-            return Ok(id);
-        }
-        let found: Vec<TaskId> = self
-            .tasks
-            .iter()
-            .filter(|(_, task)| !task.is_twin())
-            .filter(|(id, task)| {
-                (text.len() >= 2 && id.to_string().starts_with(text)) || task.spec().name == text
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        one(&found, "task", text, "`mesh task ls` lists this device's tasks")
-    }
-}
-
-/// Ids named where several are meant. 5: a line; a list has the rest.
-const NAMED: usize = 5;
-
-fn one<T: Copy + ToString>(found: &[T], what: &str, text: &str, hint: &str) -> Result<T, CommandError> {
-    match found {
-        [] => Err(error(
-            ErrorKind::NotFound,
-            format!("find the {what} {text:?}: there is none of that name or id"),
-            Some(hint),
-        )),
-        [one] => Ok(*one),
-        _ => Err(error(
-            ErrorKind::Ambiguous,
-            {
-                let mut ids: Vec<String> =
-                    found.iter().take(NAMED).map(|id| id.to_string().chars().take(12).collect()).collect();
-                ids.extend((found.len() > NAMED).then(|| "…".to_owned()));
-                format!("find the {what} {text:?}: {} are meant by that: {}", found.len(), ids.join(", "))
-            },
-            Some("give the beginning of one of these ids"),
-        )),
+        let warning = self.late_from_the_start(task);
+        Ok(Answer::Submitted { task, again: false, warning, advice: None, on: None })
     }
 }

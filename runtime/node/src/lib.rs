@@ -19,6 +19,7 @@ mod io;
 pub mod ledger;
 mod meet;
 mod moves;
+mod names;
 mod node;
 mod owner;
 mod random;

@@ -2,6 +2,7 @@
 
 use crate::command::{Answer, ErrorKind, Happening};
 use crate::io::{CommandId, Output};
+use crate::names;
 use crate::node::{META_COMMUNITY, Node, Numbering, Timer, error};
 use mesh_protocol::ad::{Ad, SignedAd};
 use mesh_protocol::canonical;
@@ -11,7 +12,7 @@ use mesh_protocol::frame::{
 use mesh_protocol::ids::{CommunityId, EntryId};
 use mesh_protocol::invite::{DeviceCert, DeviceRequest, JoinRequest, Ticket, TicketKind, consent};
 use mesh_protocol::key::{PublicKey, SecretKey, Signature, UserKey};
-use mesh_protocol::ledger::{DeviceAdded, Payload, PeerRegistered, Tip};
+use mesh_protocol::ledger::{DeviceAdded, Payload, PeerRegistered, Tip, check_new_name};
 use mesh_protocol::record::Table;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -286,18 +287,25 @@ impl Node {
     /// A device that counts no more would not find out: nobody tells it anything else.
     // spec: LED-5
     fn turn_away(&mut self, peer: PublicKey) {
-        self.hello(peer, HelloFrame::JoinAnswer(JoinAnswer::Refused(JoinRefusal::Device)));
+        let governance = self.ledger.governance();
+        let user = governance.device(&peer).map(|device| device.user);
+        let member = user.and_then(|user| governance.members().get(&user));
+        let refusal = match member.is_some_and(|member| member.expelled) {
+            true => JoinRefusal::Expelled,
+            false => JoinRefusal::Device,
+        };
+        self.hello(peer, HelloFrame::JoinAnswer(JoinAnswer::Refused(refusal)));
     }
 
     /// A member says that this device counts no more. It is their word alone, so it is told and nothing follows.
-    fn turned_away(&mut self, by: PublicKey) {
+    fn turned_away(&mut self, by: PublicKey, refusal: JoinRefusal) {
         if !self.is_member(&by) || self.joining.is_some() {
             return;
         }
         if self.turned_away_by.is_empty() {
-            self.tell(Happening::Warning { text: crate::views::COUNTS_NO_MORE.into() });
+            self.tell(Happening::Warning { text: self.why_no_more(Some(refusal)) });
         }
-        self.turned_away_by.insert(by);
+        self.turned_away_by.insert(by, refusal);
     }
 
     /// What a member is told first.
@@ -652,6 +660,14 @@ impl Node {
             device_name: self.config.device_name.clone(),
             cert,
         };
+        let fresh = [&founded.name, &founded.user_name, &founded.device_name];
+        for name in fresh {
+            check_new_name(name).map_err(|why| {
+                let hint =
+                    "run `mesh init` with other names in a new --home, or name the community otherwise";
+                error(ErrorKind::Invalid, format!("found a community: the name {name:?}: {why}"), Some(hint))
+            })?;
+        }
         let payload = Payload::Founded(Box::new(founded));
         payload
             .check()
@@ -712,6 +728,7 @@ impl Node {
         &mut self,
         id: CommandId,
         text: &str,
+        as_device_of: Option<&str>,
     ) -> Result<Option<Answer>, crate::command::CommandError> {
         let ticket: Ticket = text.parse().map_err(|reason: mesh_protocol::invite::TicketError| {
             error(ErrorKind::Invalid, reason.to_string(), Some("ask the member who made it for a new one"))
@@ -740,6 +757,35 @@ impl Node {
                 ErrorKind::Forbidden,
                 "join: this device has no user key",
                 Some("run `mesh init` first"),
+            ));
+        }
+        if let Some(as_device_of) = as_device_of {
+            if ticket.kind != TicketKind::Device || !names::begins(&ticket.user, as_device_of) {
+                return Err(error(
+                    ErrorKind::Invalid,
+                    format!(
+                        "join as a device of {as_device_of:?}: the ticket is none for a device of theirs"
+                    ),
+                    Some(
+                        "ask them for a ticket of `mesh device add`, and give at least four digits of their user key",
+                    ),
+                ));
+            }
+        } else if ticket.kind == TicketKind::Device
+            && self.config.user.as_ref().is_some_and(|user| UserKey(user.public()) != ticket.user)
+        {
+            // Whoever takes it for an invitation would run everything in another's name, and obey them.
+            let whose: String = ticket.user.to_string().chars().take(10).collect();
+            return Err(error(
+                ErrorKind::Conflict,
+                format!(
+                    "join: this ticket would make this device one of another user's, whose key begins with {whose}; it \
+                     would act in their name, and this home has a user key of its own"
+                ),
+                Some(&format!(
+                    "to become a member yourself, ask for a ticket of `mesh invite`; if it is to be their device, add \
+                     --as-device-of {whose}"
+                )),
             ));
         }
         let sponsor = ticket.sponsor;
@@ -833,8 +879,8 @@ impl Node {
     }
 
     fn join_answered(&mut self, peer: PublicKey, answer: JoinAnswer) {
-        if answer == JoinAnswer::Refused(JoinRefusal::Device) {
-            self.turned_away(peer);
+        if let JoinAnswer::Refused(refusal @ (JoinRefusal::Device | JoinRefusal::Expelled)) = answer {
+            self.turned_away(peer, refusal);
         }
         let Some(joining) = &mut self.joining else { return };
         if joining.ticket.sponsor != peer || joining.admitted {
@@ -854,7 +900,10 @@ impl Node {
             JoinAnswer::Pending => {
                 let community = joining.ticket.name.clone();
                 if let Some(command) = joining.command.take() {
-                    self.output(Output::Answer(command, Ok(Answer::Joined { community, pending: true })));
+                    self.output(Output::Answer(
+                        command,
+                        Ok(Answer::Joined { community, pending: true, of: None }),
+                    ));
                 }
             }
             JoinAnswer::Refused(refusal) => {
@@ -880,7 +929,9 @@ impl Node {
         self.keep(Table::Meta, META_COMMUNITY.to_vec(), &joining.ticket.community);
         self.output(Output::Belongs(joining.ticket.community));
         if let Some(command) = joining.command {
-            let joined = Answer::Joined { community: community.clone(), pending: false };
+            let device = joining.ticket.kind == TicketKind::Device;
+            let of = self.my_user().filter(|_| device).map(|user| self.user_shown(&user));
+            let joined = Answer::Joined { community: community.clone(), pending: false, of };
             self.output(Output::Answer(command, Ok(joined)));
         }
         self.tell(Happening::Joined { community, refused: None });
@@ -948,12 +999,17 @@ impl Node {
         let user = request.user;
         let known = self.ledger.governance().members().get(&user);
         if known.is_some_and(|member| member.expelled) {
-            return Err(JoinRefusal::Invalid);
+            return Err(JoinRefusal::Expelled);
+        }
+        let with_it = self.ledger.governance().device(&peer).is_some();
+        // Who is in already keeps the name they have.
+        let names = (known.is_none().then_some(&request.user_name)).into_iter();
+        if names.chain((!with_it).then_some(&request.device_name)).any(|name| check_new_name(name).is_err()) {
+            return Err(JoinRefusal::Name);
         }
         let vouched =
             known.is_some_and(|member| self.my_user().is_some_and(|me| member.sponsors.contains(&me)));
         let is_in = self.ledger.governance().member(&user).is_some();
-        let with_it = self.ledger.governance().device(&peer).is_some();
         // A member who comes with another device has lost the first, or would rather not carry a ticket from it.
         // spec: NET-1, LED-5
         let payload = match (is_in, vouched) {
@@ -1006,10 +1062,14 @@ impl Node {
         if !cert.verify() || request.check().is_err() {
             return Err(JoinRefusal::Invalid);
         }
+        let known = self.ledger.governance().device(&peer).is_some();
+        if !known && check_new_name(&request.device_name).is_err() {
+            return Err(JoinRefusal::Name);
+        }
         if !self.can_say() {
             return Ok(JoinAnswer::Pending);
         }
-        if self.ledger.governance().device(&peer).is_none() {
+        if !known {
             self.use_ticket(request.invite, peer);
             let added = DeviceAdded { cert: cert.clone(), name: request.device_name.clone() };
             self.say(Payload::DeviceAdded(Box::new(added)), &[]);

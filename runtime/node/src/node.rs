@@ -13,7 +13,7 @@ use mesh_policies::donor::{Situation, Terms};
 use mesh_policies::queue::Place;
 use mesh_protocol::ad::{EnergyClaim, Outlook};
 use mesh_protocol::canonical;
-use mesh_protocol::frame::{AttemptId, HelloFrame, SyncFrame, TaskFrame};
+use mesh_protocol::frame::{AttemptId, HelloFrame, JoinRefusal, SyncFrame, TaskFrame};
 use mesh_protocol::ids::{CommunityId, ProfileId, TaskId};
 use mesh_protocol::key::{PublicKey, SecretKey, UserKey};
 use mesh_protocol::ledger::{Entry, EntryError, Pattern, Payload, Tip};
@@ -236,7 +236,7 @@ pub struct Node {
     /// Devices of members whose entries are dated too far ahead to be taken, and up to when.
     pub(crate) dated_ahead: BTreeMap<PublicKey, u64>,
     /// Members who say that this device counts no more.
-    pub(crate) turned_away_by: BTreeSet<PublicKey>,
+    pub(crate) turned_away_by: BTreeMap<PublicKey, JoinRefusal>,
     /// Did it start without what made it a member, and has not come back since?
     pub(crate) went_astray: bool,
     /// What waits to be numbered, in this order; also what a person or a task's step was promised of it is kept.
@@ -315,8 +315,8 @@ impl Node {
             claimed: BTreeSet::new(),
             dated_ahead: BTreeMap::new(),
             stale_grants: BTreeMap::new(),
-            turned_away_by: BTreeSet::new(),
             went_astray: false,
+            turned_away_by: BTreeMap::new(),
             drafts: BTreeMap::new(),
             hearsay: BTreeMap::new(),
             unwitnessed: BTreeMap::new(),
@@ -847,8 +847,9 @@ impl Node {
             }
         }
         // It may learn so from the proof itself.
-        if self.ledger.governance().cap(&self.me).is_some() && self.turned_away_by.insert(self.me) {
-            self.tell(Happening::Warning { text: crate::views::COUNTS_NO_MORE.into() });
+        let capped = self.ledger.governance().cap(&self.me).is_some();
+        if capped && self.turned_away_by.insert(self.me, JoinRefusal::Device).is_none() {
+            self.tell(Happening::Warning { text: self.why_no_more(None) });
         }
         self.adopt_rules();
         self.standings_changed();

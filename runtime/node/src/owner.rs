@@ -556,7 +556,7 @@ impl Node {
         spec.check().map_err(|why| error(ErrorKind::Invalid, format!("submit: {why}"), None))?;
         let id = spec.id();
         if self.tasks.contains_key(&id) {
-            return Ok(Answer::Submitted { task: id, again: true, warning: None, advice: None });
+            return Ok(Answer::Submitted { task: id, again: true, warning: None, advice: None, on: None });
         }
         if canonical::encode(&spec).len() > mesh_protocol::task::MAX_TASK {
             return Err(error(
@@ -598,7 +598,13 @@ impl Node {
         self.learn(&spec.name);
         let advice = self.advice(&spec).filter(|_| health.is_none());
         self.accept_task(spec, on, health.map(|_| draft.description));
-        Ok(Answer::Submitted { task: id, again: false, warning: self.late_from_the_start(id), advice })
+        Ok(Answer::Submitted {
+            task: id,
+            again: false,
+            warning: self.late_from_the_start(id),
+            advice,
+            on: None,
+        })
     }
 
     /// The word of public health in a text, if it makes a difference for this device's user.

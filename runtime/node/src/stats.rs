@@ -147,11 +147,11 @@ impl Node {
         let (of, name) = match (user, peer) {
             (Some(user), _) => {
                 let user = self.find_user(user)?;
-                (Of::User(user), Some(self.user_name(&user)))
+                (Of::User(user), Some(self.user_shown(&user)))
             }
             (None, Some(peer)) => {
                 let device = self.find_device(peer)?;
-                (Of::Peer(device), Some(self.device_name(&device)))
+                (Of::Peer(device), Some(self.device_shown(&device)))
             }
             (None, None) => (Of::Everybody, None),
         };

@@ -7,7 +7,7 @@ use crate::command::{
 use crate::node::{Donor, Node, error};
 use crate::owner::{Fate, TaskState};
 use mesh_policies::importance::Times;
-use mesh_protocol::frame::{Phase, Released};
+use mesh_protocol::frame::{JoinRefusal, Phase, Released};
 use mesh_protocol::ids::TaskId;
 use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::reason::Reason;
@@ -56,10 +56,31 @@ fn goes(task: &crate::owner::Task) -> &'static str {
 }
 
 /// What the owner of a device whose log forked, or that was revoked, is to know and do.
-pub(crate) const COUNTS_NO_MORE: &str = "this device counts no more: its log has two entries at one place, or it was \
+const COUNTS_NO_MORE: &str = "this device counts no more: its log has two entries at one place, or it was \
     revoked; to come back, put this device's user key into a new --home and run `mesh join` there with any member's ticket";
 
+/// What an expelled member is to know. Their key is expelled for good, so no other home and no ticket helps it.
+// spec: NET-2
+const EXPELLED: &str = "the founder ended your membership, and no device with this user key comes in again; a member can \
+    invite you anew, as somebody with new keys: `mesh init` in a new --home, and `mesh join TICKET` there";
+
 impl Node {
+    /// Why this device's entries count no more, as far as is known here, and what can be done. `told`: what a member
+    /// says of it.
+    // spec: NET-2, LED-5
+    pub(crate) fn why_no_more(&self, told: Option<JoinRefusal>) -> String {
+        let governance = self.ledger.governance();
+        let user = governance.device(&self.me).map(|device| device.user);
+        match user.and_then(|user| governance.expelled_why(&user)) {
+            Some(why) => {
+                let founder = governance.founder().map(|it| self.user_shown(&it)).unwrap_or_default();
+                format!("{EXPELLED}; {founder} says why: {why:?}")
+            }
+            None if told == Some(JoinRefusal::Expelled) => EXPELLED.to_owned(),
+            None => COUNTS_NO_MORE.to_owned(),
+        }
+    }
+
     pub(crate) fn device_name(&self, device: &PublicKey) -> String {
         if let Some(registered) = self.ledger.facts().registered(device) {
             return registered.name.clone();
@@ -328,9 +349,11 @@ impl Node {
             trouble.push(silent.to_string());
         }
         if let Some(cap) = self.ledger.governance().cap(&self.me) {
-            trouble.push(format!("{COUNTS_NO_MORE} (from entry {cap} on)"));
-        } else if !self.turned_away_by.is_empty() {
-            trouble.push(format!("{COUNTS_NO_MORE} ({} members say so)", self.turned_away_by.len()));
+            trouble.push(format!("{} (from entry {cap} on)", self.why_no_more(None)));
+        } else if let Some(told) = self.turned_away_by.values().next() {
+            let (why, count) = (self.why_no_more(Some(*told)), self.turned_away_by.len());
+            let say = if count == 1 { "member says" } else { "members say" };
+            trouble.push(format!("{why} ({count} {say} so)"));
         }
         trouble.extend(self.clock_trouble());
         let donor = match self.donor {

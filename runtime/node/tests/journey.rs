@@ -124,7 +124,7 @@ fn a_member_comes_back_with_a_new_device_by_anybodys_ticket() {
     room.add("bob", 3, 1);
     let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
     let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
-    let joined = room.ask(3, Command::Join { ticket }).unwrap();
+    let joined = room.ask(3, Command::Join { ticket, as_device_of: None }).unwrap();
     assert!(matches!(joined, Answer::Joined { pending: false, .. }), "{joined:?}");
     let governance = room.peers[0].node.ledger().governance();
     let device = governance.device(&room.key(3)).unwrap();
@@ -135,7 +135,7 @@ fn a_member_comes_back_with_a_new_device_by_anybodys_ticket() {
     room.add("bob", 4, 1);
     let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
     let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
-    room.ask(4, Command::Join { ticket }).unwrap();
+    room.ask(4, Command::Join { ticket, as_device_of: None }).unwrap();
     let governance = room.peers[0].node.ledger().governance();
     assert!(governance.owner(&room.key(4)).is_some());
     assert_eq!(
@@ -167,7 +167,7 @@ fn two_who_came_in_by_the_same_member_are_told_of_each_other() {
     for number in 1..3 {
         let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
         let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
-        room.ask(number, Command::Join { ticket }).unwrap();
+        room.ask(number, Command::Join { ticket, as_device_of: None }).unwrap();
     }
     room.pass(1000);
     assert!(room.connected.contains(&(1, 2)));
@@ -181,7 +181,7 @@ fn who_is_told_of_before_it_is_known_as_a_member_is_dialled_once_it_is() {
     let join = |room: &mut Room, number| {
         let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
         let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
-        room.ask(number, Command::Join { ticket }).unwrap();
+        room.ask(number, Command::Join { ticket, as_device_of: None }).unwrap();
     };
     join(&mut room, 1);
     let told = HelloFrame::Peers(vec![PeerAddrs { peer: room.key(2), addrs: vec![addr(2)] }]);
@@ -207,7 +207,7 @@ fn who_lets_somebody_in_is_heard_when_it_tells_of_others() {
     room.connect(0, 2);
     let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
     let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
-    room.ask(2, Command::Join { ticket }).unwrap();
+    room.ask(2, Command::Join { ticket, as_device_of: None }).unwrap();
     assert!(room.dials.contains(&(2, 1)), "carol looks for bob: {:?}", room.dials);
 }
 
@@ -222,7 +222,7 @@ fn who_comes_by_itself_is_told_of_to_those_who_have_not_met_it() {
     room.connect(0, 3);
     let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
     let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
-    room.ask(3, Command::Join { ticket }).unwrap();
+    room.ask(3, Command::Join { ticket, as_device_of: None }).unwrap();
     let entries: Vec<Entry> =
         room.peers[0].entries.values().map(|bytes| Entry::verify(bytes).unwrap()).collect();
     for number in [1, 2] {

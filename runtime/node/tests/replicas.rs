@@ -214,7 +214,7 @@ fn an_owner_has_one_replica_however_many_devices_they_have() {
     else {
         panic!()
     };
-    room.ask(3, Command::Join { ticket }).unwrap();
+    room.ask(3, Command::Join { ticket, as_device_of: None }).unwrap();
     for other in 0..3 {
         room.connect(3, other);
     }
@@ -290,15 +290,13 @@ fn replicas_outlive_their_owners_crash_at_every_step() {
         let task = room.submit_draft(0, replicated(1, 3, 3)).unwrap();
         let all = runs(&mut room);
         let own = all.contains_key(&0);
-        let mut ended = 0;
-        for (number, run) in &all {
+        for (ended, (number, run)) in all.iter().enumerate() {
             if ended == crash {
                 restart(&mut room, own);
             }
             if *number != 0 || crash > 1 {
                 room.end(*number, run);
             }
-            ended += 1;
         }
         if crash >= 3 {
             restart(&mut room, own);

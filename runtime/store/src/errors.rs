@@ -38,7 +38,7 @@ pub enum OpenError {
     },
     /// The journal is damaged before its end. It is left as it is, since it may hold what stands nowhere else.
     #[error(
-        "read {path}: it is damaged at byte {offset} ({why}), with whole records behind; it was left as it is. Put a \
+        "read {path}: it is damaged at byte {offset} ({why}), as no crash leaves it; it was left as it is. Put a \
          sound copy in its place, or move it away to go on with what the database knows",
         path = .path.display()
     )]

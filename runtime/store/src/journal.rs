@@ -166,7 +166,7 @@ impl Journal {
         })
     }
 
-    /// Reads a journal, and cuts off a torn end. None if there is no such file.
+    /// Reads a journal, and cuts off a torn end. None if there is no such file, or nothing in it.
     pub(crate) fn open(
         folder: &Path,
         files: Arc<dyn Files>,
@@ -178,6 +178,10 @@ impl Journal {
             other => other?,
         };
         let size = file.metadata()?.len();
+        // A journal takes its place whole, so this is none: a file system that lost its content, or somebody's `touch`.
+        if size == 0 {
+            return Ok(None);
+        }
         let (salt, base) = read_header(&file, size)?;
         let mut journal = Self {
             path,

@@ -245,7 +245,7 @@ impl World {
                 for sponsor in 1..self.profile.peers.min(3) {
                     self.ask(sponsor, Command::Sponsor { user: name.clone() }, Ask::Other);
                 }
-                self.ask(who, Command::Join { ticket }, Ask::Join);
+                self.ask(who, Command::Join { ticket, as_device_of: None }, Ask::Join);
             }
         }
         let wait = if self.now < SETUP_MS { 700 } else { 5_000 };

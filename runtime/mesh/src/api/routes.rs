@@ -63,7 +63,11 @@ fn addresses() -> Vec<Address> {
             get(community).post(found),
         ),
         at("/v1/invites", &[("post", "Make a ticket: {kind: Member|Device, valid_ms}")], post(invite)),
-        at("/v1/join", &[("post", "Join with a ticket: {ticket}; answered when it is decided")], post(join)),
+        at(
+            "/v1/join",
+            &[("post", "Join with a ticket: {ticket, as_device_of?}; answered when it is decided")],
+            post(join),
+        ),
         at(
             "/v1/devices/{device}/revoke",
             &[("post", "Say that a device of this user's is not theirs any more")],
@@ -264,11 +268,14 @@ async fn ask(state: &State, command: Command) -> Result<Json<Value>> {
     let value = match answer {
         Answer::Done => json!({}),
         Answer::Entry(entry) => json!({ "entry": entry }),
+        Answer::About { entry, about } => json!({ "entry": entry, "about": about }),
         Answer::Founded(community) => json!({ "community": community }),
         Answer::Ticket(ticket) => json!({ "ticket": ticket }),
-        Answer::Joined { community, pending } => json!({ "community": community, "pending": pending }),
-        Answer::Submitted { task, again, warning, advice } => {
-            json!({ "task": task, "again": again, "warning": warning, "advice": advice })
+        Answer::Joined { community, pending, of } => {
+            json!({ "community": community, "pending": pending, "of": of })
+        }
+        Answer::Submitted { task, again, warning, advice, on } => {
+            json!({ "task": task, "again": again, "warning": warning, "advice": advice, "on": on })
         }
         Answer::Community(view) => serde_json::to_value(view).map_err(problem)?,
         Answer::Permissions(views) => serde_json::to_value(views).map_err(problem)?,
@@ -365,10 +372,12 @@ async fn invite(Extract(state): Extract<State>, Asked(asked): Asked<Inviting>) -
 #[serde(deny_unknown_fields)]
 struct Joining {
     ticket: String,
+    #[serde(default)]
+    as_device_of: Option<String>,
 }
 
 async fn join(Extract(state): Extract<State>, Asked(asked): Asked<Joining>) -> Result<Json<Value>> {
-    ask(&state, Command::Join { ticket: asked.ticket }).await
+    ask(&state, Command::Join { ticket: asked.ticket, as_device_of: asked.as_device_of }).await
 }
 
 async fn revoke_device(Extract(state): Extract<State>, Named(device): Named) -> Result<Json<Value>> {

@@ -53,6 +53,10 @@ pub(crate) struct Invite {
 pub(crate) struct Join {
     /// The ticket; read from standard input if it is `-`
     pub(crate) ticket: String,
+    /// With a ticket of `mesh device add`, where this home has a user key of its own: let this device become one of the
+    /// user's whose key begins so, and act in their name
+    #[arg(long, value_name = "KEY")]
+    pub(crate) as_device_of: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -78,7 +82,7 @@ pub(crate) enum MembersVerb {
         /// Their name or the beginning of their key
         who: String,
         /// Why, for all to read
-        #[arg(short = 'm', long = "message", value_name = "WHY")]
+        #[arg(short = 'm', long = "message", value_name = "WHY", value_parser = values::reason)]
         why: String,
     },
 }

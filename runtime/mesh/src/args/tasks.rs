@@ -206,6 +206,9 @@ pub(crate) enum Ledger {
         /// The file; standard output by default
         #[arg(value_hint = ValueHint::FilePath)]
         file: Option<PathBuf>,
+        /// Replace the file if it is there
+        #[arg(long)]
+        overwrite: bool,
     },
     /// Take entries from a file, as if a peer had sent them
     #[command(after_help = "Example:\n  mesh ledger import elm-street.ledger")]

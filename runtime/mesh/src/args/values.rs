@@ -8,29 +8,39 @@ use jiff::{Timestamp, ToSpan as _};
 use mesh_executor::{HostDir, NamedInput, Share};
 use mesh_policies::supply::Word;
 use mesh_protocol::ad::Source;
-use mesh_protocol::ledger::{Pattern, is_name};
+use mesh_protocol::ledger::{Pattern, check_new_name, reads_like_a_key};
 use mesh_protocol::manifest::{is_env_key, is_file_name, is_task_name, parse_duration_ms, parse_size};
 use mesh_protocol::permissions::Access;
 use mesh_protocol::task::{Importance, Sla};
 use std::net::SocketAddr;
 
 const DAY_MS: u64 = 24 * 3_600_000;
+/// Ten years. Who asks for more has slipped, and clocks that far ahead have no date.
+const LONGEST_MS: u64 = 3653 * DAY_MS;
 
 pub(crate) fn task_name(text: &str) -> Result<String, String> {
-    if is_task_name(text) {
-        Ok(text.into())
-    } else {
-        Err("use 1 to 64 lower-case letters, digits and inner hyphens".into())
+    match is_task_name(text) {
+        true if reads_like_a_key(text) => {
+            Err("it reads like the beginning of an id: use something beside the digits 0 to 9 and a to f"
+                .into())
+        }
+        true => Ok(text.into()),
+        false => Err("use 1 to 64 lower-case letters, digits and inner hyphens".into()),
     }
 }
 
-/// A name of a person, device or community.
-pub(crate) fn name(text: &str) -> Result<String, String> {
-    if is_name(text) {
-        Ok(text.into())
-    } else {
-        Err("use 1 to 64 bytes of plain text without spaces around it".into())
+/// Why something is done that others should understand.
+pub(crate) fn reason(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("write a sentence: all members read it".into()),
+        _ => Ok(text.to_owned()),
     }
+}
+
+/// A name that a person, device or community is given now.
+// spec: NET-2
+pub(crate) fn name(text: &str) -> Result<String, String> {
+    check_new_name(text).map(|()| text.to_owned()).map_err(Into::into)
 }
 
 pub(crate) fn named_input(text: &str) -> Result<NamedInput, String> {
@@ -99,7 +109,8 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
 }
 
 pub(crate) fn duration(text: &str) -> Result<u64, String> {
-    parse_duration_ms(text).ok_or_else(|| "write a duration such as 500ms, 30s, 10m or 2h".into())
+    let some = parse_duration_ms(text).filter(|ms| (1..=LONGEST_MS).contains(ms));
+    some.ok_or_else(|| "write a duration above 0 such as 500ms, 30s, 10m or 2h".into())
 }
 
 /// A duration that may be long, as of a grant.
@@ -112,7 +123,8 @@ fn long_duration(text: &str) -> Option<u64> {
 }
 
 pub(crate) fn span(text: &str) -> Result<u64, String> {
-    long_duration(text).ok_or_else(|| "write a duration such as 30m, 24h, 7d or 2w".into())
+    let some = long_duration(text).filter(|ms| (1..=LONGEST_MS).contains(ms));
+    some.ok_or_else(|| "write a duration above 0 and up to ten years, such as 30m, 24h, 7d or 2w".into())
 }
 
 /// A moment in milliseconds since 1970: a date (to its end, here), a moment of RFC 3339, or so long from now.
@@ -379,6 +391,26 @@ mod tests {
         for wrong in ["", "soon", "25:00", "12:60", "1:2", "123:00"] {
             assert!(at(wrong).unwrap_err().contains("18:30"), "{wrong}");
         }
+    }
+
+    // spec: CLI-5
+    #[test]
+    fn no_time_and_more_than_ten_years_are_slips() {
+        for wrong in ["0s", "0ms", "30500568904w", "3654d", ""] {
+            assert!(span(wrong).unwrap_err().contains("30m"), "{wrong}");
+            assert!(duration(wrong).unwrap_err().contains("30s"), "{wrong}");
+        }
+        assert_eq!((span("520w"), duration("1ms")), (Ok(520 * 7 * DAY_MS), Ok(1)));
+    }
+
+    // spec: NET-2
+    #[test]
+    fn a_name_is_not_taken_for_a_key_or_a_flag() {
+        let key = "ab".repeat(32);
+        for wrong in [&key[..], "12345678", "-rf", "bo\u{200b}b"] {
+            assert!(name(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(task_name(&key).unwrap_err().contains("id") && task_name("tidy").is_ok());
     }
 
     #[test]

@@ -1,32 +1,36 @@
 //! `mesh vote`, `ballots`, `quota`, `reputation`, `contribute`, and rules by vote.
 // spec: VOTE-1, QUOTA-4, REP-1, HEALTH-3
 
-use super::shown::{grams, sheet, table, time, wh};
+use super::shown::{about, count as counted, grams, sheet, table, time, wh};
 use crate::args::{Ballots, Contribute, Propose, Quota, Reputation, Show, Stats, Vote, VoteRules};
 use crate::client::{Client, segment, understand};
 use crate::exit_codes;
 use crate::failure::Result;
 use mesh_protocol::ids::{EntryId, TaskId};
 use mesh_protocol::task::Importance;
+use mesh_protocol::text::sanitise;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub(super) fn vote(vote: &Vote) -> Result<u8> {
+    if vote.task.is_empty() {
+        return Err(super::unnamed_task());
+    }
     let client = Client::find()?;
     let task = segment(&vote.task);
     match vote.importance {
         Some(importance) => {
             let asked = json!({ "importance": importance, "comment": vote.why });
-            client.post(&format!("/v1/votes/{task}"), &asked)?;
+            let answer = client.post(&format!("/v1/votes/{task}"), &asked)?;
             crate::say!(
-                "you voted {} on {:?}; it counts once others have seen it: `mesh ballots` shows the ballot",
+                "you voted {} on {}; it counts once others have seen it: `mesh ballots` shows the ballot",
                 word(&importance),
-                vote.task
+                about(&answer, &vote.task)
             );
         }
         None => {
-            client.post(&format!("/v1/votes/{task}/dispute"), &json!({ "why": vote.why }))?;
-            crate::say!("you dispute that {:?} is a matter of public health", vote.task);
+            let answer = client.post(&format!("/v1/votes/{task}/dispute"), &json!({ "why": vote.why }))?;
+            crate::say!("you dispute that {} is a matter of public health", about(&answer, &vote.task));
         }
     }
     Ok(exit_codes::OK)
@@ -72,6 +76,7 @@ struct Unseen {
 
 pub(super) fn ballots(ballots: &Ballots) -> Result<u8> {
     let path = match &ballots.task {
+        Some(task) if task.is_empty() => return Err(super::unnamed_task()),
         Some(task) => format!("/v1/votes/{}", segment(task)),
         None => "/v1/votes".into(),
     };
@@ -179,15 +184,26 @@ pub(super) fn quota(quota: &Quota) -> Result<u8> {
     let mut lines = vec![
         ("member", it.user),
         ("tier", it.tier),
-        ("tasks a day", format!("{} on this device ({} ‰ of the member's)", count(it.allowed), it.share)),
+        (
+            "tasks a day",
+            format!(
+                "{} on this device ({} % of the member's)",
+                count(it.allowed),
+                f64::from(it.share) / 10.0
+            ),
+        ),
         ("used today", it.used.to_string()),
         ("left today", count(it.left)),
         ("each task", format!("up to {} min and {}", it.longest_ms / 60_000, super::human(it.memory_bytes))),
         ("resets", time(it.resets_ms)),
     ];
     if let Some(next) = it.next {
-        let missing: Vec<String> =
-            next.missing.iter().map(|(count, what)| format!("{count} {what}")).collect();
+        let missing: Vec<String> = next
+            .missing
+            .iter()
+            // What is not counted has no number.
+            .map(|(count, what)| if *count > 0 { format!("{count} {what}") } else { what.clone() })
+            .collect();
         let joint = if next.any { ", or " } else { ", and " };
         lines.push(("missing", format!("for {}: {}", next.tier, missing.join(joint))));
     }
@@ -269,8 +285,8 @@ pub(super) fn stats(stats: &Stats) -> Result<u8> {
                 carbon(it.this_month.carbon_saved)
             ),
         ),
-        ("saving unknown", format!("{} tasks", it.tasks_unaccounted)),
-        ("unmeasured", format!("{} attempts", it.attempts_unmeasured)),
+        ("saving unknown", counted(it.tasks_unaccounted, "task")),
+        ("unmeasured", counted(it.attempts_unmeasured, "attempt")),
     ]))?;
     Ok(exit_codes::OK)
 }
@@ -281,8 +297,9 @@ pub(super) fn contribute(contribute: &Contribute) -> Result<u8> {
         (None, minutes) => ("hours", minutes.unwrap_or_default()),
     };
     let asked = json!({ "user": contribute.user, "unit": unit, "amount": amount, "month": contribute.month });
-    Client::find()?.post("/v1/contributions", &asked)?;
-    crate::say!("recorded for {:?}; `mesh quota {}` shows their tier", contribute.user, contribute.user);
+    let answer = Client::find()?.post("/v1/contributions", &asked)?;
+    let whom = about(&answer, &contribute.user);
+    crate::say!("recorded for {whom}; `mesh quota {}` shows their tier", sanitise(&contribute.user, false));
     Ok(exit_codes::OK)
 }
 

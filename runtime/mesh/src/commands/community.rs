@@ -1,7 +1,7 @@
 //! `mesh community`, `invite`, `join`, `members`, `device`: who belongs together.
 // spec: NET-2
 
-use super::shown::{sheet, table, time};
+use super::shown::{about, count, sheet, table, time};
 use super::views::{Community, Device};
 use crate::args::{self, Invite, Join, Members, MembersVerb, Show};
 use crate::client::{Client, segment, understand};
@@ -86,13 +86,14 @@ fn as_toml(rules: &Rules) -> Result<String> {
 
 fn shown(value: Value) -> Result<String> {
     let community: Community = understand(value)?;
-    let (mut inside, mut waiting, mut devices) = (0, 0, 0);
+    let (mut inside, mut waiting, mut devices) = (0, 0, 0u64);
     for member in &community.members {
         match (member.pending, member.expelled) {
             (true, _) => waiting += 1,
             (false, false) => {
                 inside += 1;
-                devices += member.devices.iter().filter(|device| device.counts_until.is_none()).count();
+                devices +=
+                    member.devices.iter().filter(|device| device.counts_until.is_none()).count() as u64;
             }
             (false, true) => {}
         }
@@ -100,7 +101,7 @@ fn shown(value: Value) -> Result<String> {
     let mut lines = vec![
         ("community", community.name),
         ("id", community.id.to_string()),
-        ("members", format!("{inside} with {devices} devices")),
+        ("members", format!("{inside} with {}", count(devices, "device"))),
     ];
     if waiting > 0 {
         lines.push(("waiting", format!("{waiting} for one more sponsor: `mesh members` lists them")));
@@ -130,9 +131,15 @@ pub(super) fn invite(invite: &Invite, kind: TicketKind) -> Result<u8> {
                 "Give it to one person: whoever has it may join, once, until {until}: mesh join TICKET"
             );
         }
-        TicketKind::Device => crate::say!(
-            "Use it on your other device, once, until {until}: mesh init --device-only, mesh up, mesh join TICKET"
-        ),
+        TicketKind::Device => {
+            crate::say!(
+                "Use it on your other device, once, until {until}: mesh init --device-only, mesh up, mesh join TICKET"
+            );
+            crate::say!(
+                "warning: whoever holds it acts as you: it makes their device yours. Give it to nobody; for another person \
+                 `mesh invite` makes a ticket"
+            );
+        }
     }
     Ok(exit_codes::OK)
 }
@@ -142,6 +149,7 @@ pub(super) fn join(join: &Join) -> Result<u8> {
     struct Answer {
         community: String,
         pending: bool,
+        of: Option<String>,
     }
     let mut text = join.ticket.clone();
     if text == "-" {
@@ -153,11 +161,24 @@ pub(super) fn join(join: &Join) -> Result<u8> {
         Failure::because("join", &error).hint("ask for a new one: a member makes it with `mesh invite`")
     })?;
     let client = Client::find()?;
-    crate::say!("asking to join {:?} …", sanitise(&ticket.name, false));
-    let answer = client.post_patiently("/v1/join", &json!({ "ticket": text.trim() }))?;
-    let Answer { community, pending } = understand(answer)?;
+    let name = sanitise(&ticket.name, false);
+    match ticket.kind {
+        TicketKind::Member => crate::say!("asking to join {name:?} …"),
+        TicketKind::Device => crate::say!(
+            "asking to become a device of the user with the key {} in {name:?} …",
+            ticket.user.0.short()
+        ),
+    }
+    let asked = json!({ "ticket": text.trim(), "as_device_of": join.as_device_of });
+    let answer = client.post_patiently("/v1/join", &asked)?;
+    let Answer { community, pending, of } = understand(answer)?;
     let community = sanitise(&community, false);
-    if pending {
+    if let Some(of) = of {
+        crate::say!(
+            "this device is now one of {}'s in {community:?}, and acts in that name",
+            sanitise(&of, false)
+        );
+    } else if pending {
         crate::say!(
             "asked to join {community:?}: one more member must vouch, with `mesh members sponsor NAME`"
         );
@@ -183,12 +204,13 @@ pub(super) fn members(members: &Members) -> Result<u8> {
             }
         }
         Some(MembersVerb::Sponsor { who }) => {
-            client.post(&format!("/v1/members/{}/sponsor", segment(who)), &json!({}))?;
-            crate::say!("you vouched for {who:?}");
+            let answer = client.post(&format!("/v1/members/{}/sponsor", segment(who)), &json!({}))?;
+            crate::say!("you vouched for {}", about(&answer, who));
         }
         Some(MembersVerb::Expel { who, why }) => {
-            client.post(&format!("/v1/members/{}/expel", segment(who)), &json!({ "why": why }))?;
-            crate::say!("{who:?} is a member no longer");
+            let answer =
+                client.post(&format!("/v1/members/{}/expel", segment(who)), &json!({ "why": why }))?;
+            crate::say!("{} is a member no longer", about(&answer, who));
         }
     }
     Ok(exit_codes::OK)
@@ -196,8 +218,8 @@ pub(super) fn members(members: &Members) -> Result<u8> {
 
 // spec: NET-1
 pub(super) fn revoke_device(device: &str) -> Result<u8> {
-    Client::find()?.post(&format!("/v1/devices/{}/revoke", segment(device)), &json!({}))?;
-    crate::say!("{device:?} is yours no more: what it says from now on counts for nobody");
+    let answer = Client::find()?.post(&format!("/v1/devices/{}/revoke", segment(device)), &json!({}))?;
+    crate::say!("{} is yours no more: what it says from now on counts for nobody", about(&answer, device));
     crate::say!(
         "hint: whoever has it may have your user key, too, if that was on it: `mesh key rotate` replaces it"
     );

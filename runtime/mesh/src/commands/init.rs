@@ -8,7 +8,7 @@ use crate::failure::{Failure, Result};
 use crate::home::Home;
 use crate::keys::{self, DEVICE, Identity, RECOVERY, USER};
 use crate::passphrase::Lock;
-use mesh_protocol::ledger::is_name;
+use mesh_protocol::ledger::{check_new_name, reads_like_a_key};
 
 pub(super) fn run(init: &Init) -> Result<u8> {
     make(init, &Home::find()?)
@@ -16,6 +16,10 @@ pub(super) fn run(init: &Init) -> Result<u8> {
 
 fn make(init: &Init, home: &Home) -> Result<u8> {
     if keys::identity(home)?.is_some() {
+        // Whoever comes here since `mesh up` missed a key would be sent back and forth.
+        if let Some(gone) = keys::missing(home)? {
+            return Err(gone);
+        }
         let message = format!("make keys: {} holds an identity already", home.data().display());
         return Err(Failure::new(message).hint("go on with `mesh up`, or name another folder with --home"));
     }
@@ -65,12 +69,20 @@ fn unnamed(what: &str, flag: &str) -> Failure {
 }
 
 fn login_name() -> Option<String> {
-    ["USER", "LOGNAME"].iter().find_map(|variable| std::env::var(variable).ok()).filter(|name| is_name(name))
+    ["USER", "LOGNAME"]
+        .iter()
+        .find_map(|variable| std::env::var(variable).ok())
+        .filter(|name| check_new_name(name).is_ok())
 }
 
 fn host_name() -> Option<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    Some(name.trim().to_owned()).filter(|name| is_name(name))
+    named_after(std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?.trim())
+}
+
+/// Containers are called by digits alone, which would be taken for a key.
+fn named_after(host: &str) -> Option<String> {
+    let name = if reads_like_a_key(host) { format!("host-{host}") } else { host.to_owned() };
+    Some(name).filter(|name| check_new_name(name).is_ok())
 }
 
 #[cfg(test)]
@@ -101,6 +113,30 @@ mod tests {
         let before = fs::read(home.data().join(USER)).unwrap();
         assert!(make(&init(false), &home).unwrap_err().to_string().contains("already"));
         assert_eq!(fs::read(home.data().join(USER)).unwrap(), before);
+    }
+
+    // spec: NET-2
+    #[test]
+    fn a_container_is_called_by_more_than_its_digits() {
+        assert_eq!(named_after("3f2a9b8c7d6e").unwrap(), "host-3f2a9b8c7d6e");
+        assert_eq!(named_after("garden-pi").unwrap(), "garden-pi");
+        assert_eq!(named_after("a\u{200b}b"), None);
+    }
+
+    // spec: CLI-5
+    #[test]
+    fn a_home_whose_device_key_is_gone_is_not_sent_in_circles() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path());
+        make(&init(false), &home).unwrap();
+        fs::remove_file(home.data().join(DEVICE)).unwrap();
+        let up = Keys::load(&home).unwrap_err().to_string();
+        let again = make(&init(false), &home).unwrap_err().to_string();
+        assert_eq!(up, again);
+        assert!(
+            up.contains("device.key") && up.contains("backup") && !up.contains("hint: mesh init"),
+            "{up}"
+        );
     }
 
     // spec: NET-1

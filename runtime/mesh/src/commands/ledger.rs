@@ -4,12 +4,13 @@
 mod log;
 
 use super::receipt_file::{self, write_whole};
-use super::shown::{grams, sheet, time};
+use super::shown::{count, grams, sheet, time};
 use crate::args::Ledger;
 use crate::client::{Client, Download, understand};
 use crate::exit_codes;
 use crate::failure::{Failure, Result};
 use crate::ledger_file::{self, Carbon, Fault, MAGIC, Trouble, Verified};
+use mesh_protocol::ledger::Entry;
 use mesh_protocol::text::sanitise;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -20,7 +21,7 @@ pub(super) fn run(ledger: &Ledger) -> Result<u8> {
     match ledger {
         Ledger::Log { file, last, json } => log::run(file.as_deref(), *last, *json),
         Ledger::Verify { file, carbon, json } => verify(file.as_deref(), *carbon, *json),
-        Ledger::Export { file } => export(file.as_deref()),
+        Ledger::Export { file, overwrite } => export(file.as_deref(), *overwrite),
         Ledger::Import { file, json } => import(file, *json),
     }
 }
@@ -116,7 +117,15 @@ fn sound(verified: &Verified) -> String {
     if let Some(community) = verified.community {
         lines.push(("community", format!("{} ({})", verified.name, community.short())));
     }
-    lines.push(("entries", format!("{} in the logs of {} devices", verified.entries, verified.logs)));
+    lines.push((
+        "entries",
+        format!(
+            "{} in the {} of {}",
+            verified.entries,
+            if verified.logs == 1 { "log" } else { "logs" },
+            count(verified.logs as u64, "device")
+        ),
+    ));
     if let Some((first, last)) = verified.dates_ms {
         lines.push(("dates", format!("{} to {}", time(first), time(last))));
     }
@@ -153,7 +162,12 @@ fn recomputed(carbon: &[Carbon]) -> String {
     text
 }
 
-fn export(file: Option<&Path>) -> Result<u8> {
+fn export(file: Option<&Path>, overwrite: bool) -> Result<u8> {
+    // What is no file, as a pipe, loses nothing by being written to.
+    if let Some(path) = file.filter(|path| !overwrite && path.is_file()) {
+        return Err(Failure::new(format!("write the ledger {}: there is such a file", path.display()))
+            .hint("name another one, or add --overwrite"));
+    }
     let mut download = Client::find()?.download("/v1/ledger")?;
     let broken = |error: io::Error| Failure::because("export the ledger: the connection broke", &error);
     let Some(path) = file else {
@@ -191,7 +205,9 @@ fn import(path: &Path, as_json: bool) -> Result<u8> {
         return Err(Failure::new(format!("import {}: it is no exported ledger", path.display()))
             .hint("name a file written by `mesh ledger export`"));
     }
-    let value = Client::find()?.upload("/v1/ledger", MAGIC.chain(file), &mut |_| {})?;
+    let client = Client::find()?;
+    of_our_community(&client, path)?;
+    let value = client.upload("/v1/ledger", MAGIC.chain(file), &mut |_| {})?;
     let Report { taken, known, refused } = understand(value.clone())?;
     if as_json {
         super::print_json(&value)?;
@@ -206,6 +222,28 @@ fn import(path: &Path, as_json: bool) -> Result<u8> {
         }
     }
     Ok(if refused.is_empty() { exit_codes::OK } else { exit_codes::FAILED })
+}
+
+/// Another community's entries follow on nothing that is known here, which says little to whoever took the wrong file.
+fn of_our_community(client: &Client, path: &Path) -> Result<()> {
+    let ours = client.get("/v1/community").ok().and_then(|it| Some(it["id"].as_str()?.to_owned()));
+    match (ours, first_community(path)) {
+        (Some(ours), Some(theirs)) if theirs != ours => Err(Failure::new(format!(
+            "import {}: it is of another community, {}; this peer is of {}",
+            path.display(),
+            theirs.chars().take(10).collect::<String>(),
+            ours.chars().take(10).collect::<String>()
+        ))
+        .hint("`mesh ledger verify FILE` says of which; name a file that a member of this one exported")),
+        _ => Ok(()),
+    }
+}
+
+/// The community of a file's first entry, as far as it can be read: what is wrong with the rest is told by whoever reads it.
+fn first_community(path: &Path) -> Option<String> {
+    let mut entries = ledger_file::Entries::new(BufReader::new(File::open(path).ok()?)).ok()?;
+    let entry = Entry::verify(&entries.next().ok()??.bytes).ok()?;
+    Some(entry.header().belongs_to().to_string())
 }
 
 #[cfg(test)]

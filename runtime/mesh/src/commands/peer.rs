@@ -27,7 +27,7 @@ pub(super) fn status(show: &Show) -> Result<u8> {
         ("peers", format!("{} connected", status.connected)),
         ("energy", energy(status.energy.as_ref())),
         ("donor", status.donor),
-        ("ledger", format!("{} entries", status.entries)),
+        ("ledger", format!("{} {}", status.entries, if status.entries == 1 { "entry" } else { "entries" })),
     ];
     let tasks: Vec<String> = status.tasks.iter().map(|(state, count)| format!("{count} {state}")).collect();
     lines.push(("tasks", if tasks.is_empty() { "none".into() } else { tasks.join(", ") }));

@@ -1,7 +1,7 @@
 //! `mesh grant`, `revoke`, `permissions`, `trust`: whose tasks run where.
 // spec: PERM-1, PERM-3
 
-use super::shown::{table, time};
+use super::shown::{about, table, time};
 use super::views::Grant as View;
 use crate::args::{Grant, Revoke, Show, Trust};
 use crate::client::{Client, segment, understand};
@@ -20,7 +20,8 @@ pub(super) fn grant(grant: &Grant) -> Result<u8> {
     let answer = Client::find()?.post("/v1/permissions", &request)?;
     super::print(&format!("{}\n", answer["entry"].as_str().unwrap_or_default()))?;
     let end = grant.until.map_or_else(String::new, |until| format!(" until {}", time(until)));
-    crate::say!("tasks {} of {:?} may run{end}; `mesh revoke` ends it", grant.task, grant.user);
+    let whose = about(&answer, &grant.user);
+    crate::say!("tasks {} of {whose} may run{end}; `mesh revoke` ends it", grant.task);
     Ok(exit_codes::OK)
 }
 

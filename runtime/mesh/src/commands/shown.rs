@@ -53,6 +53,16 @@ pub(super) fn sheet(lines: &[(&str, String)]) -> String {
     lines.iter().map(|(key, value)| format!("{key:<width$}  {}\n", sanitise(value, false))).collect()
 }
 
+/// Whom or what it was about, as the node says it; what was typed only where it does not.
+pub(super) fn about(answer: &serde_json::Value, typed: &str) -> String {
+    sanitise(answer["about"].as_str().unwrap_or(typed), false)
+}
+
+/// So many of something.
+pub(super) fn count(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A moment as clocks here show it.
 pub(super) fn time(ms: u64) -> String {
     let moment = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());

@@ -14,12 +14,14 @@ use crate::failure::{Failure, Result};
 use mesh_executor::{StartError, Summary};
 use mesh_node::Draft;
 use mesh_protocol::ids::{BlobHash, ModuleHash};
+use mesh_protocol::ledger::reads_like_a_key;
 use mesh_protocol::limits::Limits;
 use mesh_protocol::manifest::{Manifest, is_task_name};
 use mesh_protocol::outcome::Refusal;
 use mesh_protocol::permissions::Permissions;
 use mesh_protocol::task::Blob;
 use mesh_protocol::text::sanitise;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek as _};
 use std::path::Path;
@@ -46,7 +48,10 @@ pub(super) fn run(submit: &Submit) -> Result<u8> {
     let module = read_module(&submit.module)?;
     let (summary, manifest) = examine(&submit.module, &module)?;
     let gathered = gather::gather(&submit.given)?;
-    let draft = draft(submit, &module, &summary, &manifest, &gathered)?;
+    let mut draft = draft(submit, &module, &summary, &manifest, &gathered)?;
+    if submit.duration.is_none() {
+        fit_to_tier(&client, submit, &mut draft);
+    }
     // Asking where it would run takes the hashes, and not what has them.
     if !submit.dry_run {
         send(&client, &module, gathered, submit.quiet)?;
@@ -60,13 +65,16 @@ pub(super) fn run(submit: &Submit) -> Result<u8> {
         }
         return Ok(exit_codes::OK);
     }
-    let Submitted { task, again, warning, advice } = understand(answer.clone())?;
+    let Submitted { task, again, warning, advice, on } = understand(answer.clone())?;
     // spec: SLA-2
     if let Some(warning) = warning {
         crate::say!("warning: {}", sanitise(&warning, false));
     }
     if again && !submit.quiet && !submit.id_only {
         crate::say!("note: it was submitted before under this key; it is the same task");
+    }
+    if let Some(on) = on.filter(|_| !submit.quiet && !submit.id_only) {
+        crate::say!("note: it runs on {} or nowhere", sanitise(&on, false));
     }
     // spec: REP-3
     if let Some(advice) = advice.filter(|_| !submit.quiet && !submit.id_only) {
@@ -100,6 +108,35 @@ pub(super) fn run(submit: &Submit) -> Result<u8> {
     Ok(exit_codes::OK)
 }
 
+/// A manifest asks for what its author's machine needed at most; where nobody said how long it may take here, that is
+/// no reason to refuse it.
+// spec: QUOTA-1
+fn fit_to_tier(client: &Client, submit: &Submit, draft: &mut Draft) {
+    // Who cannot be asked says so when the task is submitted.
+    let Ok(quota) = client.get("/v1/quota") else { return };
+    let Some(longest) = longest(&quota).filter(|longest| *longest < draft.limits.duration_ms) else { return };
+    if !submit.quiet && !submit.id_only {
+        crate::say!(
+            "note: its manifest asks for up to {} min, and your tier gives {}: it is submitted with that; --duration asks \
+             for another",
+            draft.limits.duration_ms / 60_000,
+            longest / 60_000
+        );
+    }
+    draft.limits = shortened(&draft.limits, longest);
+}
+
+/// The longest task of a member's tier; none if nobody counts.
+fn longest(quota: &Value) -> Option<u64> {
+    quota["allowed"].as_u64()?;
+    quota["longest_ms"].as_u64().filter(|longest| *longest > 0)
+}
+
+fn shortened(limits: &Limits, duration_ms: u64) -> Limits {
+    let fuel = limits.fuel.min(Limits::fuel_for(duration_ms));
+    Limits { duration_ms, fuel, ..limits.clone() }
+}
+
 /// The module, from a file, a pipe or our own standard input.
 fn read_module(path: &Path) -> Result<Vec<u8>> {
     if path != Path::new(gather::STDIN) {
@@ -125,6 +162,17 @@ fn draft(
     manifest: &Manifest,
     gathered: &Gathered,
 ) -> Result<Draft> {
+    if let (Some(start), Some(finish)) = (submit.start_by, submit.finish_by)
+        && start > finish
+    {
+        return Err(Failure::new(format!(
+            "submit {}: --start-by, {}, is later than --finish-by, {}",
+            submit.module.display(),
+            time(start),
+            time(finish)
+        ))
+        .hint("give a --start-by that leaves time to finish"));
+    }
     let limits = limits(submit, summary, manifest)?;
     let refused = |refusal| Err(load_failure(&submit.module, &StartError::Refused(refusal)));
     if summary.first_memory > limits.memory_bytes {
@@ -189,8 +237,11 @@ fn name(path: &Path, summary: &Summary, manifest: &Manifest) -> String {
         .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
         .take(64)
         .collect();
-    let plain = plain.trim_matches('-');
-    if summary.manifest.is_none() && is_task_name(plain) { plain.to_owned() } else { manifest.name.clone() }
+    let mut plain = plain.trim_matches('-').to_owned();
+    if reads_like_a_key(&plain) {
+        plain = format!("task-{plain}").chars().take(64).collect();
+    }
+    if summary.manifest.is_none() && is_task_name(&plain) { plain } else { manifest.name.clone() }
 }
 
 /// The manifest's bounds, narrowed by the flags. A plain program has none of its own, so there the flags set them.
@@ -390,6 +441,31 @@ mod tests {
                 .to_string()
                 .contains("starts with 70000")
         );
+    }
+
+    // spec: QUOTA-1
+    #[test]
+    fn what_a_manifest_asks_for_is_no_longer_than_the_tier_gives() {
+        let quota = |allowed: Option<u64>| serde_json::json!({ "allowed": allowed, "longest_ms": 30_000 });
+        assert_eq!((longest(&quota(Some(10))), longest(&quota(None))), (Some(30_000), None));
+        let asked = drafted(&["x.wasm"], Some(TASK)).unwrap().limits;
+        let given = shortened(&asked, 30_000);
+        assert_eq!((given.duration_ms, given.fuel, given.memory_bytes), (30_000, 900, asked.memory_bytes));
+    }
+
+    // spec: CLI-5
+    #[test]
+    fn deadlines_that_no_task_can_keep_are_refused() {
+        let wrong =
+            drafted(&["x.wasm", "--start-by", "6h", "--finish-by", "1h"], None).unwrap_err().to_string();
+        assert!(wrong.contains("--start-by") && wrong.contains("--finish-by"), "{wrong}");
+        assert!(drafted(&["x.wasm", "--start-by", "1h", "--finish-by", "6h"], None).is_ok());
+    }
+
+    // spec: NET-2
+    #[test]
+    fn a_plain_program_is_not_called_by_what_reads_like_an_id() {
+        assert_eq!(drafted(&["cafebabe.wasm"], None).unwrap().name, "task-cafebabe");
     }
 
     // spec: SBX-2

@@ -21,6 +21,19 @@ const SILENCE: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_millis(500);
 
 pub(super) fn run(task: &Task) -> Result<u8> {
+    let named = match task {
+        Task::Ls(_) => None,
+        Task::Show { task, .. }
+        | Task::Why { task, .. }
+        | Task::Logs { task, .. }
+        | Task::Result { task, .. }
+        | Task::Cancel { task }
+        | Task::Veto { task, .. }
+        | Task::Rerun { task, .. } => Some(task),
+    };
+    if named.is_some_and(String::is_empty) {
+        return Err(super::unnamed_task());
+    }
     let client = Client::find()?;
     match task {
         Task::Ls(show) => ls(&client, show),

@@ -8,13 +8,28 @@ use crate::home::Home;
 use crate::keys::Keys;
 use crate::up::options::Options;
 use mesh_executor::Share;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Least memory that a peer gives: what the smallest task may have.
 const LEAST_MEMORY: u64 = 64 << 20;
 
 pub(super) fn run(up: &Up) -> Result<u8> {
+    clock_is_sane(SystemTime::now())?;
     let home = Home::find()?;
     crate::up::run(options(Loader::new(home.clone(), Some(up)), home)?)
+}
+
+/// Dates before 1970 and after 9999 can be written nowhere, so what is signed now could not be dated.
+fn clock_is_sane(now: SystemTime) -> Result<()> {
+    /// Seconds from 1970 to the year 9999.
+    const LAST: u64 = 253_370_764_800;
+    match now.duration_since(UNIX_EPOCH).ok().filter(|since| since.as_secs() < LAST) {
+        Some(_) => Ok(()),
+        None => {
+            Err(Failure::new("start this peer: this machine's clock shows a year before 1970 or after 9998")
+                .hint("set the clock, as with `timedatectl set-ntp true`, and start again"))
+        }
+    }
 }
 
 fn options(loader: Loader, home: Home) -> Result<Options> {
@@ -150,6 +165,17 @@ mod tests {
     fn other_machines_reach_the_api_only_if_told_twice() {
         assert!(typed(&["--api", "0.0.0.0:80"]).unwrap_err().to_string().contains("--api-for-others"));
         assert!(typed(&["--api", "0.0.0.0:80", "--api-for-others"]).is_ok());
+    }
+
+    // spec: CLI-5
+    #[test]
+    fn a_clock_that_has_no_date_is_refused() {
+        use std::time::Duration;
+        assert!(clock_is_sane(SystemTime::now()).is_ok());
+        for wrong in [UNIX_EPOCH - Duration::from_secs(1), UNIX_EPOCH + Duration::from_secs(260_000_000_000)]
+        {
+            assert!(clock_is_sane(wrong).unwrap_err().to_string().contains("clock"));
+        }
     }
 
     // spec: NET-1

@@ -148,6 +148,7 @@ pub(super) struct Submitted {
     #[serde(default)]
     pub(super) warning: Option<String>,
     pub(super) advice: Option<String>,
+    pub(super) on: Option<String>,
 }
 
 #[derive(Deserialize)]

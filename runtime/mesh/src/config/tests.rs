@@ -165,10 +165,10 @@ fn an_unknown_key_is_an_error_with_its_line_and_the_nearest_one() {
     for (file, line, says) in [
         ("enabeld = true\n".to_owned(), 1, "did you mean enabled?"),
         ("\n\npeer-name = \"x\"\n".into(), 3, "did you mean peer_name?"),
-        ("frobnicate = 1\n".into(), 1, "`mesh config` lists all keys"),
+        ("frobnicate = 1\n".into(), 1, "its keys are enabled, "),
         ("[energi]\ntype = \"solar\"\n".into(), 1, "did you mean energy?"),
         ("[energy]\ntpye = \"solar\"\n".into(), 2, "did you mean type?"),
-        ("[battery]\nfloor = 3\n".into(), 2, "lists all keys"),
+        ("[battery]\nfloor = 3\n".into(), 2, "its keys are "),
         (format!("{source}utl = 3\n[energy.source.fields]\nsolar_watts = \"/s\"\n"), 4, "did you mean url?"),
         (format!("{source}[energy.source.fields]\nsolar_wats = \"/s\"\n"), 5, "did you mean solar_watts?"),
         (

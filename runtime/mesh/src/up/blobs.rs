@@ -241,7 +241,9 @@ impl Blobs {
             self.hold(attempt, &[hash])?;
         }
         let place = self.place_for(keeper, &hash);
-        let known = place.is_file();
+        let there = fs::metadata(&place).ok().filter(fs::Metadata::is_file);
+        // The disk may have lost some of it since: who sends it again would mend it.
+        let known = there.is_some() && is_sound(&place, &hash, len);
         if lasting {
             // Even what is known: it may have come without being made to last.
             File::open(if known { &place } else { partial })?.sync_data()?;
@@ -249,14 +251,35 @@ impl Blobs {
         if known {
             fs::remove_file(partial)?;
         } else {
-            self.room(len)?;
+            let before = there.as_ref().map_or(0, fs::Metadata::len);
+            self.room(len.saturating_sub(before))?;
             fs::rename(partial, &place)?;
             self.used.fetch_add(len, Ordering::Relaxed);
+            self.used.fetch_sub(before, Ordering::Relaxed);
+            if there.is_some() {
+                tracing::warn!(path = %place.display(), "a blob was damaged; it came again and took its place");
+                self.mend_beside(&place, &hash, len)?;
+            }
         }
         if lasting {
             sync_parent(&place)?;
         }
         Ok(Blob { hash, len })
+    }
+
+    /// The same blob may be kept for the other side, as the same damaged file.
+    fn mend_beside(&self, sound: &Path, hash: &BlobHash, len: u64) -> io::Result<()> {
+        for other in ["own", "lent"].map(|area| self.place(area, hash)) {
+            if other != sound && other.is_file() && !is_sound(&other, hash, len) {
+                let before = fs::metadata(&other)?.len();
+                let beside = self.partial();
+                fs::hard_link(sound, &beside)?;
+                fs::rename(&beside, &other)?;
+                self.used.fetch_add(len, Ordering::Relaxed);
+                self.used.fetch_sub(before, Ordering::Relaxed);
+            }
+        }
+        Ok(())
     }
 
     /// Keeps, for another too, a blob that is here. False if it is not.
@@ -295,6 +318,16 @@ impl Blobs {
         }
         Ok(())
     }
+}
+
+/// Does a file hold what it is called by?
+fn is_sound(path: &Path, hash: &BlobHash, len: u64) -> bool {
+    let hashed = || {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(File::open(path)?)?;
+        io::Result::Ok(BlobHash(*hasher.finalize().as_bytes()))
+    };
+    fs::metadata(path).is_ok_and(|meta| meta.len() == len) && hashed().is_ok_and(|it| it == *hash)
 }
 
 fn read_held(folder: &Path) -> io::Result<Held> {
@@ -389,6 +422,24 @@ mod tests {
         assert_eq!(blobs.used(), 3);
         assert_eq!(blobs.put(Keeper::Own, b"sun").unwrap(), blob);
         assert_eq!(blobs.used(), 3, "the same bytes take no room twice");
+    }
+
+    // spec: DEL-5
+    #[test]
+    fn a_damaged_blob_is_mended_by_sending_it_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = open(&dir);
+        let blob = blobs.put(Keeper::Own, b"sunshine").unwrap();
+        assert!(blobs.share(Keeper::Attempt(attempt(1)), &blob.hash).unwrap());
+        for damaged in [&b"sunsh"[..], b"sunshinE", b""] {
+            fs::write(blobs.path(&blob.hash).unwrap(), damaged).unwrap();
+            let blobs = open(&dir);
+            assert_eq!(blobs.put(Keeper::Own, b"sunshine").unwrap(), blob);
+            for area in ["own", "lent"] {
+                assert_eq!(fs::read(blobs.place(area, &blob.hash)).unwrap(), b"sunshine", "{area}");
+            }
+            assert_eq!(blobs.used(), 16);
+        }
     }
 
     #[test]

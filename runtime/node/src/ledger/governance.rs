@@ -228,6 +228,15 @@ impl Governance {
         })
     }
 
+    /// Why somebody was expelled, as it was said, if they were.
+    pub(crate) fn expelled_why(&self, user: &UserKey) -> Option<&str> {
+        self.state.members.get(user).filter(|member| member.expelled)?;
+        self.said.values().find_map(|said| match &said.payload {
+            Payload::Expelled { user: of, why, .. } if self.current(*of) == *user => Some(why.as_str()),
+            _ => None,
+        })
+    }
+
     /// The key that stands for a user now: another, if theirs was replaced.
     pub fn current(&self, user: UserKey) -> UserKey {
         self.state.current(user)

@@ -295,7 +295,7 @@ impl Room {
         for (number, name) in names.iter().enumerate().skip(1) {
             let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
             let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
-            let joined = room.ask(number, Command::Join { ticket }).unwrap();
+            let joined = room.ask(number, Command::Join { ticket, as_device_of: None }).unwrap();
             let Answer::Joined { pending, .. } = joined else { panic!("{joined:?}") };
             // The founder alone lets two in, whoever comes later needs a second member's word.
             assert_eq!(pending, number > 2 && sponsors > 1);

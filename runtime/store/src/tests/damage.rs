@@ -118,6 +118,19 @@ fn damage_before_the_last_frame_is_an_error_that_names_the_place_and_changes_not
     assert_eq!(own_content(&open(temp.path()).0), all);
 }
 
+// spec: LED-8
+#[test]
+fn an_empty_journal_is_none_and_is_written_anew() {
+    let temp = tempfile::tempdir().expect("a folder can be made");
+    let all = make(temp.path());
+    fs::write(temp.path().join("journal"), "").expect("the journal can be emptied");
+    let (store, opened) = open(temp.path());
+    assert!(opened.unclean && !opened.fresh && opened.rebuilt.is_some());
+    assert_eq!(own_content(&store), all);
+    drop(store);
+    assert_eq!(own_content(&open(temp.path()).0), all);
+}
+
 #[test]
 fn a_piece_of_a_value_is_not_taken_for_a_frame_of_another_journal() {
     let temp = tempfile::tempdir().expect("a folder can be made");
