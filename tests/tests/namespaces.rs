@@ -73,7 +73,7 @@ fn sh(command: &mut Command) {
 
 /// A disk of this many bytes at a folder.
 pub(crate) fn small_disk(at: &std::path::Path, bytes: u64) {
-    sh(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "none"]).arg(at));
+    sh(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={bytes},mode=700"), "none"]).arg(at));
 }
 
 /// From now on a folder or file is found at another's path.
