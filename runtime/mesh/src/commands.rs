@@ -68,6 +68,7 @@ pub(crate) fn run(command: Command) -> Result<u8> {
         Command::Members(members) => community::members(&members),
         Command::Device(Device::Add(invite)) => community::invite(&invite, TicketKind::Device),
         Command::Device(Device::Ls(show)) => community::devices(&show),
+        Command::Device(Device::Share { device, percent }) => community::share_quota(&device, percent),
         Command::Device(Device::Revoke { device }) => community::revoke_device(&device),
         Command::Key(key) => key::run(&key),
         Command::Grant(grant) => permissions::grant(&grant),

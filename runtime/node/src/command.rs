@@ -72,6 +72,13 @@ pub enum Command {
         /// Which.
         device: String,
     },
+    /// A device of this user's gets so much of the daily quota; what changes goes to or comes from this one.
+    ShareQuota {
+        /// Which.
+        device: String,
+        /// In thousandths.
+        permille: u16,
+    },
     /// This user's key is replaced, by the word of their recovery key.
     RotateKey(Box<Rotation>),
     /// All grants.

@@ -8,8 +8,9 @@ use crate::node::{META_TRUST, Node, error};
 use mesh_policies::permission::excess;
 use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ids::{CommunityId, TaskId};
-use mesh_protocol::key::{SecretKey, UserKey};
-use mesh_protocol::ledger::{Grant, Pattern, Payload, Revocation, Rotation, Tip};
+use mesh_protocol::invite::DeviceCert;
+use mesh_protocol::key::{PublicKey, SecretKey, UserKey};
+use mesh_protocol::ledger::{DeviceAdded, Grant, Pattern, Payload, Revocation, Rotation, Tip};
 use mesh_protocol::permissions::Permissions;
 
 /// What helps whoever named none of their own devices.
@@ -39,6 +40,7 @@ impl Node {
             Command::Grant(request) => self.grant(request),
             Command::Revoke { grant } => self.revoke(&grant),
             Command::RevokeDevice { device } => self.revoke_device(&device),
+            Command::ShareQuota { device, permille } => self.share_quota(&device, permille),
             Command::RotateKey(rotation) => self.rotate_key(*rotation),
             Command::Permissions => Ok(Answer::Permissions(self.grant_views())),
             Command::Trust { users } => self.set_trust(users),
@@ -306,6 +308,54 @@ impl Node {
         let revocation = Revocation::sign(key, community, device, tip);
         let about: Vec<Tip> = tip.into_iter().collect();
         let entry = self.write(Payload::KeyRevoked(Box::new(revocation)), &about)?.id;
+        Ok(Answer::About { entry, about: self.device_shown(&device) })
+    }
+
+    // spec: NET-1, QUOTA-4
+    fn share_quota(&mut self, text: &str, permille: u16) -> Result<Answer, CommandError> {
+        const WHAT: &str = "share the quota out";
+        self.ready_to_say()?;
+        let device = self
+            .find_device(text)
+            .map_err(|failed| CommandError { hint: failed.hint.map(|_| OWN_DEVICES.into()), ..failed })?;
+        let governance = self.ledger.governance();
+        if governance.owner(&device).is_none() || governance.owner(&device) != self.my_user() {
+            let why = format!("{WHAT}: it is somebody else's device, or counts no longer");
+            return Err(error(ErrorKind::Forbidden, why, Some(OWN_DEVICES)));
+        }
+        if device == self.me {
+            let why = format!("{WHAT}: this device has what it gives to no other");
+            return Err(error(ErrorKind::Invalid, why, Some("name another one of yours")));
+        }
+        let key = self.user_key(WHAT)?;
+        let circle = self.circle();
+        let day = self.my_user().map(|user| circle.day_of(user, self.now.wall_ms)).unwrap_or_default();
+        let given = |device: &PublicKey| circle.share(device, day);
+        let both = given(&self.me).saturating_add(given(&device));
+        let Some(left) = both.checked_sub(permille) else {
+            let why = format!("{WHAT}: this device and that one have {} % together", f64::from(both) / 10.0);
+            return Err(error(ErrorKind::Invalid, why, Some("`mesh device ls` shows who has what")));
+        };
+        let community = self.community().unwrap_or(CommunityId::ZERO);
+        let theirs = governance.consent_of(&device, &community);
+        // This device's key is at hand.
+        let own = governance.next_serial(&self.me);
+        let (Some((consent, serial)), Some(own)) = (theirs, own) else {
+            let why = format!("{WHAT}: that device was certified by a user key that was replaced since");
+            return Err(error(ErrorKind::Conflict, why, Some("bring it in anew: `mesh device add`")));
+        };
+        let name =
+            |device: &PublicKey| governance.device(device).map(|it| it.name.clone()).unwrap_or_default();
+        let less = DeviceAdded {
+            cert: DeviceCert::of(key, community, &self.config.device, left, own),
+            name: name(&self.me),
+        };
+        let more = DeviceAdded {
+            cert: DeviceCert::sign(key, community, device, consent, permille, serial),
+            name: name(&device),
+        };
+        self.write(Payload::DeviceAdded(Box::new(less)), &[])?;
+        let entry = self.write(Payload::DeviceAdded(Box::new(more)), &[])?.id;
         Ok(Answer::About { entry, about: self.device_shown(&device) })
     }
 

@@ -774,6 +774,14 @@ impl Node {
         circle.within_quota(&owner, (seq, at), wish, said.replicas, health)
     }
 
+    /// Was none of its user's quota shared out to this device?
+    // spec: QUOTA-4
+    pub(crate) fn has_no_share(&self) -> bool {
+        let circle = self.circle();
+        let day = self.my_user().map(|user| circle.day_of(user, self.now.wall_ms));
+        day.is_some_and(|day| circle.share(&self.me, day) == 0)
+    }
+
     /// May this device submit such a task now?
     // spec: QUOTA-4
     pub(crate) fn may_submit(&self, spec: &TaskSpec, replicas: u8, health: bool) -> Result<(), Reason> {

@@ -573,11 +573,12 @@ impl Node {
         let text = [spec.name.as_str(), &draft.description].join("\n");
         let health = self.flags_health(&text);
         self.may_submit(&spec, spec.replicas, health.is_some()).map_err(|reason| {
-            error(
-                ErrorKind::Forbidden,
-                format!("submit: {reason}"),
-                Some("`mesh quota` shows what you have used, when it resets, and what would give you more"),
-            )
+            let none = reason == Reason::OverQuota && self.has_no_share();
+            let hint = match none {
+                true => "this device has no part of your daily quota: `mesh device share` gives it one, on the device that has your user key",
+                false => "`mesh quota` shows what you have used, when it resets, and what would give you more",
+            };
+            error(ErrorKind::Forbidden, format!("submit: {reason}"), Some(hint))
         })?;
         if !self.make_room() {
             return Err(error(

@@ -1177,3 +1177,49 @@ fn a_grant_that_its_donor_says_to_hold_no_more_is_not_offered_on_task_by_task() 
     room.pass(40_000);
     assert!(offers(&room) > before, "and later it is asked again");
 }
+
+// spec: QUOTA-4, NET-1
+#[test]
+fn a_part_of_the_quota_is_given_to_another_device() {
+    let mut room = street(quiet());
+    // One that holds no user key of its own to share by.
+    room.add("alice", 3, 0);
+    comes_in(&mut room, 3);
+    room.handle(3, Input::Capacity(Capacity { slots: 0, memory: 1 << 30, longest_ms: HOUR }));
+    let share = |room: &mut Room, device: &str, permille| {
+        room.ask(0, Command::ShareQuota { device: device.into(), permille })
+    };
+    let named = room.peers[0].node.ledger().governance().device(&room.key(3)).unwrap().name.clone();
+    let refused = room.submit_draft(3, draft("plain", 9)).unwrap_err();
+    assert!(refused.hint.as_deref().is_some_and(|hint| hint.contains("mesh device share")), "{refused:?}");
+    assert_eq!(share(&mut room, "bob-laptop", 300).unwrap_err().kind, ErrorKind::Forbidden);
+    assert_eq!(share(&mut room, "alice-laptop", 300).unwrap_err().kind, ErrorKind::Invalid);
+    assert!(share(&mut room, &named, 1001).unwrap_err().message.contains("100 % together"));
+    for (permille, mine, theirs) in [(300, 7, 3), (200, 8, 2)] {
+        share(&mut room, &named, permille).unwrap();
+        room.pass(2_000);
+        let allowed = |room: &mut Room, number| match room.ask(number, Command::Quota { user: None }).unwrap()
+        {
+            Answer::Quota(view) => view.allowed,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((allowed(&mut room, 0), allowed(&mut room, 3)), (Some(mine), Some(theirs)));
+    }
+    let mut ran = 0;
+    for nonce in 0..2 {
+        room.submit_draft(3, draft("plain", nonce)).unwrap();
+        ran += run_all(&mut room, 2);
+    }
+    assert_eq!(ran, 2);
+    assert!(room.submit_draft(3, draft("plain", 2)).unwrap_err().message.contains("quota"));
+    // What was used before is not had again by sharing anew.
+    for nonce in 0..8 {
+        room.submit_draft(0, draft("plain", nonce)).unwrap();
+        run_all(&mut room, 2);
+    }
+    share(&mut room, &named, 500).unwrap();
+    room.pass(2_000);
+    let refused = room.submit_draft(3, draft("plain", 3)).unwrap_err();
+    assert!(refused.message.contains("quota"), "{refused:?}");
+    equal(&room);
+}

@@ -74,6 +74,11 @@ fn addresses() -> Vec<Address> {
             post(revoke_device),
         ),
         at(
+            "/v1/devices/{device}/share",
+            &[("post", "Give a device of this user's a part of the daily quota: {permille}")],
+            post(share_quota),
+        ),
+        at(
             "/v1/keys/rotate",
             &[("post", "Replace this user's key: the recovery key's signed word")],
             post(rotate_key),
@@ -382,6 +387,20 @@ async fn join(Extract(state): Extract<State>, Asked(asked): Asked<Joining>) -> R
 
 async fn revoke_device(Extract(state): Extract<State>, Named(device): Named) -> Result<Json<Value>> {
     ask(&state, Command::RevokeDevice { device }).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sharing {
+    permille: u16,
+}
+
+async fn share_quota(
+    Extract(state): Extract<State>,
+    Named(device): Named,
+    Asked(asked): Asked<Sharing>,
+) -> Result<Json<Value>> {
+    ask(&state, Command::ShareQuota { device, permille: asked.permille }).await
 }
 
 async fn rotate_key(Extract(state): Extract<State>, Asked(rotation): Asked<Rotation>) -> Result<Json<Value>> {

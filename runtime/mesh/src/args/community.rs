@@ -97,6 +97,15 @@ pub(crate) enum Device {
     /// List your devices
     #[command(after_help = "Example:\n  mesh device ls --json")]
     Ls(Show),
+    /// Let a device of yours have a part of your daily quota, from this one's
+    #[command(after_help = "Example:\n  mesh device share garden-pi 30")]
+    Share {
+        /// Its name or the beginning of its key
+        device: String,
+        /// How much of the whole quota, in percent
+        #[arg(value_parser = values::share_of)]
+        percent: u8,
+    },
     /// Say that a device is yours no more: what it says from now on counts for nobody
     #[command(after_help = "Example:\n  mesh device revoke garden-pi")]
     Revoke {

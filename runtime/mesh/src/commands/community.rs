@@ -216,6 +216,14 @@ pub(super) fn members(members: &Members) -> Result<u8> {
     Ok(exit_codes::OK)
 }
 
+// spec: QUOTA-4
+pub(super) fn share_quota(device: &str, percent: u8) -> Result<u8> {
+    let asked = json!({ "permille": u16::from(percent) * 10 });
+    let answer = Client::find()?.post(&format!("/v1/devices/{}/share", segment(device)), &asked)?;
+    crate::say!("{} has {percent} % of your daily quota", about(&answer, device));
+    Ok(exit_codes::OK)
+}
+
 // spec: NET-1
 pub(super) fn revoke_device(device: &str) -> Result<u8> {
     let answer = Client::find()?.post(&format!("/v1/devices/{}/revoke", segment(device)), &json!({}))?;

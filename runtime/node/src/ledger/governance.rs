@@ -8,9 +8,9 @@
 //! when others saw it, [`Member::by`].
 // spec: NET-1, NET-2, LED-3, LED-10
 
-use mesh_protocol::ids::EntryId;
+use mesh_protocol::ids::{CommunityId, EntryId};
 use mesh_protocol::invite::{DeviceCert, JoinRequest};
-use mesh_protocol::key::{PublicKey, UserKey};
+use mesh_protocol::key::{PublicKey, Signature, UserKey};
 use mesh_protocol::ledger::{Entry, Hlc, Payload};
 use mesh_protocol::rules::{FOUNDERS_OWN, Rules};
 use serde::Serialize;
@@ -205,6 +205,27 @@ impl Governance {
     /// All such.
     pub fn caps(&self) -> Vec<(PublicKey, u64)> {
         self.state.caps.iter().map(|(device, cap)| (*device, *cap)).collect()
+    }
+
+    /// A device's consent to be its user's, which further certificates need as the first one did, and the number that
+    /// the next one has. None where its certificate was by a key that was replaced since.
+    pub(crate) fn consent_of(&self, device: &PublicKey, community: &CommunityId) -> Option<(Signature, u32)> {
+        let known = self.device(device)?;
+        let consent = self.said.values().find_map(|said| {
+            let cert = match &said.payload {
+                Payload::Admitted(request) => &request.cert,
+                Payload::DeviceAdded(added) => &added.cert,
+                _ => return None,
+            };
+            let fits = cert.device == *device && cert.user == known.user && cert.community == *community;
+            fits.then_some(cert.consent)
+        });
+        Some((consent?, self.next_serial(device)?))
+    }
+
+    /// The number that a device's next certificate has.
+    pub(crate) fn next_serial(&self, device: &PublicKey) -> Option<u32> {
+        self.device(device)?.serial.checked_add(1)
     }
 
     /// How many belonged when an entry was written, by its own date: nobody writes before they are certified.
