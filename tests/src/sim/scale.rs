@@ -224,7 +224,7 @@ struct World {
     written: BTreeMap<(PublicKey, u64), (u64, Vec<u64>)>,
     submitted: BTreeMap<TaskId, u64>,
     placed: BTreeMap<TaskId, u64>,
-    done: usize,
+    done: BTreeSet<TaskId>,
     commands: u64,
 }
 
@@ -249,7 +249,7 @@ impl World {
             written: BTreeMap::new(),
             submitted: BTreeMap::new(),
             placed: BTreeMap::new(),
-            done: 0,
+            done: BTreeSet::new(),
             commands: 0,
         }
     }
@@ -439,8 +439,9 @@ impl World {
                     self.submitted.insert(task, self.now);
                 }
             }
-            Output::Tell(Happening::Task { state, ended: true, .. }) => {
-                self.done += usize::from(state == "done");
+            // Its checks are told of, too, after it ended.
+            Output::Tell(Happening::Task { task, state, .. }) if state == "done" => {
+                self.done.insert(task);
             }
             Output::Close(..) | Output::Release(_) | Output::Forget(_) | Output::Ask(_) | Output::Tell(_) => {
             }
@@ -651,7 +652,7 @@ impl World {
             heard: Took::of(heard.collect()),
             spread: Took::of(spread.collect()),
             placed: Took::of(placed.collect()),
-            tasks: (self.submitted.len(), self.done),
+            tasks: (self.submitted.len(), self.done.len()),
             connections: (
                 connections.clone().sum::<usize>() as f64 / self.peers.len() as f64,
                 connections.max().unwrap_or(0),
