@@ -22,7 +22,7 @@ const LASTS_H: [usize; 2] = [3, 24];
 const LASTS: [f64; 2] = [0.8, 0.4];
 /// Hours of deviations that it takes to say that a zone is not like most: a week.
 const ENOUGH: usize = 7 * 24;
-/// The corrections as they are, and times by how much more of a deviation is left after each of [`LASTS_H`] than usual.
+/// The corrections as they are, and times by how much more of a deviation is left after each of `LASTS_H` than usual.
 pub const INPUTS: usize = CORRECTIONS * (1 + LASTS_H.len());
 /// Share of the given forecast in the blend, in percent. Chosen in the reference experiments, kept as it is.
 const GIVEN_PERCENT: f64 = 70.0;
