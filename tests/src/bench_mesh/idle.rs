@@ -17,22 +17,24 @@ pub(crate) fn measure(figures: &mut Figures) {
     let folder = tempfile::tempdir().unwrap();
     let hub = Peer::start(folder.path(), "hub", &["--name", "anna"], &[]);
     hub.ok(&["community", "new", "Bench"]);
-    let mut asking = hub.http();
-    let ticket = json!({ "kind": "Device", "valid_ms": 3_600_000 }).to_string();
-    let others: Vec<Peer> = (0..OTHERS)
-        .map(|number| {
-            let other =
-                Peer::start(folder.path(), &format!("peer-{number}"), &["--device-only"], &["--slots", "1"]);
-            let ticket = asking.json("POST", "/v1/invites", ticket.as_bytes());
-            let joined = other.http().json(
-                "POST",
-                "/v1/join",
-                json!({ "ticket": ticket["ticket"] }).to_string().as_bytes(),
-            );
-            assert_eq!(joined["pending"], false, "{joined}");
-            other
-        })
-        .collect();
+    let joins = |other: &Peer, by: &Peer, kind: &str| {
+        let asked = json!({ "kind": kind, "valid_ms": 3_600_000 }).to_string();
+        let ticket = by.http().json("POST", "/v1/invites", asked.as_bytes());
+        let asked = json!({ "ticket": ticket["ticket"] }).to_string();
+        let joined = other.http().json("POST", "/v1/join", asked.as_bytes());
+        assert_eq!(joined["pending"], false, "{joined}");
+    };
+    // A user may have 32 devices: these are of two.
+    let second = Peer::start(folder.path(), "second", &["--name", "bert"], &["--slots", "1"]);
+    joins(&second, &hub, "Member");
+    let mut others: Vec<Peer> = vec![];
+    for number in 1..OTHERS {
+        let other =
+            Peer::start(folder.path(), &format!("peer-{number}"), &["--device-only"], &["--slots", "1"]);
+        joins(&other, if number % 2 == 0 { &hub } else { &second }, "Device");
+        others.push(other);
+    }
+    others.push(second);
     let connected = || hub.get("/v1/status")["connected"].as_u64().unwrap();
     until("all to be connected", || (connected() == OTHERS as u64).then_some(()));
     std::thread::sleep(SETTLE);
