@@ -67,7 +67,8 @@ impl Node {
         let mut crowd = Crowd { found_at: Some(self.now.boot_ms), ..Crowd::default() };
         let waiting = self.waiting_by_age.iter().map(|(_, id)| (*id, false));
         for (id, runs) in waiting.chain(self.out.iter().map(|(_, id)| (*id, true))) {
-            let Some(task) = self.tasks.get(&id) else { continue };
+            // A task with replicas runs nowhere itself: its twins stand here beside it.
+            let Some(task) = self.tasks.get(&id).filter(|task| !task.has_replicas()) else { continue };
             let device = task.device().filter(|_| runs);
             if let Some(device) = device {
                 *crowd.taken.entry(device).or_default() += 1;

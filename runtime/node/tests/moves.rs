@@ -341,7 +341,7 @@ fn a_running_normal_task_waits_in_place_for_an_hour_that_is_much_cleaner_and_goe
 }
 
 /// So many tasks of an hour each, due in ten hours, and one slot that is much cleaner in five: those that run now.
-fn crowd(tasks: u8) -> (Room, Vec<String>) {
+fn crowd(tasks: u8, replicas: u8) -> (Room, Vec<String>) {
     let mut room = street(&["alice", "bob"]);
     for (number, slots) in [(0, 0), (1, 1)] {
         room.handle(number, Input::Capacity(Capacity { slots, memory: 1 << 30, longest_ms: HOUR }));
@@ -351,6 +351,7 @@ fn crowd(tasks: u8) -> (Room, Vec<String>) {
     let finish_by = room.now.wall_ms + 10 * HOUR;
     for nonce in 1..=tasks {
         let mut draft = Draft { nonce: [nonce; 32], finish_by_ms: Some(finish_by), ..task(Sla::Normal) };
+        (draft.replicas, draft.quorum) = (replicas, replicas);
         draft.limits.duration_ms = HOUR;
         room.submit_draft(0, draft).unwrap();
     }
@@ -363,9 +364,11 @@ fn crowd(tasks: u8) -> (Room, Vec<String>) {
 #[test]
 fn tasks_that_would_all_wait_for_the_same_hours_start_now_as_far_as_those_hours_do_not_hold_them() {
     // Nine whole hours are left with this one.
-    let (_, runs) = crowd(8);
+    let (_, runs) = crowd(8, 1);
     assert!(runs.is_empty(), "each can wait, and so can all: {runs:?}");
-    let (mut room, runs) = crowd(9);
+    let (_, runs) = crowd(4, 2);
+    assert!(runs.is_empty(), "two replicas are two, and their task is none beside them: {runs:?}");
+    let (mut room, runs) = crowd(9, 1);
     let [id] = &runs[..] else { panic!("one of them has to go first: {runs:?}") };
     begins(&mut room, 1);
     let why = view(&mut room, id).why;
