@@ -244,21 +244,29 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// A twin of a task, which has not been tried yet.
-    pub(crate) fn twin(of: &Self, twin: Twin) -> Self {
+    /// A task that has not been tried yet.
+    fn new(task: SignedTask, on: Option<PublicKey>, health: Option<String>) -> Self {
         Self {
+            task,
+            on,
             state: TaskState::Waiting,
             tries: Vec::new(),
             resume: None,
             result: None,
             failed: None,
             released: None,
-            // Its task is.
-            announced: true,
-            twin: Some(twin),
+            announced: false,
+            eco: false,
+            health,
+            twin: None,
             group: None,
-            ..of.clone()
         }
+    }
+
+    /// A twin of a task, which has not been tried yet. That its task is announced does for it.
+    pub(crate) fn twin(of: &Self, twin: Twin) -> Self {
+        let new = Self::new(of.task.clone(), of.on, of.health.clone());
+        Self { announced: true, eco: of.eco, twin: Some(twin), ..new }
     }
 }
 
@@ -627,21 +635,7 @@ impl Node {
             }
             text
         });
-        let kept = Kept {
-            task: spec.sign(&self.config.device),
-            on,
-            state: TaskState::Waiting,
-            tries: Vec::new(),
-            resume: None,
-            result: None,
-            failed: None,
-            released: None,
-            announced: false,
-            eco: false,
-            health,
-            twin: None,
-            group: None,
-        };
+        let kept = Kept::new(spec.sign(&self.config.device), on, health);
         self.tasks.insert(id, Task::new(kept));
         self.sort_task(id);
         self.announce(id);
@@ -1445,7 +1439,7 @@ impl Node {
         let wait =
             if matches!(reason, Reason::RefusedByOwner(_)) { NEVER_MS } else { back_off(task.refusals) };
         let Some(device) = task.device() else { return };
-        let grant = task.kept.tries.last().and_then(|it| it.grant);
+        let grant = task.last().and_then(|it| it.grant);
         if let Some(grant) = grant.filter(|_| matches!(reason, Reason::GrantExpired | Reason::GrantRevoked)) {
             // It holds for no other task either, by the donor's clock or ledger: each would be an entry in vain.
             self.stale_grants.retain(|_, (until, _)| *until > now);
