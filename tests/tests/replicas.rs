@@ -5,6 +5,9 @@ use crate::peers::{hello, street, wat};
 use crate::support::{BOUND, until};
 use serde_json::Value;
 
+/// Three owners' peers, of which two must agree, whatever energy there is.
+const TWO_OF_THREE: [&str; 6] = ["--sla", "urgent", "--replicas", "3", "--quorum", "2"];
+
 fn fates(task: &Value) -> Vec<String> {
     let history = task["history"].as_array().unwrap();
     history.iter().map(|it| it["fate"].as_str().unwrap().to_owned()).collect()
@@ -17,19 +20,8 @@ fn three_peers_of_three_owners_agree_and_one_result_takes_effect() {
     let peers = street(&["alice", "bob", "carol"]);
     let module = hello(files.path());
     let out = files.path().join("out");
-    let output = peers[0].run(&[
-        "submit",
-        "--sla",
-        "urgent",
-        "--replicas",
-        "3",
-        "--quorum",
-        "2",
-        "--wait",
-        "-o",
-        out.to_str().unwrap(),
-        &module,
-    ]);
+    let waits = ["--wait", "-o", out.to_str().unwrap(), &module];
+    let output = peers[0].run(&[&["submit"][..], &TWO_OF_THREE, &waits].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(std::fs::read_to_string(out.join("stdout")).unwrap(), "hello from afar\n");
     let task = &peers[0].json(&["task", "show", "hello"]);
@@ -56,17 +48,7 @@ fn where_too_few_replicas_agree_the_task_fails_and_says_so() {
     let peers = street(&["alice", "bob", "carol"]);
     // Where it is cut off depends on the machine, so no two of its runs say anything of each other.
     let module = wat(files.path(), "endless", "(loop $l (br $l))");
-    let id = peers[0].submit(&[
-        "--sla",
-        "urgent",
-        "--replicas",
-        "3",
-        "--quorum",
-        "2",
-        "--duration",
-        "1s",
-        &module,
-    ]);
+    let id = peers[0].submit(&[&TWO_OF_THREE[..], &["--duration", "1s", &module]].concat());
     let task = peers[0].waits_for(&id, "failed", |task| task["state"] == "failed");
     let why = task["why"].as_str().unwrap();
     assert!(why.contains("of its 3 replicas 0 agreed on one result, and 2 had to"), "{why}");

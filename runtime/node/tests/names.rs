@@ -4,7 +4,7 @@
 
 mod room;
 
-use mesh_node::{Answer, Command, CommandError, ErrorKind, GrantRequest, Input, SyncReceived};
+use mesh_node::{Answer, Command, CommandError, ErrorKind, Input, SyncReceived};
 use mesh_protocol::frame::{HelloFrame, JoinAnswer, JoinRefusal};
 use mesh_protocol::ids::{Commitment, TaskId};
 use mesh_protocol::invite::{DeviceCert, JoinRequest, TicketKind};
@@ -37,17 +37,6 @@ fn request(room: &Room, seed: u8, name: &str) -> JoinRequest {
         signature: Signature([0; 64]),
     };
     request.sign(&key(2), &key(4))
-}
-
-fn grant(user: &str) -> Command {
-    Command::Grant(GrantRequest {
-        user: user.into(),
-        device: None,
-        task: "*".into(),
-        module: None,
-        until_ms: None,
-        permissions: None,
-    })
 }
 
 fn about(answer: Result<Answer, CommandError>) -> String {
@@ -92,7 +81,7 @@ fn a_whole_key_beats_whoever_calls_themselves_by_it() {
     let posing = request(&room, 150, &victim);
     room.forge(&mut bob, Payload::Admitted(Box::new(posing)));
     let meant = format!("carol ({})", &victim[..10]);
-    assert_eq!(about(room.ask(0, grant(&victim))), meant);
+    assert_eq!(about(room.ask(0, anything_of(&victim))), meant);
     let trusted = room.ask(0, Command::Trust { users: Some(vec![victim.clone()]) }).unwrap();
     assert!(matches!(&trusted, Answer::Trust(Some(names)) if names.contains(&meant)), "{trusted:?}");
     let Answer::Quota(view) = room.ask(0, Command::Quota { user: Some(victim.clone()) }).unwrap() else {
@@ -110,7 +99,7 @@ fn a_whole_key_beats_whoever_calls_themselves_by_it() {
     let nobody = "ab".repeat(32);
     let posing = request(&room, 160, &nobody);
     room.forge(&mut bob, Payload::Admitted(Box::new(posing)));
-    assert_eq!(room.ask(0, grant(&nobody)).unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(room.ask(0, anything_of(&nobody)).unwrap_err().kind, ErrorKind::NotFound);
 }
 
 // spec: NET-2
@@ -140,7 +129,7 @@ fn a_name_and_the_beginning_of_a_key_that_mean_two_are_ambiguous() {
     let beginning = user_key(2).to_string()[..12].to_owned();
     let posing = request(&room, 150, &beginning);
     room.forge(&mut bob, Payload::Admitted(Box::new(posing)));
-    let refused = room.ask(0, grant(&beginning)).unwrap_err();
+    let refused = room.ask(0, anything_of(&beginning)).unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Ambiguous);
     let both = ["carol (", &format!("{beginning} (")];
     assert!(both.iter().all(|shown| refused.message.contains(*shown)), "{refused}");

@@ -316,15 +316,7 @@ impl Room {
     }
 
     pub fn grant(&mut self, on: usize, user: &str) {
-        let request = GrantRequest {
-            user: user.into(),
-            device: None,
-            task: "*".into(),
-            module: None,
-            until_ms: None,
-            permissions: None,
-        };
-        self.ask(on, Command::Grant(request)).unwrap();
+        self.ask(on, anything_of(user)).unwrap();
         self.pass(1000);
     }
 
@@ -417,6 +409,18 @@ pub fn receipt_for(run: &Run) -> Receipt {
         last_checkpoint: None,
         executor: PublicKey([0; 32]),
     }
+}
+
+/// All tasks of a user may run.
+pub fn anything_of(user: &str) -> Command {
+    Command::Grant(GrantRequest {
+        user: user.into(),
+        device: None,
+        task: "*".into(),
+        module: None,
+        until_ms: None,
+        permissions: None,
+    })
 }
 
 pub fn equal(room: &Room) {
