@@ -124,7 +124,7 @@ impl Node {
         let waiting: Vec<(UserKey, String)> = governance
             .members()
             .iter()
-            .filter(|(_, member)| !member.is_in() && !member.expelled)
+            .filter(|(_, member)| !member.is_in() && !member.is_expelled())
             .filter(|(key, member)| names::is_meant(*key, &member.name, user))
             .map(|(key, member)| (*key, member.name.clone()))
             .collect();

@@ -1,7 +1,7 @@
 //! What this peer makes of votes, health flags, contributions and days, from its own ledger alone.
 // spec: VOTE-1, VOTE-8, HEALTH-1, HEALTH-3, QUOTA-4
 
-use crate::ledger::{Ledger, VoteFact};
+use crate::ledger::{Dated, Ledger, VoteFact};
 use crate::node::{Node, Timer};
 use mesh_policies::health;
 use mesh_policies::importance::{Course, Voice, course};
@@ -534,9 +534,8 @@ impl<'a> Community<'a> {
     /// day is free from the next one on.
     // spec: QUOTA-4
     pub(crate) fn share(&self, device: &PublicKey, day: Span) -> u16 {
-        let gave_back = |(own, author, seq): (Hlc, PublicKey, u64)| {
-            self.date(&author, seq, own).is_some_and(|at| at.wall_ms() < day.0)
-        };
+        let gave_back =
+            |(own, author, seq): Dated| self.date(&author, seq, own).is_some_and(|at| at.wall_ms() < day.0);
         self.ledger.governance().share(device, gave_back)
     }
 

@@ -14,7 +14,7 @@ mod governance;
 pub use ballots::{Ballots, ContributionFact, ProposalFact, Spot, VoteFact};
 pub(crate) use facts::witnesses_needed;
 pub use facts::{Facts, GrantFact, Said, TaskFacts};
-pub use governance::{Device, Governance, Member};
+pub use governance::{Dated, Device, Governance, Member};
 
 use mesh_protocol::canonical;
 use mesh_protocol::frame::MAX_OFFER_ENTRIES;

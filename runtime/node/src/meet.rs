@@ -290,7 +290,7 @@ impl Node {
         let governance = self.ledger.governance();
         let user = governance.device(&peer).map(|device| device.user);
         let member = user.and_then(|user| governance.members().get(&user));
-        let refusal = match member.is_some_and(|member| member.expelled) {
+        let refusal = match member.is_some_and(|member| member.is_expelled()) {
             true => JoinRefusal::Expelled,
             false => JoinRefusal::Device,
         };
@@ -998,7 +998,7 @@ impl Node {
         }
         let user = request.user;
         let known = self.ledger.governance().members().get(&user);
-        if known.is_some_and(|member| member.expelled) {
+        if known.is_some_and(|member| member.is_expelled()) {
             return Err(JoinRefusal::Expelled);
         }
         let with_it = self.ledger.governance().device(&peer).is_some();

@@ -127,7 +127,7 @@ impl Node {
         let found: Vec<(UserKey, String)> = governance
             .members()
             .iter()
-            .filter(|(_, member)| if before { member.expelled } else { member.is_in() })
+            .filter(|(_, member)| if before { member.is_expelled() } else { member.is_in() })
             .filter(|(user, member)| is_meant(*user, &member.name, &text))
             .map(|(user, member)| (*user, member.name.clone()))
             .collect();

@@ -115,8 +115,8 @@ impl Node {
             me: self.my_user() == Some(*user),
             since_ms: member.since.wall_ms(),
             sponsors: member.sponsors.iter().map(|sponsor| self.user_name(sponsor)).collect(),
-            pending: !member.is_in() && !member.expelled,
-            expelled: member.expelled,
+            pending: !member.is_in() && !member.is_expelled(),
+            expelled: member.is_expelled(),
             devices: governance
                 .devices()
                 .iter()

@@ -228,7 +228,7 @@ impl World {
         if node.ledger().governance().member(&user).is_some() {
             return;
         }
-        if node.ledger().governance().members().get(&user).is_some_and(|member| member.expelled) {
+        if node.ledger().governance().members().get(&user).is_some_and(|member| member.is_expelled()) {
             return;
         }
         match self.peers[who].ticket.clone() {

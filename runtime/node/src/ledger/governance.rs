@@ -20,6 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// store. More than a person wears out in ten years.
 pub(super) const MAX_DEVICES: usize = 32;
 
+/// An entry that something rests on: its date as its author claims it, its author's device, its place there.
+pub type Dated = (Hlc, PublicKey, u64);
+
 /// A member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Member {
@@ -35,10 +38,8 @@ pub struct Member {
     pub sponsors: BTreeSet<UserKey>,
     /// How many must.
     pub needed: usize,
-    /// Are they a member no longer?
-    pub expelled: bool,
-    /// When they were put out, as the founder claims, by which device's entry at which place of its log.
-    pub left: Option<(Hlc, PublicKey, u64)>,
+    /// The entry that put them out, if one did.
+    pub left: Option<Dated>,
     /// Is the founder's word alone enough for them?
     alone: bool,
     first: (DeviceCert, String),
@@ -47,7 +48,12 @@ pub struct Member {
 impl Member {
     /// Do they belong now?
     pub fn is_in(&self) -> bool {
-        !self.expelled && self.sponsors.len() >= self.needed
+        !self.is_expelled() && self.was_admitted()
+    }
+
+    /// Are they a member no longer?
+    pub fn is_expelled(&self) -> bool {
+        self.left.is_some()
     }
 
     /// Did enough members ever vouch for them?
@@ -80,6 +86,15 @@ pub struct Device {
     since: Hlc,
 }
 
+/// Where a log ends that counts no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct Cap {
+    /// The first place that does not count.
+    end: u64,
+    /// The first entry that said so.
+    by: Dated,
+}
+
 /// What follows from the entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct State {
@@ -90,9 +105,7 @@ pub struct State {
     founder: Option<UserKey>,
     members: BTreeMap<UserKey, Member>,
     devices: BTreeMap<PublicKey, Device>,
-    caps: BTreeMap<PublicKey, u64>,
-    /// The first entry that capped each log.
-    capped: BTreeMap<PublicKey, (Hlc, PublicKey, u64)>,
+    caps: BTreeMap<PublicKey, Cap>,
     /// Tickets by the device that made use of them: whose word lets one in should not be used up by another's.
     invites: BTreeMap<(PublicKey, PublicKey), UserKey>,
     replaced: BTreeMap<UserKey, UserKey>,
@@ -170,7 +183,7 @@ impl Governance {
     /// that counts no more, by the entry that says so, whether what it had is free again: what it used today, nobody
     /// uses again.
     // spec: NET-1, QUOTA-4
-    pub fn share(&self, device: &PublicKey, gave_back: impl Fn((Hlc, PublicKey, u64)) -> bool) -> u16 {
+    pub fn share(&self, device: &PublicKey, gave_back: impl Fn(Dated) -> bool) -> u16 {
         let Some((user, place)) = self.owner(device).zip(self.device(device).map(|it| (it.since, device)))
         else {
             return 0;
@@ -180,7 +193,7 @@ impl Governance {
             .devices
             .iter()
             .filter(|(key, it)| it.user == user && (it.since, *key) < place)
-            .filter(|(key, _)| self.state.capped.get(key).is_none_or(|by| !gave_back(*by)));
+            .filter(|(key, _)| self.state.caps.get(key).is_none_or(|cap| !gave_back(cap.by)));
         let used = before.fold(0, |used: u16, (_, it)| used.saturating_add(it.share).min(1000));
         self.device(device).map_or(0, |it| it.share.min(1000 - used))
     }
@@ -199,12 +212,12 @@ impl Governance {
 
     /// The first entry of a log that does not count, if one does not.
     pub fn cap(&self, device: &PublicKey) -> Option<u64> {
-        self.state.caps.get(device).copied()
+        self.state.caps.get(device).map(|cap| cap.end)
     }
 
     /// All such.
     pub fn caps(&self) -> Vec<(PublicKey, u64)> {
-        self.state.caps.iter().map(|(device, cap)| (*device, *cap)).collect()
+        self.state.caps.iter().map(|(device, cap)| (*device, cap.end)).collect()
     }
 
     /// A device's consent to be its user's, which further certificates need as the first one did, and the number that
@@ -251,7 +264,7 @@ impl Governance {
 
     /// Why somebody was expelled, as it was said, if they were.
     pub(crate) fn expelled_why(&self, user: &UserKey) -> Option<&str> {
-        self.state.members.get(user).filter(|member| member.expelled)?;
+        self.state.members.get(user).filter(|member| member.is_expelled())?;
         self.said.values().find_map(|said| match &said.payload {
             Payload::Expelled { user: of, why, .. } if self.current(*of) == *user => Some(why.as_str()),
             _ => None,
@@ -421,7 +434,7 @@ impl State {
 
     /// Is it before the place from which on its log does not count?
     fn counts(&self, said: &Said) -> bool {
-        self.caps.get(&said.author).is_none_or(|cap| said.seq < *cap)
+        self.caps.get(&said.author).is_none_or(|cap| said.seq < cap.end)
     }
 
     /// The user who speaks, if their word counts at this place of the order.
@@ -430,10 +443,9 @@ impl State {
         (self.counts(said) && self.members.get(&device.user)?.is_in()).then_some(device.user)
     }
 
-    fn cap(&mut self, device: PublicKey, cap: u64, by: (Hlc, PublicKey, u64)) {
-        self.capped.entry(device).or_insert(by);
-        let entry = self.caps.entry(device).or_insert(cap);
-        *entry = cap.min(*entry);
+    fn cap(&mut self, device: PublicKey, end: u64, by: Dated) {
+        let cap = self.caps.entry(device).or_insert(Cap { end, by });
+        cap.end = cap.end.min(end);
     }
 
     fn certify(&mut self, at: Hlc, cert: &DeviceCert, name: &str) {
@@ -470,7 +482,6 @@ impl State {
                     by: (said.author, said.seq),
                     sponsors: BTreeSet::new(),
                     needed: 0,
-                    expelled: false,
                     left: None,
                     alone: false,
                     first: (founded.cert.clone(), founded.device_name.clone()),
@@ -514,7 +525,8 @@ impl State {
                     return false;
                 }
                 self.invites.insert(ticket, request.user);
-                let founders_own = self.members.values().filter(|member| member.alone && !member.expelled);
+                let founders_own =
+                    self.members.values().filter(|member| member.alone && !member.is_expelled());
                 let alone = self.founder == Some(speaker) && founders_own.count() < FOUNDERS_OWN;
                 let needed = usize::from(self.rules.sponsors);
                 let member = self.members.entry(request.user).or_insert_with(|| Member {
@@ -524,12 +536,11 @@ impl State {
                     by: (said.author, said.seq),
                     sponsors: BTreeSet::new(),
                     needed,
-                    expelled: false,
                     left: None,
                     alone: false,
                     first: (request.cert.clone(), request.device_name.clone()),
                 });
-                if member.expelled {
+                if member.is_expelled() {
                     return false;
                 }
                 // Asked of the founder's words alone, so that nobody else's date changes the answer.
@@ -562,7 +573,6 @@ impl State {
                     return false;
                 }
                 let Some(member) = self.members.get_mut(user) else { return false };
-                member.expelled = true;
                 member.left.get_or_insert((at, said.author, said.seq));
                 let devices: Vec<PublicKey> = self
                     .devices
