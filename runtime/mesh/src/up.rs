@@ -13,6 +13,7 @@ mod driver;
 mod fetch;
 mod handle;
 mod hands;
+mod holders;
 mod hook;
 mod incoming;
 pub(crate) mod options;

@@ -5,10 +5,10 @@
 //! both. So removing is deciding nothing: each side takes away what it put there.
 // spec: DEL-5, ARC-7
 
+use super::holders::Holders;
 use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ids::{BlobHash, from_hex, to_hex};
 use mesh_protocol::task::Blob;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -21,10 +21,6 @@ use std::time::Duration;
 /// longest task takes four weeks, and its result may wait a week.
 const LOST_AFTER: Duration = Duration::from_secs(35 * 24 * 3600);
 
-/// Most attempts for which blobs are held: as many as a node remembers at all, and more than a device finishes
-/// between two visits of their owners.
-const MAX_HOLDERS: usize = 100_000;
-
 /// For whom a blob is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keeper {
@@ -34,11 +30,9 @@ pub(crate) enum Keeper {
     Attempt(AttemptId),
 }
 
-#[derive(Default)]
-struct Held {
-    by_attempt: BTreeMap<AttemptId, BTreeSet<BlobHash>>,
-    attempts: BTreeMap<BlobHash, usize>,
-}
+/// Bytes of a blob that is being written which are kept in memory: if the same blob is here already, which outputs of
+/// few bytes often are, no file is made at all.
+const IN_MEMORY: usize = 64 * 1024;
 
 /// The folder.
 pub(crate) struct Blobs {
@@ -46,7 +40,7 @@ pub(crate) struct Blobs {
     most: u64,
     used: AtomicU64,
     names: AtomicU64,
-    held: Mutex<Held>,
+    held: Mutex<Holders>,
 }
 
 impl std::fmt::Debug for Blobs {
@@ -74,9 +68,8 @@ impl Blobs {
             fs::remove_dir_all(&partial)?;
         }
         folder(&partial)?;
-        folder(&root.join("held"))?;
         sync_folder(root)?;
-        let held = read_held(&root.join("held"))?;
+        let held = Holders::open(root)?;
         let this = Self {
             root: root.to_owned(),
             most,
@@ -97,7 +90,7 @@ impl Blobs {
                     let file = file?;
                     let meta = file.metadata()?;
                     let hash = file.file_name().to_str().and_then(|name| from_hex(name).ok()).map(BlobHash);
-                    let known = hash.is_some_and(|hash| self.held().attempts.contains_key(&hash));
+                    let known = hash.is_some_and(|hash| self.held().needs(&hash));
                     let old =
                         || meta.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age > LOST_AFTER));
                     if hash.is_none() || (area == "lent" && !known && old()) {
@@ -113,7 +106,7 @@ impl Blobs {
         Ok(())
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, Holders> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -138,59 +131,23 @@ impl Blobs {
 
     /// Remembers that an attempt needs these, before any of them is looked for.
     pub(crate) fn hold(&self, attempt: AttemptId, hashes: &[BlobHash]) -> io::Result<()> {
-        let mut held = self.held();
-        if !held.by_attempt.contains_key(&attempt) && held.by_attempt.len() >= MAX_HOLDERS {
-            return Err(io::Error::other("blobs are held for as many attempts as may be"));
-        }
-        let mut lines = String::new();
-        for hash in hashes {
-            if held.by_attempt.entry(attempt).or_default().insert(*hash) {
-                *held.attempts.entry(*hash).or_default() += 1;
-                lines.push_str(&format!("{hash}\n"));
-            }
-        }
-        if lines.is_empty() {
-            return Ok(());
-        }
-        // Not made durable: if it is lost, its blobs only stay for too long.
-        File::options()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(self.list(&attempt))?
-            .write_all(lines.as_bytes())
-    }
-
-    fn list(&self, attempt: &AttemptId) -> PathBuf {
-        self.root.join("held").join(format!("{}-{}", attempt.task, attempt.attempt))
+        self.held().hold(attempt, hashes)
     }
 
     /// An attempt is over and forgotten: what was lent for it alone goes.
     pub(crate) fn forget(&self, attempt: AttemptId) {
         let mut held = self.held();
-        for hash in held.by_attempt.remove(&attempt).unwrap_or_default() {
-            self.let_go(&mut held, &hash);
+        for hash in held.forget(attempt) {
+            self.remove(&self.place("lent", &hash));
         }
-        let _none = fs::remove_file(self.list(&attempt));
     }
 
     /// An attempt needs one of its blobs no more.
     pub(crate) fn release(&self, attempt: AttemptId, hash: &BlobHash) {
         let mut held = self.held();
-        if held.by_attempt.get_mut(&attempt).is_some_and(|hashes| hashes.remove(hash)) {
-            self.let_go(&mut held, hash);
+        if held.release(attempt, hash) {
+            self.remove(&self.place("lent", hash));
         }
-    }
-
-    fn let_go(&self, held: &mut Held, hash: &BlobHash) {
-        if let Some(count) = held.attempts.get_mut(hash) {
-            *count -= 1;
-            if *count > 0 {
-                return;
-            }
-            held.attempts.remove(hash);
-        }
-        self.remove(&self.place("lent", hash));
     }
 
     /// This device's owner needs it no more.
@@ -213,16 +170,13 @@ impl Blobs {
     }
 
     /// Begins to write a blob.
-    pub(crate) fn writer(&self, keeper: Keeper) -> io::Result<Writer<'_>> {
-        let path = self.partial();
-        let file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
-        let partial = Partial(path);
-        Ok(Writer { blobs: self, keeper, partial, file, hasher: blake3::Hasher::new(), len: 0 })
+    pub(crate) fn writer(&self, keeper: Keeper) -> Writer<'_> {
+        Writer { blobs: self, keeper, bytes: Vec::new(), file: None, hasher: blake3::Hasher::new(), len: 0 }
     }
 
     /// Keeps bytes.
     pub(crate) fn put(&self, keeper: Keeper, bytes: &[u8]) -> io::Result<Blob> {
-        let mut writer = self.writer(keeper)?;
+        let mut writer = self.writer(keeper);
         writer.write_all(bytes)?;
         writer.finish()
     }
@@ -237,34 +191,46 @@ impl Blobs {
         lasting: bool,
     ) -> io::Result<Blob> {
         let len = fs::metadata(partial)?.len();
-        if let Keeper::Attempt(attempt) = keeper {
-            self.hold(attempt, &[hash])?;
+        if self.is_kept(keeper, &hash, len, lasting)? {
+            fs::remove_file(partial)?;
+            return Ok(Blob { hash, len });
+        }
+        if lasting {
+            File::open(partial)?.sync_data()?;
         }
         let place = self.place_for(keeper, &hash);
         let there = fs::metadata(&place).ok().filter(fs::Metadata::is_file);
-        // The disk may have lost some of it since: who sends it again would mend it.
-        let known = there.is_some() && is_sound(&place, &hash, len);
-        if lasting {
-            // Even what is known: it may have come without being made to last.
-            File::open(if known { &place } else { partial })?.sync_data()?;
-        }
-        if known {
-            fs::remove_file(partial)?;
-        } else {
-            let before = there.as_ref().map_or(0, fs::Metadata::len);
-            self.room(len.saturating_sub(before))?;
-            fs::rename(partial, &place)?;
-            self.used.fetch_add(len, Ordering::Relaxed);
-            self.used.fetch_sub(before, Ordering::Relaxed);
-            if there.is_some() {
-                tracing::warn!(path = %place.display(), "a blob was damaged; it came again and took its place");
-                self.mend_beside(&place, &hash, len)?;
-            }
+        let before = there.as_ref().map_or(0, fs::Metadata::len);
+        self.room(len.saturating_sub(before))?;
+        fs::rename(partial, &place)?;
+        self.used.fetch_add(len, Ordering::Relaxed);
+        self.used.fetch_sub(before, Ordering::Relaxed);
+        if there.is_some() {
+            tracing::warn!(path = %place.display(), "a blob was damaged; it came again and took its place");
+            self.mend_beside(&place, &hash, len)?;
         }
         if lasting {
             sync_parent(&place)?;
         }
         Ok(Blob { hash, len })
+    }
+
+    /// Keeps, for one more, a blob that is here as it should be. False if it is not: the disk may have lost some of it
+    /// since, and who sends it again would mend it.
+    fn is_kept(&self, keeper: Keeper, hash: &BlobHash, len: u64, lasting: bool) -> io::Result<bool> {
+        if let Keeper::Attempt(attempt) = keeper {
+            self.hold(attempt, &[*hash])?;
+        }
+        let place = self.place_for(keeper, hash);
+        if !is_sound(&place, hash, len) {
+            return Ok(false);
+        }
+        if lasting {
+            // It may have come without being made to last.
+            File::open(&place)?.sync_data()?;
+            sync_parent(&place)?;
+        }
+        Ok(true)
     }
 
     /// The same blob may be kept for the other side, as the same damaged file.
@@ -330,26 +296,6 @@ fn is_sound(path: &Path, hash: &BlobHash, len: u64) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.len() == len) && hashed().is_ok_and(|it| it == *hash)
 }
 
-fn read_held(folder: &Path) -> io::Result<Held> {
-    let mut held = Held::default();
-    for file in fs::read_dir(folder)? {
-        let file = file?;
-        let name = file.file_name();
-        let attempt = name.to_str().and_then(|name| {
-            let (task, attempt) = name.split_once('-')?;
-            Some(AttemptId { task: task.parse().ok()?, attempt: attempt.parse().ok()? })
-        });
-        let Some(attempt) = attempt else { continue };
-        let hashes: BTreeSet<BlobHash> =
-            fs::read_to_string(file.path())?.lines().filter_map(|line| line.parse().ok()).collect();
-        for hash in &hashes {
-            *held.attempts.entry(*hash).or_default() += 1;
-        }
-        held.by_attempt.insert(attempt, hashes);
-    }
-    Ok(held)
-}
-
 fn sync_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_folder)
 }
@@ -371,8 +317,9 @@ impl Drop for Partial {
 pub(crate) struct Writer<'a> {
     blobs: &'a Blobs,
     keeper: Keeper,
-    partial: Partial,
-    file: File,
+    /// What is not in the file.
+    bytes: Vec<u8>,
+    file: Option<(File, Partial)>,
     hasher: blake3::Hasher,
     len: u64,
 }
@@ -380,7 +327,13 @@ pub(crate) struct Writer<'a> {
 impl Write for Writer<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.blobs.room(self.len.saturating_add(bytes.len() as u64))?;
-        let count = self.file.write(bytes)?;
+        if self.bytes.len() + bytes.len() > IN_MEMORY {
+            self.spill()?;
+        }
+        let count = match &mut self.file {
+            Some((file, _)) => file.write(bytes)?,
+            None => self.bytes.write(bytes)?,
+        };
         self.hasher.update(&bytes[..count]);
         self.len += count as u64;
         Ok(count)
@@ -392,10 +345,31 @@ impl Write for Writer<'_> {
 }
 
 impl Writer<'_> {
+    /// Puts into the file what is in memory, and gives its path.
+    fn spill(&mut self) -> io::Result<PathBuf> {
+        let (mut file, partial) = match self.file.take() {
+            Some(file) => file,
+            None => {
+                let path = self.blobs.partial();
+                let file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+                (file, Partial(path))
+            }
+        };
+        file.write_all(&self.bytes)?;
+        self.bytes.clear();
+        let path = partial.0.clone();
+        self.file = Some((file, partial));
+        Ok(path)
+    }
+
     /// The blob is whole, and durable when this returns.
-    pub(crate) fn finish(self) -> io::Result<Blob> {
+    pub(crate) fn finish(mut self) -> io::Result<Blob> {
         let hash = BlobHash(*self.hasher.finalize().as_bytes());
-        self.blobs.adopt(self.keeper, &self.partial.0, hash, true)
+        if self.file.is_none() && self.blobs.is_kept(self.keeper, &hash, self.len, true)? {
+            return Ok(Blob { hash, len: self.len });
+        }
+        let (blobs, keeper) = (self.blobs, self.keeper);
+        blobs.adopt(keeper, &self.spill()?, hash, true)
     }
 }
 
@@ -446,13 +420,18 @@ mod tests {
     fn half_a_blob_is_gone_when_dropped_and_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let partials = || fs::read_dir(dir.path().join("partial")).unwrap().count();
-        let blobs = open(&dir);
-        let mut writer = blobs.writer(Keeper::Own).unwrap();
-        writer.write_all(b"half").unwrap();
-        assert_eq!(partials(), 1);
-        drop(writer);
+        let blobs = Blobs::open(dir.path(), 1 << 20).unwrap();
+        let half = || {
+            let mut writer = blobs.writer(Keeper::Own);
+            writer.write_all(&[1; IN_MEMORY]).unwrap();
+            assert_eq!(partials(), 0, "what is small needs no file yet");
+            writer.write_all(b"2").unwrap();
+            assert_eq!(partials(), 1);
+            writer
+        };
+        drop(half());
         assert_eq!(partials(), 0);
-        std::mem::forget(blobs.writer(Keeper::Own).unwrap());
+        std::mem::forget(half());
         assert_eq!(partials(), 1, "as after a crash");
         drop(open(&dir));
         assert_eq!(partials(), 0);
@@ -473,7 +452,8 @@ mod tests {
         assert!(blobs.path(&blob.hash).is_some(), "the owner has no say in what is lent");
         blobs.forget(attempt(2));
         assert_eq!((blobs.path(&blob.hash), blobs.used()), (None, 0));
-        assert_eq!(fs::read_dir(dir.path().join("held")).unwrap().count(), 0);
+        drop(blobs);
+        assert!(!open(&dir).held().needs(&blob.hash));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use mesh_protocol::receipt::{Output, Receipt};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tar::{Builder, EntryType, Header};
 
 /// Deepest folder of `/out`: as the executor has it.
@@ -72,17 +72,20 @@ fn header(kind: EntryType, len: u64) -> Header {
     header
 }
 
-/// Writes the archive. `scratch` is where a folder for what lies between can be made; it is gone afterwards.
+/// Writes the archive. `streams` are the files of standard output and standard error, where they are not empty. `scratch` is where a folder for what lies between can be made; it is gone afterwards.
 pub(crate) fn pack(
     into: impl Write,
-    stdout: &Path,
-    stderr: &Path,
+    streams: [Option<PathBuf>; 2],
     out: Option<&OutTree>,
     scratch: &Path,
 ) -> io::Result<()> {
     let mut tar = Builder::new(into);
     tar.follow_symlinks(false);
-    for (name, path) in [("stdout", stdout), ("stderr", stderr)] {
+    for (name, path) in ["stdout", "stderr"].into_iter().zip(streams) {
+        let Some(path) = path else {
+            tar.append_data(&mut header(EntryType::Regular, 0), name, io::empty())?;
+            continue;
+        };
         let file = File::open(path)?;
         let len = file.metadata()?.len();
         tar.append_data(&mut header(EntryType::Regular, len), name, file.take(len))?;

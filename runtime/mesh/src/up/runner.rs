@@ -6,7 +6,7 @@ use super::blobs::{Blobs, Keeper};
 use super::driver::Arrival;
 use super::fetch::Fetcher;
 use super::output;
-use super::runs::{Live, Runs, Stream, Wish, clear};
+use super::runs::{Files, Live, Runs, Stream, Wish, clear};
 use super::{causes, cut};
 use mesh_executor::{
     CollectError, Event, Executor, LoadedModule, NamedInput, Report, Share, StartError, Stdin, Task,
@@ -214,7 +214,7 @@ impl Runner {
         let module = self.module(run, live)?;
         let scratch = Scratch(self.scratch.join(format!("{}-{}", run.attempt.task, run.attempt.attempt)));
         let task = self.task(run, live, module, &scratch.0)?;
-        let mut files = live.files().map_err(storage("keep the output"))?;
+        let mut files = Files::default();
         if live.stopped() {
             return Err(Over::Stopped);
         }
@@ -283,12 +283,11 @@ impl Runner {
         if report.receipt.outcome == Outcome::Exited(0) {
             self.hold_shares(run, &report)?;
         }
-        let writer = self.blobs.writer(self.keeper(run)).map_err(&keep)?;
-        let mut writer = BufWriter::with_capacity(64 * 1024, writer);
-        let [stdout, stderr] = [Stream::Stdout, Stream::Stderr].map(|stream| live.file(stream));
+        let mut writer = BufWriter::with_capacity(64 * 1024, self.blobs.writer(self.keeper(run)));
+        let streams = [Stream::Stdout, Stream::Stderr].map(|stream| live.written(stream));
         // Beside the inputs, which lie in the same folder.
         let between = scratch.join("out");
-        output::pack(&mut writer, &stdout, &stderr, report.out.as_ref(), &between).map_err(&keep)?;
+        output::pack(&mut writer, streams, report.out.as_ref(), &between).map_err(&keep)?;
         let blob = writer.into_inner().map_err(|error| error.into_error()).and_then(|w| w.finish());
         Ok((Box::new(report.receipt), blob.map_err(&keep)?))
     }

@@ -60,6 +60,11 @@ pub(crate) enum Wish {
     Stop,
 }
 
+/// The files that an attempt's output goes to, each made when there is something to put into it: many tasks write to
+/// one stream or to none, and file systems pay for files that come and go long after they went.
+#[derive(Debug, Default)]
+pub(crate) struct Files([Option<File>; 2]);
+
 /// An attempt.
 pub(crate) struct Live {
     pub(crate) folder: PathBuf,
@@ -80,22 +85,31 @@ impl Live {
         }
     }
 
-    /// Opens the files that its output goes to.
-    pub(crate) fn files(&self) -> io::Result<[File; 2]> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
-        let open = |stream: Stream| {
-            File::options().write(true).create(true).truncate(true).mode(0o600).open(self.file(stream))
-        };
-        Ok([open(Stream::Stdout)?, open(Stream::Stderr)?])
-    }
-
-    pub(crate) fn file(&self, stream: Stream) -> PathBuf {
+    fn file(&self, stream: Stream) -> PathBuf {
         self.folder.join(stream.name())
     }
 
+    /// The file of what it has written to a stream, if it has written anything.
+    pub(crate) fn written(&self, stream: Stream) -> Option<PathBuf> {
+        (self.grown.borrow().bytes[stream as usize] > 0).then(|| self.file(stream))
+    }
+
     /// Adds output, and wakes its followers.
-    pub(crate) fn write(&self, files: &mut [File; 2], stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        files[stream as usize].write_all(bytes)?;
+    pub(crate) fn write(&self, files: &mut Files, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let file = &mut files.0[stream as usize];
+        let file = match file {
+            Some(file) => file,
+            None => {
+                DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+                let path = self.file(stream);
+                let new = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+                file.insert(new)
+            }
+        };
+        file.write_all(bytes)?;
         self.grown.send_modify(|grown| grown.bytes[stream as usize] += bytes.len() as u64);
         Ok(())
     }
@@ -289,7 +303,8 @@ mod tests {
         let runs = Runs::open(dir.path()).unwrap();
         let live = runs.begin(ATTEMPT).unwrap();
         assert!(runs.begin(ATTEMPT).is_none(), "it runs once");
-        let mut files = live.files().unwrap();
+        let mut files = Files::default();
+        assert_eq!(live.written(Stream::Stdout), None);
         live.write(&mut files, Stream::Stdout, b"one").unwrap();
         let (mut all, mut late) = (live.follow(Stream::Stdout, 0), live.follow(Stream::Stdout, 2));
         assert_eq!(all.next().await.unwrap().unwrap(), "one");
@@ -299,6 +314,7 @@ mod tests {
         live.write(&mut files, Stream::Stderr, b"not this").unwrap();
         live.write(&mut files, Stream::Stdout, b"two").unwrap();
         live.ended();
+        assert_eq!(fs::read(live.written(Stream::Stdout).unwrap()).unwrap(), b"onetwo");
         let (two, end) = waiting.await.unwrap();
         assert_eq!(two.unwrap().unwrap(), "two");
         assert!(end.unwrap().is_none());
@@ -322,7 +338,10 @@ mod tests {
     #[test]
     fn what_an_earlier_run_left_is_cleared_away() {
         let dir = tempfile::tempdir().unwrap();
-        Runs::open(dir.path()).unwrap().begin(ATTEMPT).unwrap().files().unwrap();
+        let live = Runs::open(dir.path()).unwrap().begin(ATTEMPT).unwrap();
+        live.write(&mut Files::default(), Stream::Stdout, b"").unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is made for nothing");
+        live.write(&mut Files::default(), Stream::Stdout, b"one").unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         Runs::open(dir.path()).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);

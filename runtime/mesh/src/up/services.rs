@@ -70,7 +70,7 @@ impl Services for Local {
     fn put_blob(&self, mut body: Chunks, most: u64) -> Later<'_, io::Result<Blob>> {
         let blobs = self.blobs.clone();
         Box::pin(blocking(move || {
-            let mut writer = blobs.writer(Keeper::Own)?;
+            let mut writer = blobs.writer(Keeper::Own);
             let mut len = 0u64;
             while let Some(chunk) = body.blocking_recv() {
                 let chunk = chunk?;
