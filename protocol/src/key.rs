@@ -1,6 +1,6 @@
 //! Keys and signatures: ed25519, with every kind of message in a domain of its own.
 
-use crate::ids::{hex_or_bytes, to_hex};
+use crate::ids::{hex_or_bytes, in_order, to_hex};
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -57,8 +57,10 @@ impl Domain {
 }
 
 /// A device's or user's public key.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicKey(#[serde(with = "hex_or_bytes")] pub [u8; 32]);
+
+in_order!(PublicKey);
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
