@@ -392,7 +392,7 @@ impl Node {
         let (at_once, then) = self.at_home(&owed);
         let known_at = at_once.last().map_or(0, Piece::until_ms);
         // While entries cannot be numbered, not even the result is on record.
-        let on_record = self.ledger.facts().energies().balance(&(self.me, id)).is_some();
+        let on_record = self.ledger.facts().tasks().balance(&(self.me, id)).is_some();
         let wait = if on_record { known_at.saturating_sub(self.now.wall_ms) } else { RECORD_MS };
         if wait > 0 {
             return self.arm_in(Timer::Account(id), wait);
@@ -406,8 +406,8 @@ impl Node {
     /// A task's account by what is on record now; provisional while home's energy of that time is still to come.
     fn account(&self, owed: &Owed, at_once: Vec<Piece>, then: Vec<Piece>) -> Accounted {
         let key = (self.me, owed.task);
-        let energies = self.ledger.facts().energies();
-        let mut counted = energies.counted(&key);
+        let tasks = self.ledger.facts().tasks();
+        let mut counted = tasks.counted(&key);
         counted.truncate(MAX_COUNTED);
         let mut account = Accounted {
             task: owed.task,
@@ -419,7 +419,7 @@ impl Node {
             counted,
             saved: None,
         };
-        account.saved = energies.check(&self.me, &account).unwrap_or_default();
+        account.saved = tasks.check(&self.me, &account).unwrap_or_default();
         let fits = |account: &Accounted| Payload::Accounted(Box::new(account.clone())).check().is_ok();
         if !fits(&account) {
             // Too long for an entry with all signatures: the numbers stay.
@@ -433,7 +433,7 @@ impl Node {
             // Energy that no device draws, by somebody else's statement.
             (account.at_once, account.then) = (Vec::new(), Vec::new());
             // What it says is what anybody finds who recomputes it.
-            account.saved = energies.check(&self.me, &account).unwrap_or_default();
+            account.saved = tasks.check(&self.me, &account).unwrap_or_default();
         }
         account
     }

@@ -569,15 +569,11 @@ impl Node {
             && self.attempts.range(id..).any(|(other, attempt)| {
                 other.task == id.task && (other.attempt > id.attempt) && attempt.owner == owner
             });
-        let facts = self.ledger.facts();
-        let known = facts.tasks().get(&(owner, id.task));
-        let told = known.is_some_and(|task| {
-            task.ended.is_some()
-                || task.completed.contains_key(&id.attempt)
-                || task.completed.values().any(|(_, effect)| *effect == Effect::Done)
-                || !replicated && task.delegated.keys().next_back().is_some_and(|last| *last > id.attempt)
-        });
-        let mine = facts.has_said(&id.task, id.attempt, &self.me);
+        let (tasks, key) = (self.ledger.facts().tasks(), (owner, id.task));
+        let told = tasks.is_over(&key)
+            || tasks.result(&key, id.attempt).is_some()
+            || !replicated && tasks.last_attempt(&key).is_some_and(|last| last > id.attempt);
+        let mine = tasks.has_answered(&id.task, id.attempt, &self.me);
         // On the submitter's own device the submitter's own record says so.
         let fenced = later || (owner != self.me && (told || mine));
         let fenced = fenced && !self.has_bug(Misbehaviour::RunsFencedAttempts);

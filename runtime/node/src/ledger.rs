@@ -7,13 +7,13 @@
 
 mod ballots;
 pub mod conduct;
-pub mod energy;
 mod facts;
 mod governance;
+pub mod tasks;
 
 pub use ballots::{Ballots, ContributionFact, ProposalFact, Spot, VoteFact};
 pub(crate) use facts::witnesses_needed;
-pub use facts::{Facts, GrantFact, Said, TaskFacts};
+pub use facts::{Facts, GrantFact};
 pub use governance::{Dated, Device, Governance, Member};
 
 use mesh_protocol::canonical;
@@ -318,8 +318,9 @@ impl Ledger {
     pub fn restore(&mut self, entry: &Entry) {
         let header = entry.header();
         let community = *self.community.get_or_insert_with(|| header.belongs_to());
-        let prev = self.tip(&header.author).map_or(EntryId::ZERO, |tip| tip.id);
-        if community == header.belongs_to() && header.seq == self.len(&header.author) && header.prev == prev {
+        let ids = self.logs.get(&header.author).map_or(&[][..], |log| &log.ids);
+        let prev = ids.last().copied().unwrap_or(EntryId::ZERO);
+        if community == header.belongs_to() && header.seq == ids.len() as u64 && header.prev == prev {
             self.apply(entry, true);
         }
     }

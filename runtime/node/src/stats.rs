@@ -101,7 +101,7 @@ enum Of {
 impl Node {
     /// What a task of this device that is done used and saved.
     pub(crate) fn energy_view(&self, id: &TaskId) -> Option<EnergyView> {
-        let balance = self.ledger.facts().energies().balance(&(self.me, *id))?;
+        let balance = self.ledger.facts().tasks().balance(&(self.me, *id))?;
         let (_, done) = balance.done;
         let provisional = self.provisional(id);
         let written = balance.account.map(|account| (account.at_once, balance.saved));
@@ -159,13 +159,13 @@ impl Node {
     }
 
     fn stats_of(&self, of: Of, name: Option<String>) -> StatsView {
-        let energies = self.ledger.facts().energies();
+        let tasks = self.ledger.facts().tasks();
         let governance = self.ledger.governance();
         let this_month = month(self.now.wall_ms);
         let mut stats = StatsView { of: name, ..StatsView::default() };
         let (mut used, mut saved_ug, mut month_ug) = (Sum::default(), 0i64, 0i64);
         let (mut deferred, mut deferred_ms) = (0u64, 0u64);
-        for key in energies.tasks() {
+        for key in tasks.keys() {
             let theirs = match of {
                 Of::Everybody | Of::Peer(_) => true,
                 Of::User(user) => governance.owner(&key.0) == Some(user),
@@ -173,7 +173,7 @@ impl Node {
             if !theirs {
                 continue;
             }
-            for (_, device, word) in energies.attempts(key) {
+            for (_, device, word) in tasks.attempts(&key) {
                 match word.map(|word| word.sum) {
                     _ if matches!(of, Of::Peer(peer) if peer != device) => {}
                     Some(Some(sum)) => used = used.and(sum),
@@ -181,7 +181,7 @@ impl Node {
                     None => {}
                 }
             }
-            let Some(balance) = energies.balance(key) else { continue };
+            let Some(balance) = tasks.balance(&key) else { continue };
             let done = balance.done.1;
             if matches!(of, Of::Peer(peer) if peer != done.device) {
                 continue;

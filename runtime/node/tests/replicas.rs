@@ -48,9 +48,8 @@ fn runs(room: &mut Room) -> BTreeMap<usize, Run> {
 /// The results that a peer's ledger has of alice's task.
 fn results(room: &Room, at: usize, task: &str) -> BTreeMap<u32, Effect> {
     let key = (room.key(0), task.parse::<TaskId>().unwrap());
-    let facts = room.peers[at].node.ledger().facts().tasks();
-    let completed = facts.get(&key).map(|task| task.completed.clone()).unwrap_or_default();
-    completed.into_iter().map(|(attempt, (_, effect))| (attempt, effect)).collect()
+    let tasks = room.peers[at].node.ledger().facts().tasks();
+    tasks.results(&key).map(|(attempt, ran)| (attempt, ran.effect)).collect()
 }
 
 fn verdicts(room: &Room, at: usize, task: &str) -> BTreeMap<u32, Verdict> {
@@ -417,7 +416,7 @@ fn a_new_peers_results_are_run_twice_and_nobody_can_tell() {
     }
     // What the second run used counts as spent for the task.
     let key = (room.key(0), run.attempt.task);
-    let balance = ledger.facts().energies().balance(&key).unwrap();
+    let balance = ledger.facts().tasks().balance(&key).unwrap();
     assert_eq!((balance.done.0, balance.caused.energy_mj), (1, 20_000));
     let Answer::Quota(view) = room.ask(0, Command::Quota { user: None }).unwrap() else { panic!() };
     assert_eq!(view.used, 1, "it is one submission");

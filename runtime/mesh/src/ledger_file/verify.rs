@@ -145,7 +145,7 @@ fn carbon(ledger: &Ledger, author: &PublicKey, said: &Payload) -> Option<Carbon>
         Payload::Accounted(it) => {
             carbon.readings = readings(&it.at_once);
             carbon.ug = it.saved.map(|saved| saved.total_ug());
-            carbon.wrong = match ledger.facts().energies().check(author, it) {
+            carbon.wrong = match ledger.facts().tasks().check(author, it) {
                 Ok(saved) if saved == it.saved => None,
                 Ok(Some(saved)) => Some(format!("{} micrograms come out", saved.total_ug())),
                 Ok(None) => Some("it cannot be known".into()),

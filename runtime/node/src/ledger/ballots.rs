@@ -4,11 +4,11 @@
 
 use mesh_protocol::ids::{EntryId, TaskId};
 use mesh_protocol::key::{PublicKey, UserKey};
-use mesh_protocol::ledger::{Effect, Entry, Hlc, Payload, TaskSubmitted};
+use mesh_protocol::ledger::{Entry, Hlc, Payload, TaskSubmitted};
 use mesh_protocol::rules::Rules;
 use mesh_protocol::task::Importance;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A place in somebody's log.
 pub type Spot = (PublicKey, u64);
@@ -63,7 +63,7 @@ pub struct ProposalFact {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Ballots {
     submitted: BTreeMap<Spot, (Hlc, TaskSubmitted)>,
-    by_task: BTreeMap<TaskId, BTreeMap<Spot, ()>>,
+    by_task: BTreeSet<(TaskId, Spot)>,
     votes: BTreeMap<TaskId, BTreeMap<Spot, VoteFact>>,
     voted: BTreeMap<PublicKey, BTreeMap<TaskId, (u64, Hlc)>>,
     consensus: BTreeMap<(TaskId, PublicKey), Claim>,
@@ -73,8 +73,8 @@ pub struct Ballots {
     zones: BTreeMap<Spot, (Hlc, String)>,
     proposals: BTreeMap<EntryId, ProposalFact>,
     rules_votes: BTreeMap<EntryId, BTreeMap<Spot, (Hlc, EntryId, bool)>>,
-    /// By executing and submitting device: the results that took effect.
-    done: BTreeMap<(PublicKey, PublicKey), BTreeMap<TaskId, (u64, Hlc)>>,
+    /// By executing and submitting device: when tasks were done, and where in the submitter's log that stands.
+    done: BTreeMap<(PublicKey, PublicKey), Vec<(u64, u64)>>,
 }
 
 /// Everything of one log.
@@ -93,8 +93,8 @@ impl Ballots {
 
     /// Where, when and as what a device submitted a task.
     pub fn submission(&self, device: &PublicKey, task: &TaskId) -> Option<(u64, Hlc, &TaskSubmitted)> {
-        let spots = self.by_task.get(task)?;
-        let (spot, ()) = spots.range(log(device)).next()?;
+        let (from, to) = log(device).into_inner();
+        let (_, spot) = self.by_task.range((*task, from)..=(*task, to)).next()?;
         let (hlc, submitted) = self.submitted.get(spot)?;
         Some((spot.1, *hlc, submitted))
     }
@@ -106,7 +106,9 @@ impl Ballots {
 
     /// The devices that submitted a task of this id, and where.
     pub fn submitters(&self, task: &TaskId) -> impl Iterator<Item = &Spot> {
-        self.by_task.get(task).into_iter().flat_map(BTreeMap::keys)
+        let spot = |device| (*task, (PublicKey(device), 0));
+        let all = self.by_task.range(spot([0; 32])..);
+        all.take_while(move |(of, _)| of == task).map(|(_, spot)| spot)
     }
 
     /// What was voted on a task.
@@ -118,7 +120,7 @@ impl Ballots {
     pub fn voted_by(&self, device: &PublicKey, upto_ms: u64) -> impl Iterator<Item = &TaskId> {
         let voted = self.voted.get(device).into_iter().flatten();
         let voted = voted.filter(move |(_, (_, hlc))| hlc.wall_ms() <= upto_ms).map(|(task, _)| task);
-        voted.filter(|task| self.by_task.contains_key(*task))
+        voted.filter(|task| self.submitters(task).next().is_some())
     }
 
     /// A ballot's result as the submitting device counts it.
@@ -163,20 +165,25 @@ impl Ballots {
 
     /// For each pair of executing and submitting devices, how many tasks were done up to a moment.
     pub fn done(&self, upto_ms: u64) -> impl Iterator<Item = (&PublicKey, &PublicKey, u64)> {
-        self.done.iter().map(move |((by, of), tasks)| {
-            let by_then = tasks.values().filter(|(_, hlc)| hlc.wall_ms() <= upto_ms);
-            (by, of, by_then.count() as u64)
+        self.done.iter().map(move |((by, of), dates)| {
+            (by, of, dates.partition_point(|(at_ms, _)| *at_ms <= upto_ms) as u64)
         })
     }
 
-    pub(super) fn add(&mut self, entry: &Entry) {
+    /// `done_by`: the device that did a task which is done by this entry.
+    pub(super) fn add(&mut self, entry: &Entry, done_by: Option<PublicKey>) {
         let header = entry.header();
         let (author, seq, hlc) = (header.author, header.seq, header.hlc);
         let spot = (author, seq);
+        if let Some(by) = done_by {
+            let dates = self.done.entry((by, author)).or_default();
+            let date = (hlc.wall_ms(), seq);
+            dates.insert(dates.partition_point(|other| *other < date), date);
+        }
         match entry.payload() {
             Payload::TaskSubmitted(task) => {
                 self.submitted.insert(spot, (hlc, (**task).clone()));
-                self.by_task.entry(task.task).or_default().insert(spot, ());
+                self.by_task.insert((task.task, spot));
             }
             Payload::Voted { task, importance, comment } => {
                 let vote =
@@ -208,11 +215,6 @@ impl Ballots {
             Payload::RulesVoted { proposal, yes } => {
                 self.rules_votes.entry(*proposal).or_default().insert(spot, (hlc, entry.id(), *yes));
             }
-            Payload::Completed(completed) if completed.effect == Effect::Done => {
-                let by = completed.statement.executor;
-                let tasks = self.done.entry((by, author)).or_default();
-                tasks.entry(completed.statement.task).or_insert((seq, hlc));
-            }
             _ => {}
         }
     }
@@ -221,6 +223,7 @@ impl Ballots {
     pub(super) fn cut(&mut self, author: &PublicKey, cap: u64) {
         let stays = |(by, seq): &Spot| by != author || *seq < cap;
         self.submitted.retain(|spot, _| stays(spot));
+        self.by_task.retain(|(_, spot)| stays(spot));
         self.contributions.retain(|spot, _| stays(spot));
         self.zones.retain(|spot, _| stays(spot));
         self.consensus.retain(|(_, by), (seq, ..)| stays(&(*by, *seq)));
@@ -232,7 +235,6 @@ impl Ballots {
                 !spots.is_empty()
             });
         }
-        cut_in(&mut self.by_task, stays);
         cut_in(&mut self.votes, stays);
         cut_in(&mut self.disputed, stays);
         cut_in(&mut self.rules_votes, stays);
@@ -240,9 +242,9 @@ impl Ballots {
             tasks.retain(|_, (seq, _)| stays(&(*by, *seq)));
             !tasks.is_empty()
         });
-        self.done.retain(|(_, by), tasks| {
-            tasks.retain(|_, (seq, _)| stays(&(*by, *seq)));
-            !tasks.is_empty()
+        self.done.retain(|(_, of), dates| {
+            dates.retain(|(_, seq)| stays(&(*of, *seq)));
+            !dates.is_empty()
         });
     }
 }

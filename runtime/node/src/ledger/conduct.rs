@@ -136,7 +136,7 @@ impl Facts {
             |device: &PublicKey| governance.device(device).map(|device| governance.current(device.user));
         let key = (*submitter, *task);
         let results: Vec<(u32, UserKey, Same)> = self
-            .energies()
+            .tasks()
             .results(&key)
             .filter_map(|(attempt, ran)| Some((attempt, user(&ran.device)?, ran.same?)))
             .filter(|(_, owner, _)| Some(*owner) != user(submitter))
@@ -204,8 +204,7 @@ impl Facts {
                 Some(Verdict::Agreed) if earns => dates.agreed.push(*at_ms),
                 _ => {}
             }
-            let known = self.tasks().get(&(*submitter, *task));
-            let effect = known.and_then(|it| it.completed.get(attempt)).map(|(_, effect)| *effect);
+            let effect = self.tasks().result(&(*submitter, *task), *attempt).map(|ran| ran.effect);
             if earns && effect == Some(Effect::Done) && verdict != Some(Verdict::Wrong) {
                 dates.executed.push(*at_ms);
             }
@@ -245,7 +244,7 @@ impl Facts {
     pub fn past(&self, name: &str) -> Vec<Past> {
         let named = self.conduct().named.get(name).into_iter().flatten().rev();
         let done = named.take(MOST).filter_map(|((_, submitter, task), _)| {
-            let balance = self.energies().balance(&(*submitter, *task))?;
+            let balance = self.tasks().balance(&(*submitter, *task))?;
             let (_, ran) = balance.done;
             let (_, _, submitted) = self.ballots().submission(submitter, task)?;
             Some(Past {
@@ -265,13 +264,11 @@ impl Facts {
     /// not say, or only estimates afterwards.
     // spec: REP-1
     fn broke_lease(&self, device: &PublicKey, submitter: &PublicKey, task: &TaskId, attempt: u32) -> bool {
-        let energies = self.energies();
-        let Some(known) = self.tasks().get(&(*submitter, *task)) else { return false };
-        let over =
-            known.ended.is_some() || known.completed.values().any(|(_, effect)| *effect == Effect::Done);
-        over && !known.completed.contains_key(&attempt)
-            && energies.took(task, attempt, device)
-            && !self.was_vetoed(task, attempt)
-            && energies.word_of(task, attempt, device).is_none_or(|estimated| estimated)
+        let (tasks, key) = (self.tasks(), (*submitter, *task));
+        tasks.is_over(&key)
+            && tasks.result(&key, attempt).is_none()
+            && tasks.took(task, attempt, device)
+            && !tasks.was_vetoed(task, attempt)
+            && tasks.word_of(task, attempt, device).is_none_or(|estimated| estimated)
     }
 }

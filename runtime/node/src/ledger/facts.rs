@@ -4,10 +4,10 @@
 
 use super::ballots::Ballots;
 use super::conduct::Conduct;
-use super::energy::Energies;
-use mesh_protocol::ids::{EntryId, TaskId};
+use super::tasks::Tasks;
+use mesh_protocol::ids::EntryId;
 use mesh_protocol::key::{PublicKey, UserKey};
-use mesh_protocol::ledger::{Effect, Entry, Grant, Hlc, Payload, PeerRegistered};
+use mesh_protocol::ledger::{Entry, Grant, Hlc, Payload, PeerRegistered};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -22,30 +22,6 @@ pub struct GrantFact {
     pub grant: Grant,
 }
 
-/// A task's life as its submitter's log tells it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct TaskFacts {
-    /// Where in the log it was submitted, and when.
-    pub submitted: Option<(u64, Hlc)>,
-    /// Its attempts: where in the log, and to whom.
-    pub delegated: BTreeMap<u32, (u64, PublicKey)>,
-    /// The results that arrived: where in the log, and with which effect.
-    pub completed: BTreeMap<u32, (u64, Effect)>,
-    /// Where in the log it failed or was cancelled.
-    pub ended: Option<u64>,
-}
-
-/// What a device said of an attempt it was offered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub enum Said {
-    /// It takes it.
-    Accepted,
-    /// It does not.
-    Refused,
-    /// A person ended it.
-    Vetoed,
-}
-
 /// How many others must have seen an entry before its date counts, in a community of so many.
 // spec: LED-10
 pub(crate) fn witnesses_needed(members: usize) -> usize {
@@ -58,44 +34,30 @@ type Seen = BTreeMap<(PublicKey, u64), (u64, Hlc)>;
 /// All facts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Facts {
-    tasks: BTreeMap<(PublicKey, TaskId), TaskFacts>,
-    said: BTreeMap<(TaskId, u32, PublicKey, Said), u64>,
     grants: BTreeMap<EntryId, GrantFact>,
     revoked: BTreeMap<(EntryId, PublicKey), u64>,
     registered: BTreeMap<PublicKey, Vec<(u64, PeerRegistered)>>,
     online: BTreeMap<PublicKey, Vec<(u64, bool)>>,
     witnessed: BTreeMap<PublicKey, Seen>,
     ballots: Ballots,
-    energies: Energies,
+    tasks: Tasks,
     conduct: Conduct,
 }
 
 impl Facts {
-    /// Tasks by submitting device and id.
-    pub fn tasks(&self) -> &BTreeMap<(PublicKey, TaskId), TaskFacts> {
-        &self.tasks
-    }
-
     /// What is said of the community's own affairs.
     pub fn ballots(&self) -> &Ballots {
         &self.ballots
     }
 
-    /// What is said of energy.
-    pub fn energies(&self) -> &Energies {
-        &self.energies
+    /// What is said of tasks.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
     }
 
     /// What is said of how devices kept their word.
     pub fn conduct(&self) -> &Conduct {
         &self.conduct
-    }
-
-    /// Did a person end an attempt?
-    pub fn was_vetoed(&self, task: &TaskId, attempt: u32) -> bool {
-        let key = |device, said| (*task, attempt, PublicKey(device), said);
-        let range = key([0; 32], Said::Accepted)..=key([0xff; 32], Said::Vetoed);
-        self.said.range(range).any(|((.., said), _)| *said == Said::Vetoed)
     }
 
     /// All grants ever given.
@@ -163,21 +125,11 @@ impl Facts {
         }
     }
 
-    /// Did a device say anything of an attempt?
-    pub fn has_said(&self, task: &TaskId, attempt: u32, device: &PublicKey) -> bool {
-        let key = |said| (*task, attempt, *device, said);
-        self.said.range(key(Said::Accepted)..=key(Said::Vetoed)).next().is_some()
-    }
-
-    fn task(&mut self, author: PublicKey, task: TaskId) -> &mut TaskFacts {
-        self.tasks.entry((author, task)).or_default()
-    }
-
     pub(super) fn add(&mut self, entry: &Entry) {
         let header = entry.header();
         let (author, seq) = (header.author, header.seq);
-        self.ballots.add(entry);
-        self.energies.add(entry);
+        let done_by = self.tasks.add(entry);
+        self.ballots.add(entry, done_by);
         self.conduct.add(entry);
         match entry.payload() {
             Payload::PeerRegistered(peer) => {
@@ -190,31 +142,6 @@ impl Facts {
             }
             Payload::Revoked { grant } => {
                 self.revoked.entry((*grant, author)).or_insert(seq);
-            }
-            Payload::TaskSubmitted(task) => {
-                self.task(author, task.task).submitted.get_or_insert((seq, header.hlc));
-            }
-            Payload::Delegated { task, attempt, device, .. } => {
-                self.task(author, *task).delegated.entry(*attempt).or_insert((seq, *device));
-            }
-            Payload::Completed(completed) => {
-                let statement = &completed.statement;
-                self.task(author, statement.task)
-                    .completed
-                    .entry(statement.attempt)
-                    .or_insert((seq, completed.effect));
-            }
-            Payload::Failed { task, .. } | Payload::Cancelled { task } => {
-                self.task(author, *task).ended.get_or_insert(seq);
-            }
-            Payload::Accepted { task, attempt } => {
-                self.said.entry((*task, *attempt, author, Said::Accepted)).or_insert(seq);
-            }
-            Payload::Refused { task, attempt, .. } => {
-                self.said.entry((*task, *attempt, author, Said::Refused)).or_insert(seq);
-            }
-            Payload::Vetoed { task, attempt, .. } => {
-                self.said.entry((*task, *attempt, author, Said::Vetoed)).or_insert(seq);
             }
             Payload::Witnessed { tips } => {
                 for tip in tips {
@@ -230,9 +157,8 @@ impl Facts {
     /// Takes back what `author` said from `cap` on.
     pub(super) fn cut(&mut self, author: &PublicKey, cap: u64) {
         self.ballots.cut(author, cap);
-        self.energies.cut(author, cap);
+        self.tasks.cut(author, cap);
         self.conduct.cut(author, cap);
-        self.said.retain(|(_, _, by, _), seq| by != author || *seq < cap);
         self.grants.retain(|_, grant| grant.author != *author || grant.seq < cap);
         self.revoked.retain(|(_, by), seq| by != author || *seq < cap);
         if let Some(registered) = self.registered.get_mut(author) {
@@ -247,15 +173,5 @@ impl Facts {
         self.witnessed.retain(|_, seen| !seen.is_empty());
         self.registered.retain(|_, registered| !registered.is_empty());
         self.online.retain(|_, online| !online.is_empty());
-        self.tasks.retain(|(by, _), task| {
-            if by != author {
-                return true;
-            }
-            task.delegated.retain(|_, (seq, _)| *seq < cap);
-            task.completed.retain(|_, (seq, _)| *seq < cap);
-            task.ended = task.ended.filter(|seq| *seq < cap);
-            task.submitted = task.submitted.filter(|(seq, _)| *seq < cap);
-            *task != TaskFacts::default()
-        });
     }
 }

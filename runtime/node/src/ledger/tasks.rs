@@ -1,0 +1,434 @@
+//! What the entries say of tasks: who has which attempt, what came of it, what it used, and what its submitter makes of
+//! that.
+//!
+//! An attempt's use is counted once, whoever speaks of it: by its statement where the submitter recorded that, else by the
+//! word of the device to which the submitter had given it.
+// spec: LED-3, CO2-3, CO2-4, DEL-13
+
+use super::conduct::Same;
+use mesh_policies::accounting::{Sum, Taken, saved};
+use mesh_protocol::energy::How;
+use mesh_protocol::ids::TaskId;
+use mesh_protocol::key::PublicKey;
+use mesh_protocol::ledger::{Accounted, Effect, Entry, Payload, Saved, Statement};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// An attempt whose result arrived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ran {
+    seq: u64,
+    /// With which effect.
+    pub effect: Effect,
+    /// By which device.
+    pub device: PublicKey,
+    /// When that was recorded, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// Milliseconds from start to end.
+    pub wall_ms: u64,
+    /// Most bytes of memory.
+    pub peak_memory: u64,
+    /// How its energy is known, and by how much that may be wrong, in percent.
+    pub how: (How, u8),
+    /// What it used; none if that is not known.
+    pub sum: Option<Sum>,
+    /// Fuel of the whole task, and what of it this attempt burnt.
+    fuel: (u64, u64),
+    /// Engine, outcome and output; none where another run need not come to the same.
+    pub same: Option<Same>,
+}
+
+impl Ran {
+    fn of(seq: u64, at_ms: u64, statement: &Statement, effect: Effect) -> Self {
+        Self {
+            seq,
+            effect,
+            device: statement.executor,
+            at_ms,
+            wall_ms: statement.wall_ms,
+            peak_memory: statement.peak_memory,
+            how: (statement.energy.how, statement.energy.uncertainty_percent),
+            sum: Sum::metered(&statement.energy),
+            fuel: (statement.fuel, statement.fuel.saturating_sub(statement.fuel_before)),
+            same: (statement.comparable && statement.fuel_before == 0).then_some((
+                statement.profile,
+                statement.outcome,
+                statement.output,
+            )),
+        }
+    }
+
+    /// As what a task's account is held against.
+    pub fn taken(&self) -> Option<Taken> {
+        Some(Taken { sum: self.sum?, fuel: self.fuel })
+    }
+}
+
+/// What a device said of an attempt's use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Spent {
+    seq: u64,
+    submitter: PublicKey,
+    sum: Option<Sum>,
+    estimated: bool,
+}
+
+/// What a device says of an attempt that was offered to it, each with where in its log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+struct Said {
+    accepted: Option<u64>,
+    refused: Option<u64>,
+    /// A person ended it.
+    vetoed: Option<u64>,
+    // Seldom there, and large.
+    spent: Option<Box<Spent>>,
+}
+
+/// What is on record of an attempt's use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Word {
+    /// What it used; none if that is not known.
+    pub sum: Option<Sum>,
+    /// Is a part of that an estimate?
+    pub estimated: bool,
+}
+
+/// A task's account, added up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AccountFact {
+    seq: u64,
+    /// Against which attempt.
+    pub attempt: u32,
+    /// The same work at once at home.
+    pub at_once: Sum,
+    /// The same work at home when it ran.
+    pub then: Sum,
+    /// Energy of moving it, in millijoule.
+    pub transfer_mj: u64,
+}
+
+/// Something of each attempt at a task, in their order. Most tasks have one or two, and there are many tasks: a map
+/// makes room for a dozen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct ByAttempt<T>(Vec<(u32, T)>);
+
+impl<T> Default for ByAttempt<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> ByAttempt<T> {
+    fn place(&self, attempt: u32) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&attempt, |(attempt, _)| *attempt)
+    }
+
+    fn get(&self, attempt: u32) -> Option<&T> {
+        self.0.get(self.place(attempt).ok()?).map(|(_, it)| it)
+    }
+
+    /// What is said first counts. Is this it?
+    fn add(&mut self, attempt: u32, it: impl FnOnce() -> T) -> bool {
+        let Err(place) = self.place(attempt) else { return false };
+        if self.0.is_empty() {
+            self.0.reserve_exact(1);
+        }
+        self.0.insert(place, (attempt, it()));
+        true
+    }
+
+    fn iter(&self) -> impl DoubleEndedIterator<Item = (u32, &T)> {
+        self.0.iter().map(|(attempt, it)| (*attempt, it))
+    }
+
+    fn retain(&mut self, stays: impl Fn(&T) -> bool) {
+        self.0.retain(|(_, it)| stays(it));
+    }
+}
+
+/// A task's life as its submitter's log tells it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+struct Life {
+    /// Where in the log it was submitted, and when.
+    submitted: Option<(u64, u64)>,
+    /// Its attempts: where in the log, to whom and when.
+    delegated: ByAttempt<(u64, PublicKey, u64)>,
+    completed: ByAttempt<Ran>,
+    account: Option<AccountFact>,
+    /// Where in the log it failed or was cancelled.
+    ended: Option<u64>,
+}
+
+/// What a task caused and saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Balance<'a> {
+    /// The attempt whose result is the task's, and its number.
+    pub done: (u32, &'a Ran),
+    /// Everything used by all attempts of which it is known.
+    pub caused: Sum,
+    /// Attempts whose energy is on record and could not be known.
+    pub unmeasured: Vec<u32>,
+    /// Attempts that others took, and of which it is not on record.
+    pub unsaid: Vec<u32>,
+    /// Is any part an estimate?
+    pub estimated: bool,
+    /// The same at home, if that is on record.
+    pub account: Option<&'a AccountFact>,
+    /// What was saved, if all of it is known.
+    pub saved: Option<Saved>,
+    /// From submission to the start of the attempt that counts, in milliseconds.
+    pub deferred_ms: u64,
+}
+
+/// A task: by which device it was submitted, and its id.
+pub type TaskKey = (PublicKey, TaskId);
+
+/// All of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Tasks {
+    /// By submitting device.
+    lives: BTreeMap<PublicKey, BTreeMap<TaskId, Life>>,
+    /// By what was said of what, and by whom.
+    said: BTreeMap<(TaskId, u32, PublicKey), Said>,
+}
+
+impl Tasks {
+    /// All tasks by submitting device and id.
+    pub fn keys(&self) -> impl Iterator<Item = TaskKey> {
+        self.lives.iter().flat_map(|(author, tasks)| tasks.keys().map(|task| (*author, *task)))
+    }
+
+    fn life(&self, (author, task): &TaskKey) -> Option<&Life> {
+        self.lives.get(author)?.get(task)
+    }
+
+    /// The results of a task.
+    pub fn results(&self, key: &TaskKey) -> impl Iterator<Item = (u32, &Ran)> {
+        let task = self.life(key);
+        task.into_iter().flat_map(|task| task.completed.iter())
+    }
+
+    /// The result of an attempt.
+    pub fn result(&self, key: &TaskKey, attempt: u32) -> Option<&Ran> {
+        self.life(key)?.completed.get(attempt)
+    }
+
+    /// The last attempt that its submitter gave to somebody.
+    pub fn last_attempt(&self, key: &TaskKey) -> Option<u32> {
+        self.life(key)?.delegated.iter().next_back().map(|(attempt, _)| attempt)
+    }
+
+    /// Has a task come to an end?
+    pub fn is_over(&self, key: &TaskKey) -> bool {
+        let is_over = |task: &Life| task.ended.is_some() || task.done().is_some();
+        self.life(key).is_some_and(is_over)
+    }
+
+    /// Did a device take an attempt?
+    pub fn took(&self, task: &TaskId, attempt: u32, device: &PublicKey) -> bool {
+        self.said.get(&(*task, attempt, *device)).is_some_and(|said| said.accepted.is_some())
+    }
+
+    /// Did a device take an attempt, refuse it or end it?
+    pub fn has_answered(&self, task: &TaskId, attempt: u32, device: &PublicKey) -> bool {
+        let said = self.said.get(&(*task, attempt, *device));
+        said.is_some_and(|said| said.accepted.or(said.refused).or(said.vetoed).is_some())
+    }
+
+    /// Did a person end an attempt?
+    pub fn was_vetoed(&self, task: &TaskId, attempt: u32) -> bool {
+        let key = |device| (*task, attempt, PublicKey(device));
+        let mut said = self.said.range(key([0; 32])..=key([0xff; 32]));
+        said.any(|(_, said)| said.vetoed.is_some())
+    }
+
+    /// Is a device's word of what an attempt used an estimate, if there is such a word?
+    pub fn word_of(&self, task: &TaskId, attempt: u32, device: &PublicKey) -> Option<bool> {
+        self.spent(task, attempt, device).map(|spent| spent.estimated)
+    }
+
+    fn spent(&self, task: &TaskId, attempt: u32, device: &PublicKey) -> Option<&Spent> {
+        self.said.get(&(*task, attempt, *device))?.spent.as_deref()
+    }
+
+    /// What is on record of an attempt's use.
+    fn attempt(&self, key: &TaskKey, attempt: u32) -> Option<Word> {
+        let task = self.life(key)?;
+        if let Some(ran) = task.completed.get(attempt) {
+            return Some(Word { sum: ran.sum, estimated: false });
+        }
+        let (_, device, _) = task.delegated.get(attempt)?;
+        let spent = self.spent(&key.1, attempt, device).filter(|spent| spent.submitter == key.0)?;
+        Some(Word { sum: spent.sum, estimated: spent.estimated })
+    }
+
+    /// All attempts at a task: which, where, and what is on record of its use.
+    pub fn attempts(&self, key: &TaskKey) -> Vec<(u32, PublicKey, Option<Word>)> {
+        let Some(task) = self.life(key) else { return Vec::new() };
+        let given = task.delegated.iter().map(|(attempt, (_, device, _))| (attempt, *device));
+        let ran = task.completed.iter().map(|(attempt, ran)| (attempt, ran.device));
+        let all: BTreeMap<u32, PublicKey> = given.chain(ran).collect();
+        all.into_iter().map(|(attempt, device)| (attempt, device, self.attempt(key, attempt))).collect()
+    }
+
+    /// The attempts of a task whose energy is on record.
+    pub fn counted(&self, key: &TaskKey) -> Vec<u32> {
+        let told = self.attempts(key).into_iter().filter(|(_, _, word)| word.is_some());
+        told.map(|(attempt, ..)| attempt).collect()
+    }
+
+    /// What a task that is done caused and saved, by what is on record now.
+    // spec: CO2-3, DEL-13
+    pub fn balance(&self, key: &TaskKey) -> Option<Balance<'_>> {
+        let task = self.life(key)?;
+        let (number, done) = task.done()?;
+        let mut balance = Balance {
+            done: (number, done),
+            caused: Sum::default(),
+            unmeasured: Vec::new(),
+            unsaid: Vec::new(),
+            estimated: false,
+            account: task.account.as_ref().filter(|account| account.attempt == number),
+            saved: None,
+            deferred_ms: 0,
+        };
+        let mut others = Vec::new();
+        for (attempt, device, word) in self.attempts(key) {
+            match word {
+                None if self.took(&key.1, attempt, &device) => balance.unsaid.push(attempt),
+                None => {}
+                Some(Word { sum: None, .. }) => balance.unmeasured.push(attempt),
+                Some(Word { sum: Some(sum), estimated }) => {
+                    balance.caused = balance.caused.and(sum);
+                    balance.estimated |= estimated;
+                    if attempt != number {
+                        others.push(sum);
+                    }
+                }
+            }
+        }
+        if let (Some(account), Some(taken), true) =
+            (balance.account, done.taken(), balance.unmeasured.is_empty())
+        {
+            balance.saved = saved(&account.at_once, &account.then, &taken, &others, account.transfer_mj);
+        }
+        if let (Some((_, submitted)), Some((_, _, given))) = (task.submitted, task.delegated.get(number)) {
+            balance.deferred_ms = given.saturating_sub(submitted);
+        }
+        Some(balance)
+    }
+
+    /// What an account should say was saved, by the attempts that it names.
+    // spec: CO2-4
+    pub fn check(&self, submitter: &PublicKey, account: &Accounted) -> Result<Option<Saved>, &'static str> {
+        let key = (*submitter, account.task);
+        let task = self.life(&key).ok_or("its task was never submitted")?;
+        let done = task.completed.get(account.attempt).filter(|ran| ran.effect == Effect::Done);
+        let done = done.ok_or("the attempt that it names had no effect")?;
+        let mut others = Vec::new();
+        for attempt in account.counted.iter().filter(|it| **it != account.attempt) {
+            match self.attempt(&key, *attempt).ok_or("an attempt that it counts is not on record")?.sum {
+                Some(sum) => others.push(sum),
+                None => return Ok(None),
+            }
+        }
+        Ok(done.taken().and_then(|taken| mesh_policies::accounting::saved_by(account, &taken, &others)))
+    }
+
+    fn task(&mut self, author: PublicKey, task: TaskId) -> &mut Life {
+        self.lives.entry(author).or_default().entry(task).or_default()
+    }
+
+    fn said(&mut self, task: TaskId, attempt: u32, author: PublicKey) -> &mut Said {
+        self.said.entry((task, attempt, author)).or_default()
+    }
+
+    /// Gives the device by which a task is done, if the entry says so and none did before.
+    pub(super) fn add(&mut self, entry: &Entry) -> Option<PublicKey> {
+        let header = entry.header();
+        let (author, seq, at_ms) = (header.author, header.seq, header.hlc.wall_ms());
+        match entry.payload() {
+            Payload::TaskSubmitted(task) => {
+                self.task(author, task.task).submitted.get_or_insert((seq, at_ms));
+            }
+            Payload::Delegated { task, attempt, device, .. } => {
+                self.task(author, *task).delegated.add(*attempt, || (seq, *device, at_ms));
+            }
+            Payload::Completed(completed) => {
+                let statement = &completed.statement;
+                let life = self.task(author, statement.task);
+                let first = life.done().is_none() && completed.effect == Effect::Done;
+                let ran = || Ran::of(seq, at_ms, statement, completed.effect);
+                if life.completed.add(statement.attempt, ran) && first {
+                    return Some(statement.executor);
+                }
+            }
+            Payload::Failed { task, .. } | Payload::Cancelled { task } => {
+                self.task(author, *task).ended.get_or_insert(seq);
+            }
+            Payload::Accepted { task, attempt } => {
+                self.said(*task, *attempt, author).accepted.get_or_insert(seq);
+            }
+            Payload::Refused { task, attempt, .. } => {
+                self.said(*task, *attempt, author).refused.get_or_insert(seq);
+            }
+            Payload::Vetoed { task, attempt, .. } => {
+                self.said(*task, *attempt, author).vetoed.get_or_insert(seq);
+            }
+            Payload::Spent(spent) => {
+                self.said(spent.task, spent.attempt, author).spent.get_or_insert_with(|| {
+                    Box::new(Spent {
+                        seq,
+                        submitter: spent.submitter,
+                        sum: Sum::metered(&spent.energy),
+                        estimated: spent.estimated,
+                    })
+                });
+            }
+            Payload::Accounted(account) => {
+                self.task(author, account.task).account.get_or_insert_with(|| AccountFact {
+                    seq,
+                    attempt: account.attempt,
+                    at_once: Sum::of(&account.at_once, account.factors),
+                    then: Sum::of(&account.then, account.factors),
+                    transfer_mj: account.transfer_mj,
+                });
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// Takes back what `author` said from `cap` on.
+    pub(super) fn cut(&mut self, author: &PublicKey, cap: u64) {
+        self.said.retain(|(_, _, by), said| {
+            if by != author {
+                return true;
+            }
+            for place in [&mut said.accepted, &mut said.refused, &mut said.vetoed] {
+                *place = place.filter(|seq| *seq < cap);
+            }
+            said.spent = said.spent.take().filter(|spent| spent.seq < cap);
+            *said != Said::default()
+        });
+        let Some(tasks) = self.lives.get_mut(author) else { return };
+        tasks.retain(|_, task| {
+            task.submitted = task.submitted.filter(|(seq, _)| *seq < cap);
+            task.delegated.retain(|(seq, ..)| *seq < cap);
+            task.completed.retain(|ran| ran.seq < cap);
+            task.account = task.account.take().filter(|account| account.seq < cap);
+            task.ended = task.ended.filter(|seq| *seq < cap);
+            *task != Life::default()
+        });
+        if tasks.is_empty() {
+            self.lives.remove(author);
+        }
+    }
+}
+
+impl Life {
+    /// The attempt whose result is the task's.
+    fn done(&self) -> Option<(u32, &Ran)> {
+        self.completed.iter().find(|(_, ran)| ran.effect == Effect::Done)
+    }
+}
