@@ -141,23 +141,33 @@ impl<'a> Community<'a> {
     /// Ballots are counted by the rules under which they opened.
     pub(crate) fn ballot(&self, device: &PublicKey, task: &TaskId) -> Option<Ballot<Importance>> {
         let (seq, own, _) = self.ledger.facts().ballots().submission(device, task)?;
-        let opened_ms = self.date_or_own(device, seq, own).wall_ms();
+        Some(self.ballot_from(self.date_or_own(device, seq, own).wall_ms(), self.user_of(device)?))
+    }
+
+    fn ballot_from(&self, opened_ms: u64, asker: UserKey) -> Ballot<Importance> {
         let rules = self.ledger.rules_at(opened_ms);
         // Where there are no ballots nobody need be counted.
         let electorate = match rules.voting_window_ms {
             0 => BTreeMap::new(),
             _ => self.electorate(rules, opened_ms),
         };
-        Some(Ballot {
+        Ballot {
             opened_ms,
             window_ms: rules.voting_window_ms,
             skew_ms: rules.max_skew_ms,
             consensus_percent: rules.consensus_percent,
             quorum: usize::from(rules.quorum),
-            asker: self.user_of(device)?,
+            asker,
             electorate,
             fallback: Importance::Normal,
-        })
+        }
+    }
+
+    /// How long the members would have to vote on a task that somebody submits now; none where there is nobody to ask.
+    // spec: CLI-3, VOTE-4
+    pub(crate) fn would_ask_ms(&self, asker: UserKey) -> Option<u64> {
+        let ballot = self.ballot_from(self.now_ms, asker);
+        Self::can_decide(&ballot).then_some(ballot.window_ms)
     }
 
     /// The votes on a task that others have seen, each as of when it counts.

@@ -375,14 +375,18 @@ impl Node {
 
     /// What a task would cost of the day's quota.
     // spec: PLACE-3, CLI-3, QUOTA-4
-    pub(crate) fn costs(&self, spec: &TaskSpec) -> String {
-        if let Err(reason) = self.may_submit(spec, 1, false) {
+    pub(crate) fn costs(&self, spec: &TaskSpec, health: bool) -> String {
+        if let Err(reason) = self.may_submit(spec, spec.replicas, health) {
             return format!("it would be refused: {reason}");
         }
+        let tasks = match spec.replicas {
+            0 | 1 => "1 task".to_owned(),
+            more => format!("{more} tasks, one for each replica,"),
+        };
         let quota = self.quota_view(None).ok();
         match quota.and_then(|quota| Some((quota.left?, quota.allowed?))) {
-            Some((left, allowed)) => format!("1 task of the {left} left today of {allowed}"),
-            None => "1 task; your tier has no daily limit".to_owned(),
+            Some((left, allowed)) => format!("{tasks} of the {left} left today of {allowed}"),
+            None => format!("{tasks} of a tier without a daily limit"),
         }
     }
 
@@ -391,7 +395,7 @@ impl Node {
     pub(crate) fn late_from_the_start(&self, id: TaskId) -> Option<String> {
         let task = self.tasks.get(&id)?;
         if task.kept.state != TaskState::Waiting {
-            return task.plan.clone().filter(|_| task.warned);
+            return task.plan.as_ref().filter(|_| task.warned).map(|plan| format!("it {plan}"));
         }
         let blocked = self.blocked_for(id, task);
         let candidates = self.candidates(task.spec(), &task.course, task.kept.on, &blocked);
@@ -401,7 +405,7 @@ impl Node {
             Decision::Impossible { soonest_ms: None, .. } if due.is_some() => {
                 Some(format!("nobody who may run it is there now: {}", self.why(id)))
             }
-            Decision::Impossible { .. } => self.told(&decision, &candidates),
+            Decision::Impossible { .. } => self.told(&decision, &candidates).map(|plan| format!("it {plan}")),
             _ => None,
         }
     }

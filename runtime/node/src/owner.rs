@@ -573,13 +573,13 @@ impl Node {
                 Some("put them into an input file"),
             ));
         }
+        let text = [spec.name.as_str(), &draft.description].join("\n");
+        let health = self.flags_health(&text);
         if draft.dry_run {
             self.rely();
             self.learn(&spec.name);
-            return Ok(Answer::Plan(self.plan(&spec, on)));
+            return Ok(Answer::Plan(self.plan(&spec, on, health)));
         }
-        let text = [spec.name.as_str(), &draft.description].join("\n");
-        let health = self.flags_health(&text);
         self.may_submit(&spec, spec.replicas, health.is_some()).map_err(|reason| {
             let none = reason == Reason::OverQuota && self.has_no_share();
             let hint = match none {
@@ -829,9 +829,11 @@ impl Node {
         })
     }
 
-    fn plan(&self, spec: &TaskSpec, on: Option<PublicKey>) -> PlanView {
+    fn plan(&self, spec: &TaskSpec, on: Option<PublicKey>, health: Option<String>) -> PlanView {
         // Before it is submitted nobody can have voted on it.
-        let course = course(spec.sla, Voice::NoBallot);
+        let waits = course(spec.sla, Voice::Pending).waits_for_ballot;
+        let course = course(spec.sla, if health.is_some() { Voice::Health } else { Voice::NoBallot });
+        let asked = self.circle().would_ask_ms(spec.user).filter(|_| health.is_none());
         let candidates = self.candidates(spec, &course, on, &BTreeMap::new());
         let decision = self.ask(spec, &course, None, &candidates, Stand::fresh(spec));
         let choice = match &decision {
@@ -866,7 +868,9 @@ impl Node {
             choice,
             plan,
             rule: self.rule(&course, spec.sla),
-            quota: self.costs(spec),
+            quota: self.costs(spec, health.is_some()),
+            health,
+            ballot: asked.map(|ms| (ms, waits)),
             finish_by_ms: haste(&course, &Times::of(spec)).1,
             peers,
             expected,
@@ -1121,7 +1125,7 @@ impl Node {
                 ))
             }
             Decision::Impossible { soonest_ms: Some(soonest), .. } => {
-                Some(format!("nobody can end it in time: the soonest is {}", at(*soonest)))
+                Some(format!("may end late: by what it may take, the soonest end is {}", at(*soonest)))
             }
             _ => None,
         }

@@ -295,6 +295,27 @@ fn health_goes_first_on_any_energy_and_is_on_record() {
     assert_eq!(room.said(1, "health").len(), 1);
 }
 
+// spec: CLI-3, VOTE-4, HEALTH-1
+#[test]
+fn a_trial_says_who_would_be_asked_and_whether_it_would_go_first() {
+    let mut room = street(rules());
+    let plan = |room: &mut Room, name: &str, sla| {
+        let draft = mesh_node::Draft { sla, dry_run: true, ..draft(name, 9) };
+        let Answer::Plan(view) = room.ask(0, Command::Submit(Box::new(draft))).unwrap() else { panic!() };
+        view
+    };
+    let window = rules().voting_window_ms;
+    for (sla, waits) in [(Sla::Normal, true), (Sla::Eco, true), (Sla::Urgent, false)] {
+        let view = plan(&mut room, "plain", sla);
+        assert_eq!((view.ballot, view.health), (Some((window, waits)), None));
+    }
+    let view = plan(&mut room, "hospital-backup-power-test", Sla::Normal);
+    assert_eq!((view.ballot, view.health.as_deref()), (None, Some("hospital")));
+    // Alone there is nobody to ask.
+    let mut room = Room::community_by(&["alice"], rules());
+    assert_eq!(plan(&mut room, "plain", Sla::Normal).ballot, None);
+}
+
 // spec: HEALTH-1
 #[test]
 fn a_description_that_mentions_health_counts_too() {

@@ -333,7 +333,7 @@ fn every_task_has_ended_or_says_why_it_waits(world: &World) -> Verdict {
             let id = task.task.spec.id();
             let (state, why) = world.model.views.get(&(who, id)).cloned().unwrap_or_default();
             let waits = state == "waiting"
-                && ["no peer can take it now (", "waits for ", "nobody can end it in time"]
+                && ["no peer can take it now (", "waits for ", "may end late"]
                     .iter()
                     .any(|words| why.starts_with(words));
             let may = world.may_wait(&task) || task.task.spec.sla == Sla::Eco;

@@ -74,10 +74,15 @@ pub(super) fn time(ms: u64) -> String {
 
 /// How long ago.
 pub(super) fn ago(ms: u64) -> String {
+    format!("{} ago", span(ms))
+}
+
+/// How long.
+pub(super) fn span(ms: u64) -> String {
     match ms / 1000 {
-        0..120 => format!("{} s ago", ms / 1000),
-        120..7200 => format!("{} min ago", ms / 60_000),
-        _ => format!("{} h ago", ms / 3_600_000),
+        0..120 => format!("{} s", ms / 1000),
+        120..7200 => format!("{} min", ms / 60_000),
+        _ => format!("{} h", ms / 3_600_000),
     }
 }
 

@@ -4,7 +4,7 @@
 use super::follow::{self, How};
 use super::gather::{self, Gathered};
 use super::screen::Screen;
-use super::shown::{sheet, table, time, wh};
+use super::shown::{sheet, span, table, time, wh};
 use super::views::{Expected, Plan, Submitted};
 use super::{load_failure, result};
 use crate::args::Submit;
@@ -344,6 +344,18 @@ fn plan(plan: Plan) -> String {
         (None, None) => "no peer could take it now\n".to_owned(),
     };
     let mut lines = vec![("rule", plan.rule), ("quota", plan.quota)];
+    lines.extend(plan.health.map(|word| {
+        let word = sanitise(&word, false);
+        (
+            "health",
+            format!("it mentions {word:?}: it would run at once and on any energy, with a warning to all"),
+        )
+    }));
+    lines.extend(plan.ballot.map(|(ms, waits)| {
+        let waits = if waits { "it would wait for that" } else { "it would not wait for that" };
+        let vote = "and what they decide may change when it runs and on which energy";
+        ("ballot", format!("members would have {} to vote on it; {waits}, {vote}", span(ms)))
+    }));
     lines.extend(plan.finish_by_ms.map(|by| ("done by", time(by))));
     let lines = sheet(&lines);
     let expected = plan.expected.as_ref().map_or_else(String::new, expected);

@@ -58,6 +58,8 @@ pub(super) struct Plan {
     pub(super) rule: String,
     #[serde(default)]
     pub(super) quota: String,
+    pub(super) health: Option<String>,
+    pub(super) ballot: Option<(u64, bool)>,
     #[serde(default)]
     pub(super) finish_by_ms: Option<u64>,
     pub(super) peers: Vec<(String, String)>,
