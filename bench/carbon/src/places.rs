@@ -287,6 +287,60 @@ fn pressed<'a>(
     }
 }
 
+/// Six regions of a trace.
+fn chosen(regions: &[Region]) -> Vec<&Region> {
+    (0..PEERS).map(|peer| &regions[peer * regions.len() / PEERS]).collect()
+}
+
+/// The first hours of the weeks.
+fn starts(chosen: &[&Region]) -> Vec<usize> {
+    let span = chosen.iter().fold(0..usize::MAX, |all, region| {
+        let span = region.span();
+        all.start.max(span.start)..all.end.min(span.end)
+    });
+    // Months apart where the trace is a whole year, so that all seasons are there.
+    let step = if span.len() > 250 * 24 { 4 * WEEK_H } else { WEEK_H };
+    span.clone().step_by(step).filter(|start| start + WEEK_H + DEADLINE_H <= span.end).collect()
+}
+
+/// What is expected at each peer in each hour of it.
+fn paths(instance: &Instance<'_>, lag: usize) -> Vec<Vec<Vec<u32>>> {
+    let of = |region: &&Region| {
+        let path = |hour: usize| {
+            let now = instance.start + hour;
+            super::when::milligrams(&region.known(now, lag).expected(now as u64))
+        };
+        (0..WEEK_H + DEADLINE_H).map(path).collect()
+    };
+    instance.regions.iter().map(of).collect()
+}
+
+/// The same weeks with other jobs, so many times: how often is something late, however they fall?
+pub(crate) fn vary(name: &str, regions: &[Region], lag: usize, seeds: u64) {
+    if regions.len() < PEERS {
+        return;
+    }
+    let chosen = chosen(regions);
+    let mut totals = vec![(Outcome::default(), 0.0); seeds as usize];
+    let starts = starts(&chosen);
+    for start in &starts {
+        let mut instance = Instance { regions: chosen.clone(), start: *start, jobs: Vec::new() };
+        let paths = paths(&instance, lag);
+        for (seed, (sum, best)) in (0..).zip(&mut totals) {
+            instance.jobs = jobs(*start as u64 + (seed << 32));
+            add(sum, ours(&instance, &paths));
+            *best += optimum(&instance);
+        }
+    }
+    println!("\n{name}, places, {} weeks with the jobs of {seeds} seeds", starts.len());
+    for (seed, (sum, best)) in totals.iter().enumerate() {
+        println!("seed {seed:>3} {:>12.2} % over {:>8} misses", 100.0 * (sum.grams / best - 1.0), sum.misses);
+    }
+    let (grams, best) = totals.iter().fold((0.0, 0.0), |all, (sum, best)| (all.0 + sum.grams, all.1 + best));
+    let misses: usize = totals.iter().map(|(sum, _)| sum.misses).sum();
+    println!("all      {:>12.2} % over {misses:>8} misses", 100.0 * (grams / best - 1.0));
+}
+
 /// Replays weeks of it and prints what came of them. Gives what the JSON holds, and whether carbon was within a tenth
 /// of the optimum with nothing missed.
 pub(crate) fn compare(name: &str, regions: &[Region], lag: usize) -> (Vec<Value>, Value, bool) {
@@ -294,26 +348,13 @@ pub(crate) fn compare(name: &str, regions: &[Region], lag: usize) -> (Vec<Value>
         println!("\n{name}, places: skipped: it has {} regions, not {PEERS}", regions.len());
         return (Vec::new(), Value::Null, true);
     }
-    let chosen: Vec<&Region> = (0..PEERS).map(|peer| &regions[peer * regions.len() / PEERS]).collect();
-    let span = chosen.iter().fold(0..usize::MAX, |all, region| {
-        let span = region.span();
-        all.start.max(span.start)..all.end.min(span.end)
-    });
+    let chosen = chosen(regions);
     let (mut sums, mut best, mut now, mut first) = (Outcome::default(), 0.0, Outcome::default(), Value::Null);
-    let mut weeks = 0;
-    // Months apart where the trace is a whole year, so that all seasons are there.
-    let step = if span.len() > 250 * 24 { 4 * WEEK_H } else { WEEK_H };
-    for start in span.clone().step_by(step).filter(|start| start + WEEK_H + DEADLINE_H <= span.end) {
+    let starts = starts(&chosen);
+    let weeks = starts.len() as u64;
+    for start in starts {
         let instance = Instance { regions: chosen.clone(), start, jobs: jobs(start as u64) };
-        let paths: Vec<Vec<Vec<u32>>> = chosen
-            .iter()
-            .map(|region| {
-                let path = |hour: usize| {
-                    super::when::milligrams(&region.known(start + hour, lag).expected((start + hour) as u64))
-                };
-                (0..WEEK_H + DEADLINE_H).map(path).collect()
-            })
-            .collect();
+        let paths = paths(&instance, lag);
         if first.is_null() {
             first = instance.json(name);
         }
@@ -321,7 +362,6 @@ pub(crate) fn compare(name: &str, regions: &[Region], lag: usize) -> (Vec<Value>
         add(&mut sums, ours);
         add(&mut now, plain);
         best += optimum(&instance);
-        weeks += 1;
     }
     let over = sums.grams / best - 1.0;
     let well = over <= 0.10 && sums.misses == 0;
