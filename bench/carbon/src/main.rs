@@ -17,8 +17,7 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str =
-    "usage: bench_carbon --data DIR [--json FILE] [--instances FILE] [--lag HOURS] \
+const USAGE: &str = "usage: bench_carbon --data DIR [--json FILE] [--instances FILE] [--lag HOURS] \
      [--only PART | --seeds COUNT | --fit | --hold-out]";
 /// What can be run by itself; a verdict is that of all.
 const PARTS: [&str; 6] = ["published", "when", "places", "year", "community", "scale"];
