@@ -110,7 +110,7 @@ impl Usual {
     /// Tasks for whose coming room is kept, as if they all came now. `room`: slots within the horizon.
     ///
     /// Work that comes by chance runs ahead of its mean as a random walk does, and room to spare brings it back: it gets
-    /// as far as `x` with a chance of exp(−2 × spare room × x / variance), in the same time each.
+    /// as far as `x` with a chance of exp(−2 × spare room × x / variance), both of them those of a week.
     fn kept(self, room: usize) -> impl Iterator<Item = Ask> {
         let spare = (room * WEEK_H / HORIZON).saturating_sub(self.hours).max(1);
         // More than all room says no more than all of it.
