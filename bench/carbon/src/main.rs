@@ -17,16 +17,26 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str =
-    "usage: bench_carbon --data DIR [--json FILE] [--instances FILE] [--lag HOURS] [--fit | --hold-out]";
+const USAGE: &str = "usage: bench_carbon --data DIR [--json FILE] [--instances FILE] [--lag HOURS] \
+     [--only PART | --seeds COUNT | --fit | --hold-out]";
+/// What can be run by itself; a verdict is that of all.
+const PARTS: [&str; 6] = ["published", "when", "places", "year", "community", "scale"];
 
 struct Args {
     data: PathBuf,
     json: Option<PathBuf>,
     instances: Option<PathBuf>,
     lag: usize,
+    only: Option<String>,
+    seeds: Option<u64>,
     fit: bool,
     hold_out: bool,
+}
+
+impl Args {
+    fn runs(&self, part: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only == part)
+    }
 }
 
 fn main() -> ExitCode {
@@ -41,8 +51,8 @@ fn main() -> ExitCode {
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Args> {
-    let (mut data, mut json, mut instances, mut lag, mut fit, mut hold_out) =
-        (None, None, None, 2, false, false);
+    let (mut data, mut json, mut instances, mut lag, mut only, mut seeds, mut fit, mut hold_out) =
+        (None, None, None, 2, None, None, false, false);
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("{word} needs a value; {USAGE}"));
         match word.as_str() {
@@ -54,6 +64,20 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args> {
                 lag = match text.parse() {
                     Ok(lag @ 0..=24) => lag,
                     _ => bail!("--lag takes 0 to 24 hours, not {text:?}"),
+                };
+            }
+            "--only" => {
+                let part = value()?;
+                if !PARTS.contains(&part.as_str()) {
+                    bail!("--only takes one of {}, not {part:?}", PARTS.join(", "));
+                }
+                only = Some(part);
+            }
+            "--seeds" => {
+                let text = value()?;
+                seeds = match text.parse() {
+                    Ok(count @ 1..=1000) => Some(count),
+                    _ => bail!("--seeds takes 1 to 1000, not {text:?}"),
                 };
             }
             "--fit" => fit = true,
@@ -68,7 +92,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args> {
             data.display()
         );
     }
-    Ok(Args { data, json, instances, lag, fit, hold_out })
+    Ok(Args { data, json, instances, lag, only, seeds, fit, hold_out })
 }
 
 /// The folders of real traces in it, by name.
@@ -110,38 +134,60 @@ fn bench(args: &Args) -> Result<bool> {
         }
         return Ok(true);
     }
-    let tally = published::check(&args.data)?;
-    println!("published numbers: {} PASS, {} FAIL, {} skipped", tally.passed, tally.failed, tally.skipped);
-    let (mut list, mut instances, mut holds) = (Vec::new(), Vec::new(), tally.failed == 0);
-    for (name, regions) in &traces {
-        // Of a hundred zones every third day's hours are enough; with forecasts every hour counts.
-        let every = match regions.len() {
-            _ if name == "carboncast" => 1,
-            0..=30 => 3,
-            _ => 25,
-        };
-        let (lines, above) = when::compare(name, regions, args.lag, every);
-        let verdict = if above { "PASS" } else { "FAIL" };
+    if let Some(seeds) = args.seeds {
+        for (name, regions) in &traces {
+            places::vary(name, regions, args.lag, seeds);
+        }
+        return Ok(true);
+    }
+    let (mut list, mut instances, mut holds) = (Vec::new(), Vec::new(), true);
+    if args.runs("published") {
+        let tally = published::check(&args.data)?;
         println!(
-            "{name}: mesh above every causal baseline, in the mean and in the worst region, no misses: {verdict}"
+            "published numbers: {} PASS, {} FAIL, {} skipped",
+            tally.passed, tally.failed, tally.skipped
         );
-        holds &= above;
-        list.extend(lines);
-        let (lines, instance, well) = places::compare(name, regions, args.lag);
-        holds &= well;
-        list.extend(lines);
-        instances.push(instance);
+        holds &= tally.failed == 0;
+    }
+    for (name, regions) in &traces {
+        if args.runs("when") {
+            // Of a hundred zones every third day's hours are enough; with forecasts every hour counts.
+            let every = match regions.len() {
+                _ if name == "carboncast" => 1,
+                0..=30 => 3,
+                _ => 25,
+            };
+            let (lines, above) = when::compare(name, regions, args.lag, every);
+            let verdict = if above { "PASS" } else { "FAIL" };
+            println!(
+                "{name}: mesh above every causal baseline, in the mean and in the worst region, no misses: {verdict}"
+            );
+            holds &= above;
+            list.extend(lines);
+        }
+        if args.runs("places") {
+            let (lines, instance, well) = places::compare(name, regions, args.lag);
+            holds &= well;
+            list.extend(lines);
+            instances.push(instance);
+        }
         if name == "electricitymaps-2023" {
             let folder = args.data.join(name);
-            holds &= year::compare(&folder, regions)?;
-            let (line, well) = community::compare(&folder, regions)?;
-            holds &= well;
-            list.extend(line);
+            if args.runs("year") {
+                holds &= year::compare(&folder, regions)?;
+            }
+            if args.runs("community") {
+                let (line, well) = community::compare(&folder, regions)?;
+                holds &= well;
+                list.extend(line);
+            }
         }
     }
-    let (line, well) = scale::measure();
-    holds &= well;
-    list.push(line);
+    if args.runs("scale") {
+        let (line, well) = scale::measure();
+        holds &= well;
+        list.push(line);
+    }
     if !traces.iter().any(|trace| trace.0 == "electricitymaps-2023") {
         println!("year of service levels, community: skipped: electricitymaps-2023/ is not there");
     }

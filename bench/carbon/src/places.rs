@@ -4,12 +4,8 @@
 
 use crate::data::Region;
 use crate::flow::Network;
-use mesh_policies::placement::across::{Place, cheapest};
-use mesh_policies::placement::decide::{Decision, HOUR_MS, Peer, Work, decide};
 use mesh_policies::placement::hours::HORIZON;
-use mesh_policies::placement::room::{Due, left_for_now};
-use mesh_protocol::key::PublicKey;
-use mesh_protocol::task::Sla;
+use mesh_policies::placement::together::{self, Place, Usual, Waiting};
 use serde_json::{Value, json};
 
 /// Peers of an instance.
@@ -22,10 +18,13 @@ const WEEK_H: usize = 7 * 24;
 const JOBS: u64 = 84;
 /// Hours from arrival to deadline.
 const DEADLINE_H: usize = 48;
-/// Hours of work of a job in the mean, whole ones.
-const MEAN_H: usize = 4;
-/// Jobs for whose coming room is kept: a day's work, 84 jobs of 4.5 hours a week.
-const RESERVE: usize = (JOBS as usize * 9).div_ceil(2 * 7 * MEAN_H);
+/// What a policy may know of them: how many come, and that each length from one to eight hours is as likely.
+const USUAL: Usual = Usual {
+    tasks: JOBS as usize,
+    hours: JOBS as usize * 9 / 2,
+    squares: JOBS as usize * 51 / 2,
+    within: DEADLINE_H,
+};
 /// Power of a task anywhere, in mW.
 const POWER_MW: u64 = 15_000;
 /// Energy of starting on a peer that does not have the task's module, inputs or checkpoint yet, in mWh.
@@ -49,12 +48,6 @@ impl Instance<'_> {
     /// Does this peer give its slot in this hour? Each begins its day four hours after the one before.
     fn gives(peer: usize, hour: usize) -> bool {
         (hour + 24 - 4 * peer) % 24 < GIVEN_H
-    }
-
-    /// Slots of all, by the hour.
-    fn room(&self, now: usize) -> Vec<u32> {
-        let slots = |hour| (0..PEERS).filter(|peer| Self::gives(*peer, now + hour)).count() as u32;
-        (0..HORIZON).map(slots).collect()
     }
 
     fn value(&self, peer: usize, hour: usize) -> f64 {
@@ -151,14 +144,22 @@ fn optimum(instance: &Instance<'_>) -> f64 {
 
 /// Each job on the first peer with room from its arrival on, without a thought for carbon.
 fn at_once(instance: &Instance<'_>) -> Outcome {
-    run(instance, |instance, _, taken, state, now| {
-        let free = |peer: &usize| Instance::gives(*peer, now) && !taken[*peer];
-        match state.on {
-            Some(peer) if free(&peer) => Some(peer),
-            _ => (0..PEERS)
-                .filter(free)
-                .min_by_key(|peer| mix(*peer as u64, instance.jobs[state.job].arrival as u64)),
-        }
+    run(instance, |open, now| {
+        let mut taken = [false; PEERS];
+        let choose = |state: &State| {
+            let free = |peer: &usize| Instance::gives(*peer, now) && !taken[*peer];
+            let chosen = match state.on {
+                Some(peer) if free(&peer) => Some(peer),
+                _ => (0..PEERS)
+                    .filter(free)
+                    .min_by_key(|peer| mix(*peer as u64, instance.jobs[state.job].arrival as u64)),
+            };
+            if let Some(peer) = chosen {
+                taken[peer] = true;
+            }
+            chosen
+        };
+        open.iter().map(choose).collect()
     })
 }
 
@@ -167,47 +168,32 @@ fn at_once(instance: &Instance<'_>) -> Outcome {
 struct State {
     job: usize,
     left: usize,
+    /// Hours to its deadline, this one included.
+    within: usize,
     /// Where it ran last.
     on: Option<usize>,
     /// Did it run in the hour before?
     runs: bool,
-    /// Does it have to run now, lest it or another be late?
-    presses: bool,
 }
 
-/// Goes through the hours; a policy says for each job in turn where it runs in this hour. `taken`: peers whose slot is
-/// given away already.
-fn run(
-    instance: &Instance<'_>,
-    mut policy: impl FnMut(&Instance<'_>, &mut [u128; PEERS], [bool; PEERS], State, usize) -> Option<usize>,
-) -> Outcome {
+/// Goes through the hours; a policy says of all jobs, those with least to spare first, where each runs in this hour.
+fn run(instance: &Instance<'_>, mut policy: impl FnMut(&[State], usize) -> Vec<Option<usize>>) -> Outcome {
     let mut outcome = Outcome::default();
     let mut open: Vec<State> = Vec::new();
     let mut next = 0;
     for now in 0..WEEK_H + DEADLINE_H {
         while let Some(job) = instance.jobs.get(next).filter(|job| job.arrival == now) {
-            open.push(State { job: next, left: job.length, on: None, runs: false, presses: false });
+            open.push(State { job: next, left: job.length, within: DEADLINE_H, on: None, runs: false });
             next += 1;
         }
-        let deadline = |state: &State| instance.jobs[state.job].arrival + DEADLINE_H;
-        let real =
-            open.iter().map(|state| Due { hours: state.left, within: deadline(state).saturating_sub(now) });
-        // Room is kept for as much as comes in a day in the mean, as if it came now.
-        let kept = (0..RESERVE).map(|_| Due { hours: MEAN_H, within: DEADLINE_H });
-        let due: Vec<Due> = real.chain(kept).collect();
-        for (state, left) in open.iter_mut().zip(left_for_now(&due, &instance.room(now))) {
-            state.presses = left > 0;
-        }
-        // Those that have to run now choose first, then those with least to spare.
-        let spare = |state: &State| deadline(state).saturating_sub(now).saturating_sub(state.left);
-        open.sort_by_key(|state| (!state.presses, spare(state)));
+        open.sort_by_key(|state| state.within.saturating_sub(state.left));
+        let chosen = policy(&open, now);
         let mut taken = [false; PEERS];
-        let mut promised = [0_u128; PEERS];
-        for state in &mut open {
-            let peer = policy(instance, &mut promised, taken, *state, now)
-                .filter(|peer| Instance::gives(*peer, now) && !taken[*peer]);
+        for (state, peer) in open.iter_mut().zip(chosen) {
+            let peer = peer.filter(|peer| Instance::gives(*peer, now) && !taken[*peer]);
             outcome.segments += usize::from(peer.is_some() && !state.runs);
             state.runs = peer.is_some();
+            state.within -= 1;
             let Some(peer) = peer else { continue };
             taken[peer] = true;
             let moved = state.on != Some(peer);
@@ -217,74 +203,89 @@ fn run(
             state.on = Some(peer);
             state.left -= 1;
         }
-        outcome.misses += open.iter().filter(|state| state.left > 0 && deadline(state) == now + 1).count();
-        open.retain(|state| state.left > 0 && deadline(state) > now + 1);
+        outcome.misses += open.iter().filter(|state| state.left > 0 && state.within == 0).count();
+        open.retain(|state| state.left > 0 && state.within > 0);
     }
     outcome
 }
 
-/// The policy: in each hour those that have to run lest anything be late take the cheapest peers that are there, by
-/// `decide`; then each of the others takes the cheapest hours of all peers that nobody before it plans to use.
+/// The policy: all jobs are planned together, with what comes in the mean.
 fn ours(instance: &Instance<'_>, paths: &[Vec<Vec<u32>>]) -> Outcome {
-    run(instance, |instance, promised, taken, state, now| {
-        let job = instance.jobs[state.job];
-        let there = |peer: usize| {
-            let gives = (0..HORIZON).filter(|hour| Instance::gives(peer, now + hour));
-            let there = gives.fold(0_u128, |mask, hour| mask | 1 << hour) & !promised[peer];
-            if taken[peer] { there & !1 } else { there }
-        };
-        if state.presses {
-            return pressed(state, job, now, &|peer| (there(peer), &paths[peer][now]));
-        }
-        // A move serves two hours in the mean, so that each bears half of it.
-        let extra = |peer| if state.on == Some(peer) { 0 } else { MOVE_MWH * 1000 / (2 * POWER_MW) };
-        let places: Vec<Place<'_>> = (0..PEERS)
-            .map(|peer| Place { path: &paths[peer][now], open: there(peer), extra: extra(peer) })
+    run(instance, |open, now| {
+        let waiting: Vec<Waiting> = open
+            .iter()
+            .map(|state| Waiting { left: state.left, within: state.within, on: state.on })
             .collect();
-        let window = (job.arrival + DEADLINE_H).saturating_sub(now);
-        let Some(plan) = cheapest(&places, window, state.left, state.on.filter(|_| state.runs)) else {
-            // Others plan to use what it would need: an hour now is better than none.
-            return (0..PEERS).find(|peer| Instance::gives(*peer, now) && !taken[*peer]);
+        let place = |peer: usize| {
+            let gives = (0..HORIZON).filter(|hour| Instance::gives(peer, now + hour));
+            Place { path: &paths[peer][now], open: gives.fold(0, |mask, hour| mask | 1 << hour) }
         };
-        for (hour, peer) in &plan {
-            promised[*peer] |= 1 << hour;
-        }
-        plan.iter().find(|(hour, _)| *hour == 0).map(|(_, peer)| *peer)
+        together::now(&waiting, &USUAL, &(0..PEERS).map(place).collect::<Vec<_>>())
     })
 }
 
-/// An hour of a job that has to run now.
-fn pressed<'a>(
-    state: State,
-    job: Job,
-    now: usize,
-    at: &dyn Fn(usize) -> (u128, &'a Vec<u32>),
-) -> Option<usize> {
-    let peer = |peer: usize| Peer {
-        device: PublicKey([peer as u8; 32]),
-        permitted: Ok(()),
-        path: at(peer).1,
-        there: at(peer).0,
-        clean: u128::MAX,
-        work_ms: HOUR_MS,
-        work_mwh: POWER_MW,
-        move_ms: 0,
-        move_mwh: if state.on == Some(peer) { 0 } else { MOVE_MWH },
-        reliable: 1000,
-        load: 0,
+/// Six regions of a trace.
+fn chosen(regions: &[Region]) -> Vec<&Region> {
+    (0..PEERS).map(|peer| &regions[peer * regions.len() / PEERS]).collect()
+}
+
+/// The first hours of all weeks.
+fn starts(chosen: &[&Region]) -> Vec<usize> {
+    let span = chosen.iter().fold(0..usize::MAX, |all, region| {
+        let span = region.span();
+        all.start.max(span.start)..all.end.min(span.end)
+    });
+    span.clone().step_by(WEEK_H).filter(|start| start + WEEK_H + DEADLINE_H <= span.end).collect()
+}
+
+/// What is expected at each peer in each hour of it.
+fn paths(instance: &Instance<'_>, lag: usize) -> Vec<Vec<Vec<u32>>> {
+    let of = |region: &&Region| {
+        let path = |hour: usize| {
+            let now = instance.start + hour;
+            super::when::milligrams(&region.known(now, lag).expected(now as u64))
+        };
+        (0..WEEK_H + DEADLINE_H).map(path).collect()
     };
-    let work = Work {
-        class: Sla::Urgent,
-        finish_by_ms: None,
-        since_ms: job.arrival as u64 * HOUR_MS,
-        runs_on: state.on.filter(|_| state.runs).map(|peer| PublicKey([peer as u8; 32])),
-        unsaved_ms: 0,
-        seed: state.job as u64,
-    };
-    match decide(&work, now as u64 * HOUR_MS, &(0..PEERS).map(peer).collect::<Vec<_>>()) {
-        Decision::Run(on, ..) | Decision::Move(on, ..) => Some(usize::from(on.0[0])),
-        _ => None,
+    instance.regions.iter().map(of).collect()
+}
+
+/// All weeks of a trace with other jobs, so many times: how often is something late, however they fall?
+pub(crate) fn vary(name: &str, regions: &[Region], lag: usize, seeds: u64) {
+    if regions.len() < PEERS {
+        return;
     }
+    let chosen = chosen(regions);
+    let mut totals = vec![(Outcome::default(), 0.0); seeds as usize];
+    let (starts, mut beyond) = (starts(&chosen), 0);
+    for start in &starts {
+        let mut instance = Instance { regions: chosen.clone(), start: *start, jobs: Vec::new() };
+        let paths = paths(&instance, lag);
+        for (seed, (sum, best)) in (0..).zip(&mut totals) {
+            instance.jobs = jobs(*start as u64 + (seed << 32));
+            let bound = optimum(&instance);
+            if bound.is_nan() {
+                beyond += 1;
+                continue;
+            }
+            add(sum, ours(&instance, &paths));
+            *best += bound;
+        }
+    }
+    println!(
+        "\n{name}, places, {} weeks with the jobs of {seeds} seeds; {beyond} that nobody could do left out",
+        starts.len()
+    );
+    let line = |of: &str, sum: Outcome, best: f64| {
+        println!("{of:<8} {:>8.2} % over, {} misses", 100.0 * (sum.grams / best - 1.0), sum.misses);
+    };
+    let (mut all, mut bound) = (Outcome::default(), 0.0);
+    for (seed, (sum, best)) in totals.into_iter().enumerate() {
+        line(&format!("seed {seed}"), sum, best);
+        add(&mut all, sum);
+        bound += best;
+    }
+    line("all", all, bound);
 }
 
 /// Replays weeks of it and prints what came of them. Gives what the JSON holds, and whether carbon was within a tenth
@@ -294,26 +295,15 @@ pub(crate) fn compare(name: &str, regions: &[Region], lag: usize) -> (Vec<Value>
         println!("\n{name}, places: skipped: it has {} regions, not {PEERS}", regions.len());
         return (Vec::new(), Value::Null, true);
     }
-    let chosen: Vec<&Region> = (0..PEERS).map(|peer| &regions[peer * regions.len() / PEERS]).collect();
-    let span = chosen.iter().fold(0..usize::MAX, |all, region| {
-        let span = region.span();
-        all.start.max(span.start)..all.end.min(span.end)
-    });
+    let chosen = chosen(regions);
     let (mut sums, mut best, mut now, mut first) = (Outcome::default(), 0.0, Outcome::default(), Value::Null);
-    let mut weeks = 0;
+    let starts = starts(&chosen);
     // Months apart where the trace is a whole year, so that all seasons are there.
-    let step = if span.len() > 250 * 24 { 4 * WEEK_H } else { WEEK_H };
-    for start in span.clone().step_by(step).filter(|start| start + WEEK_H + DEADLINE_H <= span.end) {
+    let step = if starts.len() > 36 { 4 } else { 1 };
+    let weeks = starts.len().div_ceil(step) as u64;
+    for start in starts.into_iter().step_by(step) {
         let instance = Instance { regions: chosen.clone(), start, jobs: jobs(start as u64) };
-        let paths: Vec<Vec<Vec<u32>>> = chosen
-            .iter()
-            .map(|region| {
-                let path = |hour: usize| {
-                    super::when::milligrams(&region.known(start + hour, lag).expected((start + hour) as u64))
-                };
-                (0..WEEK_H + DEADLINE_H).map(path).collect()
-            })
-            .collect();
+        let paths = paths(&instance, lag);
         if first.is_null() {
             first = instance.json(name);
         }
@@ -321,7 +311,6 @@ pub(crate) fn compare(name: &str, regions: &[Region], lag: usize) -> (Vec<Value>
         add(&mut sums, ours);
         add(&mut now, plain);
         best += optimum(&instance);
-        weeks += 1;
     }
     let over = sums.grams / best - 1.0;
     let well = over <= 0.10 && sums.misses == 0;

@@ -1,10 +1,10 @@
 //! When and where does a task run?
 
-pub mod across;
 pub mod board;
 pub mod decide;
 pub mod hours;
 pub mod room;
+pub mod together;
 
 #[cfg(test)]
 mod tests {

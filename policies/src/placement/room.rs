@@ -14,17 +14,17 @@ use std::collections::BinaryHeap;
 
 /// What is left of a task, in whole hours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Due {
+struct Due {
     /// Work left. It runs in one slot at a time.
-    pub hours: usize,
+    hours: usize,
     /// Hours until its deadline, this one included.
-    pub within: usize,
+    within: usize,
 }
 
 /// Hours of each task that do not fit into the hours after this one: with none it may wait, with one it has to run now,
 /// with more it will be late, or make another late. `room`: slots by the hour, this one the first; after the last there
 /// are none.
-pub fn left_for_now(due: &[Due], room: &[u32]) -> Vec<usize> {
+fn left_for_now(due: &[Due], room: &[u32]) -> Vec<usize> {
     let mut left: Vec<usize> = due.iter().map(|task| task.hours).collect();
     let mut by_deadline: Vec<usize> = (0..due.len()).collect();
     by_deadline.sort_by_key(|task| due[*task].within);
