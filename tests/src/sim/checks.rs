@@ -425,9 +425,12 @@ fn attempt_numbers_only_rise(
 ) -> Verdict {
     let Some(before) = world.model.offered.get(&(who, id.task)) else { return Ok(()) };
     let highest = before.keys().next_back().copied().unwrap_or_default();
-    let again = before.get(&id.attempt).is_some_and(|device| *device == to);
-    // Of replicas several are open at once, and each may be offered again to whom it was offered.
-    let holds = id.attempt > highest || (again && (replicated || id.attempt == highest));
+    let holds = match before.get(&id.attempt) {
+        // Of replicas several are open at once, and each may be offered again to whom it was offered.
+        Some(device) => *device == to && (replicated || id.attempt == highest),
+        // One that crashed between two offers makes them when it is connected again, whichever comes first.
+        None => replicated || id.attempt > highest,
+    };
     hold("attempt_numbers_only_rise", holds, || {
         format!("{} offers {id:?} to {} after attempt {highest}", world.peers[who].name, world.name(&to))
     })
