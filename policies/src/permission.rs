@@ -151,6 +151,9 @@ mod tests {
         let read_only = Grant { permissions: reading, ..pinned };
         assert_eq!(excess(&share, &given(&read_only)).unwrap(), "the share logs (rw)");
         assert_eq!(excess(&harmless(), &given(&read_only)), None);
+        // Inputs and environment are the submitter's own, under any grant.
+        let own = Permissions { inputs: Names::Any, env: Names::Any, ..Permissions::default() };
+        assert!([harmless(), given(&grant("*")), given(&read_only)].iter().all(|given| own.within(given)));
     }
 
     // spec: SBX-10, PERM-2
