@@ -180,6 +180,7 @@ mod tests {
     use super::saved as save;
     use super::*;
     use mesh_protocol::ad::{EnergyClaim, Source};
+    use mesh_protocol::ids::TaskId;
     use proptest::prelude::*;
 
     /// A watt-hour in millijoule.
@@ -268,6 +269,45 @@ mod tests {
         assert_eq!(save(&known, &unknown, &taken, &[], 0), None);
     }
 
+    // spec: CO2-2
+    #[test]
+    fn carbon_is_whole_micrograms_to_the_nearest() {
+        // 1 mJ at 3600 g per kWh is 1 µg.
+        for (energy_mj, g_per_kwh, ug) in
+            [(1, 1799, 0), (1, 1800, 1), (2, 1800, 1), (3, 1799, 1), (3, 1800, 2), (3600, 1, 1)]
+        {
+            assert_eq!(
+                sum(&[on(energy_mj, g_per_kwh, 0)]).carbon_ug(),
+                ug,
+                "{energy_mj} mJ at {g_per_kwh} g"
+            );
+        }
+        assert_eq!((transfer_mj(13), transfer_mj(14)), (0, 1), "0.47 and 0.5 mJ");
+    }
+
+    // spec: CO2-4
+    #[test]
+    fn whoever_reads_an_account_comes_to_what_its_submitter_wrote() {
+        let (at_once, then) = (vec![on(10 * WH, 400, 0)], vec![on(10 * WH, 300, 0)]);
+        let taken = whole(sum(&[on(9 * WH, 50, 95)]));
+        let others = [sum(&[on(WH, 50, 95)])];
+        let account = |at_once: &[Piece], factors| Accounted {
+            task: TaskId([7; 32]),
+            attempt: 1,
+            factors,
+            at_once: at_once.to_vec(),
+            then: then.clone(),
+            transfer_mj: WH,
+            counted: vec![1, 2],
+            saved: None,
+        };
+        let saved = saved_by(&account(&at_once, Factors::default()), &taken, &others).unwrap();
+        assert_eq!(saved, save(&sum(&at_once), &sum(&then), &taken, &others, WH).unwrap());
+        assert_eq!(saved.total_ug(), 4_000_000 - 500_000 - 300_000);
+        let unknown = [Piece { reading: None, ..at_once[0].clone() }];
+        assert_eq!(saved_by(&account(&unknown, Factors::default()), &taken, &others), None);
+    }
+
     // spec: EN-2
     #[test]
     fn signals_of_different_kinds_are_not_subtracted() {
@@ -283,6 +323,29 @@ mod tests {
         assert_eq!(save(&known, &known, &marginal, &[], 0), None);
         assert!(save(&marginal.sum, &marginal.sum, &marginal, &[], 0).is_some());
         assert_eq!(save(&known, &known, &whole(known), &[marginal.sum], 0), None);
+    }
+
+    // spec: EN-2
+    #[test]
+    fn each_scope_and_kind_is_a_signal_of_its_own() {
+        let signals = [
+            (Scope::LifeCycle, Kind::Average),
+            (Scope::LifeCycle, Kind::Marginal),
+            (Scope::Direct, Kind::Average),
+            (Scope::Direct, Kind::Marginal),
+        ];
+        let of = |(scope, kind)| {
+            let mut piece = on(WH, 20, 0);
+            piece.reading = piece.reading.map(|reading| Reading { scope, kind, ..reading });
+            sum(&[piece])
+        };
+        let unknown = sum(&[Piece { reading: None, ..on(WH, 0, 0) }]);
+        for one in signals {
+            for other in signals {
+                assert_eq!(of(one).is_like(&of(other)), one == other, "{one:?} {other:?}");
+                assert_eq!(of(one).and(of(other)).is_like(&unknown), one == other, "{one:?} {other:?}");
+            }
+        }
     }
 
     fn pieces() -> impl Strategy<Value = Vec<Piece>> {

@@ -222,6 +222,7 @@ mod tests {
             (-1.0, LifeCycle, Some(Fault::Negative(-1.0))),
             (380_000.0, LifeCycle, Some(Fault::TooMuch(380_000.0, 2000.0))),
             (0.38, LifeCycle, Some(Fault::TooLittle(0.38))),
+            (1.0, LifeCycle, None),
             (0.38, Intensity, None),
             (2000.1, Intensity, Some(Fault::TooMuch(2000.1, 2000.0))),
             (100.0, Percent, None),
@@ -230,6 +231,7 @@ mod tests {
             (-3.0, Watts, None),
             (-51.0, Watts, Some(Fault::Negative(-51.0))),
             (-51.0, Flow, None),
+            (-1e7, Flow, None),
             (-2e7, Flow, Some(Fault::TooMuch(2e7, 1e7))),
             (1e9, WattHours, Some(Fault::TooMuch(1e9, 1e8))),
         ] {
@@ -261,7 +263,9 @@ mod tests {
         assert_eq!(take(at(NOW - 3 * HOUR, NOW + 1)), None);
         assert_eq!(take(at(NOW + 15 * 60_000, NOW + HOUR)), None, "clocks differ");
         assert_eq!(take(at(NOW + HOUR, NOW + 2 * HOUR)), Some(Fault::Ahead(HOUR)));
-        assert_eq!(Fault::Late(3 * HOUR).to_string(), "what it tells is 3 h old");
+        for (ms, age) in [(0, "0 min"), (HOUR - 1, "59 min"), (2 * HOUR - 1, "119 min"), (3 * HOUR, "3 h")] {
+            assert_eq!(Fault::Late(ms).to_string(), format!("what it tells is {age} old"));
+        }
     }
 
     // spec: EN-3
@@ -291,20 +295,27 @@ mod tests {
     // spec: EN-3
     #[test]
     fn ten_times_the_years_maximum_is_no_value() {
-        let mut feed = Feed::default();
-        let mut take = |value: f64, day: u64| {
+        let take = |feed: &mut Feed, value: f64, day: u64| {
             let now = NOW + day * DAY;
             let told = Told { value, at_ms: Some(now), until_ms: now + HOUR };
             feed.take(told, Quantity::LifeCycle, false, now)
         };
-        take(30.0, 0).unwrap();
-        assert!(take(301.0, 6).is_ok(), "a week has not passed: it may be the first real one");
+        for (day, taken) in [(6, Ok(())), (7, Err(Fault::BeyondYear(301.0, 30.0)))] {
+            let mut feed = Feed::default();
+            take(&mut feed, 30.0, 0).unwrap();
+            assert_eq!(
+                take(&mut feed, 301.0, day),
+                taken,
+                "until a week has passed it may be the first real one"
+            );
+        }
+        let mut calm = Feed::default();
+        for day in 0..9 {
+            take(&mut calm, 0.0, day).unwrap();
+        }
+        assert_eq!(take(&mut calm, 300.0, 9), Ok(()), "ten times nothing bounds nothing");
         let mut feed = Feed::default();
-        let mut take = |value: f64, day: u64| {
-            let now = NOW + day * DAY;
-            let told = Told { value, at_ms: Some(now), until_ms: now + HOUR };
-            feed.take(told, Quantity::LifeCycle, false, now)
-        };
+        let mut take = |value: f64, day: u64| take(&mut feed, value, day);
         for day in 0..60 {
             take(30.0 + (day % 7) as f64, day).unwrap();
         }

@@ -151,5 +151,35 @@ mod tests {
         let read_only = Grant { permissions: reading, ..pinned };
         assert_eq!(excess(&share, &given(&read_only)).unwrap(), "the share logs (rw)");
         assert_eq!(excess(&harmless(), &given(&read_only)), None);
+        // Inputs and environment are the submitter's own, under any grant.
+        let own = Permissions { inputs: Names::Any, env: Names::Any, ..Permissions::default() };
+        assert!([harmless(), given(&grant("*")), given(&read_only)].iter().all(|given| own.within(given)));
+    }
+
+    // spec: SBX-10, PERM-2
+    #[test]
+    fn whatever_is_asked_for_beyond_the_grant_is_named() {
+        let none = Permissions::default();
+        let share =
+            |access| Permissions { shares: [("logs".to_owned(), access)].into(), ..Permissions::default() };
+        let http = |host: &str| Permissions { http: [host.to_owned()].into(), ..Permissions::default() };
+        let clock = Permissions { real_clock: true, ..Permissions::default() };
+        let random = Permissions { real_random: true, ..Permissions::default() };
+        let each = [
+            (share(Access::Ro), "the share logs (ro)"),
+            (share(Access::Rw), "the share logs (rw)"),
+            (http("example.org"), "HTTP to example.org"),
+            (http("example.com"), "HTTP to example.com"),
+            (clock, "the real clock"),
+            (random, "real randomness"),
+        ];
+        for (wish, named) in &each {
+            for (given, _) in &each {
+                let holds = wish == given || (wish, given) == (&each[0].0, &each[1].0);
+                assert_eq!(excess(wish, given).as_deref(), (!holds).then_some(*named), "{wish:?} {given:?}");
+            }
+            assert_eq!(excess(wish, &none).as_deref(), Some(*named));
+            assert_eq!(excess(&none, wish), None);
+        }
     }
 }

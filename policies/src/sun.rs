@@ -76,6 +76,34 @@ mod tests {
         assert!(at((52, 13), JUNE).height < 0.0 && at((70, 20), JUNE).height > 0.0, "the midnight sun");
     }
 
+    // spec: REP-2, SLA-4
+    #[test]
+    fn the_seasons_and_the_equation_of_time_are_those_of_the_almanac() {
+        // At the pole the sun stands as high as its declination, all day long: the equinoxes and solstices of 2026 and 2049.
+        for (moment, height) in [
+            (1_774_017_960_000, 0.0),
+            (1_782_030_300_000, 23.436),
+            (1_790_121_900_000, 0.0),
+            (1_797_886_200_000, -23.436),
+            (2_499_827_280_000, 0.0),
+            (2_507_838_420_000, 23.433),
+        ] {
+            let pole = at((90, 0), moment);
+            assert!((pole.height - height).abs() < 0.02, "{moment}: {pole:?}");
+        }
+        // Noon by the sun against noon by the clock in Greenwich: its four extremes of a year, in minutes.
+        for (day, minutes) in [
+            (1_770_768_000_000, -14.2),
+            (1_778_716_800_000, 3.65),
+            (1_785_024_000_000, -6.55),
+            (1_793_664_000_000, 16.45),
+            (2_496_614_400_000, -14.2),
+        ] {
+            let noon = at((0, 0), day + 12 * HOUR);
+            assert!((noon.hours_past_noon * 60.0 - minutes).abs() < 0.2, "{day}: {noon:?}");
+        }
+    }
+
     // spec: SLA-4
     #[test]
     fn it_shines_from_nine_to_three_by_the_sun_in_every_zone_and_season() {

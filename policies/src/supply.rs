@@ -290,6 +290,52 @@ mod tests {
         assert_eq!(at(&supply, JUNE).unwrap().3, Basis::Outright, "what is read goes before what was said");
     }
 
+    // spec: EN-1, EN-2
+    #[test]
+    fn a_word_is_as_sure_as_what_its_rest_is_counted_with() {
+        let direct = Grid { scope: Scope::Direct, ..feed(400.0, 40.0) };
+        let guessed = Grid { estimated: true, ..direct };
+        let said = |percent, g_per_kwh| Some(Word { source: Source::Wind, percent, g_per_kwh });
+        let (life, chimney) = (Scope::LifeCycle, Scope::Direct);
+        for (word, grid, grams, estimated, scope) in [
+            // All of it is wind, or the owner says what it costs: the grid has no part in it.
+            (said(100.0, None), guessed, 11, false, life),
+            (said(50.0, Some(70)), guessed, 70, false, life),
+            (said(50.0, Some(70)), Grid::default(), 70, false, life),
+            // Half of it is the grid: 0.5 × 11 + 0.5 × 400, and 480 where nobody tells.
+            (said(50.0, None), direct, 206, false, chimney),
+            (said(50.0, None), guessed, 206, true, chimney),
+            (said(50.0, None), Grid::default(), 246, true, life),
+        ] {
+            let mixed =
+                Supply { word, grid, ..Supply::default() }.mix(20.0, JUNE, Factors::default()).unwrap();
+            let found = (mixed.claim.g_per_kwh, mixed.estimated, mixed.scope, mixed.basis);
+            assert_eq!(found, (grams, estimated, scope, Basis::Word), "{word:?} {grid:?}");
+        }
+        // What the owner says of the grid itself goes before its figures only with grams.
+        let grid = |g_per_kwh| Some(Word { source: Source::Grid, percent: 40.0, g_per_kwh });
+        for (word, grams, basis) in [(grid(None), 400, Basis::Grid), (grid(Some(90)), 90, Basis::Word)] {
+            let supply = Supply { word, grid: direct, ..Supply::default() };
+            assert_eq!(at(&supply, JUNE), Some((Source::Grid, 40, grams, basis)));
+        }
+    }
+
+    // spec: EN-1
+    #[test]
+    fn what_the_grid_tells_is_an_estimate_where_a_part_of_it_is_reckoned() {
+        let (whole, share) = (feed(400.0, 40.0), Grid { g_per_kwh: None, ..feed(0.0, 40.0) });
+        for (grid, grams, estimated) in [
+            (whole, 400, false),
+            (Grid { estimated: true, ..whole }, 400, true),
+            // 0.6 × 480, and what renewables of a grid cost over their lives.
+            (share, 307, true),
+            (Grid { estimated: true, ..share }, 307, true),
+        ] {
+            let mixed = Supply { grid, ..Supply::default() }.mix(20.0, JUNE, Factors::default()).unwrap();
+            assert_eq!((mixed.claim.g_per_kwh, mixed.estimated), (grams, estimated), "{grid:?}");
+        }
+    }
+
     // spec: EN-1, SLA-4
     #[test]
     fn fixed_sun_holds_only_while_it_is_up_there_and_else_it_is_the_zones_grid() {
@@ -358,6 +404,7 @@ mod tests {
         assert_eq!(at(&home, JUNE), stored);
         assert_eq!(basis(Cells { charge_percent: Some(20.0), ..cells }), Basis::Grid, "the floor");
         assert_eq!(basis(Cells { watts: Some(-300.0), ..cells }), Basis::Grid, "it is being charged");
+        assert_eq!(basis(Cells { watts: Some(0.0), ..cells }), Basis::Grid, "it rests");
         assert_eq!(basis(Cells { watts: None, ..cells }), Basis::Grid);
         let laptop = Cells { watts: None, ..cells };
         assert_eq!(at(&Supply { cells: laptop, on_mains: Some(false), ..home }, JUNE), stored);

@@ -339,7 +339,12 @@ mod tests {
             let error = Manifest::parse(text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(part), "{text}\n→ {error}");
         }
-        assert_eq!(Manifest::parse(&[b' '; MAX_MANIFEST + 1]), Err(ManifestError::TooLong(MAX_MANIFEST + 1)));
+        // 64 KiB, and a byte more.
+        let good = "[task]\nname = \"x\"\n";
+        let with =
+            |bytes: usize| Manifest::parse((good.to_owned() + &"#".repeat(bytes - good.len())).as_bytes());
+        assert_eq!(with(65_536).unwrap().name, "x");
+        assert_eq!(with(65_537), Err(ManifestError::TooLong(65_537)));
         assert_eq!(Manifest::parse(b"\xff"), Err(ManifestError::NotText));
     }
 

@@ -30,4 +30,17 @@ mod tests {
         assert!(!sanitise(hostile, false).contains(['\n', '\t']));
         assert_eq!(sanitise("Grüße, 世界 🌞", false), "Grüße, 世界 🌞");
     }
+
+    // spec: SBX-11
+    #[test]
+    fn nothing_that_breaks_a_line_or_turns_it_round_is_left() {
+        // Unicode's marks, embeddings, overrides and isolates of direction, its two separators, and what has no width.
+        let turn =
+            "\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}";
+        for c in turn.chars().chain("\u{2028}\u{2029}\u{feff}".chars()) {
+            for lines in [true, false] {
+                assert_eq!(sanitise(&format!("a{c}b"), lines), "a\u{fffd}b", "{c:?}");
+            }
+        }
+    }
 }

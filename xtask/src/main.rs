@@ -43,8 +43,9 @@ Commands:
   sim [--seeds N] [--from K]       Run N seeds (1000) of the simulator, from seed K (0) on, in a release build
   sim replay SEED                  Run one seed and print every event and what came of it
   sim bugs [--seeds N]             Switch on one bug after the other and look which check notices, over N seeds (400) each
-  mutants                          Break the code of policies, and some of protocol and node, on purpose, and count what
-                                   no test notices; fails above 5 % (10 %). Takes cargo-mutants, and hours
+  mutants [--whole]                Break some of the code of policies, protocol and node on purpose and count what no test
+                                   notices; fails above 5 % (10 %). Takes cargo-mutants, and an hour; --whole breaks
+                                   all of policies, which takes many
   demo [--speed N]                 Show a community of three at work over two recorded days of sun, wind and grid, in a
                                    release build, in two minutes; --speed 1440 is an hour in 2.5 s. Leaves nothing
   demo sandbox                     Run three example tasks visibly, in a release build. Leaves target/demo/
@@ -68,7 +69,7 @@ enum Command {
     Bench { what: Bench, json: Option<String> },
     Carbon { data: Option<String>, json: Option<String> },
     Sim(sim::Sim),
-    Mutants,
+    Mutants { whole: bool },
     Demo { speed: Option<String> },
     DemoSandbox,
     Ci,
@@ -156,7 +157,7 @@ fn parse(args: Vec<String>) -> Result<Command> {
             Command::Bench { what, json }
         }
         "sim" => Command::Sim(sim::parse(&mut rest)?),
-        "mutants" => Command::Mutants,
+        "mutants" => Command::Mutants { whole: take_flag(&mut rest, "--whole") },
         "demo" if rest.first().is_some_and(|what| what == "sandbox") => {
             rest.remove(0);
             Command::DemoSandbox
@@ -202,7 +203,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Carbon { data, json } => test::carbon(&repo, data.as_deref(), json.as_deref()),
         Command::Crash { kills, seed } => test::crash(&repo, kills, seed),
         Command::Sim(sim) => sim::sim(&repo, &sim),
-        Command::Mutants => mutants::mutants(&repo),
+        Command::Mutants { whole } => mutants::mutants(&repo, whole),
         Command::Demo { speed } => demo::community(&repo, speed.as_deref()),
         Command::DemoSandbox => demo::sandbox(&repo),
         Command::Ci => ci::ci(&repo),

@@ -63,5 +63,38 @@ pub fn piece(prices: &[u64], mask: u128, count: usize) -> Option<Hours> {
 
 /// The mask of so many hours from now on.
 pub fn first_hours(count: usize) -> u128 {
-    if count >= 128 { u128::MAX } else { (1 << count) - 1 }
+    u32::try_from(count).ok().and_then(|count| 1_u128.checked_shl(count)).map_or(u128::MAX, |next| next - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    // spec: PLACE-1
+    #[test]
+    fn the_first_hours_are_as_many_as_were_asked_for() {
+        for count in 0..=128 {
+            let mask = first_hours(count);
+            assert_eq!((mask.count_ones() as usize, mask.trailing_ones() as usize), (count, count));
+        }
+        assert_eq!((first_hours(129), first_hours(usize::MAX)), (u128::MAX, u128::MAX));
+    }
+
+    proptest! {
+        // spec: PLACE-1
+        #[test]
+        fn no_other_hours_cost_less_and_none_as_cheap_are_earlier(
+            prices in proptest::collection::vec(0u64..6, 1..10), mask in 0u128..1 << 12, count in 1usize..6,
+        ) {
+            let sum = |hours: u128| -> u64 { prices.iter().enumerate().map(|(hour, price)| (hours >> hour & 1) as u64 * price).sum() };
+            let open = mask & first_hours(prices.len());
+            let all = || (1..=open).filter(|hours| hours & !open == 0 && hours.count_ones() as usize == count);
+            let best = |hours: Option<u128>| hours.map(|mask| Hours { mask, sum: sum(mask) });
+            let in_pieces = best(all().min_by_key(|hours| (sum(*hours), *hours)));
+            prop_assert_eq!(pieces(&prices, &order(&prices), mask, count), in_pieces);
+            let whole = all().filter(|hours| hours >> hours.trailing_zeros() == first_hours(count));
+            prop_assert_eq!(piece(&prices, mask, count), best(whole.min_by_key(|hours| (sum(*hours), *hours))));
+        }
+    }
 }
