@@ -110,7 +110,9 @@ mod tests {
         let slow = run("sleep 60 & sleep 60", 100, None).unwrap_err();
         assert!(slow.contains("did not answer within 0.1 s"), "{slow}");
         assert!(run("yes", 30_000, None).is_err(), "what never ends is cut off");
-        let left = run("setsid sleep 30 & echo {}", 30_000, None).unwrap_err();
+        // It answers once the one that it leaves behind is out of its reach, and not before.
+        let leaves = "trap 'echo {}; exit 0' USR1; setsid sh -c 'kill -USR1 $PPID; exec sleep 30' & wait";
+        let left = run(leaves, 30_000, None).unwrap_err();
         assert!(left.contains("left its output open"), "{left}");
     }
 }
