@@ -381,12 +381,12 @@ impl Node {
         }
         let tasks = match spec.replicas {
             0 | 1 => "1 task".to_owned(),
-            more => format!("{more} tasks, one for each replica,"),
+            more => format!("{more} tasks (one for each replica)"),
         };
         let quota = self.quota_view(None).ok();
         match quota.and_then(|quota| Some((quota.left?, quota.allowed?))) {
             Some((left, allowed)) => format!("{tasks} of the {left} left today of {allowed}"),
-            None => format!("{tasks} of a tier without a daily limit"),
+            None => format!("{tasks}; your tier has no daily limit"),
         }
     }
 
