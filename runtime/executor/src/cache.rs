@@ -7,10 +7,10 @@
 use crate::admission::Summary;
 use crate::compile::Compiled;
 use mesh_protocol::ids::{ModuleHash, ProfileId};
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -74,13 +74,32 @@ impl Cache {
         Some(Compiled { summary, code: code.to_vec() })
     }
 
-    /// Keeps a module: written beside, then moved into place, so that a reader sees all of it or nothing.
+    /// Keeps a module: written without a name or beside, then put into place, so that a reader sees all of it or nothing,
+    /// and whoever is killed meanwhile leaves nothing.
     pub(crate) fn put(&self, module: &ModuleHash, compiled: &Compiled) -> io::Result<()> {
         let summary = postcard::to_stdvec(&compiled.summary).map_err(io::Error::other)?;
         let body = [summary, compiled.code.clone()].concat();
         let mut number = [0; 8];
         getrandom::fill(&mut number).map_err(io::Error::other)?;
         let temporary = format!("{}.tmp", mesh_protocol::ids::to_hex(&number));
+        let nameless = openat(
+            &self.handle,
+            ".",
+            OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC,
+            Mode::from_raw_mode(0o600),
+        );
+        // Not every file system has such files.
+        if let Ok(file) = nameless {
+            let mut file = File::from(file);
+            file.write_all(&self.seal(module, &body))?;
+            file.write_all(&body)?;
+            let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+            let follow = rustix::fs::AtFlags::SYMLINK_FOLLOW;
+            if rustix::fs::linkat(CWD, itself, &self.handle, self.name(module), follow).is_ok() {
+                return self.evict();
+            }
+            // One that is there, and was changed, gives way below.
+        }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let written = (|| {
             let mut file = File::from(openat(&self.handle, &temporary, flags, Mode::from_raw_mode(0o600))?);
