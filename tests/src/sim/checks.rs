@@ -157,6 +157,12 @@ impl World {
         if writer == who {
             let before = self.model.truth.insert((*author, seq), entry.id());
             self.must(no_honest_peer_forks_itself(before, &entry));
+            if let (Payload::Delegated { task, attempt, device, .. }, None) = (entry.payload(), before) {
+                let given = self.model.given.entry((who, *task)).or_default();
+                let last = given.keys().next_back().copied();
+                given.insert(*attempt, *device);
+                self.must(attempts_are_given_in_rising_numbers(*task, *attempt, last));
+            }
             if let Payload::Forked(proof) = entry.payload()
                 && self.model.proven.insert((proof.a.header.author, proof.a.header.seq, who))
             {
@@ -414,7 +420,7 @@ fn whoever_copies_or_lies_gains_nothing(world: &World, who: Who, task: &kept::Ta
     })
 }
 
-/// A number is given once, to one device, and the next is higher.
+/// A number is offered to the device to which the own log gives it, and the next is higher.
 // spec: DEL-11
 fn attempt_numbers_only_rise(
     world: &World,
@@ -423,16 +429,27 @@ fn attempt_numbers_only_rise(
     id: AttemptId,
     replicated: bool,
 ) -> Verdict {
-    let Some(before) = world.model.offered.get(&(who, id.task)) else { return Ok(()) };
-    let highest = before.keys().next_back().copied().unwrap_or_default();
-    let holds = match before.get(&id.attempt) {
-        // Of replicas several are open at once, and each may be offered again to whom it was offered.
-        Some(device) => *device == to && (replicated || id.attempt == highest),
-        // One that crashed between two offers makes them when it is connected again, whichever comes first.
-        None => replicated || id.attempt > highest,
-    };
+    let given = world.model.given.get(&(who, id.task)).and_then(|given| given.get(&id.attempt));
+    let offered = world.model.offered.get(&(who, id.task));
+    let highest = offered.and_then(|before| before.keys().next_back().copied()).unwrap_or_default();
+    // Of replicas several are open at once: whoever crashed between two offers makes them when it is connected again,
+    // whichever comes first.
+    let holds = given == Some(&to) && (replicated || id.attempt >= highest);
     hold("attempt_numbers_only_rise", holds, || {
-        format!("{} offers {id:?} to {} after attempt {highest}", world.peers[who].name, world.name(&to))
+        format!(
+            "{} offers {id:?} to {} after attempt {highest}; by its log it is for {:?}",
+            world.peers[who].name,
+            world.name(&to),
+            given.map(|device| world.name(device))
+        )
+    })
+}
+
+/// Whatever becomes of the attempts, an owner's log counts them.
+// spec: DEL-11
+fn attempts_are_given_in_rising_numbers(task: TaskId, attempt: u32, last: Option<u32>) -> Verdict {
+    hold("attempts_are_given_in_rising_numbers", last.is_none_or(|last| attempt > last), || {
+        format!("attempt {attempt} of {task} is given after attempt {last:?}")
     })
 }
 

@@ -78,11 +78,18 @@ fn passed_over(world: &World, who: Who, started: &TaskSpec, at: Who, offer: Opti
     passed
 }
 
-/// Is there no time left to wait in, since its submitter said by when it is to be done?
-// spec: SLA-2
+/// Is there no time left to wait in, by its submitter's word or else its service level?
+// spec: SLA-1, SLA-2, VOTE-6
 fn is_due(spec: &TaskSpec, wall_ms: u64) -> bool {
+    const HOUR_MS: u64 = 3_600_000;
     let takes = ROOM_MS + spec.limits.duration_ms;
-    spec.finish_by_ms.is_some_and(|by| spec.sla != Sla::Eco && wall_ms + takes >= by)
+    match (spec.sla, spec.finish_by_ms) {
+        (Sla::Eco, _) | (Sla::SolarOnly | Sla::WindOnly, None) => false,
+        (_, Some(by)) => wall_ms + takes >= by,
+        (Sla::Urgent, None) => wall_ms >= spec.created_ms + HOUR_MS / 2,
+        (Sla::High, None) => wall_ms + takes >= spec.created_ms + 24 * HOUR_MS,
+        (Sla::Normal, None) => wall_ms + takes >= spec.created_ms + 48 * HOUR_MS,
+    }
 }
 
 /// What a submitter's energy rule makes of a ballot: may the task start on energy that is not clean?
@@ -143,7 +150,9 @@ fn no_task_goes_where_sun_is_claimed_by_night(
     let early = spec.sla != Sla::Urgent && !is_due(spec, wall) && counted.as_ref().is_some_and(asks);
     let holds = !early && !needs_clean(spec, wall, counted.as_ref());
     hold("no_task_goes_where_sun_is_claimed_by_night", holds, || {
-        format!("{} sends {id:?} to {}", world.peers[who].name, world.peers[at].name)
+        let (name, to) = (&world.peers[who].name, &world.peers[at].name);
+        let age = wall.saturating_sub(spec.created_ms);
+        format!("{name} sends {id:?}, {:?} and {age} ms old, to {to}: {counted:?}", spec.sla)
     })
 }
 

@@ -56,6 +56,8 @@ pub(crate) struct Model {
     pub(crate) told: BTreeMap<(Who, TaskId), String>,
     /// Own entries as their authors first made them durable.
     pub(crate) truth: BTreeMap<(PublicKey, u64), EntryId>,
+    /// Attempts as the logs of their tasks' owners give them: number and device.
+    pub(crate) given: BTreeMap<(Who, TaskId), BTreeMap<u32, PublicKey>>,
     /// Attempts offered: number and device.
     pub(crate) offered: BTreeMap<(Who, TaskId), BTreeMap<u32, PublicKey>>,
     /// Submissions that were acknowledged.
