@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// Most attempts for which blobs are held: as many as a node remembers at all, and more than a device finishes between
 /// two visits of their owners.
 const MAX_HOLDERS: usize = 100_000;
-/// Lines of history beyond as many as there are of what holds, before the file is written anew.
+/// Lines of history beyond as many as there were of what holds, before the file is written anew.
 const MAX_HISTORY: usize = 4096;
 
 /// The attempts and their blobs.
@@ -23,6 +23,8 @@ pub(super) struct Holders {
     path: PathBuf,
     file: File,
     lines: usize,
+    /// So many lines are enough to write the file anew.
+    most_lines: usize,
 }
 
 impl Holders {
@@ -54,7 +56,8 @@ impl Holders {
             *attempts.entry(*hash).or_default() += 1;
         }
         let (file, lines) = write_anew(&path, &by_attempt)?;
-        Ok(Self { by_attempt, attempts, path, file, lines })
+        let most_lines = most_lines(lines);
+        Ok(Self { by_attempt, attempts, path, file, lines, most_lines })
     }
 
     /// Does any attempt need a blob?
@@ -116,12 +119,16 @@ impl Holders {
         }
         self.file.write_all(text(lines).as_bytes())?;
         self.lines += lines.len();
-        let holds = self.by_attempt.values().map(BTreeSet::len).sum::<usize>();
-        if self.lines > 2 * holds + MAX_HISTORY {
+        if self.lines > self.most_lines {
             (self.file, self.lines) = write_anew(&self.path, &self.by_attempt)?;
+            self.most_lines = most_lines(self.lines);
         }
         Ok(())
     }
+}
+
+fn most_lines(holds: usize) -> usize {
+    2 * holds + MAX_HISTORY
 }
 
 /// What changed.
