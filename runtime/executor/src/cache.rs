@@ -7,7 +7,7 @@
 use crate::admission::Summary;
 use crate::compile::Compiled;
 use mesh_protocol::ids::{ModuleHash, ProfileId};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat, renameat, unlinkat};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -79,43 +79,30 @@ impl Cache {
     pub(crate) fn put(&self, module: &ModuleHash, compiled: &Compiled) -> io::Result<()> {
         let summary = postcard::to_stdvec(&compiled.summary).map_err(io::Error::other)?;
         let body = [summary, compiled.code.clone()].concat();
-        let mut number = [0; 8];
-        getrandom::fill(&mut number).map_err(io::Error::other)?;
-        let temporary = format!("{}.tmp", mesh_protocol::ids::to_hex(&number));
-        let nameless = openat(
-            &self.handle,
-            ".",
-            OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC,
-            Mode::from_raw_mode(0o600),
-        );
-        // Not every file system has such files.
-        if let Ok(file) = nameless {
-            let mut file = File::from(file);
-            file.write_all(&self.seal(module, &body))?;
+        let seal = self.seal(module, &body);
+        let fill = |path: &str, flags: OFlags| {
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC | flags;
+            let mut file = File::from(openat(&self.handle, path, flags, Mode::from_raw_mode(0o600))?);
+            file.write_all(&seal)?;
             file.write_all(&body)?;
+            io::Result::Ok(file)
+        };
+        let linked = fill(".", OFlags::TMPFILE).and_then(|file| {
             let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
-            let follow = rustix::fs::AtFlags::SYMLINK_FOLLOW;
-            if rustix::fs::linkat(CWD, itself, &self.handle, self.name(module), follow).is_ok() {
-                return self.evict();
+            Ok(linkat(CWD, itself, &self.handle, self.name(module), AtFlags::SYMLINK_FOLLOW)?)
+        });
+        // Not every file system has files without a name, and one that is there, and was changed, has to give way.
+        if linked.is_err() {
+            let mut number = [0; 8];
+            getrandom::fill(&mut number).map_err(io::Error::other)?;
+            let temporary = format!("{}.tmp", mesh_protocol::ids::to_hex(&number));
+            let written = fill(&temporary, OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW)
+                .and_then(|_| Ok(renameat(&self.handle, &temporary, &self.handle, self.name(module))?));
+            if written.is_err() {
+                let _gone = unlinkat(&self.handle, &temporary, AtFlags::empty());
             }
-            // One that is there, and was changed, gives way below.
+            written?;
         }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let written = (|| {
-            let mut file = File::from(openat(&self.handle, &temporary, flags, Mode::from_raw_mode(0o600))?);
-            file.write_all(&self.seal(module, &body))?;
-            file.write_all(&body)?;
-            Ok::<_, io::Error>(rustix::fs::renameat(
-                &self.handle,
-                &temporary,
-                &self.handle,
-                self.name(module),
-            )?)
-        })();
-        if written.is_err() {
-            let _gone = rustix::fs::unlinkat(&self.handle, &temporary, rustix::fs::AtFlags::empty());
-        }
-        written?;
         self.evict()
     }
 
@@ -165,10 +152,9 @@ fn secret(dir: &OwnedFd) -> io::Result<[u8; 32]> {
         getrandom::fill(&mut secret).map_err(io::Error::other)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(openat(dir, &temporary, flags, Mode::from_raw_mode(0o600))?);
-        let moved =
-            file.write_all(&secret).and_then(|()| Ok(rustix::fs::renameat(dir, &temporary, dir, NAME)?));
+        let moved = file.write_all(&secret).and_then(|()| Ok(renameat(dir, &temporary, dir, NAME)?));
         if let Err(error) = moved {
-            let _gone = rustix::fs::unlinkat(dir, &temporary, rustix::fs::AtFlags::empty());
+            let _gone = unlinkat(dir, &temporary, AtFlags::empty());
             return Err(error);
         }
         // Another process may have put its own in place since: read what stands there now.
@@ -211,11 +197,20 @@ mod tests {
             fs::write(&path, &good[..index]).unwrap();
             assert!(cache.get(&a).is_none(), "cut at {index}");
         }
+        cache.put(&a, &compiled(b"code of a")).unwrap();
+        assert_eq!(cache.get(&a).unwrap().code, b"code of a", "what was changed gives way");
         fs::copy(dir.path().join(cache.name(&b)), &path).unwrap();
         assert!(cache.get(&a).is_none(), "another module's code");
         fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink(dir.path().join(cache.name(&b)), &path).unwrap();
         assert!(cache.get(&a).is_none(), "a link");
+        cache.put(&a, &compiled(b"code of a")).unwrap();
+        assert!(cache.get(&a).is_some() && cache.get(&b).is_some(), "nothing is written through a link");
+        let names =
+            fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        assert_eq!(names, [cache.name(&a), cache.name(&b), "key".into()], "nothing lies beside");
         assert!(Cache::open(dir.path(), ProfileId([9; 32])).unwrap().get(&b).is_none(), "another engine");
         assert!(Cache::open(dir.path(), ProfileId([1; 32])).unwrap().get(&b).is_some(), "a later process");
     }
