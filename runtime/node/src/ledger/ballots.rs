@@ -176,9 +176,8 @@ impl Ballots {
         let (author, seq, hlc) = (header.author, header.seq, header.hlc);
         let spot = (author, seq);
         if let Some(by) = done_by {
-            let dates = self.done.entry((by, author)).or_default();
-            let date = (hlc.wall_ms(), seq);
-            dates.insert(dates.partition_point(|other| *other < date), date);
+            // In order, as all of one log comes.
+            self.done.entry((by, author)).or_default().push((hlc.wall_ms(), seq));
         }
         match entry.payload() {
             Payload::TaskSubmitted(task) => {
