@@ -63,7 +63,7 @@ pub fn piece(prices: &[u64], mask: u128, count: usize) -> Option<Hours> {
 
 /// The mask of so many hours from now on.
 pub fn first_hours(count: usize) -> u128 {
-    u32::try_from(count).ok().and_then(|count| 1_u128.checked_shl(count)).map_or(u128::MAX, |next| next - 1)
+    if count >= 128 { u128::MAX } else { (1 << count) - 1 }
 }
 
 #[cfg(test)]
