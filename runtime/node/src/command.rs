@@ -465,8 +465,10 @@ pub struct PlanView {
     pub quota: String,
     /// The word for which it would run at once as a matter of public health.
     pub health: Option<String>,
-    /// How many milliseconds the members would have to vote on it, and whether it would wait for that.
-    pub ballot: Option<(u64, bool)>,
+    /// How many milliseconds the members would have to vote on it, if they were asked.
+    pub ballot_ms: Option<u64>,
+    /// Would it wait for that?
+    pub waits_for_ballot: bool,
     /// By when it would be done, if it has a deadline, in milliseconds since 1970.
     pub finish_by_ms: Option<u64>,
     /// Every peer with what speaks for or against it.

@@ -831,9 +831,9 @@ impl Node {
 
     fn plan(&self, spec: &TaskSpec, on: Option<PublicKey>, health: Option<String>) -> PlanView {
         // Before it is submitted nobody can have voted on it.
-        let waits = course(spec.sla, Voice::Pending).waits_for_ballot;
+        let may_wait = course(spec.sla, Voice::Pending).waits_for_ballot;
         let course = course(spec.sla, if health.is_some() { Voice::Health } else { Voice::NoBallot });
-        let asked = self.circle().would_ask_ms(spec.user).filter(|_| health.is_none());
+        let ballot_ms = self.circle().would_ask_ms(spec.user).filter(|_| health.is_none());
         let candidates = self.candidates(spec, &course, on, &BTreeMap::new());
         let decision = self.ask(spec, &course, None, &candidates, Stand::fresh(spec));
         let choice = match &decision {
@@ -870,7 +870,8 @@ impl Node {
             rule: self.rule(&course, spec.sla),
             quota: self.costs(spec, health.is_some()),
             health,
-            ballot: asked.map(|ms| (ms, waits)),
+            ballot_ms,
+            waits_for_ballot: may_wait && ballot_ms.is_some(),
             finish_by_ms: haste(&course, &Times::of(spec)).1,
             peers,
             expected,

@@ -307,13 +307,13 @@ fn a_trial_says_who_would_be_asked_and_whether_it_would_go_first() {
     let window = rules().voting_window_ms;
     for (sla, waits) in [(Sla::Normal, true), (Sla::Eco, true), (Sla::Urgent, false)] {
         let view = plan(&mut room, "plain", sla);
-        assert_eq!((view.ballot, view.health), (Some((window, waits)), None));
+        assert_eq!((view.ballot_ms, view.waits_for_ballot, view.health), (Some(window), waits, None));
     }
     let view = plan(&mut room, "hospital-backup-power-test", Sla::Normal);
-    assert_eq!((view.ballot, view.health.as_deref()), (None, Some("hospital")));
+    assert_eq!((view.ballot_ms, view.health.as_deref()), (None, Some("hospital")));
     // Alone there is nobody to ask.
     let mut room = Room::community_by(&["alice"], rules());
-    assert_eq!(plan(&mut room, "plain", Sla::Normal).ballot, None);
+    assert_eq!(plan(&mut room, "plain", Sla::Normal).ballot_ms, None);
 }
 
 // spec: HEALTH-1

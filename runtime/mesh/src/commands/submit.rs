@@ -351,8 +351,9 @@ fn plan(plan: Plan) -> String {
             format!("it mentions {word:?}: it would run at once and on any energy, with a warning to all"),
         )
     }));
-    lines.extend(plan.ballot.map(|(ms, waits)| {
-        let waits = if waits { "it would wait for that" } else { "it would not wait for that" };
+    lines.extend(plan.ballot_ms.map(|ms| {
+        let waits =
+            if plan.waits_for_ballot { "it would wait for that" } else { "it would not wait for that" };
         let vote = "and what they decide may change when it runs and on which energy";
         ("ballot", format!("members would have {} to vote on it; {waits}, {vote}", span(ms)))
     }));

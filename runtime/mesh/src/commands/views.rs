@@ -59,7 +59,9 @@ pub(super) struct Plan {
     #[serde(default)]
     pub(super) quota: String,
     pub(super) health: Option<String>,
-    pub(super) ballot: Option<(u64, bool)>,
+    pub(super) ballot_ms: Option<u64>,
+    #[serde(default)]
+    pub(super) waits_for_ballot: bool,
     #[serde(default)]
     pub(super) finish_by_ms: Option<u64>,
     pub(super) peers: Vec<(String, String)>,
