@@ -37,9 +37,11 @@ Commands:
   bench sandbox [--json FILE]      Measure the sandbox in a release build; --json writes the figures too
   bench mesh [--json FILE]         The same for peers, transport and ledger. The first time it makes a ledger
                                    of a million entries, 1 GB in target/bench-ledger/
-  bench carbon [--data DIR] [--json FILE]
+  bench carbon [--data DIR] [--json FILE] [--only PART | --seeds N]
                                    Replay recorded carbon intensity and compare when and where work is run with what
-                                   others do. Without --data it takes ../shared/data, seen from the workspace
+                                   others do. Without --data it takes ../shared/data, seen from the workspace. --only
+                                   runs published, when, places, year, community or scale; --seeds the weeks of places
+                                   with N times other jobs
   sim [--seeds N] [--from K]       Run N seeds (1000) of the simulator, from seed K (0) on, in a release build
   sim replay SEED                  Run one seed and print every event and what came of it
   sim bugs [--seeds N]             Switch on one bug after the other and look which check notices, over N seeds (400) each
@@ -67,7 +69,7 @@ enum Command {
     Fuzz { seconds: u32 },
     Crash { kills: u32, seed: Option<u64> },
     Bench { what: Bench, json: Option<String> },
-    Carbon { data: Option<String>, json: Option<String> },
+    Carbon { data: Option<String>, json: Option<String>, only: Option<String>, seeds: Option<String> },
     Sim(sim::Sim),
     Mutants { whole: bool },
     Demo { speed: Option<String> },
@@ -139,9 +141,11 @@ fn parse(args: Vec<String>) -> Result<Command> {
             let json = take_value(&mut rest, "--json")?;
             if rest.first().map(String::as_str) == Some("carbon") {
                 let data = take_value(&mut rest, "--data")?;
+                let only = take_value(&mut rest, "--only")?;
+                let seeds = take_value(&mut rest, "--seeds")?;
                 rest.remove(0);
                 return match rest.first() {
-                    None => Ok(Command::Carbon { data, json }),
+                    None => Ok(Command::Carbon { data, json, only, seeds }),
                     Some(extra) => bail!("bench carbon does not take {extra:?}"),
                 };
             }
@@ -200,7 +204,9 @@ fn execute(command: Command) -> Result<()> {
         Command::Test { filters } => test::test(&repo, &filters),
         Command::Fuzz { seconds } => test::fuzz(&repo, seconds),
         Command::Bench { what, json } => test::bench(&repo, what, json.as_deref()),
-        Command::Carbon { data, json } => test::carbon(&repo, data.as_deref(), json.as_deref()),
+        Command::Carbon { data, json, only, seeds } => {
+            test::carbon(&repo, data.as_deref(), json.as_deref(), &[("--only", only), ("--seeds", seeds)])
+        }
         Command::Crash { kills, seed } => test::crash(&repo, kills, seed),
         Command::Sim(sim) => sim::sim(&repo, &sim),
         Command::Mutants { whole } => mutants::mutants(&repo, whole),

@@ -91,7 +91,12 @@ pub(crate) fn bench(repo: &Repo, what: Bench, json: Option<&str>) -> Result<()> 
 
 /// Needs neither `mesh` nor the tasks: it replays traces through the policies alone.
 // spec: PLACE-4
-pub(crate) fn carbon(repo: &Repo, data: Option<&str>, json: Option<&str>) -> Result<()> {
+pub(crate) fn carbon(
+    repo: &Repo,
+    data: Option<&str>,
+    json: Option<&str>,
+    handed_on: &[(&str, Option<String>)],
+) -> Result<()> {
     let data = match data {
         Some(data) => repo.typed(data),
         None => repo.root.join("../shared/data"),
@@ -108,6 +113,9 @@ pub(crate) fn carbon(repo: &Repo, data: Option<&str>, json: Option<&str>) -> Res
     bench.arg("--data").arg(data);
     if let Some(json) = json {
         bench.arg("--json").arg(repo.typed(json));
+    }
+    for (option, value) in handed_on {
+        bench.args(value.iter().flat_map(|value| [option, value.as_str()]));
     }
     run(&mut bench).context("not everything that the benchmark promises holds")
 }
