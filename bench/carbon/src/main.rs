@@ -92,6 +92,10 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Args> {
             data.display()
         );
     }
+    let of_these = [only.is_some(), seeds.is_some(), fit, hold_out];
+    if of_these.into_iter().filter(|given| *given).count() > 1 {
+        bail!("--only, --seeds, --fit and --hold-out exclude each other; {USAGE}");
+    }
     Ok(Args { data, json, instances, lag, only, seeds, fit, hold_out })
 }
 
