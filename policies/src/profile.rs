@@ -43,6 +43,14 @@ impl Past {
     }
 }
 
+/// Milliseconds of the run in the middle, of one or two as well: enough to guess what a task costs, which makes nothing
+/// late if it is wrong.
+// spec: REP-3
+pub fn usual_ms(runs: &[Past]) -> Option<u64> {
+    let mut wall: Vec<u64> = runs.iter().take(MOST).map(|run| run.wall_ms).collect();
+    quantile(&mut wall, 50)
+}
+
 /// What was learnt of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
@@ -127,6 +135,8 @@ mod tests {
     fn few_runs_teach_nothing_and_old_ones_are_forgotten() {
         let runs: Vec<Past> = (1..=4).map(past).collect();
         assert_eq!(learn(&runs), None);
+        assert_eq!(usual_ms(&runs), Some(2), "what it costs is guessed by as few");
+        assert_eq!(usual_ms(&[]), None);
         let mut runs = vec![past(10); MOST];
         runs.extend([past(9999); 100]);
         let profile = learn(&runs).unwrap();

@@ -381,9 +381,12 @@ fn a_demo_ends_with_what_ran_where_and_a_ballot_in_its_ledger() {
     let complained = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}\n{complained}");
     let (lines, table) = said.split_once("\nTASK ").unwrap_or_else(|| panic!("no table: {said}"));
-    for part in
-        ["vetoes", "loses power", "is back", "votes HIGH on \"back up photos\": we need clean backups"]
-    {
+    for part in [
+        "vetoes",
+        "loses power",
+        "is back",
+        "votes HIGH on \"draw the way to school\": the children start on Monday",
+    ] {
         assert!(lines.contains(part), "{part}: {said}");
     }
     for level in ["URGENT", "HIGH", "NORMAL", "ECO", "SOLAR_ONLY", "WIND_ONLY"] {
@@ -392,9 +395,9 @@ fn a_demo_ends_with_what_ran_where_and_a_ballot_in_its_ledger() {
     }
     for part in [
         "vote       alice  LOW: it can wait",
-        "vote       bob    HIGH: we need clean backups",
+        "vote       bob    HIGH: the children start on Monday",
         "consensus  alice  HIGH by 3 votes",
-        "\"back up photos\" was submitted after \"tidy notes\" and ran before it",
+        "\"draw the way to school\" was submitted after \"draw a chart\" and ran before it",
         "By the ledger's accounts of ",
         "by where it ran",
         "RENEWABLE IN THE COMMUNITY",

@@ -86,7 +86,7 @@ fn ask(number: u64) -> Ask {
         // No two are alike.
         work_ms: 60_000 + random(8, number, 10 * HOUR_MS) / TASKS * TASKS + number,
         move_ms: random(9, number, 600_000),
-        move_mwh: random(10, number, 500),
+        move_ug: random(10, number, 200_000),
         needs_clean: class == Sla::Eco,
         barred: BTreeMap::new(),
     }

@@ -90,9 +90,9 @@ fn ours(path: &[u32], now: usize, job: Job) -> bool {
         clean: u128::MAX,
         work_ms: job.left as u64 * HOUR_MS,
         // Any power will do: one place has nothing to be compared with.
-        work_mwh: job.left as u64 * 10_000,
+        work_uwh: job.left as u64 * 10_000_000,
         move_ms: 0,
-        move_mwh: 0,
+        move_ug: 0,
         reliable: 1000,
         load: 0,
     };

@@ -420,9 +420,10 @@ fn place(
             there,
             clean,
             work_ms,
-            work_mwh: (TASK_W * 1000.0) as u64 * task.left as u64,
+            work_uwh: (TASK_W * 1e6) as u64 * task.left as u64,
             move_ms: 0,
-            move_mwh: if number == task.home { 0 } else { 500 },
+            // Half a watt-hour.
+            move_ug: if number == task.home { 0 } else { u64::from(paths[task.home][0]) / 2 },
             reliable: 1000,
             load: 0,
         });

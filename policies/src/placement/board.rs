@@ -6,7 +6,9 @@
 //! choice it can have changed.
 // spec: PLACE-7
 
-use super::decide::{Decision, HOUR_MS, Peer, Shape, Work, cost, decide, equal_to, find, mix, prices, shape};
+use super::decide::{
+    Decision, HOUR_MS, PG_PER_UG, Peer, Shape, Work, cost, decide, equal_to, find, mix, prices, shape,
+};
 use super::hours::{HORIZON, first_hours, order};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::reason::Reason;
@@ -43,8 +45,8 @@ pub struct Ask {
     pub work_ms: u64,
     /// How long it takes to bring it to a peer, in milliseconds.
     pub move_ms: u64,
-    /// Energy of that, in mWh.
-    pub move_mwh: u64,
+    /// Carbon of that, in µg.
+    pub move_ug: u64,
     /// Does it run on clean energy only?
     pub needs_clean: bool,
     /// Who may not run it, and why.
@@ -61,9 +63,9 @@ impl Ask {
             there: spot.there,
             clean: if self.needs_clean { spot.clean } else { u128::MAX },
             work_ms: self.work_ms,
-            work_mwh: energy(spot.milliwatts, self.work_ms),
+            work_uwh: energy(spot.milliwatts, self.work_ms),
             move_ms: if spot.own { 0 } else { self.move_ms },
-            move_mwh: if spot.own { 0 } else { self.move_mwh },
+            move_ug: if spot.own { 0 } else { self.move_ug },
             reliable: spot.reliable,
             load: spot.load,
         }
@@ -72,7 +74,7 @@ impl Ask {
 
 /// In mWh.
 fn energy(milliwatts: u64, ms: u64) -> u64 {
-    u64::try_from(u128::from(milliwatts) * u128::from(ms) / u128::from(HOUR_MS)).unwrap_or(u64::MAX)
+    u64::try_from(u128::from(milliwatts) * u128::from(ms) * 1000 / u128::from(HOUR_MS)).unwrap_or(u64::MAX)
 }
 
 /// A zone's path, and what is found of it once.
@@ -329,9 +331,8 @@ impl Board {
             }
         }?;
         let each = energy(spot.milliwatts, ask.work_ms) / row.shape.hours as u64;
-        let moved = if spot.own { 0 } else { ask.move_mwh };
-        let now = self.zones.get(spot.zone)?.prices[0] / 1000;
-        let planned = u128::from(found.sum) * u128::from(each) + u128::from(now) * u128::from(moved);
+        let moved = if spot.own { 0 } else { u128::from(ask.move_ug) * PG_PER_UG };
+        let planned = u128::from(found.sum) * u128::from(each) + moved;
         Some((cost(planned, spot.reliable, spot.load), found.now))
     }
 
@@ -410,7 +411,7 @@ mod tests {
             },
             work_ms: 60_000 + random(seed, 12 * HOUR_MS),
             move_ms: random(seed, HOUR_MS),
-            move_mwh: random(seed, 3) * 500,
+            move_ug: random(seed, 3) * 200_000,
             needs_clean: class == Sla::Eco,
             barred: barred.into_iter().map(|number| (PublicKey([number; 32]), Reason::NotTrusted)).collect(),
         }

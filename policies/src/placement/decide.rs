@@ -18,6 +18,8 @@ pub const HOUR_MS: u64 = 3_600_000;
 const STAY: u64 = 5;
 /// The same for moving to another peer: a tenth, since what a move costs is known least.
 const MOVE: u64 = 100;
+/// Picograms of a microgram.
+pub(super) const PG_PER_UG: u128 = 1_000_000;
 /// Peers within so many thousandths of the best are equals, among which tasks spread.
 const EQUAL: u64 = 10;
 
@@ -53,12 +55,12 @@ pub struct Peer<'a> {
     pub clean: u128,
     /// How long the work left takes there, in milliseconds.
     pub work_ms: u64,
-    /// Energy of the work left there, in mWh.
-    pub work_mwh: u64,
+    /// Energy that the work left usually takes there, in µWh.
+    pub work_uwh: u64,
     /// How long it takes to bring module, inputs and checkpoint there, in milliseconds.
     pub move_ms: u64,
-    /// Energy of that, in mWh.
-    pub move_mwh: u64,
+    /// Carbon of that, in µg, as the accounts count it: at what the owner's energy is now.
+    pub move_ug: u64,
     /// Attempts there that come to their end, of a thousand: its reputation and how often it goes away.
     pub reliable: u16,
     /// Share of its zone's slots that is promised already, in thousandths: what makes a crowded place dearer.
@@ -337,8 +339,8 @@ fn plan<'a>(work: &Work, now_ms: u64, peer: &'a Peer<'a>) -> Option<Plan<'a>> {
     let open = peer.there & peer.clean & first_hours(HORIZON);
     let shape = shape(work, now_ms, hours, length_ms, runs);
     let dirtiest = peer.path.iter().copied().max().unwrap_or(u32::MAX);
-    // In ng an hour: mg/kWh × mWh.
-    let each = peer.work_mwh / hours as u64;
+    // In pg an hour: mg/kWh × µWh.
+    let each = peer.work_uwh / hours as u64;
     let now = u64::from(peer.path.first().copied().unwrap_or(dirtiest));
     let prices: Vec<u64> = prices(peer.path)
         .enumerate()
@@ -346,26 +348,26 @@ fn plan<'a>(work: &Work, now_ms: u64, peer: &'a Peer<'a>) -> Option<Plan<'a>> {
         .collect();
     let order = if shape.way == Way::Pieces { order(&prices) } else { Vec::new() };
     let found = find(shape, &prices, &order, open)?;
-    let sum_ng = |mask: u128| {
+    let sum_pg = |mask: u128| {
         let price = |hour: usize| u128::from(peer.path.get(hour).copied().unwrap_or(dirtiest));
         (0..HORIZON).filter(|hour| mask >> hour & 1 == 1).map(price).sum::<u128>() * u128::from(each)
     };
-    let moved = if runs { 0 } else { u128::from(now) * u128::from(peer.move_mwh) };
+    let moved = if runs { 0 } else { u128::from(peer.move_ug) * PG_PER_UG };
     let repeated = match work.runs_on {
         // What is computed again, at the mean power of the rest.
         Some(_) if !runs && peer.work_ms > 0 => {
-            u128::from(now) * u128::from(peer.work_mwh) * u128::from(work.unsaved_ms)
+            u128::from(now) * u128::from(peer.work_uwh) * u128::from(work.unsaved_ms)
                 / u128::from(peer.work_ms)
         }
         _ => 0,
     };
-    let planned = sum_ng(found.mask) + moved + repeated;
+    let planned = sum_pg(found.mask) + moved + repeated;
     let cost = cost(planned, peer.reliable, peer.load);
     let at_once = first_hours(hours.min(HORIZON));
-    let micro = |ng: u128| u64::try_from(ng / 1000).unwrap_or(u64::MAX);
+    let micro = |pg: u128| u64::try_from(pg / PG_PER_UG).unwrap_or(u64::MAX);
     let numbers = Numbers {
         planned_ug: micro(planned),
-        at_once_ug: (open & at_once == at_once).then(|| micro(sum_ng(at_once) + moved + repeated)),
+        at_once_ug: (open & at_once == at_once).then(|| micro(sum_pg(at_once) + moved + repeated)),
         now_mg_per_kwh: u32::try_from(now).unwrap_or(u32::MAX),
         then_mg_per_kwh: peer.path.get(found.first()).copied().unwrap_or(dirtiest),
         hours: found.mask,
@@ -409,9 +411,9 @@ mod tests {
             there: u128::MAX,
             clean: u128::MAX,
             work_ms: 2 * HOUR_MS,
-            work_mwh: 20_000,
+            work_uwh: 20_000_000,
             move_ms: 0,
-            move_mwh: 0,
+            move_ug: 0,
             reliable: 1000,
             load: 0,
         }
@@ -489,7 +491,7 @@ mod tests {
         let to = |path| decide(&running, NOW, &[peer(1, &even), peer(2, path)]);
         assert!(matches!(to(&cleaner), Decision::Run(..)), "5 % is not worth a move");
         assert!(matches!(to(&far_cleaner), Decision::Move(_, Why::CleanerElsewhere, _)));
-        let heavy = Peer { move_mwh: 80_000, ..peer(2, &far_cleaner) };
+        let heavy = Peer { move_ug: 8_000_000, ..peer(2, &far_cleaner) };
         let stays = decide(&running, NOW, &[peer(1, &even), heavy]);
         assert!(matches!(stays, Decision::Run(..)), "moving would cost more than it saves: {stays:?}");
         let high = Work { class: Sla::High, ..running };

@@ -50,9 +50,9 @@ mod tests {
                         there: u128::MAX << random(5),
                         clean: u128::from(random(u64::MAX)) << random(20),
                         work_ms: random(9 * HOUR_MS),
-                        work_mwh: random(90_000),
+                        work_uwh: random(90_000_000),
                         move_ms: random(HOUR_MS),
-                        move_mwh: random(900),
+                        move_ug: random(400_000),
                         reliable: 900 + random(100) as u16,
                         load: random(300) as u16,
                     })
@@ -72,6 +72,6 @@ mod tests {
                 hash.update(&stands.hours_past_noon.to_bits().to_le_bytes());
             }
         }
-        assert_eq!(&hash.finalize().to_hex()[..32], "80ba1d698f0799c882911c9d69cd9c22");
+        assert_eq!(&hash.finalize().to_hex()[..32], "413de5f8af7d9e20cbd89fe373fae497");
     }
 }

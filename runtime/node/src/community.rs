@@ -28,6 +28,13 @@ const RULES_SOON_MS: u64 = 1000;
 /// A month of membership.
 const MONTH_MS: u64 = 30 * 24 * 3_600_000;
 
+/// What is known of tasks of a name.
+pub(crate) struct Learnt {
+    at_ms: u64,
+    profile: Option<Profile>,
+    usual_ms: Option<u64>,
+}
+
 /// A community as its ledger shows it at one moment.
 #[derive(Clone, Copy)]
 pub(crate) struct Community<'a> {
@@ -838,20 +845,26 @@ impl Node {
     // spec: REP-3
     pub(crate) fn learn(&mut self, name: &str) {
         let now = self.now.boot_ms;
-        if self.learnt.get(name).is_some_and(|(at, _)| now < at.saturating_add(RELY_MS)) {
+        if self.learnt.get(name).is_some_and(|learnt| now < learnt.at_ms.saturating_add(RELY_MS)) {
             return;
         }
         if self.learnt.len() >= MOST_NAMES {
             self.learnt.clear();
         }
-        let profile = profile::learn(&self.ledger.facts().past(name));
-        self.learnt.insert(name.to_owned(), (now, profile));
+        let past = self.ledger.facts().past(name);
+        let (profile, usual_ms) = (profile::learn(&past), profile::usual_ms(&past));
+        self.learnt.insert(name.to_owned(), Learnt { at_ms: now, profile, usual_ms });
     }
 
     /// What the network knows of tasks of this name.
     // spec: REP-3
     pub(crate) fn profile(&self, name: &str) -> Option<&Profile> {
-        self.learnt.get(name).and_then(|(_, profile)| profile.as_ref())
+        self.learnt.get(name).and_then(|learnt| learnt.profile.as_ref())
+    }
+
+    /// How long the task of this name in the middle took, in milliseconds, however few there were.
+    pub(crate) fn usual_ms(&self, name: &str) -> Option<u64> {
+        self.learnt.get(name).and_then(|learnt| learnt.usual_ms)
     }
 
     /// What others' experience with a task of this name suggests, if its submitter could do better.

@@ -2,6 +2,7 @@
 
 use crate::attempts::Attempt;
 use crate::command::{ErrorKind, Happening};
+use crate::community::Learnt;
 use crate::crowd::Crowd;
 use crate::energy::{ExpectedFor, Forecasts, History};
 use crate::io::{Capacity, Input, Message, Now, Output, SyncReceived};
@@ -262,8 +263,8 @@ pub struct Node {
     /// How far each peer can be relied on, in thousandths, and when that was found.
     pub(crate) reliable: BTreeMap<PublicKey, u16>,
     pub(crate) relied_at: Option<u64>,
-    /// What was learnt of tasks by their names, and when.
-    pub(crate) learnt: BTreeMap<String, (u64, Option<mesh_policies::profile::Profile>)>,
+    /// What was learnt of tasks by their names.
+    pub(crate) learnt: BTreeMap<String, Learnt>,
     pub(crate) misbehaves: Option<crate::community::Misbehaviour>,
     timers: BTreeMap<Timer, u64>,
     due: BTreeSet<(u64, Timer)>,

@@ -7,6 +7,7 @@ use crate::io::Output;
 use crate::moves::{Plan, Stand, is_planned};
 use crate::node::{Node, Timer, error};
 use crate::replicas::{Group, Twin};
+use mesh_policies::accounting::TRANSFER_UJ_PER_BYTE;
 use mesh_policies::health;
 use mesh_policies::importance::{
     Course, Energy, ROOM_MS, Start, Times, Voice, course, haste, is_lack_of_energy, may_start,
@@ -59,12 +60,10 @@ const IN_USE: u64 = 20;
 /// How much dearer is a place that has no free slot, or not the energy, now: it is waited for only where it halves
 /// what the task costs.
 const QUEUED: u64 = 1000;
-/// Least energy that a task is weighed by, in mWh, so that places differ for the shortest, too.
-const LEAST_MWH: u64 = 1000;
-/// Bytes that travel in a millisecond (1 MB/s, a slow home's uplink), and for a mWh (10 Wh/GB, the upper end of studies
-/// of fixed lines).
+/// Bytes that travel in a millisecond (1 MB/s, a slow home's uplink).
 const BYTES_PER_MS: u64 = 1000;
-const BYTES_PER_MWH: u64 = 100_000;
+/// Microjoule of a µWh.
+const UJ_PER_UWH: u64 = 3600;
 
 /// A device as its task's owner knows it.
 #[derive(Clone)]
@@ -1002,7 +1001,19 @@ impl Node {
         let expected_ms = self.profile(&spec.name).map_or(left_ms, |it| it.expected_ms(left_ms));
         let finish_by_ms = finish_by_ms.map(|by| by.saturating_sub(left_ms - expected_ms));
         let left_ms = expected_ms;
+        // What it costs is another question, and the middle answers it best. One that runs may be past that already.
+        let usual_ms = match runs_on {
+            None => self.usual_ms(&spec.name).map_or(left_ms, |usual| usual.clamp(1, left_ms.max(1))),
+            Some(_) => left_ms,
+        };
         let bytes = spec.inputs.iter().map(|file| file.blob.len).sum::<u64>().saturating_add(spec.module_len);
+        // As the accounts count it: what travels, by the energy at home.
+        let home = candidates.iter().find(|peer| peer.own);
+        let price_mg = |peer: &Candidate| {
+            let known = home.and_then(|own| own.path.first()).or_else(|| peer.path.first());
+            known.copied().map_or(0, u64::from)
+        };
+        let moved_uwh = bytes.saturating_mul(TRANSFER_UJ_PER_BYTE) / UJ_PER_UWH;
         let peers: Vec<Peer<'_>> = candidates
             .iter()
             .map(|peer| {
@@ -1032,9 +1043,10 @@ impl Node {
                     there,
                     clean,
                     work_ms: left_ms,
-                    work_mwh: (u64::from(peer.watts) * left_ms / 3600).max(LEAST_MWH),
+                    // At least something, so that places differ for the shortest, too.
+                    work_uwh: (u64::from(peer.watts) * usual_ms * 1000 / UJ_PER_UWH).max(1),
                     move_ms: if peer.own { 0 } else { bytes / BYTES_PER_MS },
-                    move_mwh: if peer.own { 0 } else { bytes / BYTES_PER_MWH },
+                    move_ug: if peer.own { 0 } else { moved_uwh * price_mg(peer) / 1_000_000 },
                     reliable: self.reliable.get(&peer.device).copied().unwrap_or(1000),
                     load: u16::try_from(busy + own + full).unwrap_or(u16::MAX),
                 }

@@ -116,6 +116,27 @@ fn what_ran_at_once_at_home_saved_nothing() {
     );
 }
 
+// spec: PLACE-2, REP-3
+#[test]
+fn what_is_known_to_be_short_stays_where_bringing_it_away_would_cost_more() {
+    let mut room = street();
+    let submit = |room: &mut Room, nonce, module_len| {
+        let mut draft = draft("word-count", nonce);
+        (draft.sla, draft.followed, draft.module_len) = (Sla::Urgent, false, module_len);
+        draft.limits.duration_ms = 3_600_000;
+        let id = room.submit_draft(0, draft).unwrap();
+        let number = (0..2).find(|number| {
+            room.peers[*number].runs.last().is_some_and(|run| run.attempt.task.to_string() == id)
+        });
+        let number = number.unwrap();
+        end(room, number, 1);
+        number
+    };
+    assert_eq!(submit(&mut room, 1, 100_000), 1, "nothing is known of it, and Bob has a ninth of the carbon");
+    assert_eq!(submit(&mut room, 2, 100_000), 0, "it took less than a millisecond");
+    assert_eq!(submit(&mut room, 3, 10), 1, "hardly anything travels");
+}
+
 // spec: CO2-3, DEL-13
 #[test]
 fn a_stopped_attempt_says_once_what_it_used_and_is_overhead() {
