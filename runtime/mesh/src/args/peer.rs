@@ -70,7 +70,7 @@ pub(crate) struct Up {
     #[arg(long, value_name = "COUNT", value_parser = values::slots)]
     pub(crate) slots: Option<u16>,
     /// Memory for all tasks together; half of the machine's by default
-    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    #[arg(long, value_name = "SIZE", value_parser = values::shared_memory)]
     pub(crate) memory: Option<u64>,
     /// Longest task taken: 30s, 10m, 2h; 24h by default
     #[arg(long, value_name = "TIME", value_parser = values::duration)]

@@ -108,6 +108,16 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     parse_size(text).ok_or_else(|| "write a size such as 500kB, 64MB or 2GB".into())
 }
 
+/// The smallest task there is, with room to spare.
+const LEAST_MEMORY: u64 = 1_000_000;
+
+/// Memory for tasks. A number without its unit would be bytes, in which no task fits.
+pub(crate) fn shared_memory(text: &str) -> Result<u64, String> {
+    let some = size(text)?;
+    let enough = (some >= LEAST_MEMORY).then_some(some);
+    enough.ok_or_else(|| format!("{some} bytes hold no task: write 1MB or more, such as 500MB or 2GB"))
+}
+
 pub(crate) fn duration(text: &str) -> Result<u64, String> {
     let some = parse_duration_ms(text).filter(|ms| (1..=LONGEST_MS).contains(ms));
     some.ok_or_else(|| "write a duration above 0 such as 500ms, 30s, 10m or 2h".into())

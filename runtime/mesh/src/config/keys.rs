@@ -176,7 +176,10 @@ pub(super) const KEYS: &[Key] = &[
     one!("api", None, false, api, values::socket, text),
     one!("api_for_others", None, false, api_for_others, truth, text),
     one!("slots", None, true, slots, |it| some(values::slots(it)), |it| or(it, "one for each core")),
-    one!("memory", None, false, memory, |it| some(values::size(it)), |it| or(it, "half of the machine's")),
+    one!("memory", None, false, memory, |it| some(values::shared_memory(it)), |it| or(
+        it,
+        "half of the machine's"
+    )),
     one!("watts", None, false, watts, |it| some(values::watts(it)), |it| or(it, "4 for each thread")),
     Key {
         show: |settings| match settings.hours.is_empty() {

@@ -120,6 +120,7 @@ fn a_wrong_value_of_each_key_is_refused_with_its_line() {
         ("slots", "0", "from 1 to 1024"),
         ("slots", "-1", "from 1 to 1024"),
         ("memory", "\"much\"", "size"),
+        ("memory", "\"1\"", "hold no task"),
         ("watts", "5000", "from 1 to 2000"),
         ("hours", "\"mon\"", "mon-fri"),
         ("on_battery", "\"\"", "true or false"),
