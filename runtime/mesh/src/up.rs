@@ -294,7 +294,9 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
     let report = energy::Report::default();
     let slot_watts = slot_watts(&options);
     let (energy, place, memory) = (options.energy.clone(), options.place, options.memory);
-    let shared = Shared::new(node(options, &net, &executor, &store, opened)?);
+    let node = node(options, &net, &executor, &store, opened)?;
+    blobs.agree(node.attempts_kept());
+    let shared = Shared::new(node);
     // Set once, here.
     let _set = late.set(shared.clone());
 

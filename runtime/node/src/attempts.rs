@@ -203,6 +203,12 @@ impl Node {
         }
     }
 
+    /// The attempts that are here still, each with what of it has to stay until its owner has it.
+    pub fn attempts_kept(&self) -> impl Iterator<Item = (AttemptId, Option<BlobHash>)> {
+        let output = |attempt: &Attempt| attempt.kept.ended.as_ref().map(|ended| ended.output.hash);
+        self.attempts.iter().map(move |(id, attempt)| (*id, output(attempt)))
+    }
+
     /// Slots and memory that are free.
     pub(crate) fn room(&self) -> (u16, u64) {
         let live = || self.attempts.values().filter(|attempt| attempt.state().is_live());

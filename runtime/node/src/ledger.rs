@@ -15,6 +15,7 @@ pub use ballots::{Ballots, ContributionFact, ProposalFact, Spot, VoteFact};
 pub(crate) use facts::witnesses_needed;
 pub use facts::{Facts, GrantFact};
 pub use governance::{Dated, Device, Governance, Member};
+pub(crate) use tasks::MOST_OFFERS;
 
 use mesh_protocol::canonical;
 use mesh_protocol::frame::MAX_OFFER_ENTRIES;

@@ -9,6 +9,7 @@ use super::holders::Holders;
 use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ids::{BlobHash, from_hex, to_hex};
 use mesh_protocol::task::Blob;
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -140,6 +141,23 @@ impl Blobs {
         for hash in held.forget(attempt) {
             self.remove(&self.place("lent", &hash));
         }
+    }
+
+    /// Only these attempts are left, and the outputs that are here of those that ended: what a crash took from the list,
+    /// or left in it, is mended.
+    // spec: DEL-5, ARC-7
+    pub(crate) fn agree(&self, kept: impl Iterator<Item = (AttemptId, Option<BlobHash>)>) {
+        let kept: BTreeMap<AttemptId, Option<BlobHash>> = kept.collect();
+        // Before any goes: the same blob may be of both kinds.
+        for (attempt, output) in &kept {
+            if let Some(hash) = output.filter(|hash| self.place("lent", hash).is_file())
+                && let Err(error) = self.hold(*attempt, &[hash])
+            {
+                tracing::warn!(%error, "that a result is needed is not written down yet");
+            }
+        }
+        let gone: Vec<AttemptId> = self.held().attempts().filter(|it| !kept.contains_key(it)).collect();
+        gone.into_iter().for_each(|attempt| self.forget(attempt));
     }
 
     /// An attempt needs one of its blobs no more.
@@ -296,7 +314,7 @@ fn is_sound(path: &Path, hash: &BlobHash, len: u64) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.len() == len) && hashed().is_ok_and(|it| it == *hash)
 }
 
-fn sync_parent(path: &Path) -> io::Result<()> {
+pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_folder)
 }
 
@@ -467,6 +485,31 @@ mod tests {
         blobs.unneeded(&blob.hash);
         assert_eq!(blobs.path(&blob.hash), None);
         assert!(!blobs.share(Keeper::Own, &blob.hash).unwrap());
+    }
+
+    // spec: DEL-5, ARC-7
+    #[test]
+    fn after_a_crash_a_result_that_waits_is_needed_and_what_is_over_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = open(&dir);
+        let result = blobs.put(Keeper::Attempt(attempt(1)), b"result").unwrap().hash;
+        let module = blobs.put(Keeper::Attempt(attempt(2)), b"module").unwrap().hash;
+        blobs.put(Keeper::Attempt(attempt(2)), b"result").unwrap();
+        drop(blobs);
+        // What was said of the first did not reach the disk; that the second is over did not either.
+        let list = dir.path().join("holders");
+        let text = fs::read_to_string(&list).unwrap();
+        let second: String = text.split_inclusive('\n').filter(|line| line.contains("-2 ")).collect();
+        fs::write(&list, second).unwrap();
+        let blobs = open(&dir);
+        let elsewhere = Some(BlobHash([9; 32]));
+        blobs.agree([(attempt(1), Some(result)), (attempt(3), elsewhere)].into_iter());
+        assert!(blobs.path(&result).is_some() && blobs.path(&module).is_none());
+        drop(blobs);
+        let blobs = open(&dir);
+        assert!(blobs.held().needs(&result) && !blobs.held().needs(&module));
+        blobs.forget(attempt(1));
+        assert_eq!(blobs.path(&result), None);
     }
 
     // spec: ARC-7

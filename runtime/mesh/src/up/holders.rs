@@ -2,6 +2,7 @@
 //! when most of it is history.
 // spec: DEL-5
 
+use super::blobs::sync_parent;
 use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ids::BlobHash;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,8 @@ pub(super) struct Holders {
     lines: usize,
     /// So many lines are enough to write the file anew.
     most_lines: usize,
+    /// The file lacks something, or ends in half a line: it has to be written anew before anything is added.
+    spoiled: bool,
 }
 
 impl Holders {
@@ -36,7 +39,9 @@ impl Holders {
             text => text?,
         };
         let mut by_attempt: BTreeMap<AttemptId, BTreeSet<BlobHash>> = BTreeMap::new();
+        let (mut lines, mut spoiled) = (0, false);
         for line in String::from_utf8_lossy(&text).split_inclusive('\n') {
+            lines += 1;
             match line.strip_suffix('\n').and_then(Line::read) {
                 Some(Line::Needs(attempt, hash)) => {
                     by_attempt.entry(attempt).or_default().insert(hash);
@@ -47,7 +52,7 @@ impl Holders {
                 Some(Line::Over(attempt)) => {
                     by_attempt.remove(&attempt);
                 }
-                None => {}
+                None => spoiled = true,
             }
         }
         by_attempt.retain(|_, hashes| !hashes.is_empty());
@@ -55,9 +60,22 @@ impl Holders {
         for hash in by_attempt.values().flatten() {
             *attempts.entry(*hash).or_default() += 1;
         }
-        let (file, lines) = write_anew(&path, &by_attempt)?;
-        let most_lines = most_lines(lines);
-        Ok(Self { by_attempt, attempts, path, file, lines, most_lines })
+        let file = File::options().append(true).create(true).mode(0o600).open(&path)?;
+        let holds = by_attempt.values().map(BTreeSet::len).sum();
+        let most_lines = most_lines(holds);
+        let mut this = Self { by_attempt, attempts, path, file, lines, most_lines, spoiled };
+        // A disk that is full keeps nobody from starting.
+        if (spoiled || lines > holds)
+            && let Err(error) = this.write_anew()
+        {
+            tracing::warn!(path = %this.path.display(), %error, "the list of blobs that are needed cannot be written anew yet");
+        }
+        Ok(this)
+    }
+
+    /// The attempts for which it holds any.
+    pub(super) fn attempts(&self) -> impl Iterator<Item = AttemptId> {
+        self.by_attempt.keys().copied()
     }
 
     /// Does any attempt need a blob?
@@ -77,7 +95,7 @@ impl Holders {
                 new.push(Line::Needs(attempt, *hash));
             }
         }
-        // Not made durable: if it is lost, its blobs only stay for too long.
+        // Not made durable: what is lost is found again by what the node knows, at the next start.
         self.append(&new)
     }
 
@@ -114,15 +132,46 @@ impl Holders {
     }
 
     fn append(&mut self, lines: &[Line]) -> io::Result<()> {
+        if self.spoiled {
+            return self.write_anew();
+        }
         if lines.is_empty() {
             return Ok(());
         }
+        // Half of it may be there.
+        self.spoiled = true;
         self.file.write_all(text(lines).as_bytes())?;
+        self.spoiled = false;
         self.lines += lines.len();
-        if self.lines > self.most_lines {
-            (self.file, self.lines) = write_anew(&self.path, &self.by_attempt)?;
-            self.most_lines = most_lines(self.lines);
+        if self.lines > self.most_lines
+            && let Err(error) = self.write_anew()
+        {
+            tracing::warn!(path = %self.path.display(), %error, "the list of blobs that are needed goes on growing");
+            self.most_lines = self.lines + MAX_HISTORY;
         }
+        Ok(())
+    }
+
+    /// Writes what holds, so that it is there whole whatever happens.
+    fn write_anew(&mut self) -> io::Result<()> {
+        let needs = |(it, hashes): (&AttemptId, &BTreeSet<BlobHash>)| {
+            let needs: Vec<Line> = hashes.iter().map(|hash| Line::Needs(*it, *hash)).collect();
+            text(&needs)
+        };
+        let all: String = self.by_attempt.iter().map(needs).collect();
+        let new = self.path.with_extension("new");
+        let write = || -> io::Result<File> {
+            let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            file.write_all(all.as_bytes())?;
+            file.sync_data()?;
+            fs::rename(&new, &self.path)?;
+            sync_parent(&self.path)?;
+            Ok(file)
+        };
+        self.file = write().inspect_err(|_| drop(fs::remove_file(&new)))?;
+        self.lines = all.lines().count();
+        self.most_lines = most_lines(self.lines);
+        self.spoiled = false;
         Ok(())
     }
 }
@@ -163,20 +212,6 @@ fn text(lines: &[Line]) -> String {
     lines.iter().map(line).collect()
 }
 
-/// Writes what holds, and gives the file, open for what comes, and its number of lines.
-fn write_anew(
-    path: &Path,
-    by_attempt: &BTreeMap<AttemptId, BTreeSet<BlobHash>>,
-) -> io::Result<(File, usize)> {
-    let each = by_attempt.iter().flat_map(|(it, hashes)| hashes.iter().map(|hash| Line::Needs(*it, *hash)));
-    let lines: Vec<Line> = each.collect();
-    let new = path.with_extension("new");
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(text(&lines).as_bytes())?;
-    fs::rename(&new, path)?;
-    Ok((file, lines.len()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,6 +245,45 @@ mod tests {
         let holders = Holders::open(dir.path()).unwrap();
         assert_eq!(all(&holders), [(attempt(1), vec![BlobHash([1; 32])])]);
         assert!(holders.needs(&BlobHash([1; 32])) && !holders.needs(&BlobHash([2; 32])));
+    }
+
+    // spec: LED-8
+    #[test]
+    fn a_full_disk_loses_nothing_and_keeps_nobody_from_starting() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut holders = Holders::open(dir.path()).unwrap();
+        let blobs = [BlobHash([1; 32]), BlobHash([2; 32])];
+        holders.hold(attempt(1), &blobs[..1]).unwrap();
+        holders.hold(attempt(2), &blobs[..1]).unwrap();
+        let half = "+ 0707";
+        holders.file.write_all(half.as_bytes()).unwrap();
+        holders.file = File::options().write(true).open("/dev/full").unwrap();
+        assert!(holders.hold(attempt(3), &blobs[1..]).is_err());
+        // Nor is there room for a new file.
+        let new = dir.path().join("holders.new");
+        fs::create_dir(&new).unwrap();
+        assert!(holders.hold(attempt(3), &blobs[1..]).is_err(), "it is not written yet");
+        assert_eq!(holders.forget(attempt(2)), []);
+        let on_disk = |dir: &Path| all(&Holders::open(dir).unwrap());
+        assert_eq!(on_disk(dir.path()), [(attempt(1), vec![blobs[0]]), (attempt(2), vec![blobs[0]])]);
+        fs::remove_dir(&new).unwrap();
+        holders.hold(attempt(3), &blobs[1..]).unwrap();
+        assert_eq!(on_disk(dir.path()), [(attempt(1), vec![blobs[0]]), (attempt(3), vec![blobs[1]])]);
+    }
+
+    #[test]
+    fn what_cannot_be_written_anew_goes_on_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("holders.new")).unwrap();
+        let mut holders = Holders::open(dir.path()).unwrap();
+        for number in 0..=(MAX_HISTORY as u32 / 2) {
+            holders.hold(attempt(number), &[BlobHash([1; 32])]).unwrap();
+            holders.forget(attempt(number));
+        }
+        assert!(holders.lines > MAX_HISTORY, "each line was taken");
+        holders.hold(attempt(0), &[BlobHash([1; 32])]).unwrap();
+        drop(holders);
+        assert_eq!(all(&Holders::open(dir.path()).unwrap()), [(attempt(0), vec![BlobHash([1; 32])])]);
     }
 
     // spec: ARC-7

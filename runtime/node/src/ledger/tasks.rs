@@ -107,6 +107,11 @@ pub struct AccountFact {
     pub transfer_mj: u64,
 }
 
+/// Most offers of a task of which its submitter's log can tell, refused ones included, and most results: as many as all
+/// replicas may begin attempts. More costs all who read the log and says nothing: it does not count.
+pub(crate) const MOST_OFFERS: usize = 4_096;
+const MOST_RESULTS: usize = 1_600;
+
 /// Something of each attempt at a task, in their order. Most tasks have one or two, and there are many tasks: a map
 /// makes room for a dozen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -127,9 +132,9 @@ impl<T> ByAttempt<T> {
         self.0.get(self.place(attempt).ok()?).map(|(_, it)| it)
     }
 
-    /// What is said first counts. Is this it?
-    fn add(&mut self, attempt: u32, it: impl FnOnce() -> T) -> bool {
-        let Err(place) = self.place(attempt) else { return false };
+    /// What is said first counts, up to so many. Is this it?
+    fn add(&mut self, attempt: u32, most: usize, it: impl FnOnce() -> T) -> bool {
+        let (Err(place), true) = (self.place(attempt), self.0.len() < most) else { return false };
         if self.0.is_empty() {
             self.0.reserve_exact(1);
         }
@@ -352,14 +357,14 @@ impl Tasks {
                 self.task(author, task.task).submitted.get_or_insert((seq, at_ms));
             }
             Payload::Delegated { task, attempt, device, .. } => {
-                self.task(author, *task).delegated.add(*attempt, || (seq, *device, at_ms));
+                self.task(author, *task).delegated.add(*attempt, MOST_OFFERS, || (seq, *device, at_ms));
             }
             Payload::Completed(completed) => {
                 let statement = &completed.statement;
                 let life = self.task(author, statement.task);
-                let first = life.done().is_none() && completed.effect == Effect::Done;
+                let first = completed.effect == Effect::Done && life.done().is_none();
                 let ran = || Ran::of(seq, at_ms, statement, completed.effect);
-                if life.completed.add(statement.attempt, ran) && first {
+                if life.completed.add(statement.attempt, MOST_RESULTS, ran) && first {
                     return Some(statement.executor);
                 }
             }
@@ -430,5 +435,24 @@ impl Life {
     /// The attempt whose result is the task's.
     fn done(&self) -> Option<(u32, &Ran)> {
         self.completed.iter().find(|(_, ran)| ran.effect == Effect::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: LED-9
+    #[test]
+    fn of_attempts_beyond_all_reason_the_log_tells_nothing() {
+        let mut all = ByAttempt::default();
+        // In falling order, which moves all that are there.
+        for attempt in (10..20).rev() {
+            assert!(all.add(attempt, 10, || attempt));
+        }
+        assert!(!all.add(5, 10, || 5) && !all.add(12, 10, || 0));
+        assert_eq!(all.iter().map(|(_, it)| *it).collect::<Vec<u32>>(), (10..20).collect::<Vec<u32>>());
+        all.retain(|it| *it < 15);
+        assert!(all.add(5, 10, || 5), "what was cut off makes room");
     }
 }
