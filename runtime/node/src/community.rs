@@ -631,6 +631,8 @@ pub enum Misbehaviour {
     BelievesAnyEnergy,
     /// Tasks wait for votes and energy, whatever their deadline.
     ForgetsDeadlines,
+    /// A second attempt has the first one's number.
+    ReusesAttemptNumbers,
 }
 
 impl Node {

@@ -17,6 +17,7 @@
 // spec: DEL-8
 
 use crate::command::Happening;
+use crate::community::Misbehaviour;
 use crate::io::Output;
 use crate::node::{Node, Timer};
 use crate::owner::{Fate, Kept, Task, TaskEvent, TaskState, Try, genuine};
@@ -207,7 +208,11 @@ impl Node {
         grant: Option<EntryId>,
     ) -> Option<u32> {
         let of = self.tasks.get(&key)?.wire(key);
-        let number = u32::try_from(self.tasks.get(&of)?.kept.tries.len()).ok()?.checked_add(1)?;
+        let before = u32::try_from(self.tasks.get(&of)?.kept.tries.len()).ok()?;
+        let number = match self.has_bug(Misbehaviour::ReusesAttemptNumbers) {
+            true => before.max(1),
+            false => before.checked_add(1)?,
+        };
         let resumed = self.tasks.get(&key)?.kept.resume.is_some();
         let it = Try { device, grant, tip_seq: 0, fate: Fate::Open, number, twin: of != key, resumed };
         if of != key {

@@ -45,11 +45,13 @@ pub enum Bug {
     LetsTasksStarve,
     /// Tasks wait for votes and energy, whatever their deadline.
     ForgetsDeadlines,
+    /// A second attempt has the first one's number.
+    ReusesAttemptNumbers,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::SendsBeforeItPersists,
         Self::LosesTheSubmission,
         Self::LosesTheAttempt,
@@ -70,6 +72,7 @@ impl Bug {
         Self::OneSponsorIsEnough,
         Self::LetsTasksStarve,
         Self::ForgetsDeadlines,
+        Self::ReusesAttemptNumbers,
     ];
 
     /// As it is typed.
@@ -95,6 +98,7 @@ impl Bug {
             Self::OneSponsorIsEnough => "one-sponsor-is-enough",
             Self::LetsTasksStarve => "lets-tasks-starve",
             Self::ForgetsDeadlines => "forgets-deadlines",
+            Self::ReusesAttemptNumbers => "reuses-attempt-numbers",
         }
     }
 
@@ -115,6 +119,7 @@ impl Bug {
             Self::BelievesClaimedTallies => M::BelievesClaimedTallies,
             Self::BelievesAnyEnergy => M::BelievesAnyEnergy,
             Self::ForgetsDeadlines => M::ForgetsDeadlines,
+            Self::ReusesAttemptNumbers => M::ReusesAttemptNumbers,
             Self::SendsBeforeItPersists
             | Self::LosesTheSubmission
             | Self::LosesTheAttempt
