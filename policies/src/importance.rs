@@ -66,6 +66,8 @@ pub enum Patience {
 /// What becomes of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Course {
+    /// Is it public health, which goes first?
+    pub health: bool,
     /// Its place in a queue.
     pub rank: Importance,
     /// On which energy it may start.
@@ -182,7 +184,15 @@ pub fn course(sla: Sla, voice: Voice) -> Course {
     let waits_for_ballot = voice == Voice::Pending && matches!(sla, Sla::High | Sla::Normal | Sla::Eco);
     let hurried = patience == Patience::None && rank >= Importance::High;
     let interruptible = !matches!(sla, Sla::Urgent | Sla::High) && !hurried;
-    Course { rank, energy, patience, at_home, waits_for_ballot, interruptible }
+    Course {
+        health: voice == Voice::Health,
+        rank,
+        energy,
+        patience,
+        at_home,
+        waits_for_ballot,
+        interruptible,
+    }
 }
 
 /// How placement treats it: of which class it is, and by when it is to be done, in milliseconds since 1970.

@@ -1,5 +1,5 @@
 //! Which of the waiting tasks starts next? The vote moves the queue, and nothing in it starves.
-// spec: VOTE-9
+// spec: VOTE-9, HEALTH-1
 
 use mesh_protocol::ids::TaskId;
 use mesh_protocol::task::Importance;
@@ -10,6 +10,8 @@ use std::cmp::Reverse;
 pub struct Waiting {
     /// Which.
     pub task: TaskId,
+    /// Is it public health, which goes before all that is as important?
+    pub health: bool,
     /// How important.
     pub rank: Importance,
     /// Its latest start, in milliseconds since 1970; none if no moment is too late.
@@ -20,18 +22,30 @@ pub struct Waiting {
     pub overtaken: u32,
 }
 
+/// What goes before all importance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Turn {
+    /// Nothing.
+    Usual,
+    /// It is public health.
+    Health,
+    /// It was passed over as often as allowed.
+    Starved,
+}
+
 /// Its place: smaller comes first. Whoever was passed over as often as allowed goes before all others, the oldest first;
-/// among those, nobody passes over an older one, so the bound holds for each.
-pub type Place = (Reverse<bool>, Reverse<Importance>, u64, u64, TaskId);
+/// among those, nobody passes over an older one, so the bound holds for each. Then comes public health.
+pub type Place = (Reverse<Turn>, Reverse<Importance>, u64, u64, TaskId);
 
 /// Where a task stands in the queue.
 pub fn place(waiting: &Waiting, max_overtaken: u16) -> Place {
     let starved = waiting.overtaken >= u32::from(max_overtaken);
     let age = (waiting.created_ms, waiting.task);
     if starved {
-        return (Reverse(true), Reverse(Importance::Critical), 0, age.0, age.1);
+        return (Reverse(Turn::Starved), Reverse(Importance::Critical), 0, age.0, age.1);
     }
-    (Reverse(false), Reverse(waiting.rank), waiting.latest_start_ms.unwrap_or(u64::MAX), age.0, age.1)
+    let turn = if waiting.health { Turn::Health } else { Turn::Usual };
+    (Reverse(turn), Reverse(waiting.rank), waiting.latest_start_ms.unwrap_or(u64::MAX), age.0, age.1)
 }
 
 #[cfg(test)]
@@ -47,7 +61,7 @@ mod tests {
 
     fn waiting(number: u8, rank: Importance, latest_start_ms: Option<u64>) -> Waiting {
         let task = TaskId([number; 32]);
-        Waiting { task, rank, latest_start_ms, created_ms: u64::from(number), overtaken: 0 }
+        Waiting { task, health: false, rank, latest_start_ms, created_ms: u64::from(number), overtaken: 0 }
     }
 
     // spec: VOTE-9
@@ -71,6 +85,10 @@ mod tests {
         assert!(place(&Waiting { overtaken: 19, ..tired }, 20) > place(&list[3], 20));
         let older = Waiting { overtaken: 20, ..waiting(0, NonCritical, None) };
         assert!(place(&older, 20) < place(&tired, 20), "the oldest of those first");
+        let health = Waiting { health: true, ..waiting(8, Critical, None) };
+        let urgent = waiting(0, Critical, Some(0));
+        assert!(place(&health, 20) < place(&urgent, 20), "health goes before what is only urgent");
+        assert!(place(&tired, 20) < place(&health, 20), "and nobody waits for ever for it");
         assert!(passes_over(&list[1], &list[0]) && !passes_over(&list[0], &list[1]));
         assert!(!passes_over(&list[0], &list[0]));
     }

@@ -14,7 +14,7 @@ use mesh_policies::importance::{
 };
 use mesh_policies::placement::decide::{Decision, HOUR_MS, Numbers, Peer, Why, Work, decide};
 use mesh_policies::placement::hours::HORIZON;
-use mesh_policies::queue::{Place, Waiting, place};
+use mesh_policies::queue::{Place, Turn, Waiting, place};
 use mesh_protocol::ad::EnergyClaim;
 use mesh_protocol::canonical;
 use mesh_protocol::frame::{AttemptId, Ended, MAX_LEASE_MS, Offer, Phase, Released, TaskFrame};
@@ -382,6 +382,7 @@ impl Task {
         let spec = self.spec();
         Waiting {
             task: id,
+            health: self.course.health,
             rank: self.course.rank,
             latest_start_ms: Times::of(spec).latest_ms(spec.limits.duration_ms),
             created_ms: spec.created_ms,
@@ -1151,7 +1152,7 @@ impl Node {
         let now = self.now.boot_ms;
         let me = self.tasks.get(&id)?.spec().created_ms;
         // These stand first in the queue, the oldest first.
-        let starved = self.waiting.iter().take_while(|at| at.0 == Reverse(true));
+        let starved = self.waiting.iter().take_while(|at| at.0 == Reverse(Turn::Starved));
         let older = starved.map(|at| at.4).take_while(|other| {
             self.tasks.get(other).is_some_and(|task| (task.spec().created_ms, *other) < (me, id))
         });
