@@ -304,7 +304,8 @@ impl Node {
     ) -> Result<Answer, CommandError> {
         self.ready_to_say()?;
         let user = self.find_user(user)?;
-        if !self.my_user().is_some_and(|me| self.circle().is_treasurer(me)) {
+        if !self.my_user().is_some_and(|me| self.circle().is_treasurer(me, self.ledger.governance().rules()))
+        {
             return Err(error(
                 ErrorKind::Forbidden,
                 "record a contribution: only a treasurer may",
@@ -458,9 +459,15 @@ impl Node {
         let claim = ballots.consensus(author, task);
         let disputed_claim =
             claim.and_then(|(level, _)| level).filter(|level| tally.decision() != Some(*level));
+        // What its owner had not heard of yet was not kept back.
+        let told = ballots.consensus_seq(author, task).unwrap_or(0);
+        let knew = |entry: &EntryId| {
+            let spot = ballots.votes_on(task).find(|(_, vote)| vote.entry == *entry).map(|(spot, _)| *spot);
+            spot.is_some_and(|(by, seq)| self.ledger.facts().had_seen(author, told, &by, seq))
+        };
         let left_out = claim.map(|(_, listed)| {
             let counted = tally.votes.values().map(|(_, entry)| *entry);
-            counted.filter(|entry| !listed.contains(entry)).collect()
+            counted.filter(|entry| !listed.contains(entry) && knew(entry)).collect()
         });
         let health = circle.voice(author, task, &submitted.name) == Voice::Health;
         let disputes = ballots.disputes_of(task).map(|((by, _), (_, why))| {
@@ -485,7 +492,7 @@ impl Node {
             left_out: left_out.unwrap_or_default(),
             health,
             disputes: disputes.collect(),
-            dispute_upheld: circle.dispute_upheld(author, task).is_some(),
+            dispute_upheld: circle.dispute_upheld(author, task, u64::MAX).is_some(),
         })
     }
 

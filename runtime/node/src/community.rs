@@ -68,7 +68,8 @@ impl<'a> Community<'a> {
         // Whoever came later had no say in what was settled before.
         let members = self.ledger.governance().members_at(author, own);
         let owner = |device: &PublicKey| self.user_of(device);
-        self.ledger.facts().date(author, seq, own, members, self.rules().max_skew_ms, owner)
+        let skew_ms = self.ledger.rules_at(own.wall_ms()).max_skew_ms;
+        self.ledger.facts().date(author, seq, own, members, skew_ms, owner)
     }
 
     /// The same, or what its author says as long as too few have seen it.
@@ -123,7 +124,7 @@ impl<'a> Community<'a> {
 
     fn merit(&self, user: UserKey, at_ms: u64, rules: &Rules) -> Merit {
         use mesh_protocol::rules::VotingMethod::{Hybrid, OnePerUser, Reputation, Stake};
-        let given = || self.contributions_of(user).filter(|said| said.hlc.wall_ms() <= at_ms);
+        let given = || self.contributions_of(user).filter(|(at, _)| *at <= at_ms).map(|(_, said)| said);
         match rules.voting_method {
             OnePerUser => Merit::default(),
             Reputation => Merit { reputation: self.reputation(user, at_ms).0, ..Merit::default() },
@@ -293,33 +294,40 @@ impl<'a> Community<'a> {
     /// believed, and is the flag not taken away?
     // spec: HEALTH-1, HEALTH-3
     pub(crate) fn is_health(&self, device: &PublicKey, task: &TaskId, name: &str) -> bool {
-        let words = &self.rules().health_words;
-        let flag = self.ledger.facts().ballots().flag(device, task);
+        let ballots = self.ledger.facts().ballots();
+        let words = match ballots.submission(device, task) {
+            Some((seq, own, _)) => {
+                &self.ledger.rules_at(self.date_or_own(device, seq, own).wall_ms()).health_words
+            }
+            None => &self.rules().health_words,
+        };
+        let flag = ballots.flag(device, task);
         let mentions = health::mention(name, words).is_some()
             || flag.is_some_and(|text| health::mention(text, words).is_some());
-        mentions && self.dispute_upheld(device, task).is_none() && self.is_believed(device)
+        mentions && self.dispute_upheld(device, task, u64::MAX).is_none() && self.is_believed(device)
     }
 
     /// Is a user taken at their word in matters of health?
     pub(crate) fn is_believed(&self, device: &PublicKey) -> bool {
         let Some(user) = self.user_of(device) else { return false };
-        health::is_believed(&self.upheld_against(user), self.now_ms)
+        health::is_believed(&self.upheld_against(user, u64::MAX), self.now_ms)
     }
 
-    /// When disputes of a user's flags were upheld.
-    pub(crate) fn upheld_against(&self, user: UserKey) -> Vec<u64> {
+    /// When disputes of a user's flags were upheld, by what was said up to a moment.
+    pub(crate) fn upheld_against(&self, user: UserKey, upto_ms: u64) -> Vec<u64> {
         let ballots = self.ledger.facts().ballots();
         let upheld = ballots.disputed().filter_map(|task| {
             let spots = ballots.submitters(task);
             let mut of_user = spots.filter(|(author, _)| self.user_of(author) == Some(user));
-            of_user.find_map(|(author, _)| self.dispute_upheld(author, task))
+            of_user.find_map(|(author, _)| self.dispute_upheld(author, task, upto_ms))
         });
         upheld.collect()
     }
 
-    /// When the members took a flag away, if they did. Whoever votes a disputed task CRITICAL stands by it.
+    /// When the members took a flag away, if they did by what was said up to a moment. Whoever votes a disputed task
+    /// CRITICAL stands by it. The rules are those under which it was submitted, as for its ballot.
     // spec: HEALTH-3
-    pub(crate) fn dispute_upheld(&self, device: &PublicKey, task: &TaskId) -> Option<u64> {
+    pub(crate) fn dispute_upheld(&self, device: &PublicKey, task: &TaskId, upto_ms: u64) -> Option<u64> {
         let ballots = self.ledger.facts().ballots();
         // Few are.
         ballots.disputes_of(task).next()?;
@@ -328,7 +336,8 @@ impl<'a> Community<'a> {
         let (mut disputing, mut confirming) = (BTreeSet::new(), BTreeSet::new());
         let mut last = 0;
         // Not by weight: what members weigh may itself depend on disputes.
-        let mut entitled = self.entitled(self.rules(), since);
+        let rules = self.ledger.rules_at(since);
+        let mut entitled = self.entitled(rules, since);
         entitled.retain(|user| {
             self.left_ms(user).is_none_or(|left| left > since.saturating_add(health::DISPUTE_MS))
         });
@@ -337,7 +346,8 @@ impl<'a> Community<'a> {
             let Some(user) = self.user_of(author).filter(|user| entitled.contains(user)) else {
                 continue;
             };
-            if at <= since.saturating_add(health::DISPUTE_MS) && disputing.insert(user) {
+            let in_time = at <= since.saturating_add(health::DISPUTE_MS).min(upto_ms);
+            if in_time && disputing.insert(user) {
                 last = last.max(at);
             }
         }
@@ -345,34 +355,38 @@ impl<'a> Community<'a> {
             return None;
         }
         for vote in self.votes(task) {
-            if vote.choice == Importance::Critical && entitled.contains(&vote.user) {
+            let said = vote.at.wall_ms() <= upto_ms;
+            if said && vote.choice == Importance::Critical && entitled.contains(&vote.user) {
                 confirming.insert(vote.user);
             }
         }
-        health::is_upheld(&disputing, &confirming, self.rules().consensus_percent).then_some(last)
+        health::is_upheld(&disputing, &confirming, rules.consensus_percent).then_some(last)
     }
 
     // ---- what a member did ----
 
-    /// Contributions of a user that one who may record them recorded.
+    /// Contributions of a user that one who might record them then recorded, each with when.
     // spec: QUOTA-2
     pub(crate) fn contributions_of(
         &self,
         user: UserKey,
-    ) -> impl Iterator<Item = &'a crate::ledger::ContributionFact> {
+    ) -> impl Iterator<Item = (u64, &'a crate::ledger::ContributionFact)> {
         let this = *self;
         let all = self.ledger.facts().ballots().contributions().iter();
-        all.filter(move |((author, _), said)| {
-            this.ledger.governance().current(said.user) == user
-                && this.user_of(author).is_some_and(|by| this.is_treasurer(by))
+        all.filter_map(move |((author, seq), said)| {
+            if this.ledger.governance().current(said.user) != user {
+                return None;
+            }
+            let at_ms = this.date_or_own(author, *seq, said.hlc).wall_ms();
+            let by = this.user_of(author)?;
+            this.is_treasurer(by, this.ledger.rules_at(at_ms)).then_some((at_ms, said))
         })
-        .map(|(_, said)| said)
     }
 
-    /// May a user record contributions?
-    pub(crate) fn is_treasurer(&self, user: UserKey) -> bool {
+    /// May a user record contributions by these rules?
+    pub(crate) fn is_treasurer(&self, user: UserKey, rules: &Rules) -> bool {
         let governance = self.ledger.governance();
-        match self.rules().treasurers.as_slice() {
+        match rules.treasurers.as_slice() {
             [] => governance.founder() == Some(user),
             named => named.iter().any(|named| governance.current(*named) == user),
         }
@@ -400,7 +414,10 @@ impl<'a> Community<'a> {
         let of = |device: &PublicKey| self.user_of(device);
         let ballots = self.ledger.facts().ballots();
         let month = quota::month(self.now_ms);
-        let money = self.contributions_of(user).filter(|said| said.unit == "money" && said.month == month);
+        let money = self
+            .contributions_of(user)
+            .map(|(_, said)| said)
+            .filter(|said| said.unit == "money" && said.month == month);
         let since = self.ledger.belongs_since(&user).map_or(u64::MAX, Hlc::wall_ms);
         let completed = ballots
             .done(self.now_ms)
@@ -415,17 +432,18 @@ impl<'a> Community<'a> {
         }
     }
 
-    /// A user's reputation at a moment, from 0 to 100, and what it is made of.
-    // spec: REP-1
+    /// A user's reputation at a moment, from 0 to 100, and what it is made of. Only what was said up to then counts in
+    /// it, so that what members weighed when a ballot opened is never another number later.
+    // spec: REP-1, VOTE-1
     pub(crate) fn reputation(&self, user: UserKey, at_ms: u64) -> (u64, Vec<(&'static str, i64)>) {
-        reputation::sum(&self.record(user), at_ms)
+        reputation::sum(&self.record(user, at_ms), at_ms)
     }
 
-    fn record(&self, user: UserKey) -> reputation::Record {
+    fn record(&self, user: UserKey, upto_ms: u64) -> reputation::Record {
         let mut record = reputation::Record {
-            upheld: self.upheld_against(user),
-            votes: self.votes_near(user),
-            declared: self.declared_in_vain(user),
+            upheld: self.upheld_against(user, upto_ms),
+            votes: self.votes_near(user, upto_ms),
+            declared: self.declared_in_vain(user, upto_ms),
             ..reputation::Record::default()
         };
         for device in self.devices_of(user) {
@@ -460,25 +478,32 @@ impl<'a> Community<'a> {
         let (Some(one), Some(other)) = (governance.member(&a), governance.member(&b)) else { return false };
         let new = |user: &UserKey| {
             let since = self.ledger.belongs_since(user).map_or(u64::MAX, Hlc::wall_ms);
-            since.saturating_add(self.rules().vote_after_ms) > at_ms
+            since.saturating_add(self.ledger.rules_at(at_ms).vote_after_ms) > at_ms
         };
         !one.sponsors.is_disjoint(&other.sponsors) && new(&a) && new(&b)
     }
 
-    /// When a user voted near what the others say. Not by weight: what members weigh may itself depend on this.
+    /// The last word of each member on a task up to a moment, and when they said it.
+    fn last_words(&self, task: &TaskId, upto_ms: u64) -> BTreeMap<UserKey, (Hlc, Importance)> {
+        let mut last: BTreeMap<UserKey, (Hlc, Importance)> = BTreeMap::new();
+        for vote in self.votes(task).into_iter().filter(|vote| vote.at.wall_ms() <= upto_ms) {
+            let said = last.entry(vote.user).or_insert((vote.at, vote.choice));
+            if vote.at >= said.0 {
+                *said = (vote.at, vote.choice);
+            }
+        }
+        last
+    }
+
+    /// When a user voted near what the others said up to a moment. Not by weight: what members weigh may itself depend
+    /// on this.
     // spec: REP-1
-    fn votes_near(&self, user: UserKey) -> Vec<u64> {
+    fn votes_near(&self, user: UserKey, upto_ms: u64) -> Vec<u64> {
         let ballots = self.ledger.facts().ballots();
         let voted = self.devices_of(user).flat_map(|device| ballots.voted_by(device, u64::MAX));
         let tasks: BTreeSet<TaskId> = voted.copied().collect();
         let near = tasks.iter().filter_map(|task| {
-            let mut last: BTreeMap<UserKey, (Hlc, Importance)> = BTreeMap::new();
-            for vote in self.votes(task) {
-                let said = last.entry(vote.user).or_insert((vote.at, vote.choice));
-                if vote.at >= said.0 {
-                    *said = (vote.at, vote.choice);
-                }
-            }
+            let mut last = self.last_words(task, upto_ms);
             let (at, own) = last.remove(&user)?;
             let others: Vec<u8> = last.values().map(|(_, level)| *level as u8).collect();
             reputation::is_near(own as u8, &others).then(|| at.wall_ms())
@@ -486,9 +511,9 @@ impl<'a> Community<'a> {
         near.collect()
     }
 
-    /// When a user declared a task CRITICAL that the members take for less.
+    /// When a user declared a task CRITICAL that the members took for less, by what they said up to a moment.
     // spec: VOTE-7
-    fn declared_in_vain(&self, user: UserKey) -> Vec<u64> {
+    fn declared_in_vain(&self, user: UserKey, upto_ms: u64) -> Vec<u64> {
         let ballots = self.ledger.facts().ballots();
         let declared = self.devices_of(user).flat_map(|device| {
             let submitted =
@@ -496,17 +521,13 @@ impl<'a> Community<'a> {
             submitted.filter(|(.., task)| task.importance == Some(Importance::Critical))
         });
         let vain = declared.filter_map(|(device, seq, own, task)| {
-            let mut last: BTreeMap<UserKey, (Hlc, Importance)> = BTreeMap::new();
-            for vote in self.votes(&task.task).into_iter().filter(|vote| vote.user != user) {
-                let said = last.entry(vote.user).or_insert((vote.at, vote.choice));
-                if vote.at >= said.0 {
-                    *said = (vote.at, vote.choice);
-                }
-            }
+            let mut last = self.last_words(&task.task, upto_ms);
+            last.remove(&user);
             let critical = last.values().filter(|(_, level)| *level == Importance::Critical).count() as u64;
             let others = last.len() as u64 - critical;
             let opened = self.date_or_own(device, seq, own).wall_ms();
-            reputation::disagrees(critical, others, self.rules().consensus_percent).then_some(opened)
+            let percent = self.ledger.rules_at(opened).consensus_percent;
+            reputation::disagrees(critical, others, percent).then_some(opened)
         });
         vain.collect()
     }
@@ -898,6 +919,29 @@ impl Node {
     /// Takes the rules into force that the members decided on.
     // spec: VOTE-2, LED-3
     pub(crate) fn adopt_rules(&mut self) {
+        let mut news = false;
+        // What was decided under which rules depends on those adopted before. Each turn gets one more of them right.
+        for _ in 0..=self.ledger.facts().ballots().proposals().len() {
+            let (history, next) = self.adopted();
+            if let Some(closes) = next {
+                let at = self.boot_of(closes).max(self.now.boot_ms + 1);
+                self.arm(Timer::Rules, at);
+            }
+            let settled = self.ledger.rules_history() == history;
+            news |= self.ledger.adopt(history);
+            if settled {
+                break;
+            }
+        }
+        if news {
+            self.standings_changed();
+            self.permissions_changed();
+        }
+    }
+
+    /// The rules that the members decided on, each with since when, by those known so far; and when the next of the open
+    /// ballots on rules closes.
+    fn adopted(&self) -> (Vec<(u64, Rules)>, Option<u64>) {
         let first = self.ledger.governance().state().rules.clone();
         let sponsors = first.sponsors;
         let mut history: Vec<(u64, Rules)> = vec![(0, first)];
@@ -919,13 +963,6 @@ impl Node {
                 history.sort_by_key(|(from, _)| *from);
             }
         }
-        if let Some(closes) = next {
-            let at = self.boot_of(closes).max(self.now.boot_ms + 1);
-            self.arm(Timer::Rules, at);
-        }
-        if self.ledger.adopt(history) {
-            self.standings_changed();
-            self.permissions_changed();
-        }
+        (history, next)
     }
 }

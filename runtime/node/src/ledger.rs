@@ -120,6 +120,11 @@ impl Ledger {
         then.map_or_else(|| self.governance.rules(), |(_, rules)| rules)
     }
 
+    /// All of them that were adopted, each with since when.
+    pub(crate) fn rules_history(&self) -> &[(u64, Rules)] {
+        &self.rules
+    }
+
     /// What the members decided on, from the founding on, each with the moment since which it is in force.
     pub fn adopt(&mut self, history: Vec<(u64, Rules)>) -> bool {
         let last = history.last().filter(|(_, rules)| !self.governance.has_adopted(rules));

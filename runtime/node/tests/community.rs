@@ -698,6 +698,111 @@ fn a_dispute_is_counted_where_reputation_weighs() {
     equal(&room);
 }
 
+// spec: VOTE-1, VOTE-2, VOTE-3
+#[test]
+fn what_was_decided_by_reputation_stays_so_whatever_is_said_of_something_else() {
+    let by_reputation = Rules {
+        voting_method: VotingMethod::Reputation,
+        voting_window_ms: 60_000,
+        consensus_percent: 66,
+        ..rules()
+    };
+    let mut room = street(by_reputation.clone());
+    let first = room.submit_draft(0, draft("first", 1)).unwrap();
+    room.vote(2, &first, Importance::High);
+    room.pass(2_000);
+    let second = room.submit_draft(0, draft("second", 2)).unwrap();
+    let proposal = proposed(&mut room, 0, Rules { max_overtaken: 7, ..by_reputation });
+    room.vote(0, &second, Importance::High);
+    room.vote(1, &second, Importance::High);
+    room.vote(2, &second, Importance::Low);
+    votes_rules(&mut room, 2, &proposal, false);
+    votes_rules(&mut room, 1, &proposal, true);
+    let stands = |room: &mut Room| {
+        (0..3)
+            .map(|number| {
+                let view = room.ballot(number, &second);
+                let Answer::Community(community) = room.ask(number, Command::Community).unwrap() else {
+                    panic!()
+                };
+                (view.importance, view.percent, view.disputed_claim, community.rules.max_overtaken)
+            })
+            .collect::<Vec<_>>()
+    };
+    let before = stands(&mut room);
+    assert_eq!(before[0], (Some(Importance::High), Some(66), None, 7));
+    // Carol's word on the first was near the others', as is known from now on.
+    room.vote(0, &first, Importance::High);
+    room.vote(1, &first, Importance::High);
+    room.pass(70_000);
+    assert_eq!(stands(&mut room), before);
+    equal(&room);
+}
+
+// spec: HEALTH-3, LED-3
+#[test]
+fn a_flag_that_was_taken_away_does_not_come_back_with_other_rules() {
+    let mut room = Room::community_by(&["alice", "bob", "carol", "dave"], rules());
+    let task = room.submit_draft(0, draft("fire-drill-photos", 1)).unwrap();
+    for number in 1..4 {
+        room.ask(number, Command::Dispute { task: task.clone(), why: "photos".into() }).unwrap();
+    }
+    room.pass(3_000);
+    assert!(room.ballot(1, &task).dispute_upheld);
+    let later = Rules { vote_after_ms: 7 * 24 * HOUR, health_words: vec!["flood".into()], ..rules() };
+    let proposal = proposed(&mut room, 0, later);
+    (1..3).for_each(|number| votes_rules(&mut room, number, &proposal, true));
+    room.pass(12_000);
+    for number in 0..4 {
+        let Answer::Community(view) = room.ask(number, Command::Community).unwrap() else { panic!() };
+        assert_eq!(view.rules.vote_after_ms, 7 * 24 * HOUR, "on peer {number}");
+        let view = room.ballot(number, &task);
+        assert!(view.dispute_upheld && !view.health, "on peer {number}");
+    }
+}
+
+// spec: VOTE-8
+#[test]
+fn nobody_is_told_to_have_left_out_what_they_had_not_heard() {
+    let mut room = street(Rules { voting_method: VotingMethod::Stake, ..rules() });
+    for (user, amount) in [("alice", 10), ("bob", 10), ("carol", 1000)] {
+        let unit = "money".into();
+        room.ask(0, Command::Contribute { user: user.into(), unit, amount, month: None }).unwrap();
+    }
+    room.pass(3_000);
+    let task = room.submit_draft(0, draft("plain", 1)).unwrap();
+    room.pass(2_000);
+    // Bob votes where nobody hears it yet; without him it is decided.
+    room.disconnect(0, 1);
+    room.disconnect(1, 2);
+    room.vote(1, &task, Importance::High);
+    room.vote(2, &task, Importance::Low);
+    room.pass(12_000);
+    let early = room.ballot(0, &task);
+    room.connect(0, 1);
+    room.connect(1, 2);
+    room.pass(12_000);
+    let view = room.ballot(2, &task);
+    assert_eq!((view.importance, view.disputed_claim), (Some(Importance::Low), None), "{early:?}");
+    assert_eq!(view.left_out, [], "{view:?}");
+}
+
+// spec: HEALTH-1, VOTE-9
+#[test]
+fn health_goes_before_what_is_only_urgent() {
+    let mut room = street(rules());
+    let urgent = |name: &str, nonce| mesh_node::Draft { sla: Sla::Urgent, ..draft(name, nonce) };
+    room.submit_draft(0, urgent("first", 1)).unwrap();
+    let first = room.next_run(2).unwrap();
+    room.submit_draft(0, urgent("cache-cleanup", 2)).unwrap();
+    let late = 24 * HOUR + room.now.wall_ms;
+    let hospital = mesh_node::Draft { finish_by_ms: Some(late), ..draft("hospital-records", 3) };
+    room.submit_draft(0, hospital).unwrap();
+    room.end(2, &first);
+    room.pass(1_000);
+    assert_eq!(room.next_run(2).unwrap().spec.name, "hospital-records");
+}
+
 // spec: QUOTA-4, NET-1
 #[test]
 fn a_second_device_is_no_second_quota() {

@@ -128,6 +128,11 @@ impl Ballots {
         self.consensus.get(&(*task, *device)).map(|(_, level, votes)| (*level, votes.as_slice()))
     }
 
+    /// Where in its log the submitting device says so.
+    pub fn consensus_seq(&self, device: &PublicKey, task: &TaskId) -> Option<u64> {
+        self.consensus.get(&(*task, *device)).map(|(seq, ..)| *seq)
+    }
+
     /// The sentence by which a submitting device takes its task for a matter of public health.
     pub fn flag(&self, device: &PublicKey, task: &TaskId) -> Option<&str> {
         self.flagged.get(&(*task, *device)).map(|(_, text)| text.as_str())

@@ -93,6 +93,17 @@ impl Facts {
         seen
     }
 
+    /// Had a device seen an entry before it wrote at the place `before` of its own log?
+    pub fn had_seen(&self, device: &PublicKey, before: u64, author: &PublicKey, seq: u64) -> bool {
+        if device == author {
+            return seq < before;
+        }
+        let seen = self.witnessed.get(author);
+        seen.is_some_and(|seen| {
+            seen.range((*device, 0)..(*device, before)).any(|(_, (upto, _))| *upto >= seq)
+        })
+    }
+
     /// The date as of which an entry counts: its own, if enough other members saw it in time, else that of the last of
     /// them needed; none while too few have seen it. `owner` says whose a device is, so that nobody's second device
     /// witnesses what their first one says.
