@@ -355,4 +355,10 @@ mod tests {
             let _either = (parse_size(&text), parse_duration_ms(&text));
         }
     }
+
+    #[test]
+    fn each_unit_of_time_is_so_long() {
+        let ms = ["5ms", "5s", "5m", "5h", "5", "5d"].map(parse_duration_ms);
+        assert_eq!(ms, [Some(5), Some(5_000), Some(300_000), Some(18_000_000), None, None]);
+    }
 }

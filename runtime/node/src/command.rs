@@ -698,3 +698,15 @@ pub enum Happening {
     #[serde(skip)]
     Unneeded(BlobHash),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: API-1
+    #[test]
+    fn a_grant_of_no_named_task_is_of_all() {
+        let request: GrantRequest = serde_json::from_str(r#"{"user": "alice"}"#).unwrap();
+        assert_eq!((request.task.as_str(), request.module), ("*", None));
+    }
+}

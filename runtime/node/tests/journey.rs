@@ -366,3 +366,27 @@ fn what_is_being_put_in_place_is_put_there_to_the_end() {
     assert_eq!(room.peers[1].forgotten, [run.attempt]);
     assert!(room.state(0, &task).1.contains("not put in place: changed"), "{}", room.state(0, &task).1);
 }
+
+// spec: DEL-3
+#[test]
+fn a_task_that_fails_wherever_it_runs_is_given_up_after_as_many_attempts_as_the_rules_allow() {
+    let mut room = Room::community(&["alice", "bob"]);
+    room.grant(1, "alice");
+    let task = room.submit(0, 1);
+    let mut begun = 0;
+    for _ in 0..100 {
+        for number in 0..2 {
+            if let Some(run) = room.peers[number].runs.pop() {
+                begun += 1;
+                room.handle(number, Input::Run(run.attempt, RunEvent::Started));
+                room.handle(
+                    number,
+                    Input::Run(run.attempt, RunEvent::Lost(Reason::StorageFailed("full".into()))),
+                );
+            }
+        }
+        room.pass(60_000);
+    }
+    let (state, why) = room.state(0, &task);
+    assert_eq!((state.as_str(), begun), ("failed", Rules::default().max_attempts), "{why}");
+}

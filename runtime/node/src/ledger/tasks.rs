@@ -442,6 +442,18 @@ impl Life {
 mod tests {
     use super::*;
 
+    // spec: DEL-11
+    #[test]
+    fn the_last_attempt_is_the_one_of_the_highest_number() {
+        let (author, task) = (PublicKey([1; 32]), TaskId([2; 32]));
+        let mut tasks = Tasks::default();
+        for attempt in [2, 5, 3] {
+            tasks.task(author, task).delegated.add(attempt, 10, || (0, author, 0));
+        }
+        assert_eq!(tasks.last_attempt(&(author, task)), Some(5));
+        assert_eq!(tasks.last_attempt(&(PublicKey([9; 32]), task)), None);
+    }
+
     // spec: LED-9
     #[test]
     fn of_attempts_beyond_all_reason_the_log_tells_nothing() {
