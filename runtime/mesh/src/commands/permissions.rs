@@ -4,7 +4,7 @@
 use super::shown::{about, table, time};
 use super::views::Grant as View;
 use crate::args::{Grant, Revoke, Show, Trust};
-use crate::client::{Client, segment, understand};
+use crate::client::{Client, named, understand};
 use crate::exit_codes;
 use crate::failure::Result;
 use mesh_node::GrantRequest;
@@ -58,7 +58,8 @@ fn request(grant: &Grant) -> Result<GrantRequest> {
 }
 
 pub(super) fn revoke(revoke: &Revoke) -> Result<u8> {
-    let answer = Client::find()?.delete(&format!("/v1/permissions/{}", segment(&revoke.id)))?;
+    let grant = named("grant", &revoke.id, "`mesh permissions` lists grants")?;
+    let answer = Client::find()?.delete(&format!("/v1/permissions/{grant}"))?;
     super::print(&format!("{}\n", answer["entry"].as_str().unwrap_or_default()))?;
     crate::say!("revoked; attempts that rest on it end at their next check");
     Ok(exit_codes::OK)
