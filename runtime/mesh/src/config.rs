@@ -85,8 +85,16 @@ fn text(path: &Path, most: u64) -> std::result::Result<Option<String>, Wrong> {
     if let Some((why, hint)) = crate::home::unsafe_for(user, path, &meta) {
         return Err(Wrong { line: None, why: format!("it is not used: {why}"), hint: Some(hint) });
     }
+    // spec: CLI-5
+    let hinted = |why: &str, hint: &str| Wrong { line: None, why: why.into(), hint: Some(hint.into()) };
+    if meta.is_dir() {
+        return Err(hinted("it is a folder", "put a file of that name in its place, or take it away"));
+    }
     let mut text = String::new();
-    let read = file.take(most + 1).read_to_string(&mut text).map_err(wrong)?;
+    let read = file.take(most + 1).read_to_string(&mut text).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => hinted("it is not text in UTF-8", "save it as UTF-8"),
+        _ => wrong(error),
+    })?;
     match read as u64 > most {
         true => Err(Wrong { line: None, why: format!("it has more than {most} bytes"), hint: None }),
         false => Ok(Some(text)),

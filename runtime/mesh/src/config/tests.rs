@@ -377,3 +377,18 @@ fn a_variable_that_is_no_text_is_not_passed_over() {
     assert!(failure.contains("MESH_PEER_NAME") && failure.contains("hint:"), "{failure}");
     assert!(said("MESH_HOME").is_ok() && said("LANG").is_ok());
 }
+
+// spec: CLI-5, CLI-7
+#[test]
+fn a_file_that_cannot_be_read_as_text_is_said_how_to_mend() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE);
+    let said = || Loader::with(Home::at(folder.path()), &[], None).load().unwrap_err().to_string();
+    std::fs::create_dir(&path).unwrap();
+    let failure = said();
+    assert!(failure.contains("it is a folder") && failure.contains("hint:"), "{failure}");
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::write(&path, b"peer_name = \"caf\xe9\"").unwrap();
+    let failure = said();
+    assert!(failure.contains("UTF-8") && failure.contains("hint:"), "{failure}");
+}
