@@ -40,8 +40,8 @@ fn span(ms: u64) -> String {
     let seconds = ms.div_ceil(1000);
     match seconds {
         0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds.div_ceil(60)),
-        7200..172_800 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+        120..3600 => format!("{} min", seconds / 60),
+        3600..172_800 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
         _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
     }
 }
