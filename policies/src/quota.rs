@@ -165,8 +165,7 @@ pub fn allows(
             share.memory_bytes,
         ));
     }
-    // What health has used beyond the quota is not taken from everything else.
-    let extra = if health { u64::from(health_extra) } else { day.health.min(u64::from(health_extra)) };
+    let extra = if health { u64::from(health_extra) } else { beyond(day.health, health_extra) };
     match day.used.saturating_add(u64::from(replicas.max(1))) <= allowed.saturating_add(extra) {
         true => Ok(()),
         false => Err(Reason::OverQuota),
@@ -213,6 +212,18 @@ pub fn day(zones: &[(u64, String)], at_ms: u64) -> Span {
         current = Some((old.0, if start == old.1 { old.1 } else { end }));
     }
     current.filter(|(_, end)| at_ms < *end).unwrap_or_else(|| within(&zone, at_ms))
+}
+
+/// What of a day's health counts beyond the quota, and is not taken from everything else.
+// spec: HEALTH-3
+pub fn beyond(health: u64, health_extra: u16) -> u64 {
+    health.min(u64::from(health_extra))
+}
+
+/// A moment in UTC, to the minute.
+pub fn utc(at_ms: u64) -> String {
+    let at = i64::try_from(at_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    at.map_or_else(|| "never".into(), |at| at.strftime("%Y-%m-%d %H:%M UTC").to_string())
 }
 
 /// The month that a moment lies in, in UTC, as 202611.

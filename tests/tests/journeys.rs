@@ -299,6 +299,17 @@ fn errors_say_what_would_mend_them() {
     full.holds(full.code == Some(134), "a full disk").says_error("/dev/full");
 }
 
+// spec: CLI-5
+#[test]
+fn help_that_cannot_be_written_is_not_given() {
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    for args in [&["help"][..], &["--version"], &["submit", "--help"]] {
+        let output = Command::new(crate::support::program()).args(args).stdout(full()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains("hint:"), "{args:?}: {said}");
+    }
+}
+
 // spec: CLI-1, SDK-4, SBX-9, CLI-4
 #[test]
 fn verbs_tell_people_and_programs() {

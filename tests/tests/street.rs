@@ -331,7 +331,7 @@ fn a_patient_task_waits_until_the_energy_read_is_clean() {
     std::fs::remove_file(&feed).unwrap();
     until("the energy to be unknown", BOUND, || grams().is_null().then_some(()));
     let late = alice.submit(&["--sla", "eco", &hello(files.path())]);
-    alice.waits_for(&late, "waiting", |task| task["why"].as_str().unwrap().contains("not clean"));
+    alice.waits_for(&late, "waiting", |task| task["why"].as_str().unwrap().contains("energy is unknown"));
     alice.refused(&["up", "--energy", "trace:/nowhere.csv"], "/nowhere.csv");
 }
 

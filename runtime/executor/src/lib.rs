@@ -38,6 +38,8 @@ mod walls;
 mod wire;
 mod worker;
 
+use std::ffi::OsString;
+
 pub use admission::{MAX_MODULE, Summary, examine, recognise};
 pub use collect::{CollectError, OutTree};
 pub use compile::CompileLimits;
@@ -65,10 +67,18 @@ pub mod fuzz {
 
 /// Runs as a worker or compiler if this process was started as one, and says with which code to exit.
 pub fn subprocess() -> Option<i32> {
-    let mut arguments = std::env::args().skip(1);
-    match arguments.next()?.as_str() {
+    subprocess_of(std::env::args_os())
+}
+
+/// What a person types, and the name that the program was started by, need not be text.
+fn subprocess_of(arguments: impl Iterator<Item = OsString>) -> Option<i32> {
+    let mut arguments = arguments.skip(1);
+    match arguments.next()?.to_str()? {
         pool::ARGUMENT => Some(worker::main()),
-        compile::ARGUMENT => Some(compile::main(&arguments.collect::<Vec<_>>())),
+        compile::ARGUMENT => {
+            let rest: Vec<String> = arguments.map(|it| it.to_string_lossy().into_owned()).collect();
+            Some(compile::main(&rest))
+        }
         _ => None,
     }
 }
@@ -86,4 +96,19 @@ fn memory_file(name: &str, bytes: &[u8]) -> std::io::Result<std::fs::File> {
     fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
     std::io::Seek::rewind(&mut file)?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt as _;
+
+    // spec: CLI-5
+    #[test]
+    fn what_is_typed_need_not_be_text() {
+        let odd = || OsString::from_vec(b"caf\xe9.wasm".to_vec());
+        for typed in [vec![], vec![odd()], vec![odd(), odd()], vec!["mesh".into(), "up".into(), odd()]] {
+            assert_eq!(subprocess_of(typed.into_iter()), None);
+        }
+    }
 }

@@ -9,6 +9,7 @@ use crate::api::{FILE, Published};
 use crate::exit_codes;
 use crate::failure::{Failure, Result};
 use crate::home::Home;
+use crate::keys;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
@@ -22,6 +23,7 @@ use serde_json::Value;
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -41,15 +43,38 @@ pub(crate) struct Client {
 }
 
 fn not_running() -> Failure {
-    Failure::new("ask the node: the node is not running")
+    let place = Home::find().map_or_else(|_| String::new(), |home| format!(" in {}", home.data().display()));
+    Failure::new(format!("ask the node: the node is not running{place}"))
         .hint("start it with `mesh up`")
         .code(exit_codes::NODE_NOT_RUNNING)
+}
+
+/// The same of a folder in which no node has written where it listens.
+// spec: CLI-5
+fn not_started(folder: &Path) -> Failure {
+    match folder.join(keys::DEVICE).exists() {
+        true => not_running(),
+        false => not_running().hint(format!(
+            "there are no keys in {}: make them with `mesh init` and start it with `mesh up`, or name its folder with --home",
+            folder.display()
+        )),
+    }
 }
 
 fn broken(error: &(dyn std::error::Error + 'static)) -> Failure {
     Failure::because("ask the node: the connection broke", error)
         .hint("`mesh status` says whether it still runs")
         .code(exit_codes::NODE_NOT_RUNNING)
+}
+
+/// One part of an address that names something. An empty one is another address, where something else is.
+// spec: CLI-5
+pub(crate) fn named(what: &str, text: &str, lists: &str) -> Result<String> {
+    match text {
+        "" => Err(Failure::new(format!("find the {what}: its name is empty"))
+            .hint(format!("give its name or the beginning of its id or key; {lists}"))),
+        _ => Ok(segment(text)),
+    }
 }
 
 /// One part of an address, whatever is in it.
@@ -72,10 +97,11 @@ fn runtime() -> Result<Runtime> {
 impl Client {
     /// Finds the node that runs on these folders.
     pub(crate) fn find() -> Result<Self> {
-        let path = Home::find()?.data().join(FILE);
+        let home = Home::find()?;
+        let path = home.data().join(FILE);
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(not_running()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(not_started(home.data())),
             Err(error) => return Err(Failure::file("find the node by", &path, &error)),
         };
         let Published { mut addr, token, .. } = serde_json::from_slice(&bytes).map_err(|error| {
@@ -207,10 +233,13 @@ fn problem(status: StatusCode, body: &[u8]) -> Failure {
     let text = |key: &str| body.get(key).and_then(Value::as_str).map(str::to_owned);
     let failure =
         Failure::new(text("error").unwrap_or_else(|| format!("ask the node: it answered {status}")));
-    match text("hint") {
+    let failure = match text("hint") {
         Some(hint) => failure.hint(hint),
         None => failure,
-    }
+    };
+    let refused =
+        [StatusCode::BAD_REQUEST, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND, StatusCode::CONFLICT];
+    if refused.contains(&status) { failure.refused() } else { failure }
 }
 
 async fn body_of(response: Response<Incoming>) -> Result<Vec<u8>> {

@@ -21,6 +21,7 @@ use mesh_protocol::ad::Source;
 use mesh_protocol::ledger::Pattern;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -84,8 +85,16 @@ fn text(path: &Path, most: u64) -> std::result::Result<Option<String>, Wrong> {
     if let Some((why, hint)) = crate::home::unsafe_for(user, path, &meta) {
         return Err(Wrong { line: None, why: format!("it is not used: {why}"), hint: Some(hint) });
     }
+    // spec: CLI-5
+    let hinted = |why: &str, hint: &str| Wrong { line: None, why: why.into(), hint: Some(hint.into()) };
+    if meta.is_dir() {
+        return Err(hinted("it is a folder", "put a file of that name in its place, or take it away"));
+    }
     let mut text = String::new();
-    let read = file.take(most + 1).read_to_string(&mut text).map_err(wrong)?;
+    let read = file.take(most + 1).read_to_string(&mut text).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => hinted("it is not text in UTF-8", "save it as UTF-8"),
+        _ => wrong(error),
+    })?;
     match read as u64 > most {
         true => Err(Wrong { line: None, why: format!("it has more than {most} bytes"), hint: None }),
         false => Ok(Some(text)),
@@ -371,6 +380,8 @@ pub(crate) struct Loader {
     flags: Option<Box<Up>>,
     /// The environment, as it was when the process began: it does not change.
     environment: Vec<(String, String)>,
+    /// Names of ours in it whose value is no text.
+    garbled: Vec<String>,
 }
 
 /// What a file was when it was read: a change of any of these is one of the file.
@@ -379,17 +390,30 @@ pub(crate) type Stamp = Option<(u64, std::time::SystemTime, u64)>;
 impl Loader {
     /// For a home, and the flags of `mesh up` if there are any.
     pub(crate) fn new(home: Home, flags: Option<&Up>) -> Self {
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(name, _)| name.starts_with(PREFIX));
-        Self { home, flags: flags.cloned().map(Box::new), environment: environment.collect() }
+        Self::among(std::env::vars_os(), home, flags)
+    }
+
+    fn among(variables: impl Iterator<Item = (OsString, OsString)>, home: Home, flags: Option<&Up>) -> Self {
+        let (mut environment, mut garbled) = (Vec::new(), Vec::new());
+        for (name, value) in variables {
+            let Some(name) = name.into_string().ok().filter(|name| name.starts_with(PREFIX)) else {
+                continue;
+            };
+            match value.into_string() {
+                Ok(value) => environment.push((name, value)),
+                // A path may be anything.
+                Err(_) if OTHERS.contains(&name.as_str()) => {}
+                Err(_) => garbled.push(name),
+            }
+        }
+        Self { home, flags: flags.cloned().map(Box::new), environment, garbled }
     }
 
     #[cfg(test)]
     fn with(home: Home, environment: &[(&str, &str)], flags: Option<&Up>) -> Self {
         let own = |text: &str| text.to_owned();
         let environment = environment.iter().map(|(name, value)| (own(name), own(value))).collect();
-        Self { home, flags: flags.cloned().map(Box::new), environment }
+        Self { home, flags: flags.cloned().map(Box::new), environment, garbled: Vec::new() }
     }
 
     /// The files that are read.
@@ -419,6 +443,12 @@ impl Loader {
             let origin = Origin::DotEnv(line.number);
             let set = from_variable(&mut config, &line.name, &line.value, origin, true);
             set.map_err(|(why, hint)| Wrong::at(line.number, why, hint).of(&dotenv))?;
+        }
+        if let Some(name) = self.garbled.first() {
+            return Err(Failure::new(format!(
+                "read the environment: the value of {name} is not text in UTF-8"
+            ))
+            .hint(format!("set it anew, or take it away: unset {name}")));
         }
         for (name, value) in &self.environment {
             let key = KEYS.iter().find_map(|key| key.variable.filter(|variable| variable == name));
@@ -580,11 +610,12 @@ fn from_variable(
             None => Ok(()),
         };
     };
-    // An empty one is none, as everywhere.
-    if value.trim().is_empty() {
+    // An empty one is none, as everywhere; an empty list has nothing in it.
+    if value.trim().is_empty() && !key.list {
         return Ok(());
     }
     let said = match key.list {
+        true if value.trim().is_empty() => Said::Many(Vec::new()),
         true => Said::Many(value.split(',').map(|part| part.trim().to_owned()).collect()),
         false => Said::One(format!("{}{}", value.trim(), key.suffix)),
     };

@@ -8,7 +8,7 @@ pub(crate) const FAILED: u8 = 1;
 // 2 is clap's, for a wrong command line.
 /// `mesh verify`: this receipt's run need not be repeatable.
 pub(crate) const NOT_COMPARABLE: u8 = 3;
-/// `mesh run`: the module or the request was refused; nothing ran.
+/// `mesh run` and `mesh submit`: the module or the request was refused; nothing ran.
 pub(crate) const REFUSED: u8 = 126;
 /// `mesh run`: the task trapped.
 pub(crate) const TRAPPED: u8 = 127;

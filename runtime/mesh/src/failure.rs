@@ -12,6 +12,8 @@ pub(crate) struct Failure {
     message: String,
     hint: Option<String>,
     code: u8,
+    /// Did the node understand what was asked, and not do it?
+    refused: bool,
 }
 
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
@@ -19,7 +21,7 @@ pub(crate) type Result<T> = std::result::Result<T, Failure>;
 impl Failure {
     /// `message` fits after "failed to".
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, code: exit_codes::FAILED }
+        Self { message: message.into(), hint: None, code: exit_codes::FAILED, refused: false }
     }
 
     /// With an error and all its causes.
@@ -57,6 +59,17 @@ impl Failure {
     pub(crate) fn code(mut self, code: u8) -> Self {
         self.code = code;
         self
+    }
+
+    /// The node understood what was asked, and did not do it.
+    pub(crate) fn refused(mut self) -> Self {
+        self.refused = true;
+        self
+    }
+
+    /// With another exit code if the node refused.
+    pub(crate) fn if_refused(self, code: u8) -> Self {
+        if self.refused { self.code(code) } else { self }
     }
 
     pub(crate) fn exit_code(&self) -> u8 {

@@ -23,6 +23,13 @@ pub(crate) fn choose(folder: Option<&Path>) -> Result<()> {
     if let Some(folder) = named {
         let folder = std::path::absolute(&folder)
             .map_err(|error| Failure::file("find the folder", &folder, &error))?;
+        if folder.exists() && !folder.is_dir() {
+            return Err(Failure::new(format!(
+                "use {} as this peer's folder: it is a file",
+                folder.display()
+            ))
+            .hint("name a folder with --home or MESH_HOME; it is made if it is not there"));
+        }
         guarded(&folder)?;
         let _first_choice_stays = CHOSEN.set(folder);
     }
@@ -140,6 +147,14 @@ pub(crate) fn device_key() -> Result<SecretKey> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
+
+    // spec: CLI-5
+    #[test]
+    fn a_file_is_no_home() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let said = choose(Some(file.path())).unwrap_err().to_string();
+        assert!(said.contains("it is a file") && said.contains("hint:"), "{said}");
+    }
 
     // spec: CLI-7
     #[test]

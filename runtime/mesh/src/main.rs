@@ -32,12 +32,31 @@ mod up;
 use clap::Parser as _;
 use std::process::ExitCode;
 
+/// Help, a version, or what is wrong with the command line. Help that could not be written was not given.
+// spec: CLI-5
+fn tell(told: &clap::Error) -> ExitCode {
+    use std::io::Write as _;
+    match told.print().and_then(|()| std::io::stdout().flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            say!(
+                "{}",
+                failure::Failure::because("write the output", &error).hint("free some space on that disk")
+            );
+            ExitCode::from(exit_codes::FAILED)
+        }
+        _ => ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(exit_codes::FAILED)),
+    }
+}
+
 fn main() -> ExitCode {
     // Workers and compilers are this program started anew; they see nothing of what follows.
     if let Some(code) = mesh_executor::subprocess() {
         return ExitCode::from(u8::try_from(code).unwrap_or(exit_codes::FAILED));
     }
-    let args = args::Args::parse();
+    let args = match args::Args::try_parse() {
+        Ok(args) => args,
+        Err(told) => return tell(&told),
+    };
     let level = if args.verbose { tracing::Level::DEBUG } else { tracing::Level::WARN };
     let ansi = rustix::termios::isatty(std::io::stderr());
     tracing_subscriber::fmt()

@@ -34,7 +34,7 @@ pub struct BallotView {
     pub user: String,
     /// `open`, `waits for voters`, `decided`, or `none` where nobody need be asked.
     pub state: &'static str,
-    /// What was decided.
+    /// What was decided; CRITICAL without a vote where it is a matter of public health.
     pub importance: Option<Importance>,
     /// Percent of the weight cast that the strongest level has.
     pub percent: Option<u64>,
@@ -98,10 +98,14 @@ pub struct QuotaView {
     pub tier: Tier,
     /// Tasks a day on this device; none for no limit.
     pub allowed: Option<u64>,
-    /// Tasks submitted on this device today.
+    /// Tasks submitted on this device today, as far as they count against the quota.
     pub used: u64,
+    /// Tasks of public health submitted on this device today beyond the quota, which do not.
+    pub health: u64,
     /// Tasks left today; none for no limit.
     pub left: Option<u64>,
+    /// Tasks of public health left today; none for no limit.
+    pub left_for_health: Option<u64>,
     /// Thousandths of the member's quota that this device has.
     pub share: u16,
     /// Milliseconds of the longest task.
@@ -479,7 +483,8 @@ impl Node {
             name: submitted.name.clone(),
             user: self.user_name(&ballot.asker),
             state,
-            importance: tally.decision(),
+            // spec: HEALTH-1
+            importance: if health { Some(Importance::Critical) } else { tally.decision() },
             percent,
             confidence,
             weights: tally.weights.iter().map(|(level, weight)| (*level, *weight)).collect(),
@@ -538,14 +543,26 @@ impl Node {
         let deeds = circle.deeds(user);
         let tier = circle.tier(user);
         let given = tier.share(governance.rules());
-        let used = device.map_or(0, |device| circle.used(&device, day, u64::MAX).0);
+        let extra = governance.rules().health_extra;
+        let own = device.map_or((0, 0), |device| circle.used(&device, day, u64::MAX));
         let allowed = quota::part(given.tasks, share);
+        // Shares that were changed within the day sum up to more than one, and all together have one quota.
+        let together = of_user().map(|(device, _)| circle.used(device, day, u64::MAX));
+        let together = together.fold((0, 0), |sum: (u64, u64), more| (sum.0 + more.0, sum.1 + more.1));
+        let left = |free: &dyn Fn((u64, u64)) -> u64| {
+            let left = |used: (u64, u64), of: u64| (of + free(used)).saturating_sub(used.0);
+            let whole = quota::part(given.tasks, 1000);
+            Some(left(own, allowed?).min(left(together, whole?)))
+        };
+        let health = quota::beyond(own.1, extra);
         Ok(QuotaView {
             user: self.user_shown(&user),
             tier,
             allowed,
-            used,
-            left: allowed.map(|allowed| allowed.saturating_sub(used)),
+            used: own.0 - health,
+            health,
+            left: left(&|used| quota::beyond(used.1, extra)),
+            left_for_health: left(&|_| u64::from(extra)),
             share,
             longest_ms: given.longest_ms,
             memory_bytes: given.memory_bytes,

@@ -424,6 +424,22 @@ impl Node {
         self.keep_attempt(id);
         if owner != self.me {
             self.say(Payload::Accepted { task: id.task, attempt: id.attempt }, &[offer.tip]);
+            // spec: HEALTH-1
+            let name = &offer.task.spec.name;
+            if self.circle().is_health(&owner, &id.task, name) {
+                let user = self.user_name(&offer.task.spec.user);
+                tracing::warn!(
+                    name,
+                    user,
+                    "a task is taken as a matter of public health, whatever the vote and energy"
+                );
+                self.tell(Happening::Warning {
+                    text: format!(
+                        "the task {name} of {user} is taken as a matter of public health; `mesh vote {name} --dispute` says \
+                         that it is none"
+                    ),
+                });
+            }
         }
         self.arm_attempt(id);
         self.regard_attempts();

@@ -152,7 +152,13 @@ impl Node {
         self.ready_to_say()?;
         let user = self.find_user(user)?;
         if self.ledger.governance().founder() != self.my_user() {
-            return Err(error(ErrorKind::Forbidden, "expel a member: only the founder may", None));
+            return Err(error(
+                ErrorKind::Forbidden,
+                "expel a member: only the founder may",
+                Some(
+                    "ask the founder: `mesh members` lists everybody; a grant of yours ends with `mesh revoke`",
+                ),
+            ));
         }
         if Some(user) == self.my_user() {
             return Err(error(
@@ -198,10 +204,19 @@ impl Node {
                 Some("only a device's owner lets tasks run there"),
             ));
         }
-        let pattern = Pattern::new(&request.task)
-            .map_err(|why| error(ErrorKind::Invalid, format!("grant {:?}: {why}", request.task), None))?;
+        let pattern = Pattern::new(&request.task).map_err(|why| {
+            error(
+                ErrorKind::Invalid,
+                format!("grant {:?}: {why}", request.task),
+                Some("write *, a name, or a beginning and *, such as 'database-*'"),
+            )
+        })?;
         if request.until_ms.is_some_and(|until| until <= self.now.wall_ms) {
-            return Err(error(ErrorKind::Invalid, "grant: the end of the grant lies in the past", None));
+            return Err(error(
+                ErrorKind::Invalid,
+                "grant: the end of the grant lies in the past",
+                Some("give a later date with --until, or none"),
+            ));
         }
         let permissions = request.permissions.unwrap_or_default();
         if request.module.is_none()
@@ -440,7 +455,8 @@ impl Node {
         spec.created_ms = self.now.wall_ms;
         let task = spec.id();
         self.may_submit(&spec, spec.replicas, health.is_some()).map_err(|reason| {
-            error(ErrorKind::Forbidden, format!("submit: {reason}"), Some("`mesh quota` shows what is left"))
+            let why = self.refusal(&reason, health.is_some());
+            error(ErrorKind::Forbidden, format!("submit: {why}"), Some("`mesh quota` shows what is left"))
         })?;
         self.accept_task(spec, on, health);
         let warning = self.late_from_the_start(task);

@@ -9,6 +9,7 @@ use crate::node::{Node, Timer};
 use crate::owner::{Candidate, Task, TaskState};
 use mesh_policies::importance::{Course, Energy, Patience, Times, haste, is_lack_of_energy};
 use mesh_policies::placement::decide::{Decision, HOUR_MS, interruptible};
+use mesh_policies::quota;
 use mesh_protocol::frame::{AttemptId, MAX_LEASE_MS, Phase, TaskFrame};
 use mesh_protocol::ids::TaskId;
 use mesh_protocol::key::PublicKey;
@@ -377,17 +378,43 @@ impl Node {
     // spec: PLACE-3, CLI-3, QUOTA-4
     pub(crate) fn costs(&self, spec: &TaskSpec, health: bool) -> String {
         if let Err(reason) = self.may_submit(spec, spec.replicas, health) {
-            return format!("it would be refused: {reason}");
+            return format!("it would be refused: {}", self.refusal(&reason, health));
         }
         let tasks = match spec.replicas {
             0 | 1 => "1 task".to_owned(),
             more => format!("{more} tasks (one for each replica)"),
         };
         let quota = self.quota_view(None).ok();
-        match quota.and_then(|quota| Some((quota.left?, quota.allowed?))) {
-            Some((left, allowed)) => format!("{tasks} of the {left} left today of {allowed}"),
+        match quota.and_then(|quota| Some((quota.left?, quota.left_for_health?, quota.allowed?))) {
+            // spec: HEALTH-3
+            Some((_, left, _)) if health => format!("{tasks} of the {left} left today for public health"),
+            Some((left, _, allowed)) => format!("{tasks} of the {left} left today of {allowed}"),
             None => format!("{tasks}; your tier has no daily limit"),
         }
+    }
+
+    /// Why a task may not be submitted, with what there is of the quota and when there is more.
+    // spec: QUOTA-4
+    pub(crate) fn refusal(&self, reason: &Reason, health: bool) -> String {
+        let quota = self.quota_view(None).ok().filter(|_| *reason == Reason::OverQuota);
+        let Some(quota) = quota else { return reason.to_string() };
+        let Some(allowed) = quota.allowed else { return reason.to_string() };
+        let of_health = match (health, quota.health) {
+            (false, 0) => String::new(),
+            (_, more) => format!(", and {more} more of public health"),
+        };
+        format!(
+            "{reason}: {} of {allowed} tasks of today are used{of_health}; resets {}",
+            quota.used,
+            quota::utc(quota.resets_ms)
+        )
+    }
+
+    /// When the window of a task's ballot closes, in milliseconds since 1970.
+    pub(crate) fn ballot_closes(&self, id: TaskId) -> Option<u64> {
+        let wire = self.tasks.get(&id)?.wire(id);
+        let ballot = self.circle().ballot(&self.me, &wire)?;
+        Some(ballot.opened_ms.saturating_add(ballot.window_ms))
     }
 
     /// What the submitter of a task should know at once: that it will be late, or that nobody may run it as things stand.
@@ -401,7 +428,15 @@ impl Node {
         let candidates = self.candidates(task.spec(), &task.course, task.kept.on, &blocked);
         let decision = self.ask(task.spec(), &task.course, None, &candidates, Stand::fresh(task.spec()));
         let due = haste(&task.course, &Times::of(task.spec())).1;
+        let asks = candidates.iter().any(|peer| peer.permitted == Err(Reason::BallotOpen));
         match &decision {
+            // spec: VOTE-1
+            Decision::Impossible { soonest_ms: None, .. } if due.is_some() && asks => {
+                let until = self
+                    .ballot_closes(id)
+                    .map_or_else(String::new, |at| format!(", until {} at the latest", quota::utc(at)));
+                Some(format!("it waits for its ballot{until}"))
+            }
             Decision::Impossible { soonest_ms: None, .. } if due.is_some() => {
                 Some(format!("nobody who may run it is there now: {}", self.why(id)))
             }

@@ -574,6 +574,20 @@ impl Node {
                 Some("put them into an input file"),
             ));
         }
+        // spec: DEL-8
+        let owners = self.owners();
+        if usize::from(spec.replicas) > owners {
+            let who = if owners == 1 { "one member has a device" } else { "members have devices" };
+            let count = if owners == 1 { String::new() } else { format!("{owners} ") };
+            return Err(error(
+                ErrorKind::Invalid,
+                format!(
+                    "submit: {} replicas run on devices of as many different owners, and {count}{who} here",
+                    spec.replicas
+                ),
+                Some("give no more --replicas than that; `mesh members` lists who has devices"),
+            ));
+        }
         let text = [spec.name.as_str(), &draft.description].join("\n");
         let health = self.flags_health(&text);
         if draft.dry_run {
@@ -587,7 +601,8 @@ impl Node {
                 true => "this device has no part of your daily quota: `mesh device share` gives it one, on the device that has your user key",
                 false => "`mesh quota` shows what you have used, when it resets, and what would give you more",
             };
-            error(ErrorKind::Forbidden, format!("submit: {reason}"), Some(hint))
+            let why = self.refusal(&reason, health.is_some());
+            error(ErrorKind::Forbidden, format!("submit: {why}"), Some(hint))
         })?;
         if !self.make_room() {
             return Err(error(
@@ -607,14 +622,29 @@ impl Node {
         }
         self.learn(&spec.name);
         let advice = self.advice(&spec).filter(|_| health.is_none());
+        let first = health.as_ref().map(|word| {
+            format!(
+                "it goes first as a matter of public health, since it mentions {word:?}, at once and on any energy; all \
+                 members see that, and may dispute it"
+            )
+        });
         self.accept_task(spec, on, health.map(|_| draft.description));
+        let warnings: Vec<String> = first.into_iter().chain(self.late_from_the_start(id)).collect();
         Ok(Answer::Submitted {
             task: id,
             again: false,
-            warning: self.late_from_the_start(id),
+            warning: (!warnings.is_empty()).then(|| warnings.join("; ")),
             advice,
             on: None,
         })
+    }
+
+    /// Members who have a device that counts.
+    fn owners(&self) -> usize {
+        let governance = self.ledger.governance();
+        let owners: BTreeSet<_> =
+            governance.devices().keys().filter_map(|device| governance.owner(device)).collect();
+        owners.len()
     }
 
     /// The word of public health in a text, if it makes a difference for this device's user.

@@ -6,11 +6,13 @@ use crate::command::{
 };
 use crate::node::{Donor, Node, error};
 use crate::owner::{Fate, TaskState};
-use mesh_policies::importance::Times;
+use mesh_policies::importance::{Times, Voice};
+use mesh_policies::quota;
 use mesh_protocol::frame::{JoinRefusal, Phase, Released};
 use mesh_protocol::ids::TaskId;
 use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::reason::Reason;
+use mesh_protocol::task::Sla;
 use std::collections::BTreeMap;
 
 pub(crate) fn no_task() -> CommandError {
@@ -30,6 +32,17 @@ pub(crate) fn state_name(state: TaskState) -> &'static str {
         TaskState::Done => "done",
         TaskState::Failed => "failed",
         TaskState::Cancelled => "cancelled",
+    }
+}
+
+/// How long, to two units of time.
+fn span(ms: u64) -> String {
+    let seconds = ms.div_ceil(1000);
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..3600 => format!("{} min", seconds / 60),
+        3600..172_800 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
     }
 }
 
@@ -301,14 +314,45 @@ impl Node {
         let mut reasons: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (device, reason) in &task.why {
             let name = if *device == self.me { "this device".to_owned() } else { self.device_name(device) };
-            reasons.entry(reason.to_string()).or_default().push(name);
+            reasons.entry(self.in_words(task, device, reason)).or_default().push(name);
         }
         let list: Vec<String> =
             reasons.into_iter().map(|(reason, names)| format!("{}: {reason}", names.join(", "))).collect();
+        let silent = if self.lacks_votes(task) {
+            "; nobody voted on it, or too few did, so it waits for clean energy as ECO does"
+        } else {
+            ""
+        };
         match &task.plan {
-            Some(plan) => format!("{plan} (others now: {})", list.join("; ")),
-            None => format!("no peer can take it now ({}); it starts as soon as one can", list.join("; ")),
+            Some(plan) => format!("{plan} (others now: {}){silent}", list.join("; ")),
+            None => {
+                format!("no peer can take it now ({}){silent}; it starts as soon as one can", list.join("; "))
+            }
         }
+    }
+
+    /// A reason why a device does not take a waiting task, with what is known of it here.
+    fn in_words(&self, task: &crate::owner::Task, device: &PublicKey, reason: &Reason) -> String {
+        match reason {
+            // spec: VOTE-1
+            Reason::BallotOpen => match self.ballot_closes(task.spec().id()) {
+                Some(at) => format!("{reason}, until {} at the latest", quota::utc(at)),
+                None => reason.to_string(),
+            },
+            // spec: EN-3
+            Reason::EnergyNotClean if self.energy_of(device).is_none() => {
+                "its energy is unknown, and what is unknown does not count as clean".to_owned()
+            }
+            _ => reason.to_string(),
+        }
+    }
+
+    /// Is it less urgent than its submitter asked for since its ballot closed without enough voters?
+    // spec: VOTE-4
+    fn lacks_votes(&self, task: &crate::owner::Task) -> bool {
+        let spec = task.spec();
+        let voice = || self.circle().voice(&self.me, &spec.id(), &spec.name);
+        matches!(spec.sla, Sla::High | Sla::Normal) && !task.is_eco() && voice() == Voice::Silent
     }
 
     /// Whose clock is, or was, wrong.
@@ -363,8 +407,8 @@ impl Node {
             },
             Donor::Paused(None) => format!("paused until `mesh resume`: {}", Reason::DonorPaused),
             Donor::Paused(Some(until)) => {
-                let left = until.saturating_sub(self.now.wall_ms).div_ceil(1000);
-                format!("paused for {left} s more: {}", Reason::DonorPaused)
+                let left = span(until.saturating_sub(self.now.wall_ms));
+                format!("paused for {left} more: {}", Reason::DonorPaused)
             }
             Donor::Finishing => format!("finishing until `mesh resume`: {}", Reason::DonorFinishing),
         };
@@ -420,5 +464,19 @@ impl Node {
                 }
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: CLI-1
+    #[test]
+    fn how_long_is_said_in_units_that_people_count_in() {
+        assert_eq!(span(59_001), "60 s");
+        assert_eq!(span(86_400_000), "24 h 0 min");
+        assert_eq!(span(86_400_000_000), "1000 d 0 h");
+        assert_eq!((span(180_000), span(10_800_000)), ("3 min".into(), "3 h 0 min".into()));
     }
 }

@@ -167,7 +167,9 @@ fn a_split_vote_is_normal_and_none_waits_for_clean_energy() {
     let silent = room.submit_draft(0, draft("silent", 2)).unwrap();
     room.pass(60_000);
     assert!(room.next_run(2).is_none());
-    assert!(room.state(0, &silent).1.contains("not clean enough"), "{}", room.state(0, &silent).1);
+    let why = room.state(0, &silent).1;
+    assert!(why.contains("not clean enough"), "{why}");
+    assert!(why.contains("nobody voted on it") && why.contains("as ECO does"), "{why}");
     assert_eq!(room.ballot(1, &silent).state, "waits for voters");
     // Somebody votes later after all.
     room.vote(1, &silent, Importance::High);
@@ -292,6 +294,7 @@ fn health_goes_first_on_any_energy_and_is_on_record() {
     let hospital = room.submit_draft(0, draft("hospital-backup-power-test", 2)).unwrap();
     assert_eq!(room.next_run(2).expect("at once").attempt.task.to_string(), hospital);
     assert!(room.ballot(1, &hospital).health && !room.ballot(1, &cache).health);
+    assert_eq!(room.ballot(1, &hospital).importance, Some(Importance::Critical));
     assert_eq!(room.said(1, "health").len(), 1);
 }
 
@@ -397,6 +400,43 @@ fn the_eleventh_task_of_the_day_is_refused_where_it_is_submitted() {
     let mut large = draft("plain", 13);
     large.limits.duration_ms = 601_000;
     assert!(room.submit_draft(0, large).unwrap_err().message.contains("tier"));
+}
+
+// spec: QUOTA-4, HEALTH-3
+#[test]
+fn the_quota_that_is_shown_is_the_one_that_is_enforced() {
+    let mut room = street(quiet());
+    room.submit_draft(0, draft("hospital-test", 100)).unwrap();
+    for nonce in 0..10 {
+        let Answer::Quota(view) = room.ask(0, Command::Quota { user: None }).unwrap() else { panic!() };
+        let left = 10 - u64::from(nonce);
+        assert_eq!((view.used, view.health, view.left), (u64::from(nonce), 1, Some(left)));
+        assert_eq!(view.left_for_health, Some(left + 9));
+        let dry = mesh_node::Draft { dry_run: true, ..draft("plain", nonce) };
+        let Answer::Plan(plan) = room.ask(0, Command::Submit(Box::new(dry))).unwrap() else { panic!() };
+        assert_eq!(plan.quota, format!("1 task of the {left} left today of 10"));
+        room.submit_draft(0, draft("plain", nonce)).unwrap();
+    }
+    let refused = room.submit_draft(0, draft("plain", 10)).unwrap_err().message;
+    assert!(refused.contains("10 of 10 tasks of today are used, and 1 more of public health"), "{refused}");
+    assert!(refused.contains("; resets 20") && refused.ends_with("00:00 UTC"), "{refused}");
+}
+
+// spec: VOTE-1, SLA-2
+#[test]
+fn a_task_that_waits_for_its_ballot_is_not_said_to_have_nobody() {
+    let mut room = street(rules());
+    let by = Some(room.now.wall_ms + 6 * HOUR);
+    let on = Some("carol-laptop".into());
+    let task = mesh_node::Draft { finish_by_ms: by, on, ..draft("plain", 1) };
+    let Answer::Submitted { warning, task, .. } = room.ask(0, Command::Submit(Box::new(task))).unwrap()
+    else {
+        panic!()
+    };
+    let warning = warning.unwrap();
+    assert!(warning.starts_with("it waits for its ballot, until 20"), "{warning}");
+    let why = room.state(0, &task.to_string()).1;
+    assert!(why.contains("ballot is still open, until 20"), "{why}");
 }
 
 // spec: QUOTA-4
@@ -549,7 +589,7 @@ fn sun_where_it_is_night_counts_for_nothing() {
     let task = room.submit_draft(0, eco).unwrap();
     room.pass(2_000);
     assert!(room.next_run(1).is_none());
-    assert!(room.state(0, &task).1.contains("not clean enough"), "{}", room.state(0, &task).1);
+    assert!(room.state(0, &task).1.contains("its energy is unknown"), "{}", room.state(0, &task).1);
     room.energy(1, EnergyClaim { source: Source::Wind, ..sun() });
     assert!(room.next_run(1).is_some());
 }

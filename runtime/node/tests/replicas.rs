@@ -205,24 +205,27 @@ fn a_replica_that_does_not_end_is_not_waited_for_beyond_its_time() {
 // spec: DEL-8
 #[test]
 fn an_owner_has_one_replica_however_many_devices_they_have() {
-    let mut room = street(&["alice", "bob", "carol"]);
+    let mut room = street(&["alice", "bob", "carol", "dave"]);
     let ticket = mesh_protocol::invite::TicketKind::Device;
-    room.add("bob", 3, 1);
+    room.add("bob", 4, 1);
     let Answer::Ticket(ticket) =
         room.ask(1, Command::Invite { kind: ticket, valid_ms: 60_000, addrs: vec![addr(1)] }).unwrap()
     else {
         panic!()
     };
-    room.ask(3, Command::Join { ticket, as_device_of: None }).unwrap();
+    room.ask(4, Command::Join { ticket, as_device_of: None }).unwrap();
     for other in 0..3 {
-        room.connect(3, other);
+        room.connect(4, other);
     }
     room.pass(5000);
-    room.grant(3, "alice");
+    room.grant(4, "alice");
+    for other in [0, 1, 2, 4] {
+        room.disconnect(3, other);
+    }
     let task = room.submit_draft(0, replicated(1, 4, 2)).unwrap();
     let all = runs(&mut room);
     assert_eq!(all.len(), 3);
-    assert!(all.contains_key(&1) != all.contains_key(&3));
+    assert!(all.contains_key(&1) != all.contains_key(&4));
     let why = room.state(0, &task).1;
     assert!(why.contains("that owner's peers run, or ran, another replica of it"), "{why}");
 }
@@ -587,4 +590,15 @@ fn a_check_that_comes_to_nothing_holds_nothing_up() {
         assert_eq!(room.state(0, &task).0, "done");
         equal(&room);
     }
+}
+
+// spec: DEL-8
+#[test]
+fn more_replicas_than_there_are_owners_are_refused() {
+    let mut room = Room::community(&["alice", "bob"]);
+    let refused = room.submit_draft(0, replicated(1, 3, 2)).unwrap_err();
+    assert!(refused.message.contains("2 members have devices here"), "{refused:?}");
+    let Answer::Quota(view) = room.ask(0, Command::Quota { user: None }).unwrap() else { panic!("no quota") };
+    assert_eq!(view.used, 0);
+    assert!(room.submit_draft(0, replicated(1, 2, 2)).is_ok());
 }

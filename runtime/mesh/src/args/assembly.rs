@@ -16,7 +16,7 @@ pub(crate) struct Vote {
     #[arg(long, conflicts_with = "importance")]
     pub(crate) dispute: bool,
     /// Why, for all to read
-    #[arg(short = 'm', long = "message", value_name = "WHY", default_value = "")]
+    #[arg(short = 'm', long = "message", value_name = "WHY", default_value = "", value_parser = values::message)]
     pub(crate) why: String,
 }
 
@@ -75,23 +75,23 @@ pub(crate) struct Contribute {
     /// Who contributed: a name or the beginning of a key
     pub(crate) user: String,
     /// Money, in cents
-    #[arg(long, value_name = "CENTS", required_unless_present = "hours", conflicts_with = "hours")]
+    #[arg(long, value_name = "CENTS", value_parser = values::cents, allow_hyphen_values = true, required_unless_present = "hours", conflicts_with = "hours")]
     pub(crate) money: Option<u64>,
     /// Time, in minutes
-    #[arg(long, value_name = "MINUTES")]
+    #[arg(long, value_name = "MINUTES", value_parser = values::minutes, allow_hyphen_values = true)]
     pub(crate) hours: Option<u64>,
     /// For which month, as 202611; this one by default
-    #[arg(long, value_name = "MONTH")]
+    #[arg(long, value_name = "MONTH", value_parser = values::month, allow_hyphen_values = true)]
     pub(crate) month: Option<u32>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Propose {
-    /// The rules, where they differ from the defaults
+    /// The rules, where they differ from those in force
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) rules: PathBuf,
     /// Why, for all to read
-    #[arg(short = 'm', long = "message", value_name = "WHY", default_value = "")]
+    #[arg(short = 'm', long = "message", value_name = "WHY", default_value = "", value_parser = values::message)]
     pub(crate) why: String,
 }
 

@@ -120,7 +120,7 @@ pub(crate) struct Grant {
     #[arg(long, value_name = "USER")]
     pub(crate) user: String,
     /// Which tasks: *, a name, or a beginning and *
-    #[arg(long, value_name = "PATTERN", default_value = "*")]
+    #[arg(long, value_name = "PATTERN", default_value = "*", value_parser = values::some_pattern)]
     pub(crate) task: String,
     /// On which of your devices; this one by default
     #[arg(long, value_name = "DEVICE")]

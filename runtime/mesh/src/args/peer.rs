@@ -118,7 +118,7 @@ pub(crate) struct Up {
     pub(crate) upload: Option<u64>,
     /// Program of yours that is asked about each offer of somebody else's, as a shell runs it: it reads the offer as JSON
     /// and prints accept, refuse WHY or later WHY, within two seconds
-    #[arg(long, value_name = "PROGRAM", value_parser = values::command)]
+    #[arg(long, value_name = "PROGRAM", value_parser = values::hook)]
     pub(crate) hook: Option<String>,
     /// Folder of yours that tasks may be granted by this name: read-only, or with :rw on a copy that is put in place
     /// once the task's result counts; repeatable
@@ -157,7 +157,7 @@ pub(crate) struct Show {
 #[derive(Debug, Args)]
 pub(crate) struct Pause {
     /// For how long: 30m, 2h, 1d; until `mesh resume` by default
-    #[arg(value_name = "FOR", value_parser = values::span)]
+    #[arg(value_name = "FOR", value_parser = values::span, allow_hyphen_values = true)]
     pub(crate) span: Option<u64>,
 }
 

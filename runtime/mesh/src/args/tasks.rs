@@ -35,7 +35,7 @@ pub(crate) struct Submit {
     #[arg(long, value_name = "TIME", value_parser = values::deadline)]
     pub(crate) start_by: Option<u64>,
     /// Longest duration: 30s, 10m, 2h
-    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    #[arg(long, value_name = "TIME", value_parser = values::duration, allow_hyphen_values = true)]
     pub(crate) duration: Option<u64>,
     /// Most memory: 64MB, 2GB
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
@@ -50,7 +50,7 @@ pub(crate) struct Submit {
     #[arg(long, value_name = "COUNT", requires = "replicas", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_REPLICAS)))]
     pub(crate) quorum: Option<u8>,
     /// The same key with the same module, input and arguments is the same task, however often it is submitted
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = values::key)]
     pub(crate) idempotency_key: Option<String>,
     /// Stay: its output as it comes, and its exit code
     #[arg(long, conflicts_with_all = ["wait", "detach", "id_only", "dry_run"])]
@@ -154,7 +154,7 @@ pub(crate) enum Task {
         /// Its name or the beginning of its id
         task: String,
         /// Why, for all to read
-        #[arg(short = 'm', long = "message", value_name = "WHY", default_value = "")]
+        #[arg(short = 'm', long = "message", value_name = "WHY", default_value = "", value_parser = values::message)]
         why: String,
     },
     /// Submit the same once more
@@ -179,7 +179,7 @@ pub(crate) enum Ledger {
         #[arg(value_hint = ValueHint::FilePath)]
         file: Option<PathBuf>,
         /// Only the last so many
-        #[arg(long, value_name = "COUNT")]
+        #[arg(long, value_name = "COUNT", value_parser = values::last, allow_hyphen_values = true)]
         last: Option<usize>,
         /// As JSON
         #[arg(long)]

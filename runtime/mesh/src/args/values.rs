@@ -8,10 +8,11 @@ use jiff::{Timestamp, ToSpan as _};
 use mesh_executor::{HostDir, NamedInput, Share};
 use mesh_policies::supply::Word;
 use mesh_protocol::ad::Source;
-use mesh_protocol::ledger::{Pattern, check_new_name, reads_like_a_key};
+use mesh_protocol::ledger::{MAX_TEXT, Pattern, check_new_name, reads_like_a_key};
 use mesh_protocol::manifest::{is_env_key, is_file_name, is_task_name, parse_duration_ms, parse_size};
 use mesh_protocol::permissions::Access;
 use mesh_protocol::task::{Importance, Sla};
+use mesh_protocol::text::sanitise;
 use std::net::SocketAddr;
 
 const DAY_MS: u64 = 24 * 3_600_000;
@@ -33,6 +34,23 @@ pub(crate) fn task_name(text: &str) -> Result<String, String> {
 pub(crate) fn reason(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("write a sentence: all members read it".into()),
+        _ => message(text),
+    }
+}
+
+/// Words for all to read, as one entry holds them.
+pub(crate) fn message(text: &str) -> Result<String, String> {
+    match text.len() {
+        len if len > MAX_TEXT => Err(format!("it has {len} bytes, and one message has at most {MAX_TEXT}")),
+        _ if sanitise(text, false) != text => Err("write it on one line, in plain text".into()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+/// A submitter's own name for a submission.
+pub(crate) fn key(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("write what tells this submission from others, such as report-2026-11-28".into()),
         _ => Ok(text.to_owned()),
     }
 }
@@ -155,7 +173,15 @@ fn moment_from(text: &str, now: Timestamp, here: TimeZone) -> Result<u64, String
     } else {
         Some(text.parse::<Timestamp>().map_err(|_| wrong())?.as_millisecond())
     };
-    ms.and_then(|ms| u64::try_from(ms).ok()).ok_or_else(|| wrong().into())
+    let ms = ms.and_then(|ms| u64::try_from(ms).ok()).ok_or_else(wrong)?;
+    let latest = u64::try_from(now.as_millisecond()).unwrap_or(0).saturating_add(LONGEST_MS);
+    match ms <= latest {
+        true => Ok(ms),
+        false => Err(
+            "it is more than ten years from now; write a date such as 2027-02-20 or a duration such as 30d"
+                .into(),
+        ),
+    }
 }
 
 /// A deadline: a moment, or the next time that clocks here show this.
@@ -173,7 +199,7 @@ fn deadline_from(text: &str, now: Timestamp, here: TimeZone) -> Result<u64, Stri
     };
     let Some(time) = clock() else {
         return moment_from(text, now, here)
-            .map_err(|_| "write a time such as 18:30, a date such as 2027-02-20, a moment such as 2027-02-20T12:00Z, or how long from now, such as 6h".into());
+            .map_err(|_| "write, within ten years, a time such as 18:30, a date such as 2027-02-20, a moment such as 2027-02-20T12:00Z, or how long from now, such as 6h".into());
     };
     let today = now.to_zoned(here.clone()).date();
     let at = |date: Date| date.to_datetime(time).to_zoned(here.clone()).map(|at| at.timestamp());
@@ -192,6 +218,14 @@ pub(crate) fn fuel(text: &str) -> Result<u64, String> {
         .ok()
         .filter(|fuel| *fuel > 0)
         .ok_or_else(|| "write a whole number above 0, such as 1_000_000_000".into())
+}
+
+/// The same, as it was typed.
+pub(crate) fn some_pattern(text: &str) -> Result<String, String> {
+    match pattern(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(why) => Err(format!("{why}: write *, a name, or a beginning and *, such as database-*")),
+    }
 }
 
 pub(crate) fn pattern(text: &str) -> Result<Pattern, String> {
@@ -314,6 +348,29 @@ pub(crate) fn whole<T: std::str::FromStr + PartialOrd + std::fmt::Display>(
     number.ok_or_else(|| format!("write a whole number from {least} to {most}"))
 }
 
+/// Money, in cents.
+pub(crate) fn cents(text: &str) -> Result<u64, String> {
+    whole(text, 1, 100_000_000).map_err(|why| format!("{why}: it is in cents, so 500 is 5.00"))
+}
+
+/// Time given in a month, in minutes.
+pub(crate) fn minutes(text: &str) -> Result<u64, String> {
+    whole(text, 1, 31 * 24 * 60)
+        .map_err(|why| format!("{why}: it is in minutes, so 90 is an hour and a half"))
+}
+
+/// A month, as 202611.
+pub(crate) fn month(text: &str) -> Result<u32, String> {
+    let month = text.parse().ok().filter(|_| text.len() == 6);
+    let month = month.filter(|month| (1..=12).contains(&(month % 100)));
+    month.ok_or_else(|| "write the year and the month, such as 202611".into())
+}
+
+/// How many of the last.
+pub(crate) fn last(text: &str) -> Result<usize, String> {
+    whole(text, 0, 1_000_000_000)
+}
+
 /// A share in whole percent.
 pub(crate) fn share_of(text: &str) -> Result<u8, String> {
     whole(text, 0, 100)
@@ -329,6 +386,18 @@ pub(crate) fn command(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("write a command, such as ./ask-me.sh".into()),
         _ => Ok(text.to_owned()),
+    }
+}
+
+/// The owner's program that is asked about offers. One that is named by its path is there now.
+pub(crate) fn hook(text: &str) -> Result<String, String> {
+    let program = command(text)?;
+    let first = program.split_whitespace().next().unwrap_or_default();
+    // What a shell would make something else of is the shell's to find.
+    let is_path = first.contains('/') && first.chars().all(|c| c.is_alphanumeric() || "/._-".contains(c));
+    match is_path && !std::path::Path::new(first).exists() {
+        true => Err(format!("there is no {first}: name a program that is there, such as ./ask-me.sh")),
+        false => Ok(program),
     }
 }
 
@@ -382,7 +451,7 @@ mod tests {
         assert_eq!(at("1970-01-02T00:00Z"), Ok(DAY_MS));
         assert_eq!(at("2h"), Ok(1_000_000 + 2 * 3_600_000));
         assert_eq!(at("2w"), Ok(1_000_000 + 14 * DAY_MS));
-        for wrong in ["", "tomorrow", "2027-02-30", "1969-01-01", "99999999999999999d", "2027"] {
+        for wrong in ["", "tomorrow", "2027-02-30", "1969-01-01", "99999999999999999d", "9999999d", "2027"] {
             assert!(at(wrong).unwrap_err().contains("2027-02-20"), "{wrong}");
         }
     }
@@ -411,6 +480,43 @@ mod tests {
             assert!(duration(wrong).unwrap_err().contains("30s"), "{wrong}");
         }
         assert_eq!((span("520w"), duration("1ms")), (Ok(520 * 7 * DAY_MS), Ok(1)));
+    }
+
+    // spec: CLI-5
+    #[test]
+    fn what_is_wrong_with_a_value_is_said_in_its_own_words() {
+        assert!(
+            cents("5.00").unwrap_err().contains("cents") && cents("0").is_err() && cents("500") == Ok(500)
+        );
+        assert!(minutes("-5").unwrap_err().contains("minutes"));
+        assert!(month("202613").is_err() && month("12").is_err() && month("202611") == Ok(202_611));
+        assert!(last("99999999999999999999").unwrap_err().contains("whole number"));
+        assert!(message(&"x".repeat(281)).unwrap_err().contains("280"));
+        assert!(message("two\nlines").is_err() && message("").is_ok() && reason(" ").is_err());
+        assert!(some_pattern("**").unwrap_err().contains("database-*") && some_pattern("log-*").is_ok());
+        assert!(key("").is_err() && key("monday").is_ok());
+        assert!(hook("/nope --all").unwrap_err().contains("/nope"));
+        assert!(hook("sh -c true").is_ok() && hook("/bin/sh").is_ok() && hook("$HOME/ask").is_ok());
+    }
+
+    // spec: CLI-5
+    #[test]
+    fn a_number_below_nothing_is_a_value_and_no_flag() {
+        use clap::Parser as _;
+        let typed = |args: &[&str]| {
+            let failed = crate::args::Args::try_parse_from(["mesh"].iter().chain(args)).unwrap_err();
+            failed.to_string()
+        };
+        for args in [
+            &["pause", "-2h"][..],
+            &["submit", "x.wasm", "--duration", "-5s"],
+            &["contribute", "bob", "--money", "-5"],
+        ] {
+            let said = typed(args);
+            assert!(said.contains("invalid value") && !said.contains("tip:"), "{said}");
+        }
+        assert!(crate::args::Args::try_parse_from(["mesh", "pause", "--help"]).is_err());
+        assert!(crate::args::Args::try_parse_from(["mesh", "pause"]).is_ok());
     }
 
     // spec: NET-2

@@ -85,6 +85,34 @@ fn bytes_go_and_come_in_pieces() {
     assert!(cut_off.is_err(), "an answer that ends too early is no end");
 }
 
+// spec: CLI-5
+#[test]
+fn where_no_peer_ever_was_it_is_said_to_be_made_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = not_started(folder.path()).to_string();
+    assert!(said.contains("mesh init") && said.contains(&folder.path().display().to_string()), "{said}");
+    std::fs::write(folder.path().join(keys::DEVICE), "").unwrap();
+    assert!(not_started(folder.path()).to_string().ends_with("hint: start it with `mesh up`"));
+}
+
+// spec: CLI-5
+#[test]
+fn an_empty_name_is_no_address() {
+    let said = named("grant", "", "`mesh permissions` lists grants").unwrap_err().to_string();
+    assert!(said.starts_with("error: find the grant") && said.contains("mesh permissions"), "{said}");
+    assert_eq!(named("grant", "3f2a", "").unwrap(), "3f2a");
+}
+
+// spec: CLI-1
+#[test]
+fn what_the_node_refuses_can_have_an_exit_code_of_its_own() {
+    let body = br#"{"error":"submit: the day's quota is used up","hint":"wait"}"#;
+    let code = |status| problem(status, body).if_refused(exit_codes::REFUSED).exit_code();
+    assert_eq!(code(StatusCode::FORBIDDEN), exit_codes::REFUSED);
+    assert_eq!(code(StatusCode::BAD_REQUEST), exit_codes::REFUSED);
+    assert_eq!(code(StatusCode::SERVICE_UNAVAILABLE), exit_codes::FAILED);
+}
+
 #[test]
 fn any_name_is_one_part_of_an_address() {
     assert_eq!(segment("a/b ü?"), "a%2Fb%20%C3%BC%3F");

@@ -2,22 +2,23 @@
 // spec: VOTE-1, QUOTA-4, REP-1, HEALTH-3
 
 use super::shown::{about, count as counted, grams, sheet, table, time, wh};
+use super::views::Community;
 use crate::args::{Ballots, Contribute, Propose, Quota, Reputation, Show, Stats, Vote, VoteRules};
-use crate::client::{Client, segment, understand};
+use crate::client::{Client, named, segment, understand};
 use crate::exit_codes;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use mesh_protocol::ids::{EntryId, TaskId};
+use mesh_protocol::rules::Rules;
 use mesh_protocol::task::Importance;
 use mesh_protocol::text::sanitise;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+const TASKS: &str = "`mesh task ls` and `mesh ballots` list tasks";
+
 pub(super) fn vote(vote: &Vote) -> Result<u8> {
-    if vote.task.is_empty() {
-        return Err(super::unnamed_task());
-    }
     let client = Client::find()?;
-    let task = segment(&vote.task);
+    let task = named("task", &vote.task, TASKS)?;
     match vote.importance {
         Some(importance) => {
             let asked = json!({ "importance": importance, "comment": vote.why });
@@ -76,8 +77,7 @@ struct Unseen {
 
 pub(super) fn ballots(ballots: &Ballots) -> Result<u8> {
     let path = match &ballots.task {
-        Some(task) if task.is_empty() => return Err(super::unnamed_task()),
-        Some(task) => format!("/v1/votes/{}", segment(task)),
+        Some(task) => format!("/v1/votes/{}", named("task", task, TASKS)?),
         None => "/v1/votes".into(),
     };
     let value = Client::find()?.get(&path)?;
@@ -156,6 +156,8 @@ pub(super) fn quota(quota: &Quota) -> Result<u8> {
         tier: String,
         allowed: Option<u64>,
         used: u64,
+        #[serde(default)]
+        health: u64,
         left: Option<u64>,
         share: u16,
         longest_ms: u64,
@@ -192,7 +194,13 @@ pub(super) fn quota(quota: &Quota) -> Result<u8> {
                 f64::from(it.share) / 10.0
             ),
         ),
-        ("used today", it.used.to_string()),
+        (
+            "used today",
+            match it.health {
+                0 => it.used.to_string(),
+                more => format!("{}, and {more} of public health beyond the quota", it.used),
+            },
+        ),
         ("left today", count(it.left)),
         ("each task", format!("up to {} min and {}", it.longest_ms / 60_000, super::human(it.memory_bytes))),
         ("resets", time(it.resets_ms)),
@@ -304,16 +312,30 @@ pub(super) fn contribute(contribute: &Contribute) -> Result<u8> {
 }
 
 pub(super) fn propose(propose: &Propose) -> Result<u8> {
-    let rules = super::community::read_rules(&propose.rules)?;
+    let client = Client::find()?;
+    let present: Community = client.read("/v1/community")?;
+    let rules = super::community::read_rules(&propose.rules, &present.rules)?;
+    let changes = super::community::changes(&present.rules, &rules);
+    if changes.is_empty() {
+        return Err(Failure::new(format!(
+            "propose the rules {}: they are those in force",
+            propose.rules.display()
+        ))
+        .hint("write into it what shall differ; `mesh community rules` prints what is in force"));
+    }
     let asked = json!({ "rules": rules, "why": propose.why });
-    let answer = Client::find()?.post("/v1/proposals", &asked)?;
+    let answer = client.post("/v1/proposals", &asked)?;
     super::print(&format!("{}\n", answer["entry"].as_str().unwrap_or_default()))?;
+    for change in changes {
+        crate::say!("{change}");
+    }
     crate::say!("proposed; members vote with `mesh community vote ID yes|no`");
     Ok(exit_codes::OK)
 }
 
 pub(super) fn vote_rules(vote: &VoteRules) -> Result<u8> {
-    let path = format!("/v1/proposals/{}/vote", segment(&vote.proposal));
+    let proposal = named("proposal", &vote.proposal, "`mesh community proposals` lists them")?;
+    let path = format!("/v1/proposals/{proposal}/vote");
     Client::find()?.post(&path, &json!({ "yes": vote.answer == "yes" }))?;
     crate::say!("you voted {} on the rules {}", vote.answer, vote.proposal);
     Ok(exit_codes::OK)
@@ -327,17 +349,29 @@ pub(super) fn proposals(show: &Show) -> Result<u8> {
         why: String,
         state: String,
         weights: (u64, u64),
+        rules: Rules,
     }
-    let value: Value = Client::find()?.get("/v1/proposals")?;
+    let client = Client::find()?;
+    let value: Value = client.get("/v1/proposals")?;
     if show.json {
         super::print_json(&value)?;
         return Ok(exit_codes::OK);
     }
     let list: Vec<Proposal> = understand(value)?;
+    let present: Community = client.read("/v1/community")?;
+    let undecided = list.iter().filter(|it| !matches!(it.state.as_str(), "adopted" | "rejected"));
+    let changes: String = undecided
+        .flat_map(|it| {
+            let id = it.proposal.short();
+            let changes = super::community::changes(&present.rules, &it.rules);
+            changes.into_iter().map(move |change| format!("{id} {}\n", sanitise(&change, false)))
+        })
+        .collect();
     let rows = list.into_iter().map(|it| {
         let (yes, no) = it.weights;
         vec![it.proposal.short(), it.user, it.state, yes.to_string(), no.to_string(), it.why]
     });
     super::print(&table(&["PROPOSAL", "BY", "STATE", "FOR", "AGAINST", "WHY"], rows))?;
+    super::print(&changes)?;
     Ok(exit_codes::OK)
 }

@@ -4,7 +4,7 @@
 use super::shown::{about, count, sheet, table, time};
 use super::views::{Community, Device};
 use crate::args::{self, Invite, Join, Members, MembersVerb, Show};
-use crate::client::{Client, segment, understand};
+use crate::client::{Client, named, understand};
 use crate::exit_codes;
 use crate::failure::{Failure, Result};
 use mesh_protocol::invite::{Ticket, TicketKind};
@@ -17,6 +17,8 @@ use std::path::Path;
 
 /// Longest file of rules, and longest ticket, read.
 const MAX_TEXT: u64 = 64 * 1024;
+const MEMBERS: &str = "`mesh members` lists everybody";
+const DEVICES: &str = "`mesh device ls` lists your devices";
 
 pub(super) fn run(community: &args::Community) -> Result<u8> {
     match community {
@@ -46,7 +48,7 @@ pub(super) fn run(community: &args::Community) -> Result<u8> {
 }
 
 fn new(name: &str, rules: Option<&Path>) -> Result<u8> {
-    let rules = rules.map(read_rules).transpose()?;
+    let rules = rules.map(|path| read_rules(path, &Rules::default())).transpose()?;
     let client = Client::find()?;
     let answer = client.post("/v1/community", &json!({ "name": name, "rules": rules }))?;
     super::print(&format!("{}\n", answer["community"].as_str().unwrap_or_default()))?;
@@ -54,20 +56,96 @@ fn new(name: &str, rules: Option<&Path>) -> Result<u8> {
     Ok(exit_codes::OK)
 }
 
-pub(super) fn read_rules(path: &Path) -> Result<Rules> {
+/// Rules from a file, which says where they differ from others.
+pub(super) fn read_rules(path: &Path, from: &Rules) -> Result<Rules> {
     let failed = |error: std::io::Error| Failure::file("read the rules", path, &error);
-    let mut text = String::new();
-    std::fs::File::open(path).map_err(failed)?.take(MAX_TEXT).read_to_string(&mut text).map_err(failed)?;
-    rules_from(&text).map_err(|why| {
-        Failure::new(format!("read the rules {}: {why}", path.display()))
-            .hint("`mesh community rules` prints rules in the form of such a file")
-    })
+    let wrong = |why: &str| Failure::new(format!("read the rules {}: {why}", path.display()));
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).map_err(failed)?.take(MAX_TEXT + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_TEXT {
+        return Err(wrong("the file is larger than 64 KiB").hint("leave out what stays as it is"));
+    }
+    let text =
+        String::from_utf8(bytes).map_err(|_| wrong("it is not text in UTF-8").hint("save it as UTF-8"))?;
+    rules_from(&text, from)
+        .map_err(|why| wrong(&why).hint("`mesh community rules` prints rules in the form of such a file"))
 }
 
-fn rules_from(text: &str) -> std::result::Result<Rules, String> {
-    let rules: Rules = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+// spec: VOTE-2
+fn rules_from(text: &str, from: &Rules) -> std::result::Result<Rules, String> {
+    let plain = |error: toml::de::Error| for_people(error.to_string().trim_end());
+    // By itself first, since only so it is said on which line something is wrong.
+    let _differing: Rules = toml::from_str(text).map_err(plain)?;
+    let differing: toml::Table = toml::from_str(text).map_err(plain)?;
+    let present = as_toml(from).map_err(|failure| failure.to_string())?;
+    let mut whole: toml::Table = toml::from_str(&present).map_err(plain)?;
+    whole.extend(differing);
+    let rules: Rules = whole.try_into().map_err(plain)?;
     rules.check().map_err(|error| error.to_string())?;
     Ok(rules)
+}
+
+/// An error of the library without the words of this program's language.
+fn for_people(error: &str) -> String {
+    let kinds = [
+        ("expected u8", "expected a whole number from 0 to 255"),
+        ("expected u16", "expected a whole number from 0 to 65535"),
+        ("expected u32", "expected a whole number from 0 to 4294967295"),
+        ("expected u64", "expected a whole number of 0 or more"),
+        (" as i128", ""),
+        (" as u128", ""),
+    ];
+    kinds.iter().fold(error.to_owned(), |text, (kind, plain)| text.replace(kind, plain))
+}
+
+/// What differs between rules, a line each.
+// spec: VOTE-2
+pub(super) fn changes(from: &Rules, to: &Rules) -> Vec<String> {
+    let value = |rules: &Rules| serde_json::to_value(rules).unwrap_or_default();
+    let (from, to) = (value(from), value(to));
+    let mut lines = Vec::new();
+    differ("", &from, &to, &mut lines);
+    lines
+}
+
+fn differ(name: &str, from: &Value, to: &Value, lines: &mut Vec<String>) {
+    match (from, to) {
+        _ if from == to => {}
+        (Value::Object(from), Value::Object(to)) => {
+            for (key, to) in to {
+                let full = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                differ(&full, from.get(key).unwrap_or(&Value::Null), to, lines);
+            }
+        }
+        (Value::Array(from), Value::Array(to)) => {
+            let only = |sign: &str, these: &[Value], those: &[Value]| -> Vec<String> {
+                let only = these.iter().filter(|it| !those.contains(it));
+                only.map(|it| format!("{sign}{}", it.as_str().unwrap_or_default())).collect()
+            };
+            let words = [only("+", to, from), only("-", from, to)].concat();
+            let words = if words.is_empty() { "another order".to_owned() } else { words.join(" ") };
+            lines.push(format!("{name}: {words}"));
+        }
+        _ => {
+            let name_of_span = name.strip_suffix("_ms");
+            let written = |value: &Value| match (name_of_span, value) {
+                (Some(_), Value::Number(ms)) => whole_span(ms.as_u64().unwrap_or_default()),
+                (_, Value::String(word)) => word.clone(),
+                (_, other) => other.to_string(),
+            };
+            lines.push(format!("{}: {} -> {}", name_of_span.unwrap_or(name), written(from), written(to)));
+        }
+    }
+}
+
+/// How long, in the largest unit that is exact.
+fn whole_span(ms: u64) -> String {
+    let units = [(86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1000, "second")];
+    match units.into_iter().find(|(unit, _)| ms > 0 && ms.is_multiple_of(*unit)) {
+        Some((unit, name)) => count(ms / unit, name),
+        None if ms == 0 => "0".into(),
+        None => format!("{ms} ms"),
+    }
 }
 
 /// Rules in the form that `--rules` reads: numbers, words, lists of words, and tiers, which are tables of numbers.
@@ -204,12 +282,13 @@ pub(super) fn members(members: &Members) -> Result<u8> {
             }
         }
         Some(MembersVerb::Sponsor { who }) => {
-            let answer = client.post(&format!("/v1/members/{}/sponsor", segment(who)), &json!({}))?;
+            let named = named("newcomer", who, MEMBERS)?;
+            let answer = client.post(&format!("/v1/members/{named}/sponsor"), &json!({}))?;
             crate::say!("you vouched for {}", about(&answer, who));
         }
         Some(MembersVerb::Expel { who, why }) => {
-            let answer =
-                client.post(&format!("/v1/members/{}/expel", segment(who)), &json!({ "why": why }))?;
+            let named = named("member", who, MEMBERS)?;
+            let answer = client.post(&format!("/v1/members/{named}/expel"), &json!({ "why": why }))?;
             crate::say!("{} is a member no longer", about(&answer, who));
         }
     }
@@ -219,14 +298,16 @@ pub(super) fn members(members: &Members) -> Result<u8> {
 // spec: QUOTA-4
 pub(super) fn share_quota(device: &str, percent: u8) -> Result<u8> {
     let asked = json!({ "permille": u16::from(percent) * 10 });
-    let answer = Client::find()?.post(&format!("/v1/devices/{}/share", segment(device)), &asked)?;
+    let named = named("device", device, DEVICES)?;
+    let answer = Client::find()?.post(&format!("/v1/devices/{named}/share"), &asked)?;
     crate::say!("{} has {percent} % of your daily quota", about(&answer, device));
     Ok(exit_codes::OK)
 }
 
 // spec: NET-1
 pub(super) fn revoke_device(device: &str) -> Result<u8> {
-    let answer = Client::find()?.post(&format!("/v1/devices/{}/revoke", segment(device)), &json!({}))?;
+    let named = named("device", device, DEVICES)?;
+    let answer = Client::find()?.post(&format!("/v1/devices/{named}/revoke"), &json!({}))?;
     crate::say!("{} is yours no more: what it says from now on counts for nobody", about(&answer, device));
     crate::say!(
         "hint: whoever has it may have your user key, too, if that was on it: `mesh key rotate` replaces it"
@@ -291,9 +372,41 @@ mod tests {
     #[test]
     fn rules_that_are_printed_can_be_read() {
         let rules = Rules { max_attempts: 3, ..Rules::default() };
-        assert_eq!(rules_from(&as_toml(&rules).unwrap()), Ok(rules));
-        assert_eq!(rules_from(""), Ok(Rules::default()));
-        assert!(rules_from("max_attempts = 0").unwrap_err().contains("max_attempts"));
-        assert!(rules_from("colour = 1").unwrap_err().contains("unknown field"));
+        let read = |text: &str| rules_from(text, &Rules::default());
+        assert_eq!(read(&as_toml(&rules).unwrap()), Ok(rules));
+        assert_eq!(read(""), Ok(Rules::default()));
+        assert!(read("max_attempts = 0").unwrap_err().contains("max_attempts"));
+        assert!(read("colour = 1").unwrap_err().contains("unknown field"));
+        for (wrong, plain) in [("voting_window_ms = \"x\"", "a whole number"), ("quorum = 70000", "65535")] {
+            let said = read(wrong).unwrap_err();
+            assert!(said.contains(plain) && !said.contains("expected u") && !said.contains("i128"), "{said}");
+        }
+    }
+
+    // spec: VOTE-2
+    #[test]
+    fn a_file_says_what_differs_from_the_rules_in_force() {
+        let present = Rules { max_attempts: 3, vote_after_ms: 0, ..Rules::default() };
+        let rules = rules_from("vote_after_ms = 604800000", &present).unwrap();
+        assert_eq!(rules, Rules { max_attempts: 3, ..Rules::default() });
+        assert_eq!(changes(&present, &rules), ["vote_after: 0 -> 7 days"]);
+        let text =
+            "health_words = [\"fire\"]\nfree = { tasks = 11, longest_ms = 600000, memory_bytes = 100000000 }";
+        let said = changes(&present, &rules_from(text, &present).unwrap());
+        assert!(said.contains(&"free.tasks: 10 -> 11".to_owned()), "{said:?}");
+        assert!(said.iter().any(|it| it.starts_with("health_words: -health ")), "{said:?}");
+        assert!(changes(&present, &present).is_empty());
+    }
+
+    // spec: VOTE-2, CLI-5
+    #[test]
+    fn a_file_of_rules_is_text_of_some_length() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rules.toml");
+        for (bytes, why) in [(vec![b'#'; 65_537], "64 KiB"), (b"quorum = 1 # caf\xe9".to_vec(), "UTF-8")] {
+            std::fs::write(&path, bytes).unwrap();
+            let said = read_rules(&path, &Rules::default()).unwrap_err().to_string();
+            assert!(said.contains(why) && said.contains("hint:"), "{said}");
+        }
     }
 }

@@ -168,6 +168,11 @@ fn export(file: Option<&Path>, overwrite: bool) -> Result<u8> {
         return Err(Failure::new(format!("write the ledger {}: there is such a file", path.display()))
             .hint("name another one, or add --overwrite"));
     }
+    if file.is_none() && rustix::termios::isatty(io::stdout()) {
+        return Err(Failure::new("write the ledger to the terminal: it is not text").hint(
+            "name a file, as `mesh ledger export elm-street.ledger`; `mesh ledger log` shows what is in it",
+        ));
+    }
     let mut download = Client::find()?.download("/v1/ledger")?;
     let broken = |error: io::Error| Failure::because("export the ledger: the connection broke", &error);
     let Some(path) = file else {

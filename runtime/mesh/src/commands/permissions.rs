@@ -4,25 +4,45 @@
 use super::shown::{about, table, time};
 use super::views::Grant as View;
 use crate::args::{Grant, Revoke, Show, Trust};
-use crate::client::{Client, segment, understand};
+use crate::client::{Client, named, understand};
 use crate::exit_codes;
 use crate::failure::Result;
 use mesh_node::GrantRequest;
 use mesh_protocol::ids::ModuleHash;
-use mesh_protocol::permissions::Permissions;
+use mesh_protocol::permissions::{Access, Permissions};
 use mesh_protocol::text::sanitise;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::Path;
 
 // spec: PERM-1
 pub(super) fn grant(grant: &Grant) -> Result<u8> {
     let request = request(grant)?;
-    let answer = Client::find()?.post("/v1/permissions", &request)?;
+    let client = Client::find()?;
+    let answer = client.post("/v1/permissions", &request)?;
     super::print(&format!("{}\n", answer["entry"].as_str().unwrap_or_default()))?;
     let end = grant.until.map_or_else(String::new, |until| format!(" until {}", time(until)));
     let whose = about(&answer, &grant.user);
     crate::say!("tasks {} of {whose} may run{end}; `mesh revoke` ends it", grant.task);
+    // What another device shares is known there alone.
+    if !grant.shares.is_empty() && grant.device.is_none() {
+        for name in not_shared(&grant.shares, &client.get("/v1/config")?) {
+            crate::say!(
+                "warning: this device has no share {name}, and such tasks are refused until it has: `mesh up --share \
+                 {name}=FOLDER`"
+            );
+        }
+    }
     Ok(exit_codes::OK)
+}
+
+/// Shares that a device whose settings are these does not have as they are granted.
+// spec: PERM-2
+fn not_shared<'a>(granted: &'a [(String, Access)], settings: &Value) -> Vec<&'a str> {
+    let all = settings.as_array().into_iter().flatten();
+    let shares = all.filter(|one| one["key"] == "shares").filter_map(|one| one["value"].as_str());
+    let there: Vec<&str> =
+        shares.flat_map(|list| list.split(", ")).filter_map(|one| Some(one.split_once('=')?.0)).collect();
+    granted.iter().map(|(name, _)| name.as_str()).filter(|name| !there.contains(name)).collect()
 }
 
 fn request(grant: &Grant) -> Result<GrantRequest> {
@@ -58,7 +78,8 @@ fn request(grant: &Grant) -> Result<GrantRequest> {
 }
 
 pub(super) fn revoke(revoke: &Revoke) -> Result<u8> {
-    let answer = Client::find()?.delete(&format!("/v1/permissions/{}", segment(&revoke.id)))?;
+    let grant = named("grant", &revoke.id, "`mesh permissions` lists grants")?;
+    let answer = Client::find()?.delete(&format!("/v1/permissions/{grant}"))?;
     super::print(&format!("{}\n", answer["entry"].as_str().unwrap_or_default()))?;
     crate::say!("revoked; attempts that rest on it end at their next check");
     Ok(exit_codes::OK)
@@ -113,12 +134,21 @@ mod tests {
     use super::*;
     use crate::args::{Args, Command};
     use clap::Parser as _;
-    use mesh_protocol::permissions::Access;
 
     fn typed(args: &[&str]) -> Result<GrantRequest> {
         let args = ["mesh", "grant", "--user", "bob"].iter().chain(args);
         let Command::Grant(grant) = Args::try_parse_from(args).unwrap().command else { panic!("not grant") };
         request(&grant)
+    }
+
+    // spec: PERM-2
+    #[test]
+    fn what_is_granted_and_not_shared_is_noticed() {
+        let settings =
+            json!([{ "key": "slots", "value": "2" }, { "key": "shares", "value": "logs=/var/log:rw, x=/x" }]);
+        let granted = [("logs".to_owned(), Access::Rw), ("photos".to_owned(), Access::Ro)];
+        assert_eq!(not_shared(&granted, &settings), ["photos"]);
+        assert_eq!(not_shared(&granted, &json!([{ "key": "shares", "value": "none" }])), ["logs", "photos"]);
     }
 
     // spec: PERM-1

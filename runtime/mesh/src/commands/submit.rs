@@ -56,7 +56,8 @@ pub(super) fn run(submit: &Submit) -> Result<u8> {
     if !submit.dry_run {
         send(&client, &module, gathered, submit.quiet)?;
     }
-    let answer = client.post("/v1/tasks", &draft)?;
+    let answer =
+        client.post("/v1/tasks", &draft).map_err(|failure| failure.if_refused(exit_codes::REFUSED))?;
     if submit.dry_run {
         if submit.json {
             super::print_json(&answer)?
@@ -171,7 +172,8 @@ fn draft(
             time(start),
             time(finish)
         ))
-        .hint("give a --start-by that leaves time to finish"));
+        .hint("give a --start-by that leaves time to finish")
+        .code(exit_codes::REFUSED));
     }
     let limits = limits(submit, summary, manifest)?;
     let refused = |refusal| Err(load_failure(&submit.module, &StartError::Refused(refusal)));

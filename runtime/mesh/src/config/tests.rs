@@ -354,3 +354,41 @@ fn a_laptop_on_battery_is_no_donor_unless_its_owner_says_so() {
     assert!(load("enabled = false\n", "", &[], &[]).unwrap().settings.terms().unwrap().off);
     assert_eq!(terms(&["--hours", "mon:9-17"]).hours[0], [(540, 1020)]);
 }
+
+// spec: CLI-7, PERM-2
+#[test]
+fn an_empty_list_in_the_environment_is_none_of_all() {
+    let config = load("", "", &[("MESH_ALLOWED_TASKS", "")], &[]).unwrap();
+    let file = load("allowed_tasks = []", "", &[], &[]).unwrap();
+    assert_eq!(config.settings.accepts, file.settings.accepts);
+    assert!(config.settings.accepts.is_empty());
+}
+
+// spec: CLI-7
+#[test]
+fn a_variable_that_is_no_text_is_not_passed_over() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let said = |name: &str| {
+        let variable = (OsString::from(name), OsString::from_vec(vec![0xff]));
+        Loader::among([variable].into_iter(), Home::at(folder.path()), None).load()
+    };
+    let failure = said("MESH_PEER_NAME").unwrap_err().to_string();
+    assert!(failure.contains("MESH_PEER_NAME") && failure.contains("hint:"), "{failure}");
+    assert!(said("MESH_HOME").is_ok() && said("LANG").is_ok());
+}
+
+// spec: CLI-5, CLI-7
+#[test]
+fn a_file_that_cannot_be_read_as_text_is_said_how_to_mend() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE);
+    let said = || Loader::with(Home::at(folder.path()), &[], None).load().unwrap_err().to_string();
+    std::fs::create_dir(&path).unwrap();
+    let failure = said();
+    assert!(failure.contains("it is a folder") && failure.contains("hint:"), "{failure}");
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::write(&path, b"peer_name = \"caf\xe9\"").unwrap();
+    let failure = said();
+    assert!(failure.contains("UTF-8") && failure.contains("hint:"), "{failure}");
+}

@@ -2,7 +2,7 @@
 // spec: LED-6
 
 use super::{open, trouble};
-use crate::commands::shown::{grams, time, wh};
+use crate::commands::shown::{count, grams, time, wh};
 use crate::exit_codes;
 use crate::failure::Result;
 use crate::ledger_file::{Entries, Trouble};
@@ -159,8 +159,8 @@ impl Names {
             Payload::Voted { importance, comment, .. } if comment.is_empty() => word(importance),
             Payload::Voted { importance, comment, .. } => format!("{}: {comment}", word(importance)),
             Payload::Consensus { importance, votes, .. } => match importance {
-                Some(level) => format!("{} by {} votes", word(level), votes.len()),
-                None => format!("none by {} votes", votes.len()),
+                Some(level) => format!("{} by {}", word(level), count(votes.len() as u64, "vote")),
+                None => format!("none by {}", count(votes.len() as u64, "vote")),
             },
             Payload::Delegated { attempt, device, .. } => {
                 format!("attempt {attempt} to {}", self.device(device))
@@ -198,7 +198,7 @@ impl Names {
             Payload::RulesVoted { proposal, yes } => {
                 format!("{} {}", if *yes { "for" } else { "against" }, proposal.short())
             }
-            Payload::Witnessed { tips } => format!("{} logs", tips.len()),
+            Payload::Witnessed { tips } => count(tips.len() as u64, "log"),
             Payload::KeyRotated(it) => format!("{}: now {}", self.user(&it.user), it.new.0.short()),
             Payload::KeyRevoked(it) => match it.tip {
                 Some(tip) => format!("{}: counts up to place {}", self.device(&it.device), tip.seq),
