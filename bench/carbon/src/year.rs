@@ -382,6 +382,7 @@ fn place(
     let (class, finish_by_ms) = haste(&course, &times);
     let device = |donor: usize| PublicKey([donor as u8 + 1; 32]);
     let mut peers = Vec::new();
+    let home_mg = paths[task.home].first().copied().unwrap_or(0);
     for (number, donor) in donors.iter().enumerate() {
         let claim = readings[number][hour];
         let start = Start {
@@ -422,8 +423,8 @@ fn place(
             work_ms,
             work_uwh: (TASK_W * 1e6) as u64 * task.left as u64,
             move_ms: 0,
-            // Half a watt-hour.
-            move_ug: if number == task.home { 0 } else { u64::from(paths[task.home][0]) / 2 },
+            // Half a watt-hour, at what is known of home.
+            move_ug: if number == task.home { 0 } else { u64::from(home_mg) / 2 },
             reliable: 1000,
             load: 0,
         });
