@@ -466,8 +466,13 @@ impl Node {
         // What its owner had not heard of yet was not kept back.
         let told = ballots.consensus_seq(author, task).unwrap_or(0);
         let knew = |entry: &EntryId| {
-            let spot = ballots.votes_on(task).find(|(_, vote)| vote.entry == *entry).map(|(spot, _)| *spot);
-            spot.is_some_and(|(by, seq)| self.ledger.facts().had_seen(author, told, &by, seq))
+            let spot = ballots.votes_on(task).find(|(_, vote)| vote.entry == *entry);
+            spot.is_some_and(|((by, seq), vote)| {
+                let members = self.ledger.governance().members_at(by, vote.hlc);
+                let needed = crate::ledger::witnesses_needed(members);
+                let owner = |device: &PublicKey| circle.user_of(device);
+                self.ledger.facts().could_date(author, told, (by, *seq), needed, owner)
+            })
         };
         let left_out = claim.map(|(_, listed)| {
             let counted = tally.votes.values().map(|(_, entry)| *entry);

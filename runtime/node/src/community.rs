@@ -68,7 +68,7 @@ impl<'a> Community<'a> {
         // Whoever came later had no say in what was settled before.
         let members = self.ledger.governance().members_at(author, own);
         let owner = |device: &PublicKey| self.user_of(device);
-        let skew_ms = self.ledger.rules_at(own.wall_ms()).max_skew_ms;
+        let skew_ms = self.ledger.skew_ms_before(own);
         self.ledger.facts().date(author, seq, own, members, skew_ms, owner)
     }
 
@@ -142,7 +142,7 @@ impl<'a> Community<'a> {
     }
 
     fn months(&self, user: UserKey, at_ms: u64) -> u64 {
-        let since = self.ledger.belongs_since(&user).map(Hlc::wall_ms);
+        let since = self.ledger.belonged_since(&user).map(Hlc::wall_ms);
         since.map_or(0, |since| at_ms.saturating_sub(since) / MONTH_MS)
     }
 
@@ -230,8 +230,9 @@ impl<'a> Community<'a> {
         if self.is_health(device, task, name) {
             return Voice::Health;
         }
-        // Where the rules know no ballots there is nothing to look for.
-        if self.rules().voting_window_ms == 0 {
+        // Where the rules never knew ballots there is nothing to look for.
+        let history = self.ledger.rules_history().iter().map(|(_, rules)| rules);
+        if history.chain([self.rules()]).all(|rules| rules.voting_window_ms == 0) {
             return Voice::NoBallot;
         }
         let counted = self.tally(device, task).filter(|(ballot, _)| Self::can_decide(ballot));
@@ -339,7 +340,7 @@ impl<'a> Community<'a> {
         let rules = self.ledger.rules_at(since);
         let mut entitled = self.entitled(rules, since);
         entitled.retain(|user| {
-            self.left_ms(user).is_none_or(|left| left > since.saturating_add(health::DISPUTE_MS))
+            self.left_ms(user).is_none_or(|left| left > since.saturating_add(health::DISPUTE_MS).min(upto_ms))
         });
         for ((author, seq), (hlc, _)) in ballots.disputes_of(task) {
             let Some(at) = self.date(author, *seq, *hlc).map(Hlc::wall_ms) else { continue };
@@ -447,7 +448,7 @@ impl<'a> Community<'a> {
             ..reputation::Record::default()
         };
         for device in self.devices_of(user) {
-            let mut of = self.conduct_of(device);
+            let mut of = self.conduct_of(device, upto_ms);
             record.executed.append(&mut of.executed);
             record.agreed.append(&mut of.agreed);
             record.stayed.append(&mut of.stayed);
@@ -460,24 +461,26 @@ impl<'a> Community<'a> {
         record
     }
 
-    /// What a device did, as far as it proves anything.
+    /// What a device did, as far as it proved anything at a moment.
     // spec: REP-1, PERM-6
-    pub(crate) fn conduct_of(&self, device: &PublicKey) -> reputation::Record {
+    pub(crate) fn conduct_of(&self, device: &PublicKey, upto_ms: u64) -> reputation::Record {
         let owner = self.user_of(device);
         let earns = |submitter: &PublicKey, at_ms: u64| {
             let (theirs, owner) = (self.user_of(submitter)?, owner?);
             (theirs != owner).then(|| !self.came_together(theirs, owner, at_ms))
         };
-        self.ledger.facts().dates(device, self.ledger.governance(), earns)
+        self.ledger.facts().dates(device, self.ledger.governance(), upto_ms, earns)
     }
 
     /// Did one sponsor let both in so lately that they may be one?
     // spec: PERM-6
     fn came_together(&self, a: UserKey, b: UserKey, at_ms: u64) -> bool {
         let governance = self.ledger.governance();
-        let (Some(one), Some(other)) = (governance.member(&a), governance.member(&b)) else { return false };
+        // Also of those who were put out since: what earned them nothing earns them nothing afterwards.
+        let members = governance.members();
+        let (Some(one), Some(other)) = (members.get(&a), members.get(&b)) else { return false };
         let new = |user: &UserKey| {
-            let since = self.ledger.belongs_since(user).map_or(u64::MAX, Hlc::wall_ms);
+            let since = self.ledger.belonged_since(user).map_or(u64::MAX, Hlc::wall_ms);
             since.saturating_add(self.ledger.rules_at(at_ms).vote_after_ms) > at_ms
         };
         !one.sponsors.is_disjoint(&other.sponsors) && new(&a) && new(&b)
@@ -859,8 +862,9 @@ impl Node {
         self.relied_at = Some(now);
         let there = self.peers.iter().filter(|(_, peer)| peer.connected && peer.member);
         let circle = self.circle();
-        let found = there
-            .map(|(device, _)| (*device, reputation::reliable(&circle.conduct_of(device), self.now.wall_ms)));
+        let found = there.map(|(device, _)| {
+            (*device, reputation::reliable(&circle.conduct_of(device, u64::MAX), self.now.wall_ms))
+        });
         self.reliable = found.collect();
     }
 

@@ -120,6 +120,12 @@ impl Ledger {
         then.map_or_else(|| self.governance.rules(), |(_, rules)| rules)
     }
 
+    /// By how much clocks might differ when something was dated so. Rules that came into force at that moment do not
+    /// count: they may be in force by the very entry that is dated.
+    pub(crate) fn skew_ms_before(&self, at: Hlc) -> u64 {
+        self.rules_at(at.wall_ms().saturating_sub(1)).max_skew_ms
+    }
+
     /// All of them that were adopted, each with since when.
     pub(crate) fn rules_history(&self) -> &[(u64, Rules)] {
         &self.rules
@@ -156,7 +162,7 @@ impl Ledger {
         };
         let (author, seq) = member.by;
         let members = governance.members_at(&author, member.since);
-        let skew = governance.rules().max_skew_ms;
+        let skew = self.skew_ms_before(member.since);
         self.facts.date(&author, seq, member.since, members.saturating_sub(1), skew, owner)
     }
 

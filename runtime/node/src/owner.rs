@@ -921,7 +921,9 @@ impl Node {
         if task.kept.state != TaskState::Waiting || task.not_before > now || task.has_replicas() {
             return Placing::Waits;
         }
-        if task.kept.tries.len() >= MAX_OFFERS {
+        // Those of all its replicas, which have numbers in one row.
+        let tries = self.tasks.get(&task.wire(id)).map_or(0, |whole| whole.kept.tries.len());
+        if tries.max(task.kept.tries.len()) >= MAX_OFFERS {
             self.give_up(id, Reason::TooManyAttempts(task.current()));
             return Placing::Waits;
         }

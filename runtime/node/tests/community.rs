@@ -776,7 +776,55 @@ fn what_was_decided_by_reputation_stays_so_whatever_is_said_of_something_else() 
     room.vote(1, &first, Importance::High);
     room.pass(70_000);
     assert_eq!(stands(&mut room), before);
+    // Nor does what she did before and is proven now.
+    room.ask(2, Command::GoOffline).unwrap();
+    room.pass(3_000);
+    assert_eq!(room.said(0, "peer offline").len(), 1);
+    assert_eq!(stands(&mut room)[..2], before[..2]);
     equal(&room);
+}
+
+// spec: VOTE-2, VOTE-6
+#[test]
+fn what_was_voted_holds_where_there_are_no_ballots_any_more() {
+    let mut room = street(rules());
+    room.energy(2, coal());
+    let task = room.submit_draft(0, draft("plain", 1)).unwrap();
+    for number in [0, 1, 2] {
+        room.vote(number, &task, Importance::NonCritical);
+    }
+    room.pass(12_000);
+    assert!(room.next_run(2).is_none());
+    let proposal = proposed(&mut room, 0, Rules { voting_window_ms: 0, ..rules() });
+    votes_rules(&mut room, 1, &proposal, true);
+    room.pass(30_000);
+    let Answer::Community(view) = room.ask(0, Command::Community).unwrap() else { panic!() };
+    assert_eq!(view.rules.voting_window_ms, 0);
+    assert!(room.next_run(2).is_none(), "only what is renewable is good enough for it");
+    let later = room.submit_draft(0, draft("plain", 2)).unwrap();
+    assert_eq!(room.next_run(2).unwrap().attempt.task.to_string(), later);
+}
+
+// spec: VOTE-8, LED-10
+#[test]
+fn nobody_is_told_to_have_left_out_what_they_could_not_date() {
+    let mut room = street(Rules { voting_window_ms: 20_000, ..rules() });
+    let task = room.submit_draft(0, draft("plain", 1)).unwrap();
+    room.vote(2, &task, Importance::High);
+    room.pass(2_000);
+    // Carol is away: that Bob voted in time has one witness only when the ballot closes.
+    for number in [0, 1] {
+        room.disconnect(number, 2);
+    }
+    room.vote(1, &task, Importance::Low);
+    room.pass(60_000);
+    assert_eq!(room.said(0, "consensus").len(), 1);
+    for number in [0, 1] {
+        room.connect(number, 2);
+    }
+    room.pass(10_000);
+    let view = room.ballot(0, &task);
+    assert_eq!((view.votes.len(), view.left_out.len()), (2, 0), "{view:?}");
 }
 
 // spec: HEALTH-3, LED-3

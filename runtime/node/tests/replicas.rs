@@ -54,7 +54,7 @@ fn results(room: &Room, at: usize, task: &str) -> BTreeMap<u32, Effect> {
 
 fn verdicts(room: &Room, at: usize, task: &str) -> BTreeMap<u32, Verdict> {
     let ledger = room.peers[at].node.ledger();
-    ledger.facts().verdicts(&room.key(0), &task.parse().unwrap(), ledger.governance())
+    ledger.facts().verdicts(&room.key(0), &task.parse().unwrap(), ledger.governance(), u64::MAX)
 }
 
 fn reputation(room: &mut Room, at: usize, user: &str) -> (u64, BTreeMap<&'static str, i64>) {

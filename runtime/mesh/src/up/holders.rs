@@ -165,7 +165,9 @@ impl Holders {
             file.write_all(all.as_bytes())?;
             file.sync_data()?;
             fs::rename(&new, &self.path)?;
-            sync_parent(&self.path)?;
+            if let Err(error) = sync_parent(&self.path) {
+                tracing::warn!(path = %self.path.display(), %error, "the list of blobs that are needed may be an older one after a crash");
+            }
             Ok(file)
         };
         self.file = write().inspect_err(|_| drop(fs::remove_file(&new)))?;

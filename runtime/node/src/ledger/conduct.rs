@@ -20,6 +20,9 @@ const MOST: usize = 2_000;
 /// An attempt: when, whose, which task, which try.
 pub type Spot = (u64, PublicKey, TaskId, u32);
 
+/// By who proved a fork and where: when it was, and when it was proven.
+type Proofs = BTreeMap<(PublicKey, u64), (u64, u64)>;
+
 /// What two runs must have in common to agree: engine, outcome, output.
 pub type Same = (ProfileId, u8, Commitment);
 
@@ -30,14 +33,14 @@ pub struct Conduct {
     results: BTreeMap<PublicKey, BTreeMap<Spot, u64>>,
     /// By executing device: attempts that were given to it.
     given: BTreeMap<PublicKey, BTreeMap<Spot, u64>>,
-    /// By executing device: the first claim of sun in each statement, as of when it is for.
-    suns: BTreeMap<PublicKey, BTreeMap<Spot, (u64, EnergyClaim)>>,
+    /// By executing device: the first claim of sun in each statement, as of when it is for, and when it was on record.
+    suns: BTreeMap<PublicKey, BTreeMap<Spot, (u64, u64, EnergyClaim)>>,
     /// By device: when it came and went.
     presence: BTreeMap<PublicKey, BTreeMap<u64, (u64, bool)>>,
     /// By name: tasks as they were submitted.
     named: BTreeMap<String, BTreeMap<(u64, PublicKey, TaskId), u64>>,
-    /// By device whose log forked: who proved it and where, and when it was.
-    forks: BTreeMap<PublicKey, BTreeMap<(PublicKey, u64), u64>>,
+    /// By device whose log forked.
+    forks: BTreeMap<PublicKey, Proofs>,
 }
 
 /// What came of comparing a result with others' of the same task.
@@ -74,7 +77,7 @@ impl Conduct {
                     claims.filter_map(|piece| Some((piece.from_ms, piece.reading.as_ref()?.claim)));
                 if let Some((from_ms, claim)) = claims.find(|(_, claim)| claim.source == Source::Solar) {
                     let spot = (from_ms, author, it.task, it.attempt);
-                    self.suns.entry(it.executor).or_default().insert(spot, (seq, claim));
+                    self.suns.entry(it.executor).or_default().insert(spot, (seq, at_ms, claim));
                 }
             }
             Payload::PeerOnline => {
@@ -86,7 +89,7 @@ impl Conduct {
             Payload::Forked(proof) => {
                 let header = &proof.a.header;
                 let proofs = self.forks.entry(header.author).or_default();
-                proofs.insert((author, seq), header.hlc.wall_ms());
+                proofs.insert((author, seq), (header.hlc.wall_ms(), at_ms));
             }
             _ => {}
         }
@@ -106,7 +109,7 @@ impl Conduct {
         }
         cut_in(&mut self.results, author, |seq| *seq < cap);
         cut_in(&mut self.given, author, |seq| *seq < cap);
-        cut_in(&mut self.suns, author, |(seq, _)| *seq < cap);
+        cut_in(&mut self.suns, author, |(seq, ..)| *seq < cap);
         self.named.retain(|_, spots| {
             spots.retain(|(_, by, _), seq| by != author || *seq < cap);
             !spots.is_empty()
@@ -122,15 +125,22 @@ impl Conduct {
     }
 }
 
+/// The newest up to a moment.
+fn upto<V>(spots: Option<&BTreeMap<Spot, V>>, upto_ms: u64) -> impl Iterator<Item = (&Spot, &V)> {
+    let newest = spots.into_iter().flatten().rev();
+    newest.skip_while(move |(spot, _)| spot.0 > upto_ms).take(MOST)
+}
+
 impl Facts {
-    /// What the results of a task say of each other: those of its submitter's own devices are no stranger's word, and
-    /// an owner has one word.
+    /// What the results of a task that were on record at a moment say of each other: those of its submitter's own devices
+    /// are no stranger's word, and an owner has one word.
     // spec: DEL-8, REP-1
     pub fn verdicts(
         &self,
         submitter: &PublicKey,
         task: &TaskId,
         governance: &Governance,
+        upto_ms: u64,
     ) -> BTreeMap<u32, Verdict> {
         let user =
             |device: &PublicKey| governance.device(device).map(|device| governance.current(device.user));
@@ -138,6 +148,7 @@ impl Facts {
         let results: Vec<(u32, UserKey, Same)> = self
             .tasks()
             .results(&key)
+            .filter(|(_, ran)| ran.at_ms <= upto_ms)
             .filter_map(|(attempt, ran)| Some((attempt, user(&ran.device)?, ran.same?)))
             .filter(|(_, owner, _)| Some(*owner) != user(submitter))
             .collect();
@@ -165,38 +176,39 @@ impl Facts {
         results.iter().filter_map(verdict).collect()
     }
 
-    /// Results of a device, newest first, with what others' say of each.
+    /// Results of a device up to a moment, newest first, with what others' say of each by then.
     fn judged<'a>(
         &'a self,
         device: &PublicKey,
         governance: &'a Governance,
+        upto_ms: u64,
     ) -> impl Iterator<Item = (&'a Spot, Option<Verdict>)> {
-        let results = self.conduct().results.get(device).into_iter().flatten().rev().take(MOST);
-        results.map(|(spot, _)| {
+        upto(self.conduct().results.get(device), upto_ms).map(move |(spot, _)| {
             let (_, submitter, task, attempt) = spot;
-            (spot, self.verdicts(submitter, task, governance).get(attempt).copied())
+            (spot, self.verdicts(submitter, task, governance, upto_ms).get(attempt).copied())
         })
     }
 
     /// How many of a device's results in a row others agreed with, up to as many as it takes to be believed.
     // spec: DEL-8
     pub fn streak(&self, device: &PublicKey, governance: &Governance) -> u64 {
-        let compared = self.judged(device, governance).filter_map(|(_, verdict)| verdict);
+        let compared = self.judged(device, governance, u64::MAX).filter_map(|(_, verdict)| verdict);
         let right = compared.take_while(|verdict| *verdict == Verdict::Agreed);
         right.take(usize::try_from(MUST_AGREE).unwrap_or(usize::MAX)).count() as u64
     }
 
-    /// All that is on record of how a device kept its word. `earns` says whether what it did for somebody, as of when,
+    /// All that was on record at a moment of how a device kept its word. `earns` says whether what it did for somebody, as of when,
     /// does it credit; none where it proves nothing at all.
     // spec: REP-1
     pub fn dates(
         &self,
         device: &PublicKey,
         governance: &Governance,
+        upto_ms: u64,
         earns: impl Fn(&PublicKey, u64) -> Option<bool>,
     ) -> Record {
         let mut dates = Record::default();
-        for (spot, verdict) in self.judged(device, governance) {
+        for (spot, verdict) in self.judged(device, governance, upto_ms) {
             let (at_ms, submitter, task, attempt) = spot;
             let Some(earns) = earns(submitter, *at_ms) else { continue };
             match verdict {
@@ -210,14 +222,17 @@ impl Facts {
             }
         }
         let conduct = self.conduct();
-        for (spot, _) in conduct.given.get(device).into_iter().flatten().rev().take(MOST) {
+        for (spot, _) in upto(conduct.given.get(device), upto_ms) {
             let (at_ms, submitter, task, attempt) = spot;
-            if earns(submitter, *at_ms).is_some() && self.broke_lease(device, submitter, task, *attempt) {
+            let key = (*submitter, *task);
+            if earns(submitter, *at_ms).is_some() && self.tasks().broke_lease(device, &key, *attempt, upto_ms)
+            {
                 dates.failed.push(*at_ms);
             }
         }
         let mut came = None;
-        for (at_ms, online) in conduct.presence.get(device).into_iter().flatten().map(|(_, said)| said) {
+        let presence = conduct.presence.get(device).into_iter().flatten().map(|(_, said)| said);
+        for (at_ms, online) in presence.take_while(|(at_ms, _)| *at_ms <= upto_ms) {
             match (came, online) {
                 (Some(since), true) => dates.vanished.push(since),
                 (Some(since), false) => dates.stayed.push(since),
@@ -226,16 +241,19 @@ impl Facts {
             came = online.then_some(*at_ms);
         }
         let place = self.registered(device).and_then(|it| it.place);
-        for (spot, (_, claim)) in conduct.suns.get(device).into_iter().flatten().rev().take(MOST) {
+        for (spot, (_, said_ms, claim)) in upto(conduct.suns.get(device), upto_ms) {
+            if *said_ms > upto_ms {
+                continue;
+            }
             let evidence = Evidence { place, now_ms: spot.0, ..Evidence::default() };
             if doubt(claim, &evidence).is_some() {
                 dates.implausible.push(spot.0);
             }
         }
         // Whoever proves a fork again proves nothing new.
-        if let Some(at) = conduct.forks.get(device).and_then(|proofs| proofs.values().min()) {
-            dates.forks.push(*at);
-        }
+        let proven = conduct.forks.get(device).into_iter().flat_map(BTreeMap::values);
+        let proven = proven.filter(|(_, proven_ms)| *proven_ms <= upto_ms);
+        dates.forks.extend(proven.map(|(at_ms, _)| *at_ms).min());
         dates
     }
 
@@ -257,18 +275,5 @@ impl Facts {
             })
         });
         done.take(profile::MOST).collect()
-    }
-
-    /// Did a device take an attempt and bring nothing, though its task ended? A person may end one, energy may, and its
-    /// owner may take it back: all these leave a word of what was used until then, which a device that just went does
-    /// not say, or only estimates afterwards.
-    // spec: REP-1
-    fn broke_lease(&self, device: &PublicKey, submitter: &PublicKey, task: &TaskId, attempt: u32) -> bool {
-        let (tasks, key) = (self.tasks(), (*submitter, *task));
-        tasks.is_over(&key)
-            && tasks.result(&key, attempt).is_none()
-            && tasks.took(task, attempt, device)
-            && !tasks.was_vetoed(task, attempt)
-            && tasks.word_of(task, attempt, device).is_none_or(|estimated| estimated)
     }
 }

@@ -9,7 +9,7 @@ use mesh_protocol::ids::EntryId;
 use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::ledger::{Entry, Grant, Hlc, Payload, PeerRegistered};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A grant, as given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -102,6 +102,24 @@ impl Facts {
         seen.is_some_and(|seen| {
             seen.range((*device, 0)..(*device, before)).any(|(_, (upto, _))| *upto >= seq)
         })
+    }
+
+    /// Could a device date an entry by what it had seen before it wrote at the place `before` of its own log? Only then
+    /// it could count it.
+    pub fn could_date(
+        &self,
+        device: &PublicKey,
+        before: u64,
+        (author, seq): (&PublicKey, u64),
+        needed: usize,
+        owner: impl Fn(&PublicKey) -> Option<UserKey>,
+    ) -> bool {
+        let witnesses = self.witnessed.get(author).into_iter().flatten();
+        let known = witnesses.filter(|((by, place), (upto, _))| {
+            *upto >= seq && owner(by) != owner(author) && self.had_seen(device, before, by, *place)
+        });
+        let known: BTreeSet<UserKey> = known.filter_map(|((by, _), _)| owner(by)).collect();
+        known.len() >= needed && self.had_seen(device, before, author, seq)
     }
 
     /// The date as of which an entry counts: its own, if enough other members saw it in time, else that of the last of

@@ -68,18 +68,19 @@ impl Ran {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Spent {
     seq: u64,
+    at_ms: u64,
     submitter: PublicKey,
     sum: Option<Sum>,
     estimated: bool,
 }
 
-/// What a device says of an attempt that was offered to it, each with where in its log.
+/// What a device says of an attempt that was offered to it, each with where in its log, and when if it weighs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 struct Said {
-    accepted: Option<u64>,
+    accepted: Option<(u64, u64)>,
     refused: Option<u64>,
     /// A person ended it.
-    vetoed: Option<u64>,
+    vetoed: Option<(u64, u64)>,
     // Seldom there, and large.
     spent: Option<Box<Spent>>,
 }
@@ -160,8 +161,8 @@ struct Life {
     delegated: ByAttempt<(u64, PublicKey, u64)>,
     completed: ByAttempt<Ran>,
     account: Option<AccountFact>,
-    /// Where in the log it failed or was cancelled.
-    ended: Option<u64>,
+    /// Where in the log it failed or was cancelled, and when.
+    ended: Option<(u64, u64)>,
 }
 
 /// What a task caused and saved.
@@ -229,6 +230,27 @@ impl Tasks {
         self.life(key).is_some_and(is_over)
     }
 
+    /// Did a device take an attempt and bring nothing, though its task ended, by what was said up to a moment? A person
+    /// may end one, energy may, and its owner may take it back: all these leave a word of what was used until then, which
+    /// a device that just went does not say, or only estimates afterwards.
+    // spec: REP-1
+    pub(super) fn broke_lease(&self, device: &PublicKey, key: &TaskKey, attempt: u32, upto_ms: u64) -> bool {
+        let Some(life) = self.life(key) else { return false };
+        let said = |at_ms: u64| at_ms <= upto_ms;
+        let is_done = |ran: &Ran| ran.effect == Effect::Done && said(ran.at_ms);
+        let is_over =
+            life.ended.is_some_and(|(_, at)| said(at)) || life.completed.iter().any(|(_, ran)| is_done(ran));
+        let words = self.said.get(&(key.1, attempt, *device));
+        let took = words.and_then(|said| said.accepted).is_some_and(|(_, at)| said(at));
+        is_over
+            && took
+            && life.completed.get(attempt).is_none_or(|ran| !said(ran.at_ms))
+            && !self.was_vetoed(&key.1, attempt, upto_ms)
+            && words
+                .and_then(|words| words.spent.as_deref())
+                .is_none_or(|spent| !said(spent.at_ms) || spent.estimated)
+    }
+
     /// Did a device take an attempt?
     pub fn took(&self, task: &TaskId, attempt: u32, device: &PublicKey) -> bool {
         self.said.get(&(*task, attempt, *device)).is_some_and(|said| said.accepted.is_some())
@@ -237,19 +259,14 @@ impl Tasks {
     /// Did a device take an attempt, refuse it or end it?
     pub fn has_answered(&self, task: &TaskId, attempt: u32, device: &PublicKey) -> bool {
         let said = self.said.get(&(*task, attempt, *device));
-        said.is_some_and(|said| said.accepted.or(said.refused).or(said.vetoed).is_some())
+        said.is_some_and(|said| said.accepted.is_some() || said.refused.is_some() || said.vetoed.is_some())
     }
 
-    /// Did a person end an attempt?
-    pub fn was_vetoed(&self, task: &TaskId, attempt: u32) -> bool {
+    /// Did a person end an attempt up to a moment?
+    fn was_vetoed(&self, task: &TaskId, attempt: u32, upto_ms: u64) -> bool {
         let key = |device| (*task, attempt, PublicKey(device));
         let mut said = self.said.range(key([0; 32])..=key([0xff; 32]));
-        said.any(|(_, said)| said.vetoed.is_some())
-    }
-
-    /// Is a device's word of what an attempt used an estimate, if there is such a word?
-    pub fn word_of(&self, task: &TaskId, attempt: u32, device: &PublicKey) -> Option<bool> {
-        self.spent(task, attempt, device).map(|spent| spent.estimated)
+        said.any(|(_, said)| said.vetoed.is_some_and(|(_, at)| at <= upto_ms))
     }
 
     fn spent(&self, task: &TaskId, attempt: u32, device: &PublicKey) -> Option<&Spent> {
@@ -369,21 +386,22 @@ impl Tasks {
                 }
             }
             Payload::Failed { task, .. } | Payload::Cancelled { task } => {
-                self.task(author, *task).ended.get_or_insert(seq);
+                self.task(author, *task).ended.get_or_insert((seq, at_ms));
             }
             Payload::Accepted { task, attempt } => {
-                self.said(*task, *attempt, author).accepted.get_or_insert(seq);
+                self.said(*task, *attempt, author).accepted.get_or_insert((seq, at_ms));
             }
             Payload::Refused { task, attempt, .. } => {
                 self.said(*task, *attempt, author).refused.get_or_insert(seq);
             }
             Payload::Vetoed { task, attempt, .. } => {
-                self.said(*task, *attempt, author).vetoed.get_or_insert(seq);
+                self.said(*task, *attempt, author).vetoed.get_or_insert((seq, at_ms));
             }
             Payload::Spent(spent) => {
                 self.said(spent.task, spent.attempt, author).spent.get_or_insert_with(|| {
                     Box::new(Spent {
                         seq,
+                        at_ms,
                         submitter: spent.submitter,
                         sum: Sum::metered(&spent.energy),
                         estimated: spent.estimated,
@@ -410,9 +428,10 @@ impl Tasks {
             if by != author {
                 return true;
             }
-            for place in [&mut said.accepted, &mut said.refused, &mut said.vetoed] {
-                *place = place.filter(|seq| *seq < cap);
+            for place in [&mut said.accepted, &mut said.vetoed] {
+                *place = place.filter(|(seq, _)| *seq < cap);
             }
+            said.refused = said.refused.filter(|seq| *seq < cap);
             said.spent = said.spent.take().filter(|spent| spent.seq < cap);
             *said != Said::default()
         });
@@ -422,7 +441,7 @@ impl Tasks {
             task.delegated.retain(|(seq, ..)| *seq < cap);
             task.completed.retain(|ran| ran.seq < cap);
             task.account = task.account.take().filter(|account| account.seq < cap);
-            task.ended = task.ended.filter(|seq| *seq < cap);
+            task.ended = task.ended.filter(|(seq, _)| *seq < cap);
             *task != Life::default()
         });
         if tasks.is_empty() {
