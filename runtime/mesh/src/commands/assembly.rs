@@ -324,13 +324,28 @@ pub(super) fn propose(propose: &Propose) -> Result<u8> {
         .hint("write into it what shall differ; `mesh community rules` prints what is in force"));
     }
     let asked = json!({ "rules": rules, "why": propose.why });
+    let before: Value = client.get("/v1/proposals")?;
     let answer = client.post("/v1/proposals", &asked)?;
     super::print(&format!("{}\n", answer["entry"].as_str().unwrap_or_default()))?;
     for change in changes {
         crate::say!("{change}");
     }
     crate::say!("proposed; members vote with `mesh community vote ID yes|no`");
+    for other in still_open(&before) {
+        crate::say!(
+            "warning: the proposal {other} is open, too: if both are adopted the later one holds, and puts back what \
+             only the earlier one changed"
+        );
+    }
     Ok(exit_codes::OK)
+}
+
+/// The beginnings of the ids of proposals that are not decided.
+// spec: VOTE-2
+fn still_open(proposals: &Value) -> Vec<&str> {
+    let all = proposals.as_array().into_iter().flatten();
+    let open = all.filter(|it| it["state"] == "open");
+    open.filter_map(|it| it["proposal"].as_str()?.get(..10)).collect()
 }
 
 pub(super) fn vote_rules(vote: &VoteRules) -> Result<u8> {
@@ -374,4 +389,17 @@ pub(super) fn proposals(show: &Show) -> Result<u8> {
     super::print(&table(&["PROPOSAL", "BY", "STATE", "FOR", "AGAINST", "WHY"], rows))?;
     super::print(&changes)?;
     Ok(exit_codes::OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: VOTE-2
+    #[test]
+    fn who_proposes_beside_an_open_proposal_is_told() {
+        let id = "278139a5ff278139a5ff";
+        let list = json!([{ "proposal": id, "state": "open" }, { "proposal": id, "state": "adopted" }]);
+        assert_eq!(still_open(&list), ["278139a5ff"]);
+    }
 }
