@@ -43,12 +43,12 @@ impl Past {
     }
 }
 
-/// Milliseconds of the run in the middle, of one or two as well: enough to guess what a task costs, which makes nothing
+/// Millijoule of the run in the middle, of one or two as well: enough to guess what a task costs, which makes nothing
 /// late if it is wrong.
 // spec: REP-3
-pub fn usual_ms(runs: &[Past]) -> Option<u64> {
-    let mut wall: Vec<u64> = runs.iter().take(MOST).map(|run| run.wall_ms).collect();
-    quantile(&mut wall, 50)
+pub fn usual_mj(runs: &[Past]) -> Option<u64> {
+    let mut energy: Vec<u64> = runs.iter().take(MOST).filter_map(|run| run.energy_mj).collect();
+    quantile(&mut energy, 50)
 }
 
 /// What was learnt of a name.
@@ -135,8 +135,8 @@ mod tests {
     fn few_runs_teach_nothing_and_old_ones_are_forgotten() {
         let runs: Vec<Past> = (1..=4).map(past).collect();
         assert_eq!(learn(&runs), None);
-        assert_eq!(usual_ms(&runs), Some(2), "what it costs is guessed by as few");
-        assert_eq!(usual_ms(&[]), None);
+        assert_eq!(usual_mj(&runs), Some(4), "what it costs is guessed by as few");
+        assert_eq!(usual_mj(&[]), None);
         let mut runs = vec![past(10); MOST];
         runs.extend([past(9999); 100]);
         let profile = learn(&runs).unwrap();

@@ -32,7 +32,7 @@ const MONTH_MS: u64 = 30 * 24 * 3_600_000;
 pub(crate) struct Learnt {
     at_ms: u64,
     profile: Option<Profile>,
-    usual_ms: Option<u64>,
+    usual_mj: Option<u64>,
 }
 
 /// A community as its ledger shows it at one moment.
@@ -879,8 +879,8 @@ impl Node {
             self.learnt.clear();
         }
         let past = self.ledger.facts().past(name);
-        let (profile, usual_ms) = (profile::learn(&past), profile::usual_ms(&past));
-        self.learnt.insert(name.to_owned(), Learnt { at_ms: now, profile, usual_ms });
+        let (profile, usual_mj) = (profile::learn(&past), profile::usual_mj(&past));
+        self.learnt.insert(name.to_owned(), Learnt { at_ms: now, profile, usual_mj });
     }
 
     /// What the network knows of tasks of this name.
@@ -889,9 +889,9 @@ impl Node {
         self.learnt.get(name).and_then(|learnt| learnt.profile.as_ref())
     }
 
-    /// How long the task of this name in the middle took, in milliseconds, however few there were.
-    pub(crate) fn usual_ms(&self, name: &str) -> Option<u64> {
-        self.learnt.get(name).and_then(|learnt| learnt.usual_ms)
+    /// What the task of this name in the middle used, in millijoule, however few there were.
+    pub(crate) fn usual_mj(&self, name: &str) -> Option<u64> {
+        self.learnt.get(name).and_then(|learnt| learnt.usual_mj)
     }
 
     /// What others' experience with a task of this name suggests, if its submitter could do better.

@@ -1035,11 +1035,11 @@ impl Node {
         let expected_ms = self.profile(&spec.name).map_or(left_ms, |it| it.expected_ms(left_ms));
         let finish_by_ms = finish_by_ms.map(|by| by.saturating_sub(left_ms - expected_ms));
         let left_ms = expected_ms;
-        // What it costs is another question, and the middle answers it best. One that runs may be past that already.
-        let usual_ms = match runs_on {
-            None => self.usual_ms(&spec.name).map_or(left_ms, |usual| usual.clamp(1, left_ms.max(1))),
-            Some(_) => left_ms,
-        };
+        // What it costs is another question, which what was measured answers best. One that runs may be past that already.
+        let usual_mj = runs_on.is_none().then(|| self.usual_mj(&spec.name)).flatten();
+        // Measured on whichever device: what differs between devices is taken as their watts differ.
+        let watts = candidates.iter().map(|peer| u64::from(peer.watts)).sum::<u64>();
+        let mean_watts = (watts / candidates.len().max(1) as u64).max(1);
         let bytes = spec.inputs.iter().map(|file| file.blob.len).sum::<u64>().saturating_add(spec.module_len);
         // As the accounts count it: what travels, by the energy at home.
         let home = candidates.iter().find(|peer| peer.own);
@@ -1078,7 +1078,12 @@ impl Node {
                     clean,
                     work_ms: left_ms,
                     // At least something, so that places differ for the shortest, too.
-                    work_uwh: (u64::from(peer.watts) * usual_ms * 1000 / UJ_PER_UWH).max(1),
+                    work_uwh: match usual_mj {
+                        Some(mj) => mj.saturating_mul(1000 * u64::from(peer.watts)) / mean_watts,
+                        None => u64::from(peer.watts).saturating_mul(left_ms * 1000),
+                    }
+                    .div_euclid(UJ_PER_UWH)
+                    .max(1),
                     move_ms: if peer.own { 0 } else { bytes / BYTES_PER_MS },
                     move_ug: if peer.own { 0 } else { moved_uwh * price_mg(peer) / 1_000_000 },
                     reliable: self.reliable.get(&peer.device).copied().unwrap_or(1000),
