@@ -157,7 +157,7 @@ fn index_now(stage: &mut Stage) -> Result<()> {
     index(stage, ALICE, "index texts", "urgent").map(drop)
 }
 
-/// By now it is known that bringing it away costs more than it saves.
+/// The same as before, by somebody else.
 fn index_again(stage: &mut Stage) -> Result<()> {
     let id = index(stage, CAROL, "index more texts", "high")?;
     voted(stage, &id, "index more texts", "normal")
