@@ -72,7 +72,7 @@ impl Ask {
     }
 }
 
-/// In mWh.
+/// In µWh.
 fn energy(milliwatts: u64, ms: u64) -> u64 {
     u64::try_from(u128::from(milliwatts) * u128::from(ms) * 1000 / u128::from(HOUR_MS)).unwrap_or(u64::MAX)
 }

@@ -242,7 +242,7 @@ impl<B: Brain, H: Hands, S: Store> Driver<B, H, S> {
                 return Ok(());
             }
             if !records.is_empty() {
-                self.keep(&records)?;
+                self.keep(&records, &mut rest, then)?;
             }
             // What is spread comes last: a frame that brings its entries along should not wait, at the other end, for
             // the same entries to be kept as gossip.
@@ -254,8 +254,14 @@ impl<B: Brain, H: Hands, S: Store> Driver<B, H, S> {
         }
     }
 
-    /// Makes records durable, however long it takes: nothing else may happen before.
-    fn keep(&mut self, records: &[Record]) -> Result<(), DriverError> {
+    /// Makes records durable, however long it takes: nothing of the rest may happen before. Whoever waits for an answer is
+    /// told that it takes longer.
+    fn keep(
+        &mut self,
+        records: &[Record],
+        rest: &mut Vec<Output>,
+        then: &mut VecDeque<Input>,
+    ) -> Result<(), DriverError> {
         let mut wait = FIRST_RETRY;
         let mut failed = false;
         loop {
@@ -275,6 +281,12 @@ impl<B: Brain, H: Hands, S: Store> Driver<B, H, S> {
                     }
                     self.hands.cannot_keep(&why, !failed);
                     failed = true;
+                    for output in rest.extract_if(.., |output| matches!(output, Output::Answer(..))) {
+                        if let Output::Answer(id, _) = output {
+                            let late = Output::Answer(id, Err(cannot_keep(&why, LATER)));
+                            self.hands.carry_out(late, &self.store, then);
+                        }
+                    }
                     if !self.hold(wait, &why) {
                         return Err(DriverError::Unkept);
                     }
@@ -295,16 +307,22 @@ impl<B: Brain, H: Hands, S: Store> Driver<B, H, S> {
                     _ = stop.wait_for(|stop| *stop) => return false,
                     () = tokio::time::sleep_until(until) => return true,
                     Some(Question { answer, .. }) = questions.recv() => {
-                        let error = CommandError {
-                            kind: ErrorKind::Unavailable,
-                            message: format!("do it: the node cannot keep anything: {why}"),
-                            hint: Some("free some space on the disk that holds its --home; it goes on by itself".into()),
-                        };
-                        let _nobody_waits = answer.send(Err(error));
+                        let _nobody_waits = answer.send(Err(cannot_keep(why, "it goes on by itself")));
                     }
                 }
             }
         })
+    }
+}
+
+/// What becomes of a command whose records could not be kept yet.
+const LATER: &str = "it goes on by itself, and does this, too: look whether it did before you say it again";
+
+fn cannot_keep(why: &str, then: &str) -> CommandError {
+    CommandError {
+        kind: ErrorKind::Unavailable,
+        message: format!("do it: the node cannot keep anything: {why}"),
+        hint: Some(format!("free some space on the disk that holds its --home; {then}")),
     }
 }
 
@@ -441,6 +459,7 @@ mod tests {
             match output {
                 Output::Tell(Happening::Warning { text }) => self.line(&text),
                 Output::Spread(_) => self.line("gossip"),
+                Output::Answer(_, answer) => self.line(if answer.is_ok() { "done" } else { "later" }),
                 _ => {}
             }
         }
@@ -528,6 +547,19 @@ mod tests {
             *rig.lines.borrow(),
             [("full".to_owned(), vec![]), ("room".to_owned(), vec![1]), ("1".to_owned(), vec![1])]
         );
+    }
+
+    // spec: ARC-3, CLI-5
+    #[test]
+    fn who_asked_for_what_a_full_disk_holds_up_is_told_at_once_and_nothing_is_said_to_be_done() {
+        let mut rig = rig();
+        let answer = Output::Answer(CommandId(7), Ok(mesh_node::Answer::Done));
+        rig.driver.brain.0.borrow_mut().extend([answer, tell("an offer"), keep(1)]);
+        rig.kept.0.lock().unwrap().0.fail_next_commit();
+        rig.driver.settle(&mut VecDeque::new()).unwrap();
+        let line = |text: &str, kept: &[u8]| (text.to_owned(), kept.to_vec());
+        let expected = [line("full", &[]), line("later", &[]), line("room", &[1]), line("an offer", &[1])];
+        assert_eq!(*rig.lines.borrow(), expected);
     }
 
     // spec: ARC-3
