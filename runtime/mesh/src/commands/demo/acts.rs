@@ -145,22 +145,22 @@ fn clean_database(stage: &mut Stage) -> Result<()> {
     submit(stage, BOB, "clean a database", "wind-only", &[&module]).map(drop)
 }
 
-fn index(stage: &mut Stage, who: usize, title: &'static str, sla: &'static str) -> Result<String> {
+fn index(stage: &mut Stage, who: usize, title: &'static str) -> Result<()> {
     let text = stage.file("a.txt", &"coal wind sun water grid carbon task peer vote\n".repeat(2000))?;
     let named = format!("a.txt={}", text.display());
     let module = stage.module("index-optimization");
-    submit(stage, who, title, sla, &["--in", &named, &module])
+    submit(stage, who, title, "urgent", &["--in", &named, &module]).map(drop)
 }
 
 /// It cannot wait: the cleanest of those who can start it. Nobody knows yet how short it is.
 fn index_now(stage: &mut Stage) -> Result<()> {
-    index(stage, ALICE, "index texts", "urgent").map(drop)
+    index(stage, ALICE, "index texts")
 }
 
-/// The same as before, by somebody else.
+/// By now it is known that bringing it away costs more than it saves. It waits for no ballot, in which whoever has
+/// perfect energy would take it before her own device may.
 fn index_again(stage: &mut Stage) -> Result<()> {
-    let id = index(stage, CAROL, "index more texts", "high")?;
-    voted(stage, &id, "index more texts", "normal")
+    index(stage, CAROL, "index more texts")
 }
 
 /// Carol's only slot is taken, and two tasks wait for it: the one that came second is voted HIGH by two of three.
