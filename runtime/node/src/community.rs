@@ -296,11 +296,14 @@ impl<'a> Community<'a> {
     // spec: HEALTH-1, HEALTH-3
     pub(crate) fn is_health(&self, device: &PublicKey, task: &TaskId, name: &str) -> bool {
         let ballots = self.ledger.facts().ballots();
-        let words = match ballots.submission(device, task) {
+        let now = &self.rules().health_words;
+        // Dating looks at all who have seen the log: not where the words were always these.
+        let changed = self.ledger.rules_history().iter().any(|(_, rules)| rules.health_words != *now);
+        let words = match ballots.submission(device, task).filter(|_| changed) {
             Some((seq, own, _)) => {
                 &self.ledger.rules_at(self.date_or_own(device, seq, own).wall_ms()).health_words
             }
-            None => &self.rules().health_words,
+            None => now,
         };
         let flag = ballots.flag(device, task);
         let mentions = health::mention(name, words).is_some()

@@ -832,6 +832,7 @@ fn nobody_is_told_to_have_left_out_what_they_could_not_date() {
 fn a_flag_that_was_taken_away_does_not_come_back_with_other_rules() {
     let mut room = Room::community_by(&["alice", "bob", "carol", "dave"], rules());
     let task = room.submit_draft(0, draft("fire-drill-photos", 1)).unwrap();
+    let other = room.submit_draft(0, draft("ambulance-roster", 2)).unwrap();
     for number in 1..4 {
         room.ask(number, Command::Dispute { task: task.clone(), why: "photos".into() }).unwrap();
     }
@@ -846,6 +847,7 @@ fn a_flag_that_was_taken_away_does_not_come_back_with_other_rules() {
         assert_eq!(view.rules.vote_after_ms, 7 * 24 * HOUR, "on peer {number}");
         let view = room.ballot(number, &task);
         assert!(view.dispute_upheld && !view.health, "on peer {number}");
+        assert!(room.ballot(number, &other).health, "by the words of its day, on peer {number}");
     }
 }
 

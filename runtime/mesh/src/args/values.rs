@@ -133,7 +133,7 @@ const LEAST_MEMORY: u64 = 1_000_000;
 pub(crate) fn shared_memory(text: &str) -> Result<u64, String> {
     let some = size(text)?;
     let enough = (some >= LEAST_MEMORY).then_some(some);
-    enough.ok_or_else(|| format!("{some} bytes hold no task: write 1MB or more, such as 500MB or 2GB"))
+    enough.ok_or_else(|| format!("{some} B hold no task: write 1MB or more, such as 500MB or 2GB"))
 }
 
 pub(crate) fn duration(text: &str) -> Result<u64, String> {
