@@ -8,8 +8,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The argument that makes a program of ours a worker.
 pub(crate) const ARGUMENT: &str = "__worker";
@@ -24,6 +25,8 @@ pub(crate) struct Worker {
     pub(crate) last: Option<ReuseKey>,
     /// Tasks it was given so far.
     pub(crate) tasks: u32,
+    /// When its last task ended, or it was started.
+    idle_since: Instant,
 }
 
 /// Tasks that may be run by one worker in turn: of one submitter, one module, and the same capabilities, which are
@@ -38,6 +41,11 @@ pub(crate) struct ReuseKey {
 
 /// Most tasks of one worker, so that a slow leak cannot grow for ever.
 const MAX_TASKS: u32 = 10_000;
+
+/// How long used workers wait beyond those that are kept. Tasks end and begin in bursts, and starting a worker costs
+/// many times what a small task does.
+// spec: SBX-16
+const LINGER: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// Starts a worker that will see `dirs`; it gets ready by itself.
@@ -54,7 +62,7 @@ impl Worker {
             // Ctrl-C goes to us alone; what becomes of the task is ours to say.
             .process_group(0)
             .spawn()?;
-        let this = Self { child, socket: ours, walls: None, last: None, tasks: 0 };
+        let this = Self { child, socket: ours, walls: None, last: None, tasks: 0, idle_since: Instant::now() };
         wire::send(&this.socket, &ToWorker::Prepare { dirs }, &[], true)?;
         Ok(this)
     }
@@ -85,17 +93,29 @@ impl Drop for Worker {
 }
 
 /// Starts workers from one thread that lives as long as its executor: a worker ends with the thread that started it.
+/// It also lets those go that have waited for too long.
 pub(crate) struct Starter(SyncSender<Order>);
 
-type Order = (Vec<HostDir>, SyncSender<io::Result<Worker>>);
+enum Order {
+    Start(Vec<HostDir>, SyncSender<io::Result<Worker>>),
+    /// There are more used workers than are kept.
+    Surplus,
+}
 
 impl Starter {
-    pub(crate) fn new(program: PathBuf) -> io::Result<Self> {
+    /// Used workers beyond `keep` go once nobody has used them for a while.
+    pub(crate) fn new(program: PathBuf, pool: Arc<Pool>, keep: usize) -> io::Result<Self> {
         // One order at a time is worked on; whoever asks waits for it anyway.
         let (sender, orders) = sync_channel::<Order>(1);
         std::thread::Builder::new().name("workers".into()).spawn(move || {
-            for (dirs, answer) in orders {
-                let _nobody_waits = answer.send(Worker::start(&program, dirs));
+            loop {
+                match next(&orders, pool.let_go(keep)) {
+                    Ok(Order::Start(dirs, answer)) => {
+                        let _nobody_waits = answer.send(Worker::start(&program, dirs));
+                    }
+                    Ok(Order::Surplus) | Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
             }
         })?;
         Ok(Self(sender))
@@ -104,8 +124,21 @@ impl Starter {
     pub(crate) fn start(&self, dirs: Vec<HostDir>) -> io::Result<Worker> {
         let (answer, worker) = sync_channel(1);
         let gone = || io::Error::other("the thread that starts workers has ended");
-        self.0.send((dirs, answer)).map_err(|_| gone())?;
+        self.0.send(Order::Start(dirs, answer)).map_err(|_| gone())?;
         worker.recv().map_err(|_| gone())?
+    }
+
+    /// Has it look after a pool that has grown beyond what is kept.
+    pub(crate) fn surplus(&self) {
+        // With an order before it, it looks anyway.
+        let _busy = self.0.try_send(Order::Surplus);
+    }
+}
+
+fn next(orders: &Receiver<Order>, wait: Option<Duration>) -> Result<Order, RecvTimeoutError> {
+    match wait {
+        Some(wait) => orders.recv_timeout(wait),
+        None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
     }
 }
 
@@ -118,11 +151,11 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// A worker that last served the same key, if one waits.
+    /// A worker that last served the same key, if one waits: the one used last, so that those too many grow old.
     pub(crate) fn take_used(&self, key: &ReuseKey) -> Option<Worker> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = used.iter().position(|worker| worker.last.as_ref() == Some(key))?;
-        Some(used.swap_remove(index))
+        let index = used.iter().rposition(|worker| worker.last.as_ref() == Some(key))?;
+        Some(used.remove(index))
     }
 
     pub(crate) fn take_fresh(&self) -> Option<Worker> {
@@ -133,17 +166,39 @@ impl Pool {
         self.fresh.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
     }
 
-    /// Keeps a worker for later, letting the oldest go if there are more than `most`.
-    pub(crate) fn put_used(&self, worker: Worker, most: usize) {
+    /// Keeps a worker for later, letting the oldest go if there are more than `most`, and gives how many there are.
+    pub(crate) fn put_used(&self, mut worker: Worker, most: usize) -> usize {
         if most == 0 || !worker.may_serve_again() {
-            return;
+            return 0;
         }
-        let dropped = {
+        worker.idle_since = Instant::now();
+        let (count, dropped) = {
             let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
             used.push(worker);
-            (used.len() > most).then(|| used.remove(0))
+            let dropped = (used.len() > most).then(|| used.remove(0));
+            (used.len(), dropped)
         };
         drop(dropped);
+        count
+    }
+
+    /// Lets used workers beyond `keep` go that have waited for long, and gives when the next one will have; none if there
+    /// are no more than that.
+    fn let_go(&self, keep: usize) -> Option<Duration> {
+        loop {
+            let gone = {
+                let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+                if used.len() <= keep {
+                    return None;
+                }
+                let idle = used.first()?.idle_since.elapsed();
+                if idle < LINGER {
+                    return Some(LINGER - idle);
+                }
+                used.remove(0)
+            };
+            drop(gone);
+        }
     }
 
     pub(crate) fn fresh_count(&self) -> usize {

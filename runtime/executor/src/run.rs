@@ -37,6 +37,8 @@ pub struct Config {
     pub ready_workers: usize,
     /// Used workers kept for more tasks of the same submitter and module.
     pub keep_workers: usize,
+    /// The same for a second after their last task.
+    pub busy_workers: usize,
     /// Bytes of memory that all running tasks may have together.
     pub memory: u64,
     /// What compiling one module may take.
@@ -52,6 +54,7 @@ impl Config {
             scratch: std::env::temp_dir(),
             ready_workers: 0,
             keep_workers: 0,
+            busy_workers: 0,
             memory: 64 << 32,
             compile: CompileLimits::default(),
         }
@@ -203,7 +206,7 @@ const MAX_FAILED: usize = 1000;
 
 pub(crate) struct Inner {
     pub(crate) config: Config,
-    pub(crate) pool: Pool,
+    pub(crate) pool: Arc<Pool>,
     starter: Starter,
     cache: Option<Cache>,
     profile: ProfileId,
@@ -232,11 +235,12 @@ impl Executor {
                 })
                 .ok()
         });
-        let starter =
-            Starter::new(config.program.clone()).map_err(system("start the thread that starts workers"))?;
+        let pool = Arc::new(Pool::default());
+        let starter = Starter::new(config.program.clone(), pool.clone(), config.keep_workers)
+            .map_err(system("start the thread that starts workers"))?;
         let inner = Inner {
             config,
-            pool: Pool::default(),
+            pool,
             starter,
             cache,
             profile,
@@ -530,6 +534,14 @@ impl Inner {
         match self.pool.take_fresh() {
             Some(worker) => Ok(worker),
             None => self.spawn(Vec::new()),
+        }
+    }
+
+    /// Keeps a worker for the next task of its kind.
+    pub(crate) fn keep(&self, worker: Worker) {
+        let Config { keep_workers: keep, busy_workers: busy, .. } = self.config;
+        if self.pool.put_used(worker, busy.max(keep)) > keep {
+            self.starter.surplus();
         }
     }
 

@@ -756,7 +756,7 @@ impl Supervisor {
         };
         // All of it is gone before its owner hears of the end.
         if reusable {
-            executor.pool.put_used(worker, executor.config.keep_workers);
+            executor.keep(worker);
         } else {
             drop(worker);
         }

@@ -158,6 +158,7 @@ fn executor(options: &Options, scratch: &Path) -> Result<Executor> {
     config.scratch = scratch.to_owned();
     config.ready_workers = READY_WORKERS.min(usize::from(options.slots));
     config.keep_workers = KEEP_WORKERS.min(usize::from(options.slots));
+    config.busy_workers = options.slots.into();
     config.memory = options.memory;
     Executor::new(config).map_err(|error| {
         Failure::because("start the sandbox", &error).hint("`mesh doctor` checks what the sandbox needs")
