@@ -28,6 +28,8 @@ use std::sync::Arc;
 
 /// Entries that wait for others. They come again with the next comparison of logs, so dropping some only costs time.
 const MAX_WAITING: usize = 4096;
+/// The same of entries whose authors nobody has admitted: any key can write such.
+const MAX_STRANGERS: usize = 1024;
 /// Own entries kept at hand for offers that go out just after they were written.
 const RECENT: usize = 256;
 /// Bytes of tips that are hashed at once: enough for the hash to be at its fastest.
@@ -47,8 +49,24 @@ struct Log {
 enum Cause {
     /// Nobody has admitted its author yet.
     Author(PublicKey),
-    /// An entry before it or named by it is missing.
+    /// An entry before it is missing.
     Entry(PublicKey, u64),
+}
+
+impl Cause {
+    /// Which of the two queues waits for such.
+    fn queue(&self) -> usize {
+        usize::from(matches!(self, Self::Author(_)))
+    }
+}
+
+/// Entries that wait.
+#[derive(Debug, Clone, Default)]
+struct Queue {
+    /// The latest last.
+    by_date: BTreeSet<(Hlc, PublicKey, u64)>,
+    /// Those that were not kept, or went, for want of room since all went last.
+    turned_away: usize,
 }
 
 /// What became of an entry.
@@ -78,6 +96,8 @@ pub struct Ledger {
     unnamed: BTreeMap<PublicKey, Tip>,
     waiting: BTreeMap<(PublicKey, u64), (Cause, Entry)>,
     blocked: BTreeMap<Cause, BTreeSet<(PublicKey, u64)>>,
+    /// What waits for an entry, and what waits for its author.
+    queues: [Queue; 2],
     suspects: BTreeMap<(PublicKey, u64), SignedHeader>,
     cuts: Vec<(PublicKey, u64)>,
     orphans: Vec<Payload>,
@@ -349,9 +369,8 @@ impl Ledger {
         let mut ready = VecDeque::new();
         if let Payload::Forked(proof) = entry.payload()
             && let Some((author, seq)) = proof.verify()
-            && self.note_fork(author, seq)
         {
-            ready.extend(self.causes(author).into_iter().flat_map(|cause| self.unblock(cause)));
+            self.note_fork(author, seq);
         }
         let held_up = match self.fits(&entry) {
             Ok(()) => {
@@ -408,45 +427,57 @@ impl Ledger {
 
     fn unblock(&mut self, cause: Cause) -> Vec<Entry> {
         let keys = self.blocked.remove(&cause).unwrap_or_default();
-        keys.iter().filter_map(|key| self.waiting.remove(key)).map(|(_, entry)| entry).collect()
+        keys.iter().filter_map(|key| self.unwait(key)).map(|(_, entry)| entry).collect()
     }
 
-    /// A log is known to have forked, whether or not an entry that says so counts yet. What waited for the other branch
-    /// need not: whoever proves the fork may have named it, and the proof would never arrive.
+    fn unwait(&mut self, key: &(PublicKey, u64)) -> Option<(Cause, Entry)> {
+        let waited = self.waiting.remove(key)?;
+        self.queues[waited.0.queue()].by_date.remove(&(waited.1.header().hlc, key.0, key.1));
+        Some(waited)
+    }
+
+    /// A log is known to have forked, whether or not an entry that says so counts yet. No entry of this device names what
+    /// comes after.
     // spec: LED-5
-    fn note_fork(&mut self, author: PublicKey, seq: u64) -> bool {
-        // Whoever missed both branches must know of it, too: others have cut them off and cannot hand them over.
-        let news = self.forked.get(&author).is_none_or(|noted| *noted > seq)
-            && self.governance.device(&author).is_some();
-        if news {
-            self.forked.insert(author, seq);
+    fn note_fork(&mut self, author: PublicKey, seq: u64) {
+        if self.governance.device(&author).is_some() {
+            self.forked.entry(author).and_modify(|noted| *noted = seq.min(*noted)).or_insert(seq);
         }
-        news
     }
 
-    /// Does an entry not count, as far as is known, so that nobody need have it?
-    fn is_moot(&self, tip: &Tip) -> bool {
-        let from = |cap: Option<u64>| cap.is_some_and(|cap| tip.seq >= cap);
-        from(self.governance.cap(&tip.author)) || from(self.forked.get(&tip.author).copied())
-    }
-
+    /// Keeps an entry until what it waits for is here. Those of the latest date go when there are too many, since what
+    /// comes next is what follows the earliest.
+    // spec: LED-4, ARC-7
     fn hold(&mut self, cause: Cause, entry: Entry) {
         let key = (entry.header().author, entry.header().seq);
         if self.waiting.contains_key(&key) {
             return;
         }
-        // What waits for something that never comes must not keep others out for good.
-        if self.waiting.len() >= MAX_WAITING {
-            self.waiting.clear();
-            self.blocked.clear();
+        let date = entry.header().hlc;
+        let queue = cause.queue();
+        let most = if matches!(cause, Cause::Author(_)) { MAX_STRANGERS } else { MAX_WAITING };
+        if self.queues[queue].by_date.len() >= most {
+            self.queues[queue].turned_away += 1;
+            // What waits for something that never comes must not keep others out for good.
+            if self.queues[queue].turned_away > most {
+                for (_, author, seq) in std::mem::take(&mut self.queues[queue]).by_date {
+                    self.release((author, seq));
+                }
+            } else {
+                match self.queues[queue].by_date.last() {
+                    Some(&(latest, author, seq)) if latest > date => self.release((author, seq)),
+                    _ => return,
+                }
+            }
         }
         self.blocked.entry(cause).or_default().insert(key);
+        self.queues[queue].by_date.insert((date, key.0, key.1));
         self.waiting.insert(key, (cause, entry));
     }
 
     /// Whatever waits at this place need not wait any more.
     fn release(&mut self, key: (PublicKey, u64)) {
-        let Some((cause, _)) = self.waiting.remove(&key) else { return };
+        let Some((cause, _)) = self.unwait(&key) else { return };
         if let Some(keys) = self.blocked.get_mut(&cause) {
             keys.remove(&key);
             if keys.is_empty() {
@@ -527,25 +558,14 @@ impl Ledger {
         if !governance::is_signed(entry.payload(), entry) {
             return Err(Unfit::Ignored("what it says is not signed by whom it names"));
         }
-        let mut latest = match header.seq {
+        // What it names besides decides nothing: names may be made up, or of what nobody hands over, and whether an entry
+        // counts must not depend on what came first.
+        // spec: LED-3
+        let before = match header.seq {
             0 => Hlc::default(),
             seq => self.hlc_at(&author, seq - 1).unwrap_or_default(),
         };
-        for tip in &header.refs {
-            match self.id_at(&tip.author, tip.seq) {
-                Some(id) if id == tip.id => {
-                    latest = latest.max(self.hlc_at(&tip.author, tip.seq).unwrap_or_default());
-                }
-                // What does not count need not be there: a fork's other branch, an expelled member's last words.
-                _ if self.is_moot(tip) => {}
-                // Nor what a device said that nobody admitted, or not any more: nobody may have it. Were this entry to
-                // wait, its author's log would end here on every peer that did not have the other's in time.
-                None if self.governance.device(&tip.author).is_none() => {}
-                Some(_) => return Err(Unfit::Waits(Cause::Entry(tip.author, u64::MAX))),
-                None => return Err(Unfit::Waits(Cause::Entry(tip.author, tip.seq))),
-            }
-        }
-        if header.hlc <= latest {
+        if header.hlc <= before {
             return Err(Unfit::Ignored("its clock is not later than what it follows"));
         }
         Ok(())

@@ -185,6 +185,25 @@ const MAX_DRAFTS: usize = 10_000;
 /// Hours' worth of entries that one device may bring at once, whatever dates they bear: a day that it spent by itself.
 const HOURS_AT_ONCE: u64 = 24;
 
+/// Entries that one device may bring from `since_ms` to `now_ms` by limits an hour, each with since when it holds, 0 being
+/// none: as many as the hours hold and a day's worth beside. None if there is no limit.
+fn most_entries(limits: impl Iterator<Item = (u64, u32)>, since_ms: u64, now_ms: u64) -> Option<u64> {
+    let (now_ms, mut limits) = (now_ms.max(since_ms), limits.peekable());
+    let (mut allowed, mut most) = (0_u64, 0);
+    while let Some((from, limit)) = limits.next() {
+        let (from, limit) = (from.max(since_ms), u64::from(limit));
+        let until = limits.peek().map_or(now_ms, |(next, _)| now_ms.min(*next));
+        if until >= from {
+            if limit == 0 {
+                return None;
+            }
+            most = limit.max(most);
+            allowed = allowed.saturating_add(limit.saturating_mul(until - from) / 3_600_000);
+        }
+    }
+    Some(allowed.saturating_add(most * HOURS_AT_ONCE))
+}
+
 /// A whole peer as a state machine. It does no IO, reads no clock and draws no randomness but from its seed.
 ///
 /// The contract:
@@ -733,15 +752,21 @@ impl Node {
 
     // ---- others' logs ----
 
-    /// May `author` still bring something new? Dates are claims, so entries are counted as they come too: as many as the
-    /// hours hold since this peer knew of everything, and those of a day beside. More is taken later, as time goes on.
+    /// May `author` still bring something new? Dates are claims, so entries are counted as they come: as many as the hours
+    /// hold since this peer knew of everything, by the rules of each hour, and those of a day beside. More is taken later,
+    /// as time goes on; nothing is refused for good, since the log would end there.
     // spec: NET-4, LED-10
     pub(crate) fn has_room_for(&self, author: &PublicKey) -> bool {
-        let limit = u64::from(self.ledger.governance().rules().entries_per_hour);
-        let (Some(since), true) = (self.known_until, limit > 0 && *author != self.me) else { return true };
-        let ms = self.now.wall_ms.saturating_sub(since);
-        let allowed = (limit * HOURS_AT_ONCE).saturating_add(limit.saturating_mul(ms) / 3_600_000);
-        self.taken.get(author).is_none_or(|taken| *taken < allowed)
+        let (Some(since), Some(taken)) = (self.known_until, self.taken.get(author)) else { return true };
+        *author == self.me || self.room_since(since).is_none_or(|allowed| *taken < allowed)
+    }
+
+    /// Entries that one device may have brought since then; none if there is no limit.
+    fn room_since(&self, since_ms: u64) -> Option<u64> {
+        let history = self.ledger.rules_history();
+        let limits = history.iter().map(|(from, rules)| (*from, rules.entries_per_hour));
+        let founding = (0, self.ledger.governance().rules().entries_per_hour);
+        most_entries(limits.chain(history.is_empty().then_some(founding)), since_ms, self.now.wall_ms)
     }
 
     /// Takes an entry from a peer. Says whether it was new.
@@ -755,12 +780,6 @@ impl Node {
             if self.ledger.governance().device(&author).is_some() {
                 self.dated_ahead.insert(author, entry.header().hlc.wall_ms());
             }
-            return false;
-        }
-        let limit = u64::from(rules.entries_per_hour);
-        let header = entry.header();
-        if limit > 0 && self.ledger.room_in_hour(&header.author, header.hlc.wall_ms(), limit) == 0 {
-            self.counters.entries_ignored += 1;
             return false;
         }
         if !self.has_room_for(&entry.header().author) {
@@ -913,4 +932,26 @@ pub(crate) fn error(
     hint: Option<&str>,
 ) -> crate::command::CommandError {
     crate::command::CommandError { kind, message: message.into(), hint: hint.map(str::to_owned) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::most_entries;
+
+    // spec: NET-4
+    #[test]
+    fn what_was_written_under_rules_that_allowed_more_is_taken_by_those_of_its_time() {
+        const HOUR: u64 = 3_600_000;
+        let room = |limits: &[(u64, u32)], since, now| most_entries(limits.iter().copied(), since, now);
+        assert_eq!(room(&[(0, 5)], 0, 0), Some(120), "a day's worth at once");
+        assert_eq!(room(&[(0, 5)], 10 * HOUR, 9 * HOUR), Some(120), "a clock that went back");
+        assert_eq!(room(&[(0, 5)], 10 * HOUR, 12 * HOUR + HOUR / 2), Some(132));
+        let lowered = [(0, 600), (1000 * HOUR, 100)];
+        assert_eq!(room(&lowered, 0, 1010 * HOUR), Some(600_000 + 1000 + 14_400), "a newcomer");
+        assert_eq!(room(&lowered, 1001 * HOUR, 1010 * HOUR), Some(900 + 2400), "who was there since");
+        let freed = [(0, 600), (1000 * HOUR, 0), (1001 * HOUR, 1)];
+        assert_eq!(room(&freed, 0, 999 * HOUR), Some(599_400 + 14_400), "not yet");
+        assert_eq!(room(&freed, 0, 2000 * HOUR), None);
+        assert_eq!(room(&freed, 1002 * HOUR, 1003 * HOUR), Some(25));
+    }
 }

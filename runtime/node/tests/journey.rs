@@ -97,6 +97,21 @@ fn a_log_spread_over_the_past_brings_no_more_than_others_took_time_for() {
     assert_eq!(say(&mut room), 125, "what is true comes in time");
 }
 
+/// Were it refused by its date, all that follows in its log would wait for it, for ever and on every peer.
+// spec: NET-4, LED-3
+#[test]
+fn an_entry_more_than_an_hour_may_have_ends_no_log() {
+    let mut room = Room::community_by(&["alice", "bob"], Rules { entries_per_hour: 5, ..Rules::default() });
+    let mut bob = Forger::of(&room, 1);
+    let from = room.key(1);
+    for at in 1..=12 {
+        let entry = bob.write(room.now.wall_ms + at, Payload::PeerOnline);
+        room.handle(0, Input::Gossip(from, Box::new(entry)));
+    }
+    let tip = bob.tip.expect("it wrote");
+    assert!(room.peers[0].node.ledger().has(&tip));
+}
+
 // spec: NET-1, LED-5
 #[test]
 fn a_member_comes_back_with_a_new_device_by_anybodys_ticket() {

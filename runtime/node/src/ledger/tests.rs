@@ -600,12 +600,12 @@ fn a_fork_counts_on_nobodys_ledger_and_all_prove_the_same() {
     let proof = world.ledgers[0].prove_fork(&other).unwrap();
     assert_eq!(world.ledgers[2].prove_fork(&one).unwrap(), proof);
     assert!(world.ledgers[2].prove_fork(&one).is_none(), "once");
-    // Whoever holds the other branch hears of the proof all the same.
+    // Whoever holds the other branch hears of the proof all the same, and of who named what it lacks.
     let mut stuck = world.observer(&[&world.all[..3], std::slice::from_ref(&one)].concat());
     let said = world.say(0, Payload::Forked(Box::new(proof)));
     assert!(said.header().refs.iter().all(|tip| tip.author != world.device(1)));
-    assert_eq!(stuck.take(before.clone()), Taken::Waits);
-    assert_eq!(stuck.take(said.clone()), Taken::New(vec![before, said]));
+    assert_eq!(stuck.take(before.clone()), Taken::New(vec![before]));
+    assert_eq!(stuck.take(said.clone()), Taken::New(vec![said]));
     for ledger in world.ledgers.iter().chain([&stuck]) {
         if ledger.governance.cap(&world.device(1)).is_some() {
             assert_eq!((ledger.governance.cap(&world.device(1)), ledger.len(&world.device(1))), (Some(0), 0));
@@ -980,7 +980,7 @@ fn odd(world: &World, change: impl FnOnce(&mut Place)) -> Entry {
 
 // spec: LED-1
 #[test]
-fn an_entry_comes_after_what_it_follows_and_names() {
+fn an_entry_comes_after_what_it_follows_and_what_it_names_decides_nothing() {
     let mut world = World::of(3);
     let first = world.say(1, Payload::PeerOnline);
     world.sync(1, 0);
@@ -1007,16 +1007,74 @@ fn an_entry_comes_after_what_it_follows_and_names() {
     let fourth = world.say(2, Payload::PeerOffline);
     let mut late = peer(&world);
     assert_eq!(late.take(fourth.clone()), Taken::Waits);
-    assert_eq!(late.take(third.clone()), Taken::Waits);
-    assert_eq!(late.take(second.clone()), Taken::New(vec![second.clone(), third, fourth]));
-    assert!(late.waiting.is_empty() && late.blocked.is_empty());
-    // A clock that does not come after what it names.
+    assert_eq!(late.take(third.clone()), Taken::New(vec![third, fourth]));
+    assert_eq!(late.take(second.clone()), Taken::New(vec![second.clone()]));
+    assert!(late.waiting.is_empty() && late.blocked.is_empty() && late.queues.iter().all(|queue| queue.by_date.is_empty()));
+    // A clock that does not come after what it names: whoever lacks that could not tell.
     let backdated = odd(&world, |place| {
         place.hlc = Hlc(second.header().hlc.0 + 1);
         place.refs = vec![Tip { seq: 1, ..world.ledgers[2].tip(&world.device(2)).unwrap() }];
     });
-    assert!(matches!(world.ledgers[2].clone().take(backdated), Taken::Ignored(_)));
+    assert!(matches!(world.ledgers[2].clone().take(backdated.clone()), Taken::New(_)));
+    let mut lacking = peer(&world);
+    lacking.take(second);
+    assert!(matches!(lacking.take(backdated), Taken::New(_)));
     assert!(world.ledgers[0].has(&tip) && !world.ledgers[0].has(&Tip { seq: 1, ..tip }));
+}
+
+/// Somebody names what a key never wrote, and another of their devices certifies that key afterwards.
+// spec: LED-3, LED-4
+#[test]
+fn what_an_entry_names_never_splits_the_ledger_whoever_is_certified_later() {
+    let mut world = World::open(3);
+    world.say(1, Payload::PeerOnline);
+    world.sync_all();
+    let never = key(1, 1 + USERS);
+    let made_up = Tip { author: never.public(), seq: 0, id: EntryId([7; 32]) };
+    let naming = odd(&world, |place| place.refs = vec![made_up]);
+    world.all.push(naming.clone());
+    for ledger in &mut world.ledgers[..3] {
+        assert!(matches!(ledger.take(naming.clone()), Taken::New(_)));
+    }
+    // Honest ones follow what it says.
+    let following = world.say(2, Payload::PeerOnline);
+    assert!(following.header().refs.contains(&naming.tip()));
+    world.sync_all();
+    world.add_device(1, 1 + USERS);
+    world.sync_all();
+    assert!(world.ledgers[0].governance().device(&never.public()).is_some());
+    for ledger in &world.ledgers[..3] {
+        assert!(ledger.has(&naming.tip()) && ledger.has(&following.tip()));
+    }
+    same_in_any_order(&mut world, 11);
+    // Whoever knows the key's certificate first takes the rest all the same.
+    let mut late: Vec<Entry> = world.all.clone();
+    late.sort_by_key(|entry| (!entry.payload().governs(), entry.header().hlc));
+    equal(&world.observer(&late), &world.ledgers[0]);
+}
+
+/// The first of the waiting is what comes next, so it must not go when there are many.
+// spec: LED-4, ARC-7
+#[test]
+fn of_too_many_that_wait_the_earliest_stay() {
+    let mut world = World::of(2);
+    let first = world.say(1, Payload::PeerOnline);
+    let rest: Vec<Entry> = (0..MAX_WAITING + 50).map(|_| world.say(1, Payload::PeerOffline)).collect();
+    let mut ledger = world.ledgers[0].clone();
+    for entry in &rest {
+        assert_eq!(ledger.take(entry.clone()), Taken::Waits);
+    }
+    assert!(ledger.waiting.len() <= MAX_WAITING);
+    let Taken::New(new) = ledger.take(first) else { panic!("the first is next") };
+    assert_eq!(new.len(), 1 + MAX_WAITING, "all that was kept follows it");
+    assert!(ledger.waiting.is_empty() && ledger.blocked.is_empty() && ledger.queues.iter().all(|queue| queue.by_date.is_empty()));
+    // The other way round, those that come late but are earlier take the places of the others.
+    let mut ledger = world.ledgers[0].clone();
+    for entry in rest.iter().rev() {
+        ledger.take(entry.clone());
+    }
+    assert!(ledger.waiting.contains_key(&(world.device(1), 1)));
+    assert_eq!(ledger.waiting.len(), ledger.queues[0].by_date.len());
 }
 
 // spec: ARC-7
