@@ -25,6 +25,8 @@ use serde::{Deserialize, Serialize};
 const HOLD_OFFER_MS: u64 = 3_000;
 /// Offers that wait so, and attempts kept, results not yet fetched included. Each is a few kilobytes.
 const MAX_ATTEMPTS: usize = 10_000;
+/// Offers of one owner that wait so. An honest one sends what its ends of logs rest on along.
+const MAX_HELD: usize = 64;
 
 /// Where an attempt is in its life.
 // spec: DEL-9
@@ -358,6 +360,21 @@ impl Node {
             }
         }
         let there = peer == self.me || self.ledger.has(&offer.tip);
+        // What waits for its owner's log takes room, so what can be told without that is told at once.
+        if !there {
+            let known = offer.grant.is_none_or(|grant| self.ledger.facts().grants().contains_key(&grant));
+            let no = match self.check_offer(peer, id, &offer) {
+                Err(
+                    reason @ (Reason::OtherCommunity | Reason::BadSignature | Reason::NameNotAccepted),
+                ) => Some(reason),
+                Err(Reason::NoGrant) if known => Some(Reason::NoGrant),
+                _ => (self.held_of(&peer) >= MAX_HELD).then_some(Reason::NoCapacity),
+            };
+            if let Some(reason) = no {
+                self.counters.offers_refused += 1;
+                return self.send_task(peer, id, TaskFrame::Refused(reason));
+            }
+        }
         let kept = Kept { offer, state: AttemptState::Held, ended: None, until_ms: 0 };
         let tip = kept.offer.tip;
         self.attempts.insert(id, Attempt::new(kept, peer));
@@ -367,6 +384,12 @@ impl Node {
             self.want(peer, tip.author, self.ledger.len(&tip.author));
             self.arm_in(Timer::Attempt(id), HOLD_OFFER_MS);
         }
+    }
+
+    /// Offers of a peer that wait for its log.
+    fn held_of(&self, peer: &PublicKey) -> usize {
+        let held = self.attempts.values().filter(|it| it.owner == *peer && it.state() == AttemptState::Held);
+        held.count()
     }
 
     /// A log has grown: what was held for it is decided.

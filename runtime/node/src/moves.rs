@@ -324,7 +324,7 @@ impl Node {
         if !self.can_say() {
             return;
         }
-        self.lost(id, why.clone());
+        self.lost_by(id, why.clone(), true);
         if self.tasks.get(&id).is_some_and(|task| task.kept.state == TaskState::Waiting) {
             self.passed_over(id, to);
             self.offer(id, to, grant);

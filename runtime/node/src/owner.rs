@@ -1642,6 +1642,12 @@ impl Node {
     /// The attempt that counts came to no end.
     // spec: DEL-3
     pub(crate) fn lost(&mut self, id: TaskId, reason: Reason) {
+        self.lost_by(id, reason, false);
+    }
+
+    /// `moved`: this device takes it away from there, and may bring it back. If a peer's word were enough for that, it
+    /// could have the task offered again and again as fast as the line allows.
+    pub(crate) fn lost_by(&mut self, id: TaskId, reason: Reason, moved: bool) {
         if self.tasks.get(&id).is_some_and(Task::has_replicas) {
             return self.agreed_unfetched(id, reason);
         }
@@ -1669,7 +1675,7 @@ impl Node {
         let wait = match reason {
             Reason::VetoedByDonor | Reason::BadResult(_) | Reason::Inadmissible(_) => NEVER_MS,
             // Its energy says when it may be asked again.
-            Reason::CleanerElsewhere => 0,
+            _ if moved => 0,
             _ => back_off(begun + 6),
         };
         task.blocked.insert(device, (now.saturating_add(wait), reason.clone()));

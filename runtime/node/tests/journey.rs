@@ -4,15 +4,17 @@
 
 mod room;
 
-use mesh_node::{Answer, Command, GrantRequest, Input, RunEvent, SyncReceived};
-use mesh_protocol::frame::{AttemptId, HelloFrame, PeerAddrs, Released, SyncFrame, TaskFrame};
-use mesh_protocol::ids::ProfileId;
+use mesh_node::{Answer, Command, Draft, GrantRequest, Input, Message, Output, RunEvent, SyncReceived};
+use mesh_protocol::frame::{AttemptId, HelloFrame, Offer, PeerAddrs, Released, SyncFrame, TaskFrame};
+use mesh_protocol::ids::{EntryId, InputHash, ModuleHash, ProfileId};
 use mesh_protocol::invite::{DeviceCert, TicketKind};
 use mesh_protocol::key::SecretKey;
-use mesh_protocol::ledger::{DeviceAdded, Entry, Payload};
-use mesh_protocol::permissions::Access;
+use mesh_protocol::ledger::{DeviceAdded, Entry, Payload, Tip};
+use mesh_protocol::limits::Limits;
+use mesh_protocol::permissions::{Access, Permissions};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::rules::Rules;
+use mesh_protocol::task::{Sla, TaskSpec};
 use room::*;
 
 // spec: NET-2, DEL-1, DEL-2, DEL-4
@@ -110,6 +112,85 @@ fn an_entry_more_than_an_hour_may_have_ends_no_log() {
     }
     let tip = bob.tip.expect("it wrote");
     assert!(room.peers[0].node.ledger().has(&tip));
+}
+
+/// An offer by a peer in the room that rests on an entry which nobody has, and what the first peer answers at once.
+fn offer_of_what_nobody_has(room: &mut Room, by: usize, nonce: u8, grant: Option<EntryId>) -> Option<Reason> {
+    let device = SecretKey::from_seed(&[by as u8 * 10 + 1; 32]);
+    let me = room.key(by);
+    let node = &room.peers[by].node;
+    let spec = TaskSpec {
+        version: mesh_protocol::task::VERSION,
+        community: node.community().unwrap(),
+        submitter: me,
+        user: node.ledger().governance().owner(&me).unwrap(),
+        nonce: [nonce; 32],
+        name: "flood".into(),
+        module: ModuleHash([7; 32]),
+        module_len: 100,
+        args: vec![],
+        env: vec![],
+        stdin: None,
+        inputs: vec![],
+        input: InputHash([8; 32]),
+        limits: Limits::default(),
+        permissions: Permissions::default(),
+        sla: Sla::Urgent,
+        importance: None,
+        followed: true,
+        created_ms: 0,
+        start_by_ms: None,
+        finish_by_ms: None,
+        replicas: 1,
+        quorum: 1,
+    };
+    let id = AttemptId { task: spec.id(), attempt: 1 };
+    let tip = Tip { author: me, seq: 1_000_000, id: EntryId([nonce; 32]) };
+    let task = spec.sign(&device);
+    let offer = Offer { task, attempt: 1, grant, lease_ms: 60_000, tip, entries: vec![], resume: None };
+    let node = &mut room.peers[0].node;
+    node.handle(room.now, Input::Task(me, id, TaskFrame::Offer(Box::new(offer))));
+    std::iter::from_fn(|| node.poll()).find_map(|output| match output {
+        Output::Send(to, Message::Task(of, TaskFrame::Refused(reason))) if (to, of) == (me, id) => Some(reason),
+        _ => None,
+    })
+}
+
+// spec: DEL-2, NET-4
+#[test]
+fn offers_that_wait_for_a_log_take_no_room_from_others() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.grant(0, "bob");
+    let grants = room.peers[0].node.ledger().facts().grants();
+    let grant = *grants.keys().next().unwrap();
+    let answer = offer_of_what_nobody_has(&mut room, 2, 0, None);
+    assert_eq!(answer, Some(Reason::NoGrant), "her own grants she knows without carol's log");
+    let answers: Vec<Option<Reason>> =
+        (0..70).map(|nonce| offer_of_what_nobody_has(&mut room, 1, nonce, Some(grant))).collect();
+    assert!(answers[..64].iter().all(Option::is_none), "they wait");
+    assert!(answers[64..].iter().all(|answer| *answer == Some(Reason::NoCapacity)));
+    room.pass(5_000);
+    assert_eq!(offer_of_what_nobody_has(&mut room, 1, 99, Some(grant)), None, "none waits for long");
+}
+
+/// A peer's word that it is cleaner elsewhere would have the task offered again at once.
+// spec: DEL-3
+#[test]
+fn a_donor_that_gives_a_task_back_at_once_is_asked_less_and_less() {
+    let mut room = Room::community(&["alice", "bob"]);
+    room.grant(1, "alice");
+    let draft = Draft { on: Some("bob-laptop".into()), ..draft("give-back", 1) };
+    room.submit_draft(0, draft).unwrap();
+    for _ in 0..50 {
+        let Some(run) = room.peers[1].runs.pop() else { break };
+        let peer = room.key(1);
+        room.handle(0, Input::Task(peer, run.attempt, TaskFrame::Lost(Reason::CleanerElsewhere)));
+    }
+    let entries = room.peers[0].entries.values().map(|bytes| Entry::verify(bytes).unwrap());
+    let offers = entries.filter(|entry| entry.payload().kind_name() == "delegated").count();
+    assert_eq!(offers, 1, "the next one is later");
+    room.pass(60_000);
+    assert!(!room.peers[1].runs.is_empty(), "and it comes");
 }
 
 // spec: NET-1, LED-5
