@@ -163,7 +163,7 @@ pub enum SyncFrame {
     },
     /// Send me entries from these on.
     Want(Vec<(PublicKey, u64)>),
-    /// Entries of one log in order.
+    /// Entries of any logs, each after the one before it in its log.
     Entries(Vec<Vec<u8>>),
 }
 

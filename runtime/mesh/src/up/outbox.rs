@@ -1,13 +1,14 @@
 //! What is to be said to peers and did not go out at once: frames that found a full queue, and logs that are sent piece
-//! by piece as the line takes them.
+//! by piece, side by side, as the line takes them.
 // spec: ARC-7, LED-4
 
 use bytes::Bytes;
 use mesh_net::Channel;
 use mesh_protocol::frame::{Frame, MAX_FRAME, SyncFrame};
 use mesh_protocol::key::PublicKey;
+use mesh_protocol::ledger::{Entry, Hlc};
 use mesh_store::Store;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// Bytes of entries in one frame: half of the longest, which is verified within a few milliseconds at the other end.
@@ -15,6 +16,8 @@ const PIECE: usize = MAX_FRAME / 2;
 /// Bytes that wait for one channel beyond what the transport itself queues. A peer that is further behind than that is
 /// not taking what it is sent.
 const MAX_BYTES: usize = 4 << 20;
+/// Bytes read of one log at the least, however many are under way.
+const READ: usize = 2 << 10;
 /// Logs that wait to be sent to one peer: it asks for as many as a frame names, and comparing anew asks for the rest.
 const MAX_LOGS: usize = 1000;
 /// How soon it is tried again.
@@ -36,16 +39,24 @@ pub(crate) trait Line {
     fn send(&self, peer: PublicKey, channel: Channel, bytes: Bytes) -> Sent;
 }
 
-enum Item {
-    Frame(Bytes),
-    Log { author: PublicKey, from: u64, until: u64 },
+/// A part of a log that is being sent.
+struct Part {
+    /// The next entry to be read from the store, and where the part ends.
+    next: u64,
+    until: u64,
+    /// What was read and not sent, each with its date.
+    read: VecDeque<(Hlc, Vec<u8>)>,
 }
 
 #[derive(Default)]
 struct Queue {
-    items: VecDeque<Item>,
+    frames: VecDeque<Bytes>,
     bytes: usize,
-    logs: usize,
+    parts: BTreeMap<PublicKey, Part>,
+    /// Of the parts of which something was read, the date of what comes next.
+    heads: BTreeSet<(Hlc, PublicKey)>,
+    /// Parts of which nothing was read yet.
+    unread: Vec<PublicKey>,
 }
 
 /// All of it.
@@ -63,19 +74,23 @@ impl Outbox {
         }
         let queue = self.queues.entry((peer, channel)).or_default();
         queue.bytes += bytes.len();
-        queue.items.push_back(Item::Frame(bytes));
+        queue.frames.push_back(bytes);
         queue.bytes <= MAX_BYTES
     }
 
-    /// Sends a part of a log, behind what waits already.
+    /// Sends a part of a log, as the line takes it. What of the log is under way already is not begun anew.
     pub(crate) fn send_log(&mut self, peer: PublicKey, author: PublicKey, from: u64, until: u64) {
         let queue = self.queues.entry((peer, Channel::Sync)).or_default();
-        if queue.logs >= MAX_LOGS {
+        if let Some(part) = queue.parts.get_mut(&author) {
+            part.until = until.max(part.until);
+            return;
+        }
+        if queue.parts.len() >= MAX_LOGS {
             tracing::debug!(peer = %peer.short(), "more logs were asked for than wait at once; the rest waits for the next comparison");
             return;
         }
-        queue.logs += 1;
-        queue.items.push_back(Item::Log { author, from, until });
+        queue.parts.insert(author, Part { next: from, until, read: VecDeque::new() });
+        queue.unread.push(author);
     }
 
     /// Nothing more is to be said to this peer.
@@ -93,51 +108,70 @@ impl Outbox {
 impl Queue {
     /// Sends from the front. True once it is empty.
     fn drain(&mut self, line: &impl Line, store: &dyn Store, peer: PublicKey, channel: Channel) -> bool {
-        while let Some(item) = self.items.pop_front() {
-            match item {
-                Item::Frame(bytes) => match line.send(peer, channel, bytes.clone()) {
+        loop {
+            while let Some(bytes) = self.frames.pop_front() {
+                match line.send(peer, channel, bytes.clone()) {
                     Sent::Yes => self.bytes = self.bytes.saturating_sub(bytes.len()),
                     Sent::Full => {
-                        self.items.push_front(Item::Frame(bytes));
+                        self.frames.push_front(bytes);
                         return false;
                     }
                     Sent::Gone => return true,
-                },
-                Item::Log { author, from, until } => {
-                    self.logs -= 1;
-                    let Some((frame, next)) = piece(store, &author, from, until) else { continue };
-                    if next < until {
-                        self.logs += 1;
-                        self.items.push_front(Item::Log { author, from: next, until });
-                    }
-                    self.bytes += frame.len();
-                    self.items.push_front(Item::Frame(frame));
                 }
             }
+            let Some(frame) = self.piece(store) else { return true };
+            self.bytes += frame.len();
+            self.frames.push_back(frame);
         }
-        true
     }
-}
 
-/// The next entries of a log as a frame, and which one comes after them.
-fn piece(store: &dyn Store, author: &PublicKey, from: u64, until: u64) -> Option<(Bytes, u64)> {
-    if from >= until {
-        return None;
-    }
-    match store.entries(author, from, PIECE) {
-        Ok(mut entries) => {
-            entries.truncate(
-                usize::try_from(until - from).unwrap_or(usize::MAX).min(mesh_protocol::frame::MAX_TIPS),
-            );
-            if entries.is_empty() {
-                return None;
-            }
-            let next = from + entries.len() as u64;
-            Some((SyncFrame::Entries(entries).encode().into(), next))
+    /// The next entries as a frame, of all logs that are under way in the order of their dates: each comes after what it
+    /// rests on, so the other end can take it at once and need not keep it.
+    fn piece(&mut self, store: &dyn Store) -> Option<Bytes> {
+        for author in std::mem::take(&mut self.unread) {
+            self.read_on(store, author);
         }
-        Err(error) => {
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        while entries.len() < mesh_protocol::frame::MAX_TIPS
+            && let Some(&(date, author)) = self.heads.first()
+        {
+            let Some(part) = self.parts.get_mut(&author) else { break };
+            let len = part.read.front().map_or(0, |(_, entry)| entry.len());
+            if bytes > 0 && bytes + len > PIECE {
+                break;
+            }
+            self.heads.remove(&(date, author));
+            bytes += len;
+            entries.extend(part.read.pop_front().map(|(_, entry)| entry));
+            match part.read.front() {
+                Some((next, _)) => _ = self.heads.insert((*next, author)),
+                None => self.read_on(store, author),
+            }
+        }
+        (!entries.is_empty()).then(|| SyncFrame::Entries(entries).encode().into())
+    }
+
+    /// Reads what comes next of a log; the part is over if there is no more.
+    fn read_on(&mut self, store: &dyn Store, author: PublicKey) {
+        let at_once = (PIECE / self.parts.len().max(1)).max(READ);
+        let Some(part) = self.parts.get_mut(&author) else { return };
+        let left = usize::try_from(part.until.saturating_sub(part.next)).unwrap_or(usize::MAX);
+        let entries = match left {
+            0 => Ok(Vec::new()),
+            _ => store.entries(&author, part.next, at_once),
+        };
+        let entries = entries.unwrap_or_else(|error| {
             tracing::warn!(error = %super::causes(&error), "entries could not be read for a peer");
-            None
+            Vec::new()
+        });
+        for entry in entries.into_iter().take(left) {
+            part.next += 1;
+            let date = Entry::trusted(&entry).map_or(Hlc::default(), |entry| entry.header().hlc);
+            part.read.push_back((date, entry));
+        }
+        match part.read.front() {
+            Some((date, _)) => _ = self.heads.insert((*date, author)),
+            None => _ = self.parts.remove(&author),
         }
     }
 }
@@ -145,7 +179,13 @@ fn piece(store: &dyn Store, author: &PublicKey, from: u64, until: u64) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mesh_node::ledger::{Ledger, Taken};
+    use mesh_protocol::ids::{CommunityId, EntryId};
+    use mesh_protocol::invite::DeviceCert;
+    use mesh_protocol::key::{SecretKey, UserKey};
+    use mesh_protocol::ledger::{DeviceAdded, Founded, Payload, Place, Tip};
     use mesh_protocol::record::Record;
+    use mesh_protocol::rules::Rules;
     use mesh_store::MemoryStore;
     use std::cell::{Cell, RefCell};
 
@@ -203,6 +243,97 @@ mod tests {
         }
         assert!(rounds > 3, "in pieces");
         assert_eq!(seqs(&wire), (10..290).collect::<Vec<u64>>());
+    }
+
+    /// Two devices of a founder whose logs name each other at each step, as submitter and executor do.
+    struct Pair {
+        keys: [SecretKey; 2],
+        tips: [Option<Tip>; 2],
+        all: Vec<Entry>,
+    }
+
+    impl Pair {
+        fn new(steps: usize) -> Self {
+            let key = |number: u8| SecretKey::from_seed(&[number; 32]);
+            let (user, first, second) = (key(1), key(2), key(3));
+            let founded = Founded {
+                name: "Elm Street".into(),
+                rules: Rules::default(),
+                user: UserKey(user.public()),
+                user_name: "anna".into(),
+                recovery: key(4).public(),
+                device_name: "first".into(),
+                cert: DeviceCert::of(&user, CommunityId::ZERO, &first, 1000, 0),
+            };
+            let mut pair = Self { keys: [first, second], tips: [None, None], all: Vec::new() };
+            pair.say(0, Payload::Founded(Box::new(founded)));
+            let cert = DeviceCert::of(&user, pair.community(), &pair.keys[1], 0, 0);
+            pair.say(0, Payload::DeviceAdded(Box::new(DeviceAdded { cert, name: "second".into() })));
+            for _ in 0..steps {
+                pair.say(1, Payload::PeerOnline);
+                pair.say(0, Payload::PeerOffline);
+            }
+            pair
+        }
+
+        fn community(&self) -> CommunityId {
+            self.all.first().map_or(CommunityId::ZERO, |founding| founding.header().belongs_to())
+        }
+
+        fn say(&mut self, which: usize, payload: Payload) {
+            let (seq, prev) = self.tips[which].map_or((0, EntryId::ZERO), |tip| (tip.seq + 1, tip.id));
+            let refs = self.tips[1 - which].into_iter().collect();
+            let hlc = Hlc::at(1_000_000 + self.all.len() as u64);
+            let place = Place { community: self.community(), seq, prev, refs, hlc };
+            let entry = Entry::write(&self.keys[which], place, payload);
+            self.tips[which] = Some(entry.tip());
+            self.all.push(entry);
+        }
+    }
+
+    /// Whoever was away for long, or begins anew, keeps no more than little of what comes until the rest is there.
+    // spec: LED-4, LED-8
+    #[test]
+    fn logs_that_rest_on_each_other_arrive_in_one_go_however_long_they_are() {
+        let pair = Pair::new(6000);
+        let mut store = MemoryStore::new();
+        let record = |entry: &Entry| Record::Entry {
+            author: entry.header().author,
+            seq: entry.header().seq,
+            own: false,
+            bytes: entry.bytes().to_vec(),
+        };
+        let records: Vec<Record> = pair.all.iter().map(record).collect();
+        for records in records.chunks(1000) {
+            store.commit(records).unwrap();
+        }
+        let (mut outbox, wire) = (Outbox::default(), Wire::default());
+        // The second device's log is asked for first, though it counts only once the first one's has said so.
+        for which in [1, 0] {
+            let tip = pair.tips[which].unwrap();
+            outbox.send_log(PEER, tip.author, 0, tip.seq + 1);
+        }
+        let mut ledger = Ledger::default();
+        ledger.expect(pair.community());
+        let mut taken = 0;
+        loop {
+            wire.room.set(1);
+            let more = outbox.go_on(&wire, &store);
+            // Comparing anew meanwhile asks for what is under way.
+            outbox.send_log(PEER, pair.tips[0].unwrap().author, 0, pair.tips[0].unwrap().seq + 1);
+            for (_, bytes) in wire.sent.borrow_mut().drain(..) {
+                let SyncFrame::Entries(entries) = SyncFrame::decode(&bytes).unwrap() else { panic!("not entries") };
+                for bytes in entries {
+                    let entry = Entry::trusted(&bytes).unwrap();
+                    assert_eq!(ledger.take(entry.clone()), Taken::New(vec![entry]));
+                    taken += 1;
+                }
+            }
+            if taken == pair.all.len() {
+                break;
+            }
+            assert!(more);
+        }
     }
 
     #[test]
