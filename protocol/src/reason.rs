@@ -202,6 +202,9 @@ pub enum Reason {
     NoMembersDevice,
 }
 
+/// Bytes of the words that stay of a reason which was shortened.
+const FEW_WORDS: usize = 40;
+
 impl Reason {
     fn words(&self) -> Option<&str> {
         match self {
@@ -239,6 +242,14 @@ impl Reason {
         let fit =
             self.words().is_none_or(|words| words.len() <= MAX_WORDS && sanitise(words, false) == words);
         if fit { Ok(()) } else { Err("the words of a reason in it are too long or not plain") }
+    }
+
+    /// The beginning of its words only, for where very many are kept.
+    pub fn shorten(&mut self) {
+        if let Some(words) = self.words_mut().filter(|words| words.len() > FEW_WORDS) {
+            words.truncate(words.floor_char_boundary(FEW_WORDS));
+            words.push('…');
+        }
     }
 
     /// The same reason, its words made plain and cut off where they are too long: errors quote what they stumbled over.

@@ -487,8 +487,13 @@ async fn end(peer: Peer) -> Result<u8> {
     let store = match joined {
         Ok(Ok(Ok(store))) => store,
         Ok(Ok(Err(error))) => {
-            return Err(Failure::because("go on", &error)
-                .hint("free some space on the disk that holds its --home, and start it again"));
+            let hint = match &error {
+                DriverError::Commit(mesh_store::CommitError::TooLarge { .. }) => {
+                    "this is a fault of this program: please report it with the lines above"
+                }
+                _ => "free some space on the disk that holds its --home, and start it again",
+            };
+            return Err(Failure::because("go on", &error).hint(hint));
         }
         Ok(Err(_)) | Err(_) => return Err(Failure::new("go on: the node's thread has failed")),
     };

@@ -48,7 +48,7 @@ const NEVER_MS: u64 = u64::MAX >> 1;
 /// How often waiting tasks are looked at, whatever happened.
 const PLACE_EVERY_MS: u64 = 5_000;
 /// Offers made for one task, refused ones included: enough for days of refusals at the longest back-off.
-const MAX_OFFERS: usize = 4_000;
+pub(crate) const MAX_OFFERS: usize = 4_000;
 const _: () = assert!(MAX_OFFERS <= crate::ledger::MOST_OFFERS, "the ledger tells of each");
 /// Tasks kept on this device, those that have ended included. Each is some kilobytes. Of more, those that ended first
 /// are forgotten.

@@ -72,6 +72,23 @@ pub(crate) struct Group {
     checked: Option<Box<Ended>>,
 }
 
+/// Tries of a task of which whole reasons are kept; of older ones there may be thousands.
+const FULL_TRIES: usize = 50;
+/// Tries of which the last may still be open, however many replicas there are.
+const OPEN_TRIES: usize = 32;
+
+/// One more try. The words of old ones go, so that the record stays one that can be kept: donors choose them.
+// spec: ARC-7
+fn go_on(tries: &mut Vec<Try>, next: Try) {
+    tries.push(next);
+    let old = tries.len().saturating_sub(FULL_TRIES);
+    for it in tries.iter_mut().take(old).skip(old.saturating_sub(OPEN_TRIES)) {
+        if let Fate::Refused(reason) | Fate::Lost(reason) = &mut it.fate {
+            reason.shorten();
+        }
+    }
+}
+
 /// What two runs must have in common to agree; none where it depends on more than the task.
 // spec: DEL-8, SBX-13
 pub(crate) fn outcome_of(ended: &Ended) -> Option<(ProfileId, u8, Commitment)> {
@@ -216,9 +233,9 @@ impl Node {
         let resumed = self.tasks.get(&key)?.kept.resume.is_some();
         let it = Try { device, grant, tip_seq: 0, fate: Fate::Open, number, twin: of != key, resumed };
         if of != key {
-            self.tasks.get_mut(&key)?.kept.tries.push(Try { twin: false, ..it.clone() });
+            go_on(&mut self.tasks.get_mut(&key)?.kept.tries, Try { twin: false, ..it.clone() });
         }
-        self.tasks.get_mut(&of)?.kept.tries.push(it);
+        go_on(&mut self.tasks.get_mut(&of)?.kept.tries, it);
         Some(number)
     }
 
@@ -773,5 +790,28 @@ impl Group {
             results: Vec::new(),
             checked,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::owner::MAX_OFFERS;
+
+    // spec: ARC-7
+    #[test]
+    fn donors_that_refuse_with_many_words_make_no_record_that_cannot_be_kept() {
+        let words = || Reason::PutOffByOwner("later ".repeat(42)).fit();
+        let mut tries = Vec::new();
+        for number in 1..=MAX_OFFERS as u32 {
+            let device = PublicKey([7; 32]);
+            let fate = Fate::Open;
+            let next = Try { device, grant: None, tip_seq: u64::MAX, fate, number, twin: false, resumed: false };
+            go_on(&mut tries, next);
+            tries.last_mut().expect("it was pushed").fate = Fate::Refused(words());
+        }
+        assert_eq!(tries.len(), MAX_OFFERS);
+        assert!(mesh_protocol::canonical::encode(&tries).len() < 600 << 10);
+        assert!(matches!(&tries[MAX_OFFERS - 1].fate, Fate::Refused(reason) if *reason == words()));
     }
 }

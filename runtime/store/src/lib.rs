@@ -31,9 +31,10 @@ use mesh_protocol::record::{Record, Table};
 /// Longest key of a value, in bytes: what [`Record::Put`] promises. Hashes and public keys have 32.
 pub const MAX_KEY: usize = 64;
 
-/// Longest value or entry, in bytes. The largest known is a task with its 64 KiB of arguments; sixteen times that
-/// leaves room and still keeps what one record can do to memory small.
-pub const MAX_VALUE: usize = 1 << 20;
+/// Longest value or entry, in bytes. The largest known is a task whose sixteen replicas showed results of the size of
+/// a frame (128 KiB) each: 2 MiB, and half as much for its tries and itself. Nothing larger can be written, so whatever
+/// others add to such a record must be bounded well below.
+pub const MAX_VALUE: usize = 4 << 20;
 
 /// Most bytes of one commit. It is held in memory three times over while it is written, and a peer that syncs a
 /// whole ledger loses nothing by doing so in pieces of this size.

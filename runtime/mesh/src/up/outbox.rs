@@ -166,7 +166,7 @@ impl Queue {
         });
         for entry in entries.into_iter().take(left) {
             part.next += 1;
-            let date = Entry::trusted(&entry).map_or(Hlc::default(), |entry| entry.header().hlc);
+            let date = Entry::trusted(&entry).map_or_else(|_| Hlc::default(), |entry| entry.header().hlc);
             part.read.push_back((date, entry));
         }
         match part.read.front() {
