@@ -364,9 +364,9 @@ impl Node {
         if !there {
             let known = offer.grant.is_none_or(|grant| self.ledger.facts().grants().contains_key(&grant));
             let no = match self.check_offer(peer, id, &offer) {
-                Err(
-                    reason @ (Reason::OtherCommunity | Reason::BadSignature | Reason::NameNotAccepted),
-                ) => Some(reason),
+                Err(reason @ (Reason::OtherCommunity | Reason::BadSignature | Reason::NameNotAccepted)) => {
+                    Some(reason)
+                }
                 Err(Reason::NoGrant) if known => Some(Reason::NoGrant),
                 _ => (self.held_of(&peer) >= MAX_HELD).then_some(Reason::NoCapacity),
             };

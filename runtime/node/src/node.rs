@@ -185,6 +185,14 @@ const MAX_DRAFTS: usize = 10_000;
 /// Hours' worth of entries that one device may bring at once, whatever dates they bear: a day that it spent by itself.
 const HOURS_AT_ONCE: u64 = 24;
 
+/// Entries that a device brought.
+#[derive(Default)]
+struct Brought {
+    all: u64,
+    /// Those about who belongs and by which rules.
+    governing: u64,
+}
+
 /// Entries that one device may bring from `since_ms` to `now_ms` by limits an hour, each with since when it holds, 0 being
 /// none: as many as the hours hold and a day's worth beside. None if there is no limit.
 fn most_entries(limits: impl Iterator<Item = (u64, u32)>, since_ms: u64, now_ms: u64) -> Option<u64> {
@@ -266,7 +274,7 @@ pub struct Node {
     pub(crate) unwitnessed: BTreeMap<PublicKey, Tip>,
     pub(crate) seeking: Seeking,
     /// Entries of others that were new since this process began.
-    taken: BTreeMap<PublicKey, u64>,
+    taken: BTreeMap<PublicKey, Brought>,
     /// Up to when the ledger was known when it began, in milliseconds since 1970; a newcomer's begins with the community.
     known_until: Option<u64>,
     /// What its energy was, and what is expected of it.
@@ -754,11 +762,13 @@ impl Node {
 
     /// May `author` still bring something new? Dates are claims, so entries are counted as they come: as many as the hours
     /// hold since this peer knew of everything, by the rules of each hour, and those of a day beside. More is taken later,
-    /// as time goes on; nothing is refused for good, since the log would end there.
+    /// as time goes on; nothing is refused for good, since the log would end there. Of entries about who belongs and by
+    /// which rules there may be a fourth as many, since each has all others folded anew.
     // spec: NET-4, LED-10
     pub(crate) fn has_room_for(&self, author: &PublicKey) -> bool {
         let (Some(since), Some(taken)) = (self.known_until, self.taken.get(author)) else { return true };
-        *author == self.me || self.room_since(since).is_none_or(|allowed| *taken < allowed)
+        let fit = |allowed: u64| taken.all < allowed && taken.governing < allowed.div_ceil(4);
+        *author == self.me || self.room_since(since).is_none_or(fit)
     }
 
     /// Entries that one device may have brought since then; none if there is no limit.
@@ -791,7 +801,9 @@ impl Node {
                 for entry in &entries {
                     let header = entry.header();
                     self.known_until.get_or_insert_with(|| header.hlc.wall_ms());
-                    *self.taken.entry(header.author).or_default() += 1;
+                    let taken = self.taken.entry(header.author).or_default();
+                    taken.all += 1;
+                    taken.governing += u64::from(entry.payload().governs());
                     self.entry_is_new(entry);
                 }
                 true

@@ -806,7 +806,8 @@ mod tests {
         for number in 1..=MAX_OFFERS as u32 {
             let device = PublicKey([7; 32]);
             let fate = Fate::Open;
-            let next = Try { device, grant: None, tip_seq: u64::MAX, fate, number, twin: false, resumed: false };
+            let next =
+                Try { device, grant: None, tip_seq: u64::MAX, fate, number, twin: false, resumed: false };
             go_on(&mut tries, next);
             tries.last_mut().expect("it was pushed").fate = Fate::Refused(words());
         }

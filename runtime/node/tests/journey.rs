@@ -99,6 +99,34 @@ fn a_log_spread_over_the_past_brings_no_more_than_others_took_time_for() {
     assert_eq!(say(&mut room), 125, "what is true comes in time");
 }
 
+/// Each of them has who belongs folded anew, from the beginning.
+// spec: NET-4, LED-3
+#[test]
+fn one_device_brings_few_entries_about_who_belongs_at_once() {
+    const HOUR: u64 = 3_600_000;
+    let mut room = Room::community_by(&["alice", "bob"], Rules { entries_per_hour: 5, ..Rules::default() });
+    let mut bob = Forger::of(&room, 1);
+    let (from, before) = (room.key(1), bob.tip.map_or(0, |tip| tip.seq + 1));
+    let cert = DeviceCert::of(
+        &SecretKey::from_seed(&[12; 32]),
+        bob.community,
+        &SecretKey::from_seed(&[99; 32]),
+        0,
+        0,
+    );
+    let added = |_| Payload::DeviceAdded(Box::new(DeviceAdded { cert: cert.clone(), name: "again".into() }));
+    let entries: Vec<Entry> = (1..=40).map(|at| bob.write(room.now.wall_ms + at, added(at))).collect();
+    let say = |room: &mut Room| {
+        for entry in &entries {
+            room.handle(0, Input::Gossip(from, Box::new(entry.clone())));
+        }
+        room.peers[0].node.ledger().len(&from) - before
+    };
+    assert_eq!(say(&mut room), 30, "a fourth of a day's worth");
+    room.pass(4 * HOUR);
+    assert!((34..=36).contains(&say(&mut room)), "more in time");
+}
+
 /// Were it refused by its date, all that follows in its log would wait for it, for ever and on every peer.
 // spec: NET-4, LED-3
 #[test]
@@ -151,7 +179,9 @@ fn offer_of_what_nobody_has(room: &mut Room, by: usize, nonce: u8, grant: Option
     let node = &mut room.peers[0].node;
     node.handle(room.now, Input::Task(me, id, TaskFrame::Offer(Box::new(offer))));
     std::iter::from_fn(|| node.poll()).find_map(|output| match output {
-        Output::Send(to, Message::Task(of, TaskFrame::Refused(reason))) if (to, of) == (me, id) => Some(reason),
+        Output::Send(to, Message::Task(of, TaskFrame::Refused(reason))) if (to, of) == (me, id) => {
+            Some(reason)
+        }
         _ => None,
     })
 }

@@ -322,7 +322,9 @@ mod tests {
             // Comparing anew meanwhile asks for what is under way.
             outbox.send_log(PEER, pair.tips[0].unwrap().author, 0, pair.tips[0].unwrap().seq + 1);
             for (_, bytes) in wire.sent.borrow_mut().drain(..) {
-                let SyncFrame::Entries(entries) = SyncFrame::decode(&bytes).unwrap() else { panic!("not entries") };
+                let SyncFrame::Entries(entries) = SyncFrame::decode(&bytes).unwrap() else {
+                    panic!("not entries")
+                };
                 for bytes in entries {
                     let entry = Entry::trusted(&bytes).unwrap();
                     assert_eq!(ledger.take(entry.clone()), Taken::New(vec![entry]));

@@ -1009,7 +1009,11 @@ fn an_entry_comes_after_what_it_follows_and_what_it_names_decides_nothing() {
     assert_eq!(late.take(fourth.clone()), Taken::Waits);
     assert_eq!(late.take(third.clone()), Taken::New(vec![third, fourth]));
     assert_eq!(late.take(second.clone()), Taken::New(vec![second.clone()]));
-    assert!(late.waiting.is_empty() && late.blocked.is_empty() && late.queues.iter().all(|queue| queue.by_date.is_empty()));
+    assert!(
+        late.waiting.is_empty()
+            && late.blocked.is_empty()
+            && late.queues.iter().all(|queue| queue.by_date.is_empty())
+    );
     // A clock that does not come after what it names: whoever lacks that could not tell.
     let backdated = odd(&world, |place| {
         place.hlc = Hlc(second.header().hlc.0 + 1);
@@ -1067,7 +1071,11 @@ fn of_too_many_that_wait_the_earliest_stay() {
     assert!(ledger.waiting.len() <= MAX_WAITING);
     let Taken::New(new) = ledger.take(first) else { panic!("the first is next") };
     assert_eq!(new.len(), 1 + MAX_WAITING, "all that was kept follows it");
-    assert!(ledger.waiting.is_empty() && ledger.blocked.is_empty() && ledger.queues.iter().all(|queue| queue.by_date.is_empty()));
+    assert!(
+        ledger.waiting.is_empty()
+            && ledger.blocked.is_empty()
+            && ledger.queues.iter().all(|queue| queue.by_date.is_empty())
+    );
     // The other way round, those that come late but are earlier take the places of the others.
     let mut ledger = world.ledgers[0].clone();
     for entry in rest.iter().rev() {
