@@ -200,6 +200,9 @@ pub enum Reason {
     /// Its owner was put out, or took the device back.
     #[error("the device is no member's any more")]
     NoMembersDevice,
+    /// Nothing is known against its result, but it could not be had.
+    #[error("its result could not be fetched: {0}")]
+    ResultNotFetched(String),
 }
 
 impl Reason {
@@ -211,6 +214,7 @@ impl Reason {
             | Self::Inadmissible(words)
             | Self::SandboxFailed(words)
             | Self::BadResult(words)
+            | Self::ResultNotFetched(words)
             | Self::StorageFailed(words)
             | Self::RefusedByOwner(words)
             | Self::PutOffByOwner(words) => Some(words),
@@ -226,6 +230,7 @@ impl Reason {
             | Self::Inadmissible(words)
             | Self::SandboxFailed(words)
             | Self::BadResult(words)
+            | Self::ResultNotFetched(words)
             | Self::StorageFailed(words)
             | Self::RefusedByOwner(words)
             | Self::PutOffByOwner(words) => Some(words),
