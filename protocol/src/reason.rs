@@ -200,6 +200,9 @@ pub enum Reason {
     /// Its owner was put out, or took the device back.
     #[error("the device is no member's any more")]
     NoMembersDevice,
+    /// Nothing is known against its result, but it could not be had.
+    #[error("its result could not be fetched: {0}")]
+    ResultNotFetched(String),
 }
 
 /// Bytes of the words that stay of a reason which was shortened.
@@ -214,6 +217,7 @@ impl Reason {
             | Self::Inadmissible(words)
             | Self::SandboxFailed(words)
             | Self::BadResult(words)
+            | Self::ResultNotFetched(words)
             | Self::StorageFailed(words)
             | Self::RefusedByOwner(words)
             | Self::PutOffByOwner(words) => Some(words),
@@ -229,6 +233,7 @@ impl Reason {
             | Self::Inadmissible(words)
             | Self::SandboxFailed(words)
             | Self::BadResult(words)
+            | Self::ResultNotFetched(words)
             | Self::StorageFailed(words)
             | Self::RefusedByOwner(words)
             | Self::PutOffByOwner(words) => Some(words),

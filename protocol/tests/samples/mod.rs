@@ -498,5 +498,6 @@ pub(crate) fn reasons() -> Vec<Reason> {
         Reason::NoQuorum { agreed: 1, quorum: 2, replicas: 3 },
         Reason::TooLate,
         Reason::NoMembersDevice,
+        Reason::ResultNotFetched(x()),
     ]
 }

@@ -19,6 +19,7 @@ mod incoming;
 pub(crate) mod options;
 mod outbox;
 mod output;
+mod partials;
 mod provider;
 mod reload;
 mod remembered;
@@ -396,6 +397,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         outbox: outbox::Outbox::default(),
         connected: BTreeSet::new(),
         talks: BTreeMap::new(),
+        fetches: BTreeMap::new(),
         refused,
         hook,
         remembered,

@@ -1,12 +1,12 @@
 //! Fetching a file by its BLAKE3 hash, verified as it comes, resumed where it stopped.
 //!
-//! Request: hash and the first 16 KiB group wanted. Answer: no, or yes, the size, and the bao encoding of the file
+//! Request: hash and the first 16 KiB group wanted. Answer: no, or later (others are served first), or yes, the size, and the bao encoding of the file
 //! from there to its end. What has been verified goes to `<into>.part`; the hash pairs that prove it go to
 //! `<into>.obao` (the size, then the pairs in pre-order), which is all that a later fetch needs to tell which part
 //! of the first is good.
 
 use crate::net::{Shared, lock};
-use crate::wire::{Head, YES};
+use crate::wire::{Head, LATER, YES};
 use bao_tree::io::outboard::PreOrderMemOutboard;
 use bao_tree::io::sync::{DecodeResponseIter, OutboardMut as _, valid_ranges};
 use bao_tree::io::{BaoContentItem, DecodeError, Leaf, Parent};
@@ -19,7 +19,7 @@ use std::io::{self, IoSlice, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
 
@@ -59,6 +59,12 @@ pub enum FetchError {
     /// The connection broke or stood still. What came is kept for the next fetch.
     #[error("fetch: the transfer stopped before its end")]
     Interrupted,
+    /// The peer sends less than any line can. What came is kept for the next fetch.
+    #[error("fetch: the peer sends too slowly")]
+    Slow,
+    /// The peer serves others first. Nothing was written.
+    #[error("fetch: the peer serves others first")]
+    Later,
     /// Another fetch is writing this file.
     #[error("fetch: the file is being fetched already")]
     Busy,
@@ -122,12 +128,21 @@ pub(crate) async fn fetch(
     // A thread of its own for hashing and writing, fed through a bounded queue. If this future is dropped, so is
     // the queue's other end, and the thread keeps what it has and stops.
     let decoder = tokio::task::spawn_blocking(move || partial.decode(received, &mark.1));
-    let pumped = pump(&mut stream, heaps, stall).await;
+    let pumped = pump(&mut stream, heaps, stall, shared.config.bounds.slowest).await;
     let decoded = decoder.await.map_err(|_| FetchError::Disk(io::ErrorKind::Other.into()))?;
-    if matches!(decoded, Err(FetchError::Lie)) && pumped {
-        shared.counts.lying_blobs.one();
+    match decoded {
+        Err(FetchError::Interrupted) if pumped == Pumped::Slow => Err(FetchError::Slow),
+        Err(FetchError::Lie) if pumped == Pumped::Whole => {
+            shared.counts.lying_blobs.one();
+            Err(FetchError::Lie)
+        }
+        decoded => decoded.map(|()| size),
     }
-    decoded.map(|()| size)
+}
+
+/// How far a file is that is fetched to this place: a number that grows as it comes.
+pub(crate) fn progress(into: &Path) -> u64 {
+    fs::metadata(beside(into, ".obao")).map_or(0, |meta| meta.len())
 }
 
 async fn blocking<T: Send + 'static>(
@@ -148,44 +163,77 @@ async fn ask(
     let (mut send, mut recv) = quic.open_bi().await.map_err(|_| FetchError::Interrupted)?;
     send.write_all(&Head::Blob { hash, from_group }.encode()).await.map_err(|_| FetchError::Interrupted)?;
     let _ = send.finish();
-    if recv.read_u8().await.map_err(lost)? != YES {
-        return Err(FetchError::NotThere);
+    match recv.read_u8().await.map_err(lost)? {
+        YES => {}
+        LATER => return Err(FetchError::Later),
+        _ => return Err(FetchError::NotThere),
     }
     let size = recv.read_u64_le().await.map_err(lost)?;
     Ok((size, recv))
 }
 
-/// Moves what comes to the decoder. False: the stream broke or stood still.
-async fn pump(stream: &mut RecvStream, heaps: mpsc::Sender<Vec<Bytes>>, stall: Duration) -> bool {
+/// How the stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pumped {
+    /// At its end, or where the decoder wanted no more of it.
+    Whole,
+    /// It broke or stood still.
+    Broken,
+    /// Next to nothing came.
+    Slow,
+}
+
+/// Moves what comes to the decoder.
+// spec: NET-4, DEL-5
+async fn pump(
+    stream: &mut RecvStream,
+    heaps: mpsc::Sender<Vec<Bytes>>,
+    stall: Duration,
+    slowest: u64,
+) -> Pumped {
     let mut packets = vec![Bytes::new(); PACKETS];
     let (mut heap, mut size) = (Vec::new(), 0);
+    // What came while the peer was waited for, and for how long that was: the own disk may be slow, too.
+    let (mut came, mut waited) = (0, Duration::ZERO);
     loop {
+        let since = Instant::now();
         let read = tokio::select! {
             read = tokio::time::timeout(stall, stream.read_chunks(&mut packets)) => read,
             // The decoder has what it wants, or wants no more of it.
             () = heaps.closed() => {
                 let _ = stream.stop(VarInt::from_u32(0));
-                return true;
+                return Pumped::Whole;
             }
         };
+        waited += since.elapsed();
+        let mut slow = false;
         if let Ok(Ok(Some(n))) = read {
             for packet in packets.iter_mut().take(n) {
                 size += packet.len();
+                came += packet.len() as u64;
                 heap.push(std::mem::take(packet));
             }
-            if size < HEAP {
+            if waited >= stall {
+                slow = came < slowest;
+                (came, waited) = (0, Duration::ZERO);
+            }
+            if size < HEAP && !slow {
                 continue;
             }
         }
         size = 0;
         if heaps.send(std::mem::take(&mut heap)).await.is_err() {
             let _ = stream.stop(VarInt::from_u32(0));
-            return true;
+            return Pumped::Whole;
         }
         match read {
+            Ok(Ok(Some(_))) if slow => {
+                let _ = stream.stop(VarInt::from_u32(0));
+                return Pumped::Slow;
+            }
             Ok(Ok(Some(_))) => {}
-            Ok(Ok(None)) => return true,
-            Ok(Err(_)) | Err(_) => return false,
+            Ok(Ok(None)) => return Pumped::Whole,
+            Ok(Err(_)) | Err(_) => return Pumped::Broken,
         }
     }
 }

@@ -53,12 +53,18 @@ pub struct Bounds {
     pub channels_per_peer: usize,
     /// Events waiting for the caller. 256 of the largest frames are 16 MiB; a full queue slows the senders down.
     pub events: usize,
-    /// Blobs and follows served at once, to all. 16: a disk reads no faster for more.
+    /// Blobs served at once, to all. 16: a disk reads no faster for more.
     pub served_at_once: usize,
-    /// Blobs and follows served at once to one peer, the rest of its requests wait. 4: nobody takes all 16.
-    pub served_per_peer: usize,
+    /// Blobs served at once to all peers of one owner. 4: nobody takes all 16, with however many devices.
+    pub served_per_owner: usize,
+    /// How long a request for a blob waits for a place before it is told to come again. 2 s: a blob of usual size goes
+    /// in that time, and whoever asks has no place of its own taken up by one who is busy.
+    pub serve_wait: Duration,
     /// How long a blob's or follow's other side may not move before it is given up. 30 s: the idle timeout.
     pub stall: Duration,
+    /// Bytes of a blob that must come in so long, or its sender counts as not moving. 32 KiB, 1 KiB a second: less than
+    /// any line gives to a fourth of its transfers.
+    pub slowest: u64,
     /// Connections forwarded between others at once. 32: each holds two streams and up to 2 MiB.
     pub circuits: usize,
     /// Connections forwarded at the wish of one peer. 4.
@@ -89,8 +95,10 @@ impl Default for Bounds {
             channels_per_peer: 128,
             events: 256,
             served_at_once: 16,
-            served_per_peer: 4,
+            served_per_owner: 4,
+            serve_wait: Duration::from_secs(2),
             stall: Duration::from_secs(30),
+            slowest: 32 << 10,
             circuits: 32,
             circuits_per_peer: 4,
         }

@@ -61,6 +61,8 @@ counters! {
     channels_stopped,
     /// Blobs and follows not handed out.
     not_served,
+    /// Requests for blobs that were told to come again, since others were served first.
+    served_later,
     /// Blobs that came with bytes that do not belong to their hash.
     lying_blobs,
     /// Relay wishes refused: not willing, not a member, not reachable, too many.

@@ -5,7 +5,7 @@ use crate::conn::{self, Conn, Origin};
 use crate::counters::Counts;
 use crate::dial::Dial;
 use crate::relay::Relay;
-use crate::serve::Outboards;
+use crate::serve::{Outboards, Places};
 use crate::session::Session;
 use crate::tls::Identity;
 use crate::tunnel::Tunnels;
@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 /// The kernel's buffers. 2 MiB: what arrives in 16 ms at 1 Gbit/s, while the machine is busy with a guest. The
 /// kernel gives less if its own limit is lower.
@@ -96,7 +96,8 @@ pub(crate) struct Shared {
     pub(crate) dials: Mutex<BTreeMap<PublicKey, Arc<Dial>>>,
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) outboards: Outboards,
-    pub(crate) serving: Arc<Semaphore>,
+    /// Blobs being served.
+    pub(crate) places: Places,
     /// Files being fetched into, so that no two fetches write the same one.
     pub(crate) fetching: Mutex<HashSet<PathBuf>>,
     pub(crate) endpoint: Endpoint,
@@ -205,7 +206,7 @@ impl Net {
             peers: Mutex::default(),
             dials: Mutex::default(),
             outboards: Outboards::default(),
-            serving: Arc::new(Semaphore::new(config.bounds.served_at_once)),
+            places: Places::new(&config.bounds),
             fetching: Mutex::default(),
             relay: Relay::new(&config),
             mdns: OnceLock::new(),
@@ -386,6 +387,11 @@ impl Net {
         into: &std::path::Path,
     ) -> Result<u64, FetchError> {
         blob::fetch(self.shared(), peer, hash, max, into).await
+    }
+
+    /// How far the file is that was fetched to this place and is not whole: a number that grows as it comes.
+    pub fn progress(into: &std::path::Path) -> u64 {
+        blob::progress(into)
     }
 
     /// Reads a growing stream from offset `from` on. The receiver ends after the last piece if the stream is

@@ -1,21 +1,24 @@
 //! Handing out a file with the hash pairs that prove it.
 
+use crate::Bounds;
 use crate::blob::{CHUNKS_PER_GROUP, GROUP};
 use crate::net::{Shared, lock};
 use crate::session::Session;
-use crate::wire::{NO, YES};
+use crate::wire::{LATER, NO, YES};
 use bao_tree::io::outboard::PreOrderMemOutboard;
 use bao_tree::io::sync::{Outboard as _, outboard};
 use bao_tree::iter::{BaoChunk, ResponseIter};
 use bao_tree::{BaoTree, ChunkNum, ChunkRanges};
 use bytes::Bytes;
+use mesh_protocol::key::PublicKey;
 use quinn::{SendStream, VarInt};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// Read and handed to QUIC at once. 512 KiB: half a stream's window, so that reading the next overlaps sending this.
 const STEP: usize = 512 << 10;
@@ -73,6 +76,54 @@ impl Outboards {
     }
 }
 
+/// Who is served blobs now: some at once, and fewer of one owner.
+// spec: NET-4
+pub(crate) struct Places {
+    per_owner: usize,
+    all: Semaphore,
+    owners: Mutex<BTreeMap<PublicKey, Arc<Semaphore>>>,
+}
+
+impl Places {
+    pub(crate) fn new(bounds: &Bounds) -> Self {
+        Self {
+            per_owner: bounds.served_per_owner,
+            all: Semaphore::new(bounds.served_at_once),
+            owners: Mutex::default(),
+        }
+    }
+
+    /// Waits until there is a place for one of this owner's.
+    async fn take(&self, owner: PublicKey) -> Option<Place<'_>> {
+        let new = || Arc::new(Semaphore::new(self.per_owner));
+        let queue = lock(&self.owners).entry(owner).or_insert_with(new).clone();
+        // From here on whoever gives up waiting lets go of it.
+        let mut place = Place { places: self, owner, queue: Some(queue.clone()), mine: None, all: None };
+        place.mine = Some(queue.acquire_owned().await.ok()?);
+        place.all = Some(self.all.acquire().await.ok()?);
+        Some(place)
+    }
+}
+
+/// A place taken.
+struct Place<'a> {
+    places: &'a Places,
+    owner: PublicKey,
+    queue: Option<Arc<Semaphore>>,
+    mine: Option<OwnedSemaphorePermit>,
+    all: Option<SemaphorePermit<'a>>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        (self.all, self.mine, self.queue) = (None, None, None);
+        let mut owners = lock(&self.places.owners);
+        if owners.get(&self.owner).is_some_and(|queue| Arc::strong_count(queue) == 1) {
+            owners.remove(&self.owner);
+        }
+    }
+}
+
 /// Answers a blob request.
 pub(crate) async fn blob(
     shared: &Arc<Shared>,
@@ -82,9 +133,17 @@ pub(crate) async fn blob(
     send: &mut SendStream,
 ) {
     // spec: NET-4
-    let Ok(_mine) = session.serving.acquire().await else { return };
-    let Ok(_all) = shared.serving.acquire().await else { return };
     let (of, peer) = (shared.clone(), session.peer);
+    let Ok(owner) = tokio::task::spawn_blocking(move || of.provider.owner(peer)).await else { return };
+    // Whoever waits here keeps a place taken on its own side, too.
+    let waits = shared.config.bounds.serve_wait;
+    let Ok(Some(_place)) = tokio::time::timeout(waits, shared.places.take(owner)).await else {
+        shared.counts.served_later.one();
+        let _ = send.write_all(&[LATER]).await;
+        let _ = send.finish();
+        return;
+    };
+    let of = shared.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let path = of.provider.blob(peer, hash)?;
         Answer::open(&of.outboards, &path, hash, from_group).ok().flatten()

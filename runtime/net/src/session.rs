@@ -16,7 +16,7 @@ use mesh_protocol::key::PublicKey;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::{OwnedMutexGuard, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedMutexGuard, mpsc, watch};
 use tokio::task::JoinSet;
 
 /// A second connection by the same side within this time is a mistake or an attack, and is refused. Later it means
@@ -36,8 +36,6 @@ pub(crate) struct Session {
     pub(crate) active: watch::Sender<Option<Arc<Conn>>>,
     pub(crate) queues: Mutex<Queues>,
     pub(crate) standing: watch::Sender<Standing>,
-    /// Requests of this peer being served.
-    pub(crate) serving: Arc<Semaphore>,
     conns: Mutex<Vec<Arc<Conn>>>,
     joins: mpsc::UnboundedSender<Arc<Conn>>,
     gone: watch::Sender<bool>,
@@ -83,7 +81,6 @@ pub(crate) fn join(
             active: watch::Sender::new(Some(conn.clone())),
             queues: Mutex::default(),
             standing: watch::Sender::new(standing),
-            serving: Arc::new(Semaphore::new(shared.config.bounds.served_per_peer)),
             conns: Mutex::new(vec![conn.clone()]),
             joins,
             gone: watch::Sender::new(false),

@@ -162,6 +162,11 @@ pub trait Provider: Send + Sync + 'static {
     /// look the same. Called on a thread that may block.
     fn blob(&self, peer: PublicKey, hash: [u8; 32]) -> Option<PathBuf>;
 
+    /// Whose places for blobs a peer takes up: those with one owner share them. Called as [`Self::blob`] is.
+    fn owner(&self, peer: PublicKey) -> PublicKey {
+        peer
+    }
+
     /// A byte stream from offset `from` on, which may still grow. `None`: not for that peer, or not here. Called on
     /// the network's threads: must not block; what takes time belongs into [`Follow::next`].
     fn follow(&self, peer: PublicKey, what: &[u8], from: u64) -> Option<Box<dyn Follow>>;

@@ -56,9 +56,10 @@ const FOLLOW: u8 = 17;
 const RELAY: u8 = 18;
 const RELAYED: u8 = 19;
 
-/// The answer to a request: no (and no word about why), or yes.
+/// The answer to a request: no (and no word about why), or yes; to one for a blob also: others are served first.
 pub(crate) const NO: u8 = 0;
 pub(crate) const YES: u8 = 1;
+pub(crate) const LATER: u8 = 2;
 
 impl Head {
     pub(crate) fn of(channel: Channel, instance: Instance) -> Self {

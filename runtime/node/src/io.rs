@@ -64,8 +64,8 @@ pub enum Input {
     Command(CommandId, Box<Command>),
     /// The executor tells.
     Run(AttemptId, RunEvent),
-    /// A blob that was asked for is here, or will not come.
-    Fetched(AttemptId, BlobHash, Result<(), String>),
+    /// A blob that was asked for is here, or will not come by itself.
+    Fetched(AttemptId, BlobHash, Result<(), Unfetched>),
     /// A stored entry that was asked for.
     Stored(Box<Entry>),
     /// What the device's energy is now.
@@ -86,6 +86,24 @@ pub enum Input {
     Hook(AttemptId, HookSays),
     /// Time has passed.
     Wake,
+}
+
+/// Why a blob that was asked for is not here.
+// spec: DEL-4, DEL-5
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfetched {
+    /// What came is not what its maker said, or cannot be: the only one of these that says something of the blob.
+    #[error("{0}")]
+    False(String),
+    /// The peer does not hand it out.
+    #[error("the peer does not hand it out")]
+    Withheld,
+    /// The line broke or was too slow, or the peer serves others first.
+    #[error("{0}")]
+    Line(String),
+    /// This device cannot keep it.
+    #[error("this device cannot keep it: {0}")]
+    NoRoom(String),
 }
 
 /// What a source of energy expects of hours to come.
@@ -224,6 +242,8 @@ pub enum Output {
         /// Open it as this task's output and check it against the receipt, as the owner must; else just keep it.
         check: Option<Box<Receipt>>,
     },
+    /// End at once what is being fetched for an attempt. Nothing more is said of it; what came may be of use later.
+    Unfetch(AttemptId),
     /// Put what it changed in this device's shares in place; said again after a restart that cut it off.
     Release(AttemptId),
     /// What was kept for an attempt can go: its blobs, its logs.

@@ -14,6 +14,7 @@ mod compare;
 mod conclusions;
 mod crowd;
 mod energy;
+mod fetches;
 mod holds;
 mod io;
 pub mod ledger;

@@ -110,6 +110,8 @@ pub(crate) enum Timer {
     Account(TaskId),
     /// Something about a task of this device.
     Task(TaskId),
+    /// A result that did not come is asked for again.
+    Fetch(TaskId),
     /// Something about the twins of a task of this device.
     Group(TaskId),
     /// Something about an attempt that runs here.
@@ -597,6 +599,7 @@ impl Node {
                 Timer::Regard => self.regard_running(),
                 Timer::Account(task) => self.account_due(task),
                 Timer::Task(task) => self.task_due(task),
+                Timer::Fetch(task) => self.fetch_due(task),
                 Timer::Group(task) => self.group_due(task),
                 Timer::Attempt(attempt) => self.attempt_due(attempt),
             }

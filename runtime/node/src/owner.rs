@@ -3,7 +3,7 @@
 
 use crate::command::{Answer, CommandError, Draft, ErrorKind, ExpectedView, Happening, PlanView, Progress};
 use crate::community::Misbehaviour;
-use crate::io::Output;
+use crate::fetches::Fetches;
 use crate::moves::{Plan, Stand, is_planned};
 use crate::node::{Node, Timer, error};
 use crate::replicas::{Group, Twin};
@@ -291,8 +291,9 @@ pub(crate) struct Task {
     pub(crate) plan: Option<String>,
     /// Was its owner told that it will be late?
     pub(crate) warned: bool,
-    fetching: Option<Box<Ended>>,
-    checkpoint: Option<Blob>,
+    pub(crate) fetching: Option<Box<Ended>>,
+    /// What of it is on its way here.
+    pub(crate) fetches: Fetches,
     /// What its service level and its vote make of it.
     pub(crate) course: Course,
     /// Where it stands in the queue while it waits.
@@ -320,7 +321,7 @@ impl Task {
             plan: None,
             warned: false,
             fetching: None,
-            checkpoint: None,
+            fetches: Fetches::default(),
         }
     }
 
@@ -430,6 +431,7 @@ impl Node {
         self.sort_task(id);
         if next.is_over() || next == TaskState::Waiting {
             self.disarm(Timer::Task(id));
+            self.fetch_no_more(id);
         }
         if next == TaskState::Waiting {
             // Its ballot went on while it was out.
@@ -1404,8 +1406,7 @@ impl Node {
                 if peer == self.me {
                     self.checkpointed(id.task, blob);
                 } else {
-                    task.checkpoint = Some(blob);
-                    self.output(Output::Fetch { attempt: id, blob, from: peer, check: None });
+                    self.saved_there(id.task, blob);
                 }
             }
             TaskFrame::Ended(ended) => self.heard_ended(peer, id, ended),
@@ -1535,7 +1536,6 @@ impl Node {
             self.send_task(peer, id, TaskFrame::Stop(Reason::BadResult(why.into())));
             return self.lost(id.task, Reason::BadResult(why.into()));
         }
-        let (blob, receipt) = (ended.output, Box::new(ended.receipt.receipt.clone()));
         task.fetching = Some(ended);
         self.step_task(id.task, TaskEvent::End);
         if peer == self.me {
@@ -1543,49 +1543,11 @@ impl Node {
             self.settle(id.task);
         } else {
             self.arm_in(Timer::Task(id.task), self.beat_every());
-            self.output(Output::Fetch { attempt: id, blob, from: peer, check: Some(receipt) });
+            self.fetch_result(id.task);
         }
     }
 
-    pub(crate) fn fetched(&mut self, id: AttemptId, hash: BlobHash, result: Result<(), String>) {
-        let stale_counts = self.has_bug(Misbehaviour::TakesStaleResults);
-        let Some(task) = self.tasks.get_mut(&id.task) else { return };
-        if id.attempt != task.current() && !stale_counts || !task.kept.state.is_out() {
-            return;
-        }
-        if task.checkpoint.is_some_and(|blob| blob.hash == hash) {
-            let blob = task.checkpoint.take();
-            if let (Ok(()), Some(blob)) = (&result, blob) {
-                self.checkpointed(id.task, blob);
-            }
-            return;
-        }
-        if task.fetching.as_ref().is_none_or(|ended| ended.output.hash != hash) {
-            return;
-        }
-        match result {
-            Ok(()) => self.settle(id.task),
-            // A line that broke says nothing of the result: it is asked for again when the peer is back.
-            Err(_)
-                if task
-                    .device()
-                    .is_some_and(|device| !self.peers.get(&device).is_some_and(|peer| peer.connected)) =>
-            {
-                task.fetching = None;
-                task.kept.state = TaskState::Running;
-            }
-            Err(why) if task.has_replicas() => self.agreed_unfetched(id.task, Reason::BadResult(why)),
-            Err(why) => {
-                self.counters.bad_results += 1;
-                if let Some(device) = task.device() {
-                    self.send_task(device, id, TaskFrame::Stop(Reason::BadResult(why.clone())));
-                }
-                self.lost(id.task, Reason::BadResult(why));
-            }
-        }
-    }
-
-    fn checkpointed(&mut self, id: TaskId, blob: Blob) {
+    pub(crate) fn checkpointed(&mut self, id: TaskId, blob: Blob) {
         let now = self.now.boot_ms;
         let Some(task) = self.tasks.get_mut(&id) else { return };
         if task.is_twin() {
@@ -1862,8 +1824,8 @@ impl Node {
         let tasks = self.tasks.values().flat_map(|task| {
             let spec = task.spec();
             let blobs = spec.inputs.iter().map(|file| file.blob).chain(spec.stdin).chain(task.kept.resume);
-            let blobs =
-                blobs.chain(task.kept.result.as_ref().map(|(_, _, output)| *output)).chain(task.checkpoint);
+            let blobs = blobs.chain(task.kept.result.as_ref().map(|(_, _, output)| *output));
+            let blobs = blobs.chain(task.fetching.as_ref().map(|it| it.output)).chain(task.fetches.saving());
             blobs.map(|blob| blob.hash).chain([BlobHash::from(spec.module)])
         });
         tasks.chain(self.needed_by_attempts()).collect()

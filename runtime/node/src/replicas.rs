@@ -18,7 +18,6 @@
 
 use crate::command::Happening;
 use crate::community::Misbehaviour;
-use crate::io::Output;
 use crate::node::{Node, Timer};
 use crate::owner::{Fate, Kept, Task, TaskEvent, TaskState, Try, genuine};
 use mesh_policies::importance::Times;
@@ -193,7 +192,12 @@ impl Node {
         match group.stage {
             Stage::Fetching(number) => {
                 let at = task.try_of(number).map(|it| self.device_name(&it.device)).unwrap_or_default();
-                return Some(format!("its replicas agreed, and the result is fetched from {at}"));
+                return Some(match self.why_unfetched(task) {
+                    Some(why) => format!(
+                        "its replicas agreed, and {at} keeps the result, which is not here yet: {why}"
+                    ),
+                    None => format!("its replicas agreed, and the result is fetched from {at}"),
+                });
             }
             Stage::Showing => return Some("its replicas have ended, and their results are compared".into()),
             Stage::Running => {}
@@ -505,7 +509,13 @@ impl Node {
     pub(crate) fn group_due(&mut self, of: TaskId) {
         let Some(task) = self.tasks.get(&of) else { return };
         let Some(group) = &task.kept.group else { return };
-        if let Stage::Fetching(_) = group.stage {
+        if let Stage::Fetching(number) = group.stage {
+            let from = group.results.iter().find(|it| it.statement.attempt == number);
+            let there = from.is_some_and(|it| self.is_connected(&it.statement.executor));
+            if there && task.fetches.has_begun() {
+                // One transfer of it is enough.
+                return self.arm_in(Timer::Group(of), FETCH_AGAIN_MS);
+            }
             return self.fetch_agreed(of);
         }
         if group.until_ms.is_some_and(|until| until <= self.now.wall_ms) {
@@ -630,6 +640,7 @@ impl Node {
 
     /// Fetches the result on which the quorum agrees, from this device or whoever has it and is there.
     fn fetch_agreed(&mut self, of: TaskId) {
+        self.stop_fetching(of);
         self.arm_in(Timer::Group(of), FETCH_AGAIN_MS);
         let Some(task) = self.tasks.get(&of) else { return };
         let Some(group) = &task.kept.group else { return };
@@ -641,7 +652,6 @@ impl Node {
         let next = group.results.iter().find(of_here).or_else(|| group.results.iter().find(there)).cloned();
         let Some(ended) = next else { return };
         let (number, from) = (ended.statement.attempt, ended.statement.executor);
-        let id = AttemptId { task: of, attempt: number };
         let Some(task) = self.tasks.get_mut(&of) else { return };
         if task.kept.state == TaskState::Running {
             task.kept.state = TaskState::Fetching;
@@ -649,7 +659,6 @@ impl Node {
         for it in &mut task.kept.tries {
             it.twin = it.number != number;
         }
-        let (blob, receipt) = (ended.output, Box::new(ended.receipt.receipt.clone()));
         task.expect(Box::new(ended));
         if let Some(group) = &mut task.kept.group {
             group.stage = Stage::Fetching(number);
@@ -659,8 +668,23 @@ impl Node {
         if from == self.me {
             self.settle(of);
         } else {
-            self.output(Output::Fetch { attempt: id, blob, from, check: Some(receipt) });
+            self.fetch_result(of);
         }
+    }
+
+    /// The result on which the quorum agrees did not come, through no fault of whoever has it: the next time another
+    /// is asked, if another has it.
+    pub(crate) fn another_agreed(&mut self, of: TaskId, wait_ms: u64) {
+        let Some(task) = self.tasks.get_mut(&of) else { return };
+        let number = task.current();
+        if let Some(group) = &mut task.kept.group
+            && let Some(at) = group.results.iter().position(|it| it.statement.attempt == number)
+        {
+            let last = group.results.remove(at);
+            group.results.push(last);
+        }
+        self.keep_task(of);
+        self.arm_in(Timer::Group(of), wait_ms);
     }
 
     /// Whoever had the result on which the quorum agrees does not give it, or gives another.
@@ -669,8 +693,11 @@ impl Node {
         let number = task.current();
         let Some(group) = &mut task.kept.group else { return };
         let at = group.results.iter().position(|it| it.statement.attempt == number);
-        if let Some(result) = at.map(|at| group.results.remove(at)) {
-            self.counters.bad_results += 1;
+        // The next one has done nothing wrong yet.
+        let result = at.map(|at| group.results.remove(at));
+        self.fetch_no_more(of);
+        if let Some(result) = result {
+            self.counters.bad_results += u64::from(matches!(why, Reason::BadResult(_)));
             self.supersede(of, &result, Fate::Lost(why));
         }
         self.fetch_agreed(of);

@@ -276,7 +276,10 @@ impl Node {
                     format!("{at} has taken it and is fetching its module and inputs{plan}")
                 }
             },
-            TaskState::Fetching => format!("{at} has ended it, and its result is fetched and checked"),
+            TaskState::Fetching => match self.why_unfetched(task) {
+                Some(why) => format!("{at} has ended it and keeps its result, which is not here yet: {why}"),
+                None => format!("{at} has ended it, and its result is fetched and checked"),
+            },
             TaskState::Done => {
                 let outcome =
                     task.kept.result.as_ref().map(|(_, receipt, _)| receipt.receipt.outcome.to_string());

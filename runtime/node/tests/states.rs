@@ -66,7 +66,7 @@ fn task_sentence(state: TaskState) -> &'static str {
             "A peer has taken it: it ends with a result, waits for another peer when this one loses it or falls silent, and is moved there from its checkpoint when energy gets worse."
         }
         TaskState::Fetching => {
-            "A peer has its result: it is done once the result is here and holds, and waits for another peer if it does not."
+            "A peer has its result: it is done once the result is here and holds, and waits for another peer if it does not hold; where only the line or this device's disk is in the way, it is asked for again."
         }
         TaskState::Done => "Its result is here; nothing can change that.",
         TaskState::Failed => {

@@ -215,8 +215,10 @@ impl World {
                 let Some(from) = self.who(&from) else { return };
                 let incarnation = self.peers[who].incarnation;
                 let takes = self.rng.within(5, 300);
+                self.peers[who].fetching.insert((attempt, blob.hash), incarnation);
                 self.after(takes, Event::Fetched { who, incarnation, attempt, blob, from, check });
             }
+            Output::Unfetch(attempt) => self.peers[who].fetching.retain(|(of, _), _| *of != attempt),
             Output::Release(attempt) => {
                 let done = Input::Run(attempt, RunEvent::Released(Released::Released));
                 self.peers[who].inbox.push_back(done);

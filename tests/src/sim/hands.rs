@@ -4,7 +4,7 @@ use super::executor::{Job, Phase, Step, Way, blob_of, energy_of, receipt_for, tr
 use super::net::Who;
 use super::peer::Role;
 use super::world::{Event, World};
-use mesh_node::{Input, Metering, Run, RunEvent, Sample};
+use mesh_node::{Input, Metering, Run, RunEvent, Sample, Unfetched};
 use mesh_protocol::energy::How;
 use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ids::{BlobHash, Digest};
@@ -218,6 +218,9 @@ impl World {
         check: Option<Box<Receipt>>,
     ) {
         let me = self.peers[who].key;
+        if self.peers[who].fetching.get(&(attempt, blob.hash)) != Some(&self.peers[who].incarnation) {
+            return self.count("transfer that was ended");
+        }
         let there = self.net.is_whole(who, from) && self.net.is_open(who, from) && self.peers[from].awake();
         if !there && self.net.is_up(who, from) {
             // A transfer stands still as long as its connection is not given up.
@@ -226,17 +229,19 @@ impl World {
         }
         let may = self.peers[from].node.as_ref().is_some_and(|node| node.may_fetch(&me, &blob.hash));
         let result = match self.peers[from].blobs.get(&blob.hash).copied() {
-            _ if !there => Err("the connection is gone".to_owned()),
-            _ if !may => Err("the peer does not give it".to_owned()),
-            None => Err("the peer does not have it".to_owned()),
+            _ if !there => Err(Unfetched::Line("the connection is gone".to_owned())),
+            _ if self.peers[who].disk.full => Err(Unfetched::NoRoom("the disk is full".to_owned())),
+            _ if !may => Err(Unfetched::Withheld),
+            None => Err(Unfetched::Withheld),
             Some(content) if check.is_some_and(|receipt| receipt.output.out != content) => {
-                Err("the output is not what the receipt says: /out differs".to_owned())
+                Err(Unfetched::False("the output is not what the receipt says: /out differs".to_owned()))
             }
             Some(content) => {
                 self.peers[who].blobs.insert(blob.hash, content);
                 Ok(())
             }
         };
+        self.peers[who].fetching.remove(&(attempt, blob.hash));
         if result.is_err() {
             self.count("transfer that failed");
         }

@@ -6,6 +6,7 @@ use super::executor::{self, Executor};
 use super::net::Who;
 use mesh_node::{Capacity, Config, Input, Misbehaviour, Node, Output};
 use mesh_protocol::ad::{EnergyClaim, Source};
+use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ids::{BlobHash, Digest, EntryId};
 use mesh_protocol::key::{PublicKey, SecretKey, UserKey};
 use mesh_protocol::ledger::Pattern;
@@ -86,6 +87,8 @@ pub(crate) struct Peer {
     pub(crate) busy: Option<Busy>,
     pub(crate) executor: Executor,
     pub(crate) blobs: BTreeMap<BlobHash, Digest>,
+    /// What is fetched for which attempt, and by which process.
+    pub(crate) fetching: BTreeMap<(AttemptId, BlobHash), u64>,
     pub(crate) asleep_until: Option<u64>,
     pub(crate) crash: Option<CrashPoint>,
     pub(crate) unclean: bool,
@@ -149,6 +152,7 @@ impl Peer {
             busy: None,
             executor: Executor::default(),
             blobs: BTreeMap::new(),
+            fetching: BTreeMap::new(),
             asleep_until: None,
             crash: None,
             unclean: false,

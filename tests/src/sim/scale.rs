@@ -443,8 +443,12 @@ impl World {
             Output::Tell(Happening::Task { task, state, .. }) if state == "done" => {
                 self.done.insert(task);
             }
-            Output::Close(..) | Output::Release(_) | Output::Forget(_) | Output::Ask(_) | Output::Tell(_) => {
-            }
+            Output::Unfetch(_)
+            | Output::Close(..)
+            | Output::Release(_)
+            | Output::Forget(_)
+            | Output::Ask(_)
+            | Output::Tell(_) => {}
         }
     }
 

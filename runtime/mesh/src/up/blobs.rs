@@ -6,6 +6,7 @@
 // spec: DEL-5, ARC-7
 
 use super::holders::Holders;
+use super::partials::{Coming, Partials};
 use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ids::{BlobHash, from_hex, to_hex};
 use mesh_protocol::task::Blob;
@@ -15,7 +16,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What is lent and belongs to no attempt that is known (its list was lost in a crash) goes after this long. The
@@ -42,6 +43,7 @@ pub(crate) struct Blobs {
     used: AtomicU64,
     names: AtomicU64,
     held: Mutex<Holders>,
+    coming: Arc<Partials>,
 }
 
 impl std::fmt::Debug for Blobs {
@@ -77,6 +79,7 @@ impl Blobs {
             used: AtomicU64::new(0),
             names: AtomicU64::new(0),
             held: Mutex::new(held),
+            coming: Arc::new(Partials::open(root.join("coming"), most)?),
         };
         this.count()?;
         Ok(this)
@@ -187,6 +190,11 @@ impl Blobs {
         self.root.join("partial").join(self.names.fetch_add(1, Ordering::Relaxed).to_string())
     }
 
+    /// The place where a blob is fetched to, with what is there of it.
+    pub(crate) fn coming(&self, keeper: Keeper, hash: &BlobHash) -> Coming {
+        self.coming.take(keeper, hash)
+    }
+
     /// Begins to write a blob.
     pub(crate) fn writer(&self, keeper: Keeper) -> Writer<'_> {
         Writer { blobs: self, keeper, bytes: Vec::new(), file: None, hasher: blake3::Hasher::new(), len: 0 }
@@ -199,7 +207,7 @@ impl Blobs {
         writer.finish()
     }
 
-    /// Takes in a whole file made under [`Blobs::partial`], whose hash is known. `lasting`: it is durable when this
+    /// Takes in a whole file made under [`Blobs::partial`] or [`Blobs::coming`], whose hash is known. `lasting`: it is durable when this
     /// returns; else it is there after a crash only if that comes late enough.
     pub(crate) fn adopt(
         &self,
@@ -305,7 +313,7 @@ impl Blobs {
 }
 
 /// Does a file hold what it is called by?
-fn is_sound(path: &Path, hash: &BlobHash, len: u64) -> bool {
+pub(super) fn is_sound(path: &Path, hash: &BlobHash, len: u64) -> bool {
     let hashed = || {
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader(File::open(path)?)?;

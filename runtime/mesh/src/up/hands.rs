@@ -1,6 +1,6 @@
 //! What the node wants done, carried out: frames sent, attempts run, blobs fetched, answers given.
 
-use super::blobs::{Blobs, Keeper};
+use super::blobs::Blobs;
 use super::driver::{self, Arrival, Hands, Ids};
 use super::fetch::Fetcher;
 use super::handle::Question;
@@ -15,6 +15,7 @@ use mesh_gossip::{Effect, Gossip, Heard};
 use mesh_net::{Channel, Net, SendError, Standing};
 use mesh_node::{Answer, CommandError, CommandId, Happening, Input, Message, Now, Output};
 use mesh_protocol::frame::{AttemptId, Frame, TaskFrame};
+use mesh_protocol::ids::BlobHash;
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::ledger::Entry;
 use mesh_store::Store;
@@ -49,6 +50,9 @@ pub(crate) struct Shell {
     pub(crate) connected: BTreeSet<PublicKey>,
     /// Attempts that a stream is open for, and with whom. Each is one that the node knows.
     pub(crate) talks: BTreeMap<AttemptId, PublicKey>,
+    /// What is being fetched, for which attempt. Each ends when its sender goes. The node asks for one at a time of each
+    /// attempt.
+    pub(crate) fetches: BTreeMap<(AttemptId, BlobHash), oneshot::Sender<()>>,
     pub(crate) refused: Arc<Refused>,
     /// The owner's program that is asked about offers, if there is one.
     pub(crate) hook: Option<Hook>,
@@ -141,6 +145,7 @@ impl Hands for Shell {
                 // It can ask nothing of others at this moment.
                 let _effects = self.gossip.down(*peer, Instant::now());
             }
+            Input::Fetched(attempt, hash, _) => drop(self.fetches.remove(&(*attempt, *hash))),
             // The other side has said its last word.
             Input::Task(peer, attempt, TaskFrame::Refused(_) | TaskFrame::Lost(_))
                 if self.talks.get(attempt) == Some(peer) =>
@@ -185,11 +190,16 @@ impl Hands for Shell {
             Output::Stop(attempt) => self.runner.want(attempt, Wish::Stop),
             Output::Fetch { attempt, blob, from, check } => {
                 let (fetcher, arrivals) = (self.fetcher.clone(), self.arrivals.clone());
+                let (end, ended) = oneshot::channel();
+                self.fetches.insert((attempt, blob.hash), end);
                 self.runtime.spawn(async move {
-                    let result = fetcher.fetch(Keeper::Own, blob, from, check).await;
-                    let _node_gone = arrivals.send(Input::Fetched(attempt, blob.hash, result).into()).await;
+                    if let Some(result) = fetcher.fetch(blob, from, check, ended).await {
+                        let _node_gone =
+                            arrivals.send(Input::Fetched(attempt, blob.hash, result).into()).await;
+                    }
                 });
             }
+            Output::Unfetch(attempt) => self.fetches.retain(|(of, _), _| *of != attempt),
             Output::Release(attempt) => self.runner.release(attempt),
             Output::Forget(attempt) => {
                 runs::clear(&self.runner.release_folder(attempt));

@@ -8,7 +8,7 @@ use mesh_net::{Follow, Provider};
 use mesh_protocol::canonical;
 use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ids::BlobHash;
-use mesh_protocol::key::PublicKey;
+use mesh_protocol::key::{PublicKey, UserKey};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -16,6 +16,8 @@ use std::sync::{Arc, OnceLock};
 pub(crate) trait Permits: Send + Sync + 'static {
     fn may_fetch(&self, peer: &PublicKey, blob: &BlobHash) -> bool;
     fn may_follow(&self, peer: &PublicKey, attempt: AttemptId) -> bool;
+    /// Whose device it is.
+    fn owner(&self, peer: &PublicKey) -> Option<UserKey>;
 }
 
 /// The node, once there is one: it is told the transport's addresses, so the transport comes first.
@@ -26,6 +28,10 @@ impl Permits for Arc<OnceLock<Shared>> {
 
     fn may_follow(&self, peer: &PublicKey, attempt: AttemptId) -> bool {
         self.get().is_some_and(|shared| shared.node().may_follow(peer, attempt))
+    }
+
+    fn owner(&self, peer: &PublicKey) -> Option<UserKey> {
+        self.get().and_then(|shared| shared.node().ledger().governance().owner(peer))
     }
 }
 
@@ -49,6 +55,10 @@ impl<P: Permits> Provider for Store<P> {
             return None;
         }
         self.blobs.path(&hash)
+    }
+
+    fn owner(&self, peer: PublicKey) -> PublicKey {
+        self.permits.owner(&peer).map_or(peer, |user| user.0)
     }
 
     fn follow(&self, peer: PublicKey, what: &[u8], from: u64) -> Option<Box<dyn Follow>> {
@@ -80,6 +90,9 @@ mod tests {
         }
         fn may_follow(&self, peer: &PublicKey, attempt: AttemptId) -> bool {
             *peer == OWNER && attempt == ATTEMPT
+        }
+        fn owner(&self, _: &PublicKey) -> Option<UserKey> {
+            None
         }
     }
 

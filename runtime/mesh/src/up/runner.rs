@@ -417,11 +417,11 @@ impl Runner {
             let mut wish = live.wish();
             let fetched = self.runtime.block_on(async {
                 tokio::select! {
-                    fetched = self.fetcher.fetch(keeper, blob, run.owner, None) => Some(fetched),
+                    fetched = self.fetcher.need(keeper, blob, run.owner) => Some(fetched),
                     _ = wish.wait_for(|wish| *wish == Wish::Stop) => None,
                 }
             });
-            fetched.ok_or(Over::Stopped)?.map_err(not_fetched)?;
+            fetched.ok_or(Over::Stopped)?.map_err(|why| not_fetched(why.to_string()))?;
         }
         self.blobs.path(&blob.hash).ok_or_else(|| not_fetched("it was taken away meanwhile".into()))
     }

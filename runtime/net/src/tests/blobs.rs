@@ -9,8 +9,9 @@ use bao_tree::io::outboard::PreOrderMemOutboard;
 use bao_tree::io::sync::encode_ranges;
 use bao_tree::{BlockSize, ChunkRanges};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::io::AsyncReadExt as _;
 
 fn noise(length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
@@ -168,7 +169,7 @@ async fn a_lie_about_the_size_is_caught() {
 
 #[tokio::test]
 async fn an_interrupted_fetch_goes_on_where_it_stopped() {
-    let quick = Bounds { stall: std::time::Duration::from_millis(300), ..Bounds::default() };
+    let quick = Bounds { stall: Duration::from_millis(300), ..Bounds::default() };
     let mut a = peer_with(1, |config| config.bounds = quick).await;
     let files = Files::new();
     let bytes = noise(3 << 20);
@@ -235,6 +236,73 @@ async fn a_dropped_fetch_resumes_and_two_at_once_do_not_mix() {
     assert!(answering.await.unwrap()[1] > 0);
 }
 
+// spec: NET-4
+#[tokio::test]
+async fn devices_of_one_owner_share_their_places_and_who_finds_none_is_told_at_once() {
+    let (mut a, mut c) = (peer(1).await, peer(3).await);
+    let mut b = peer_with(2, |config| {
+        config.bounds.served_per_owner = 1;
+        config.bounds.serve_wait = Duration::from_millis(50);
+    })
+    .await;
+    befriend(&mut a, &mut b).await;
+    befriend(&mut c, &mut b).await;
+    let files = Files::new();
+    let hash = files.offer(&b, &noise(3 << 20));
+    let holder = Raw::new(7);
+    b.shelf.owners.lock().unwrap().extend([(holder.key(), a.key())]);
+    b.net.set_standing(holder.key(), Standing::Member);
+    let (connection, _hello) = holder.greet(&b).await;
+    b.connected(holder.key()).await;
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    send.write_all(&Head::Blob { hash, from_group: 0 }.encode()).await.unwrap();
+    // It takes the place, and reads no more of the answer.
+    assert_eq!(recv.read_u8().await.unwrap(), YES);
+    let start = Instant::now();
+    let told = a.net.fetch(b.key(), hash, 4 << 20, &files.into).await;
+    assert!(matches!(told, Err(FetchError::Later)), "{told:?}");
+    assert!(start.elapsed() < Bounds::default().stall, "it was left without a word");
+    assert_eq!(b.net.counters().served_later, 1);
+    assert_eq!(c.net.fetch(b.key(), hash, 4 << 20, &files.into).await.unwrap(), 3 << 20);
+    connection.close(0_u32.into(), b"");
+    b.disconnected(holder.key()).await;
+    let again = || a.net.fetch(b.key(), hash, 4 << 20, &files.into);
+    while let Err(FetchError::Later) = again().await {}
+    assert_eq!(again().await.unwrap(), 3 << 20);
+}
+
+// spec: NET-4, DEL-5
+#[tokio::test]
+async fn who_sends_next_to_nothing_is_given_up_as_slow_and_what_came_is_kept() {
+    let mut a = peer_with(1, |config| config.bounds.stall = Duration::from_millis(300)).await;
+    let raw = Raw::new(7);
+    a.net.set_standing(raw.key(), Standing::Member);
+    let (connection, _hello) = raw.greet(&a).await;
+    a.connected(raw.key()).await;
+    let bytes = noise(3 << 20);
+    let whole = honest_answer(&bytes);
+    let trickling = tokio::spawn(async move {
+        let (mut send, _recv) = connection.accept_bi().await.unwrap();
+        let (first, rest) = whole.split_at(2 << 20);
+        send.write_all(first).await.unwrap();
+        // Something comes all the time.
+        for byte in rest.chunks(1) {
+            if send.write_all(byte).await.is_err() {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        false
+    });
+    let files = Files::new();
+    let hash = *blake3::hash(&bytes).as_bytes();
+    let given_up = a.net.fetch(raw.key(), hash, 4 << 20, &files.into).await;
+    assert!(matches!(given_up, Err(FetchError::Slow)), "{given_up:?}");
+    assert!(trickling.await.unwrap(), "it is told to stop");
+    assert_eq!(a.net.counters().lying_blobs, 0);
+    assert!(crate::Net::progress(&files.into) > 8 && files.part().exists());
+}
+
 /// A 5 MiB blob against the same bytes on one plain stream of the same connection. Prints; asserts only what holds
 /// on any machine, since this one is busy with other tests.
 // spec: NET-7
@@ -277,6 +345,6 @@ async fn a_module_arrives_at_the_speed_of_a_plain_stream() {
     }
     blob.sort();
     plain.sort();
-    let rate = |times: &[std::time::Duration]| size as f64 / times[times.len() / 2].as_secs_f64() / 1e6;
+    let rate = |times: &[Duration]| size as f64 / times[times.len() / 2].as_secs_f64() / 1e6;
     println!("blob {:.0} MB/s, plain {:.0} MB/s", rate(&blob), rate(&plain));
 }

@@ -6,7 +6,7 @@ use crate::{Bounds, Channel, Config, Counters, Event, Follow, Net, NextPiece, Pr
 use bytes::Bytes;
 use mesh_protocol::key::PublicKey;
 use quinn::{Connection, Endpoint, SendStream};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -25,6 +25,8 @@ pub(super) fn local() -> SocketAddr {
 pub(super) struct Shelf {
     pub(super) blobs: Mutex<HashMap<[u8; 32], PathBuf>>,
     pub(super) streams: Mutex<HashMap<Vec<u8>, mpsc::Receiver<Bytes>>>,
+    /// Who is not their own owner.
+    pub(super) owners: Mutex<BTreeMap<PublicKey, PublicKey>>,
 }
 
 struct Growing(mpsc::Receiver<Bytes>);
@@ -38,6 +40,9 @@ impl Follow for Growing {
 impl Provider for Shelf {
     fn blob(&self, _peer: PublicKey, hash: [u8; 32]) -> Option<PathBuf> {
         self.blobs.lock().unwrap().get(&hash).cloned()
+    }
+    fn owner(&self, peer: PublicKey) -> PublicKey {
+        self.owners.lock().unwrap().get(&peer).copied().unwrap_or(peer)
     }
     fn follow(&self, _peer: PublicKey, what: &[u8], _from: u64) -> Option<Box<dyn Follow>> {
         let source = self.streams.lock().unwrap().remove(what)?;

@@ -10,7 +10,7 @@
 
 use mesh_node::{
     Answer, Capacity, Command, CommandError, CommandId, Config, Draft, GrantRequest, Input, Message,
-    Metering, Node, Now, OfferView, Output, Run, RunEvent, Sample, SyncReceived,
+    Metering, Node, Now, OfferView, Output, Run, RunEvent, Sample, SyncReceived, Unfetched,
 };
 use mesh_protocol::energy::How;
 use mesh_protocol::frame::AttemptId;
@@ -58,6 +58,10 @@ pub struct Peer {
     /// Attempts whose changes to shares were to be put in place, and those that were forgotten.
     pub releases: Vec<AttemptId>,
     pub forgotten: Vec<AttemptId>,
+    /// What is being fetched for which attempt, and from whom, where nothing comes by itself.
+    pub fetches: Vec<(AttemptId, Blob, PublicKey)>,
+    /// How many fetches were begun.
+    pub begun: usize,
     /// Offers that the owner's program was asked about.
     pub asked: Vec<OfferView>,
     pub answers: Vec<(CommandId, Result<Answer, CommandError>)>,
@@ -71,6 +75,8 @@ pub struct Room {
     commands: u64,
     /// Nobody who is dialled answers.
     pub apart: bool,
+    /// Blobs are under way until a test says what becomes of them.
+    pub slow: bool,
     /// Who dialled whom in vain.
     pub dials: Vec<(usize, usize)>,
 }
@@ -108,8 +114,15 @@ pub fn config(number: usize, name: &str, user: usize) -> Config {
 impl Room {
     pub fn new(names: &[&str]) -> Self {
         let now = Now { boot_ms: 1000, wall_ms: 1_790_000_000_000 };
-        let mut room =
-            Self { peers: vec![], now, connected: vec![], commands: 0, apart: false, dials: vec![] };
+        let mut room = Self {
+            peers: vec![],
+            now,
+            connected: vec![],
+            commands: 0,
+            apart: false,
+            slow: false,
+            dials: vec![],
+        };
         for (number, name) in names.iter().enumerate() {
             room.add(name, number, number);
         }
@@ -128,6 +141,8 @@ impl Room {
             wishes: vec![],
             releases: vec![],
             forgotten: vec![],
+            fetches: vec![],
+            begun: 0,
             asked: vec![],
             answers: vec![],
         });
@@ -220,6 +235,13 @@ impl Room {
                     Output::Release(attempt) => self.peers[number].releases.push(attempt),
                     Output::Forget(attempt) => self.peers[number].forgotten.push(attempt),
                     Output::Answer(id, answer) => self.peers[number].answers.push((id, answer)),
+                    Output::Fetch { attempt, blob, from, .. } if self.slow => {
+                        self.peers[number].begun += 1;
+                        self.peers[number].fetches.push((attempt, blob, from));
+                    }
+                    Output::Unfetch(attempt) => {
+                        self.peers[number].fetches.retain(|(of, ..)| *of != attempt);
+                    }
                     Output::Fetch { attempt, blob, .. } => {
                         inputs.push_back((number, Input::Fetched(attempt, blob.hash, Ok(()))));
                     }
@@ -227,6 +249,12 @@ impl Room {
                 }
             }
         }
+    }
+
+    /// What becomes of the blob that is under way longest.
+    pub fn comes(&mut self, number: usize, result: Result<(), Unfetched>) {
+        let (attempt, blob, _) = self.peers[number].fetches.remove(0);
+        self.handle(number, Input::Fetched(attempt, blob.hash, result));
     }
 
     /// A peer dies, and comes back with what it had kept.

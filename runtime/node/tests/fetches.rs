@@ -1,0 +1,205 @@
+//! Results and checkpoints on their way to a task's owner: what holds them up says nothing of them.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod room;
+
+use mesh_node::{Answer, AttemptView, Command, Draft, Input, Run, RunEvent, Unfetched};
+use mesh_protocol::ids::BlobHash;
+use mesh_protocol::limits::Limits;
+use mesh_protocol::rules::Rules;
+use mesh_protocol::task::{Blob, Sla};
+use room::*;
+
+/// Bob runs a task of alice's, to whom nothing comes by itself.
+fn at_bob() -> (Room, String, Run) {
+    let mut room = Room::community(&["alice", "bob"]);
+    room.grant(1, "alice");
+    room.slow = true;
+    let mut draft = draft("word-count", 1);
+    draft.limits.checkpoint_bytes = 1_000;
+    let task = room.submit_draft(0, draft).unwrap();
+    let run = room.peers[1].runs.pop().expect("bob runs it");
+    room.handle(1, Input::Run(run.attempt, RunEvent::Started));
+    (room, task, run)
+}
+
+fn history(room: &mut Room, task: &str) -> Vec<AttemptView> {
+    let Answer::Task(view) = room.ask(0, Command::Task { task: task.into() }).unwrap() else { panic!() };
+    view.history
+}
+
+fn bad_results(room: &Room) -> u64 {
+    room.peers[0].node.counters().bad_results
+}
+
+// spec: DEL-8
+#[test]
+fn an_agreed_result_that_is_under_way_is_not_asked_for_again_unless_whoever_gives_it_goes() {
+    let rules = Rules { vote_after_ms: 0, voting_window_ms: 0, ..Rules::default() };
+    let mut room = Room::community_by(&["alice", "bob", "carol"], rules);
+    room.grant(1, "alice");
+    room.grant(2, "alice");
+    room.slow = true;
+    let limits = Limits { duration_ms: 60_000, ..Limits::default() };
+    let draft = Draft { replicas: 3, quorum: 2, sla: Sla::Urgent, limits, ..draft("word-count", 1) };
+    let task = room.submit_draft(0, draft).unwrap();
+    for number in 0..3 {
+        let run = room.peers[number].runs.pop().unwrap();
+        // Alice's own is not the one on which the others agree.
+        room.end_with(number, &run, if number == 0 { 66 } else { 1 });
+    }
+    let first = room.peers[0].fetches.clone();
+    assert_eq!(first.len(), 1);
+    room.pass(120_000);
+    assert_eq!((&room.peers[0].fetches, room.peers[0].begun), (&first, 1));
+    let from = room.number(first[0].2);
+    room.disconnect(0, from);
+    room.pass(5_000);
+    let second = room.peers[0].fetches.clone();
+    assert_eq!(second.len(), 1, "of who is gone nothing more is waited for");
+    let other = room.number(second[0].2);
+    assert_eq!(other, 3 - from);
+    // A line that stutters is nobody's lie: the next time another is asked, and both keep the result.
+    room.connect(0, from);
+    room.comes(0, Err(Unfetched::Line("the transfer stopped".into())));
+    let (state, why) = room.state(0, &task);
+    assert_eq!(state, "fetching");
+    assert!(why.contains("the transfer stopped; it is asked for again in 1 s"), "{why}");
+    room.pass(1_000);
+    assert_eq!(room.number(room.peers[0].fetches[0].2), from);
+    assert!(room.peers[from].forgotten.is_empty() && room.peers[other].forgotten.is_empty());
+    room.comes(0, Ok(()));
+    assert_eq!(room.state(0, &task).0, "done");
+    assert_eq!(bad_results(&room), 0);
+}
+
+// spec: DEL-4, DEL-5, DEL-9
+#[test]
+fn what_holds_a_result_up_leaves_it_where_it_is() {
+    for (held_up, told) in [
+        (Unfetched::Line("the peer serves others first".into()), "the peer serves others first"),
+        (Unfetched::NoRoom("the disk is full".into()), "this device cannot keep it: the disk is full"),
+        (Unfetched::Withheld, "the peer does not hand it out"),
+    ] {
+        let (mut room, task, run) = at_bob();
+        room.end(1, &run);
+        room.comes(0, Err(held_up));
+        let (state, why) = room.state(0, &task);
+        assert_eq!(state, "fetching");
+        let expected =
+            format!("keeps its result, which is not here yet: {told}; it is asked for again in 1 s");
+        assert!(why.ends_with(&expected), "{why}");
+        assert!(room.peers[0].fetches.is_empty());
+        room.pass(1_000);
+        assert!(room.state(0, &task).1.ends_with("is fetched and checked"));
+        room.comes(0, Ok(()));
+        assert_eq!(room.state(0, &task).0, "done");
+        assert_eq!((history(&mut room, &task).len(), bad_results(&room)), (1, 0));
+    }
+}
+
+// spec: DEL-4
+#[test]
+fn a_lie_is_a_bad_result() {
+    let (mut room, task, run) = at_bob();
+    room.end(1, &run);
+    room.comes(0, Err(Unfetched::False("the output's /out is not the one in the receipt".into())));
+    assert_eq!(bad_results(&room), 1);
+    assert!(history(&mut room, &task)[0].fate.contains("/out is not the one in the receipt"));
+    assert_eq!(room.peers[1].forgotten, [run.attempt]);
+    room.pass(60_000);
+    assert!(room.peers[1].runs.is_empty(), "it is not asked again");
+    assert_eq!(room.peers[0].runs.len(), 1);
+}
+
+// spec: DEL-5, DEL-9
+#[test]
+fn a_full_disk_of_ones_own_costs_nobody_anything_and_a_peer_that_gives_nothing_is_not_waited_for_without_end()
+{
+    let (mut room, task, run) = at_bob();
+    room.end(1, &run);
+    for _ in 0..100 {
+        room.comes(0, Err(Unfetched::NoRoom("the disk is full".into())));
+        room.pass(60_000);
+    }
+    assert_eq!(room.state(0, &task).0, "fetching");
+    assert!(room.peers[1].forgotten.is_empty());
+    let mut asked = 0;
+    while !room.peers[0].fetches.is_empty() {
+        room.comes(0, Err(Unfetched::Withheld));
+        room.pass(60_000);
+        asked += 1;
+    }
+    assert_eq!(asked, 12);
+    let told = history(&mut room, &task)[0].fate.clone();
+    assert_eq!(told, "lost: its result could not be fetched: the peer does not hand it out");
+    assert_eq!((room.peers[1].forgotten.as_slice(), bad_results(&room)), (&[run.attempt][..], 0));
+    assert!(history(&mut room, &task).len() > 1, "another tries");
+}
+
+// spec: DEL-5
+#[test]
+fn a_result_is_asked_for_again_when_the_peer_is_back() {
+    let (mut room, task, run) = at_bob();
+    room.end(1, &run);
+    room.disconnect(0, 1);
+    room.comes(0, Err(Unfetched::Line("the peer is not connected".into())));
+    room.pass(1_000);
+    room.connect(0, 1);
+    room.pass(1_000);
+    assert_eq!(room.peers[0].fetches.len(), 1);
+    room.comes(0, Ok(()));
+    assert_eq!(room.state(0, &task).0, "done");
+    assert_eq!(history(&mut room, &task).len(), 1);
+}
+
+fn saved(number: u8) -> Blob {
+    Blob { hash: BlobHash([100 + number; 32]), len: 10 }
+}
+
+fn saves(room: &mut Room, run: &Run, blob: Blob) {
+    room.handle(1, Input::Run(run.attempt, RunEvent::Checkpoint(1, blob)));
+}
+
+// spec: DEL-5, ARC-7
+#[test]
+fn of_many_checkpoints_one_is_under_way_and_the_last_comes_next() {
+    let (mut room, task, run) = at_bob();
+    for number in 0..100 {
+        saves(&mut room, &run, saved(number));
+    }
+    saves(&mut room, &run, Blob { hash: BlobHash([1; 32]), len: 1 << 40 });
+    let under_way = |room: &Room| room.peers[0].fetches.iter().map(|it| it.1).collect::<Vec<_>>();
+    assert_eq!(under_way(&room), [saved(0)]);
+    room.comes(0, Ok(()));
+    assert_eq!(under_way(&room), [saved(99)]);
+    room.comes(0, Err(Unfetched::Line("too slow".into())));
+    assert!(under_way(&room).is_empty());
+    saves(&mut room, &run, saved(101));
+    saves(&mut room, &run, saved(102));
+    // With the result there is no use for them.
+    room.end(1, &run);
+    assert_eq!(under_way(&room), [Blob { hash: BlobHash([9; 32]), len: 10 }]);
+    room.comes(0, Ok(()));
+    assert_eq!(room.state(0, &task).0, "done");
+    assert!(under_way(&room).is_empty());
+}
+
+// spec: DEL-3, DEL-5
+#[test]
+fn what_is_under_way_for_an_attempt_ends_when_it_does_not_count_any_more() {
+    for cancelled in [true, false] {
+        let (mut room, task, run) = at_bob();
+        saves(&mut room, &run, saved(1));
+        saves(&mut room, &run, saved(2));
+        assert_eq!(room.peers[0].fetches.len(), 1);
+        if cancelled {
+            room.ask(0, Command::Cancel { task }).unwrap();
+        } else {
+            room.disconnect(0, 1);
+            room.pass(60_000);
+        }
+        assert!(room.peers[0].fetches.is_empty());
+    }
+}
