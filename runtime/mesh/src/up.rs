@@ -355,7 +355,10 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         // spec: EN-5
         let forecast = told.forecast.map(|(hour, g_per_kwh)| Forecast { hour, g_per_kwh });
         let told_of = forecast.is_none_or(|it| listening.blocking_send(Input::Forecast(it).into()).is_ok());
-        told_of && listening.blocking_send(Input::Energy(told.reading.map(Box::new)).into()).is_ok()
+        told_of && {
+            let energy = Input::Energy(told.reading.map(Box::new), told.at_ms);
+            listening.blocking_send(energy.into()).is_ok()
+        }
     })
     .map_err(|error| Failure::because("start reading the energy", &error))?;
     let terms = config.settings.terms().map_err(Failure::new)?;

@@ -35,15 +35,33 @@ const FROM_HISTORY: &str = "history";
 pub(crate) struct History {
     /// The newest hour, since 1970.
     newest: u64,
+    /// The newest hour of which something was told within it. What comes later of it, or of hours before, is not what was
+    /// used then: there may have been sun.
+    prompt: u64,
     /// g CO2/kWh, the newest last. Hours in which nothing was known have the value before them.
     values: VecDeque<u16>,
 }
 
 impl History {
-    /// Takes a reading. Says whether an hour began with it.
-    fn note(&mut self, now_ms: u64, g_per_kwh: u16) -> bool {
-        let hour = now_ms / HOUR_MS;
+    /// Takes a reading into the hour that it is of, which is over if its source is late. Says whether an hour began with
+    /// it, or one that was over has another value.
+    // spec: EN-5
+    fn note(&mut self, now_ms: u64, at_ms: Option<u64>, g_per_kwh: u16) -> bool {
+        let now = now_ms / HOUR_MS;
+        // A source's clock may be ahead of ours.
+        let hour = at_ms.map_or(now, |at| at / HOUR_MS).min(now);
+        if hour == now {
+            self.prompt = self.prompt.max(hour);
+        } else if hour <= self.prompt {
+            return false;
+        }
         match (self.values.back_mut(), hour.checked_sub(self.newest)) {
+            (Some(_), None) if hour < now => {
+                let back = usize::try_from(self.newest - hour).unwrap_or(usize::MAX);
+                let at = self.values.len().checked_sub(1).and_then(|last| last.checked_sub(back));
+                let value = at.and_then(|at| self.values.get_mut(at));
+                return value.is_some_and(|value| std::mem::replace(value, g_per_kwh) != g_per_kwh);
+            }
             // A clock that went back tells nothing new.
             (Some(_), None) => return false,
             (Some(last), Some(0)) => {
@@ -87,8 +105,8 @@ impl History {
         })
     }
 
-    /// g CO2/kWh expected of now and the hours that follow.
-    fn path(&self, now_ms: u64, now: u16, forecasts: &Forecasts) -> Vec<u16> {
+    /// g CO2/kWh expected of now and the hours that follow. `now`: what was told last; `prompt`: of this hour.
+    fn path(&self, now_ms: u64, now: u16, prompt: bool, forecasts: &Forecasts) -> Vec<u16> {
         let issues = forecasts.issues();
         if self.values.len() < ENOUGH {
             // Too little to know the source's errors by: it is taken at its word, and as it is now where it ends.
@@ -100,7 +118,8 @@ impl History {
         let mut path: Vec<u16> =
             known.path(now_ms / HOUR_MS).into_iter().map(|grams| grams.round() as u16).collect();
         path.truncate(MAX_OUTLOOK);
-        if let Some(first) = path.first_mut() {
+        // What is late says of this hour what it says of those after it.
+        if let Some(first) = path.first_mut().filter(|_| prompt) {
             *first = now;
         }
         path
@@ -158,14 +177,18 @@ impl Node {
 
     /// Takes what was read; where nothing is, history stands in for it.
     // spec: EN-3
-    pub(crate) fn energy_read(&mut self, reading: Option<Reading>) {
+    pub(crate) fn energy_read(&mut self, reading: Option<Reading>, at_ms: Option<u64>) {
         self.reads = reading.is_some();
+        let at_ms = at_ms.filter(|_| self.reads);
         let reading = reading.or_else(|| self.by_history());
         let energy = reading.as_ref().map(|reading| reading.claim);
-        self.energy_is(reading);
-        if self.config.energy != energy {
-            self.config.energy = energy;
+        self.energy_is(reading, at_ms);
+        let before = std::mem::replace(&mut self.config.energy, energy);
+        let before_at = std::mem::replace(&mut self.energy_at, at_ms);
+        if (before, before_at) != (energy, at_ms) {
             self.regard_energy();
+        }
+        if before != energy {
             self.regard_donor();
             self.advertise_soon();
             self.place_soon();
@@ -199,10 +222,10 @@ impl Node {
             // What stands in is another one in each hour, and at last none.
             let reading = self.by_history();
             self.config.energy = reading.as_ref().map(|reading| reading.claim);
-            self.energy_is(reading);
+            self.energy_is(reading, None);
         }
         if let Some(claim) = self.config.energy.filter(|_| self.reads)
-            && self.history.note(now_ms, claim.g_per_kwh)
+            && self.history.note(now_ms, self.energy_at, claim.g_per_kwh)
         {
             let history = self.history.clone();
             self.keep(Table::Meta, META_HISTORY.to_vec(), &history);
@@ -210,17 +233,17 @@ impl Node {
         // Whole watts, at least those that a task needs: less changes nothing.
         let surplus =
             self.situation.surplus_watts.map(|watts| u32::try_from(watts.max(0)).unwrap_or(u32::MAX));
-        let expected_for = Some((hour, self.config.energy, surplus));
+        let of_hour = self.energy_at.map_or(u64::from(hour), |at| at / HOUR_MS);
+        let expected_for = Some((hour, self.config.energy, of_hour, surplus));
         if self.expected_for == expected_for {
             return;
         }
         self.expected_for = expected_for;
+        let prompt = of_hour >= u64::from(hour);
+        let path = |claim: EnergyClaim| self.history.path(now_ms, claim.g_per_kwh, prompt, &self.forecasts);
         self.outlook = Outlook {
             hour,
-            g_per_kwh: self
-                .config
-                .energy
-                .map_or_else(Vec::new, |claim| self.history.path(now_ms, claim.g_per_kwh, &self.forecasts)),
+            g_per_kwh: self.config.energy.map_or_else(Vec::new, path),
             low_g_per_kwh: self.history.low(),
             surplus_watts: surplus,
             slot_watts: SLOT_WATTS,
@@ -252,8 +275,8 @@ impl Node {
     }
 }
 
-/// What the node remembers to have expected, and of when.
-pub(crate) type ExpectedFor = Option<(u32, Option<EnergyClaim>, Option<u32>)>;
+/// What the node remembers to have expected: in which hour, by which energy, of which hour that is, and surplus.
+pub(crate) type ExpectedFor = Option<(u32, Option<EnergyClaim>, u64, Option<u32>)>;
 
 #[cfg(test)]
 mod tests {
@@ -263,25 +286,61 @@ mod tests {
     #[test]
     fn thirty_days_are_kept_by_the_hour_and_gaps_are_closed() {
         let (mut history, none) = (History::default(), Forecasts::default());
-        assert!(history.note(10 * HOUR_MS, 300) && !history.note(10 * HOUR_MS + 1, 310));
-        assert!(history.note(13 * HOUR_MS, 100) && !history.note(12 * HOUR_MS, 5), "the clock went back");
+        assert!(history.note(10 * HOUR_MS, None, 300) && !history.note(10 * HOUR_MS + 1, None, 310));
+        assert!(
+            history.note(13 * HOUR_MS, None, 100) && !history.note(12 * HOUR_MS, None, 5),
+            "the clock went back"
+        );
         assert_eq!(history.values, [310, 310, 310, 100]);
         assert_eq!(
-            history.path(13 * HOUR_MS, 100, &none),
+            history.path(13 * HOUR_MS, 100, true, &none),
             [100; MAX_OUTLOOK],
             "too little to expect a change by"
         );
         assert_eq!(history.low(), None);
         for hour in 14..2000 {
-            history.note(hour * HOUR_MS, 100 + (hour % 24) as u16);
+            history.note(hour * HOUR_MS, None, 100 + (hour % 24) as u16);
         }
         assert_eq!((history.values.len(), history.newest), (HISTORY, 1999));
         assert_eq!(history.low(), Some(107), "8 of 24 hours are lower, and 30 % are 7.2");
-        let path = history.path(1999 * HOUR_MS, 107, &none);
+        let path = history.path(1999 * HOUR_MS, 107, true, &none);
         assert_eq!((path.len(), path[0]), (MAX_OUTLOOK, 107));
         assert!((path[24].abs_diff(107)) <= 3, "the same hour of the next day: {}", path[24]);
-        history.note(9000 * HOUR_MS, 50);
+        history.note(9000 * HOUR_MS, None, 50);
         assert_eq!(history.values, [50], "nothing is known of the time between");
+    }
+
+    // spec: EN-5
+    #[test]
+    fn what_comes_late_is_filed_under_the_hour_that_it_is_of() {
+        let (mut history, none) = (History::default(), Forecasts::default());
+        let grams = |hour: u64| if (10..14).contains(&(hour % 24)) { 100 } else { 400 };
+        let late = |history: &mut History, now: u64| {
+            history.note(now * HOUR_MS, Some((now - 2) * HOUR_MS + 1), grams(now - 2))
+        };
+        for now in 1000..1600 {
+            assert!(late(&mut history, now) && !late(&mut history, now), "an hour begins with it, once");
+        }
+        assert_eq!((history.newest, history.values.len()), (1597, 600));
+        let by_hour = |history: &History, hour: u64| history.values[(hour - 998) as usize];
+        assert!((998..1598).all(|hour| by_hour(&history, hour) == grams(hour)), "none is shifted");
+        // Two hours before it gets clean, what was told last is dirty, and says so of its own hour only.
+        let path = history.path(1599 * HOUR_MS, 400, false, &none);
+        let ahead = |lead: u64| path[lead as usize].abs_diff(grams(1599 + lead));
+        assert!((0..24).all(|lead| ahead(lead) <= 60), "{:?}", &path[..24]);
+        assert_eq!(history.path(1599 * HOUR_MS, 401, true, &none)[0], 401, "what is of now is so");
+        // A better figure of an hour that is over takes its place, and is kept.
+        assert!(history.note(1599 * HOUR_MS, Some(1590 * HOUR_MS), 77) && by_hour(&history, 1590) == 77);
+        assert!(!history.note(1599 * HOUR_MS, Some(1590 * HOUR_MS), 77), "once");
+        assert!(!history.note(1599 * HOUR_MS, Some(5 * HOUR_MS), 77), "of that nothing is kept");
+        // Own sun was of now. What the grid was meanwhile is told later, and nobody used it.
+        assert!(history.note(1600 * HOUR_MS, None, 41));
+        assert!(!history.note(1601 * HOUR_MS, Some(1599 * HOUR_MS), 400));
+        assert!(!history.note(1602 * HOUR_MS, Some(1600 * HOUR_MS), 400) && by_hour(&history, 1600) == 41);
+        assert!(history.note(1603 * HOUR_MS, Some(1601 * HOUR_MS), 399));
+        assert_eq!((by_hour(&history, 1601), history.newest), (399, 1601));
+        assert!(history.note(1604 * HOUR_MS, Some(1604 * HOUR_MS + 900_000), 50), "clocks differ");
+        assert_eq!(history.newest, 1604);
     }
 
     // spec: EN-5
@@ -293,20 +352,20 @@ mod tests {
         assert!(forecasts.take(given(13, 80)) && !forecasts.take(given(14, 80)), "the same is no news");
         assert!(!forecasts.take(given(12, 70)), "an older one");
         let mut history = History::default();
-        history.note(13 * HOUR_MS, 300);
-        let path = history.path(13 * HOUR_MS, 300, &forecasts);
+        history.note(13 * HOUR_MS, None, 300);
+        let path = history.path(13 * HOUR_MS, 300, true, &forecasts);
         assert_eq!((path[0], path[1], path[95], path.len()), (300, 80, 80, MAX_OUTLOOK));
         assert!(forecasts.take(given(17, 60)) && forecasts.take(given(18, 90)));
         assert_eq!(forecasts.0.len(), 2, "the newest of each six hours");
         for hour in 14..600 {
-            history.note(hour * HOUR_MS, 300);
+            history.note(hour * HOUR_MS, None, 300);
         }
         for hour in 19..600 {
             forecasts.take(given(hour, if hour < 599 { 300 } else { 100 }));
         }
         assert!(forecasts.0.len() <= MAX_FORECASTS);
         let (told, untold) = (&forecasts, &Forecasts::default());
-        let at = |forecasts: &Forecasts| history.path(599 * HOUR_MS, 300, forecasts)[6];
+        let at = |forecasts: &Forecasts| history.path(599 * HOUR_MS, 300, true, forecasts)[6];
         assert!(at(untold) > 290 && at(told) < 200, "{} and {}", at(untold), at(told));
         let mut many = Forecasts::default();
         for day in 0..100 {

@@ -68,9 +68,10 @@ pub enum Input {
     Fetched(AttemptId, BlobHash, Result<(), String>),
     /// A stored entry that was asked for.
     Stored(Box<Entry>),
-    /// What the device's energy is now.
-    // spec: EN-2
-    Energy(Option<Box<Reading>>),
+    /// What the device's energy is now, as far as it is known, and since when it is so by its source's own word, in
+    /// milliseconds since 1970; none if it is of now.
+    // spec: EN-2, EN-5
+    Energy(Option<Box<Reading>>, Option<u64>),
     /// What its source expects of it.
     // spec: EN-5
     Forecast(Forecast),

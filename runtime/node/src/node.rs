@@ -257,6 +257,8 @@ pub struct Node {
     pub(crate) expected_for: ExpectedFor,
     /// Is its energy read, or does history stand in for that?
     pub(crate) reads: bool,
+    /// Since when its energy is so by its source's own word, if that is not now.
+    pub(crate) energy_at: Option<u64>,
     pub(crate) ad_serial: u64,
     pub(crate) random: Random,
     pub(crate) counters: Counters,
@@ -329,6 +331,7 @@ impl Node {
             outlook: Outlook::default(),
             expected_for: None,
             reads: config.energy.is_some(),
+            energy_at: None,
             // Ads are compared by serial across restarts.
             ad_serial: now.wall_ms,
             random: Random::new(&config.seed),
@@ -442,8 +445,8 @@ impl Node {
             Input::Run(attempt, event) => self.ran(attempt, event),
             Input::Fetched(attempt, hash, result) => self.fetched(attempt, hash, result),
             Input::Stored(entry) => self.looked_up(&entry),
-            Input::Energy(reading) => {
-                self.energy_read(reading.map(|reading| *reading));
+            Input::Energy(reading, at_ms) => {
+                self.energy_read(reading.map(|reading| *reading), at_ms);
             }
             Input::Forecast(forecast) => {
                 self.forecast_is(forecast);

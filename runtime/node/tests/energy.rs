@@ -17,7 +17,7 @@ const WH: u64 = 3_600_000;
 
 fn on(room: &mut Room, number: usize, g_per_kwh: u16, renewable_percent: u8) {
     let claim = EnergyClaim { source: Source::Grid, renewable_percent, g_per_kwh };
-    room.handle(number, Input::Energy(Some(Box::new(Reading::of(claim, "fixed")))));
+    room.handle(number, Input::Energy(Some(Box::new(Reading::of(claim, "fixed"))), None));
     room.pass(1000);
 }
 
@@ -187,7 +187,7 @@ fn what_was_cut_off_is_the_last_reading_and_a_marked_estimate() {
 #[test]
 fn where_homes_energy_is_unknown_nothing_is_claimed() {
     let mut room = street();
-    room.handle(0, Input::Energy(None));
+    room.handle(0, Input::Energy(None, None));
     let id = submit(&mut room, 1, "bob-laptop");
     end(&mut room, 1, 200 * WH);
     let energy = task(&mut room, 0, &id).energy.unwrap();
@@ -212,7 +212,7 @@ fn history_stands_in_for_readings_that_do_not_come_and_then_nothing_does() {
     const HOUR: u64 = 3_600_000;
     let mut room = street();
     on(&mut room, 0, 100, 90);
-    room.handle(0, Input::Energy(None));
+    room.handle(0, Input::Energy(None, None));
     assert_eq!(energy(&mut room, 0), None, "an hour is no history");
     let first = room.now.wall_ms / HOUR;
     let grams = |hour: u64| 100 + 10 * (hour % 24) as u16;
@@ -222,7 +222,7 @@ fn history_stands_in_for_readings_that_do_not_come_and_then_nothing_does() {
         // The date alone: what else happens in a week is none of this.
         room.now.wall_ms += HOUR - 1000;
     }
-    room.handle(0, Input::Energy(None));
+    room.handle(0, Input::Energy(None, None));
     let claim = energy(&mut room, 0).unwrap();
     assert_eq!((claim.source, claim.renewable_percent), (Source::Grid, 0), "its mix nobody wrote down");
     assert!(claim.g_per_kwh.abs_diff(grams(room.now.wall_ms / HOUR)) <= 15, "{claim:?}");
@@ -243,7 +243,7 @@ fn history_stands_in_for_readings_that_do_not_come_and_then_nothing_does() {
 fn sun_for_a_task_is_what_the_household_leaves() {
     let mut room = street();
     let sun = EnergyClaim { source: Source::Solar, renewable_percent: 100, g_per_kwh: 41 };
-    room.handle(0, Input::Energy(Some(Box::new(Reading::of(sun, "meter")))));
+    room.handle(0, Input::Energy(Some(Box::new(Reading::of(sun, "meter"))), None));
     let surplus = |room: &mut Room, watts: i64| {
         let situation = Situation { surplus_watts: Some(watts), ..Situation::default() };
         room.handle(0, Input::Situation(situation));
@@ -260,4 +260,36 @@ fn sun_for_a_task_is_what_the_household_leaves() {
     surplus(&mut room, 10);
     room.pass(600_000);
     assert_eq!(room.peers[0].runs.len(), 1, "ten are");
+}
+
+/// A feed that is two hours late tells of the hour in which a task ran when that is over: the account waits for it, and
+/// not for ever.
+// spec: CO2-3, EN-5
+#[test]
+fn an_account_counts_home_by_what_comes_late_of_it() {
+    const HOUR: u64 = 3_600_000;
+    let mut room = street();
+    room.now.wall_ms += HOUR - room.now.wall_ms % HOUR + 60_000;
+    let began = room.now.wall_ms;
+    let late = |room: &mut Room, g_per_kwh: u16, at_ms: u64| {
+        let claim = EnergyClaim { source: Source::Grid, renewable_percent: 30, g_per_kwh };
+        room.handle(0, Input::Energy(Some(Box::new(Reading::of(claim, "feed"))), Some(at_ms)));
+    };
+    late(&mut room, 450, began - 2 * HOUR);
+    let first = submit(&mut room, 1, "bob-laptop");
+    end(&mut room, 1, 200 * WH);
+    let energy = task(&mut room, 0, &first).energy.unwrap();
+    assert!(energy.provisional && energy.baseline_ug == Some(90_000_000), "by what is known: {energy:?}");
+    room.pass(2 * HOUR);
+    late(&mut room, 100, began);
+    room.pass(HOUR / 2);
+    let energy = task(&mut room, 0, &first).energy.unwrap();
+    assert_eq!((energy.provisional, energy.baseline_ug), (false, Some(20_000_000)), "200 Wh at 100 g");
+    let second = submit(&mut room, 2, "bob-laptop");
+    end(&mut room, 1, 200 * WH);
+    room.pass(4 * HOUR - 60_000);
+    assert!(task(&mut room, 0, &second).energy.unwrap().provisional, "it may still come");
+    room.pass(HOUR / 2);
+    let energy = task(&mut room, 0, &second).energy.unwrap();
+    assert_eq!((energy.provisional, energy.baseline_ug), (false, Some(20_000_000)), "the last that was told");
 }

@@ -27,6 +27,8 @@ const FIXED: &str = "fixed";
 pub(crate) struct Told {
     /// What it is; none if nothing is known.
     pub(crate) reading: Option<Reading>,
+    /// Since when it is so by its source's own word, in milliseconds since 1970; none if that is now, or nobody says.
+    pub(crate) at_ms: Option<u64>,
     /// The hour that is now, since 1970, and what a source expects of it and those after it in g/kWh, if one does.
     pub(crate) forecast: Option<(u64, Vec<u16>)>,
 }
@@ -157,6 +159,11 @@ impl Slot {
 
     fn now(&self, field: Field, now_ms: u64) -> Option<f64> {
         self.feeds.get(&field)?.now(now_ms)
+    }
+
+    /// Since when what it told of a field is so.
+    fn at(&self, field: Field) -> Option<u64> {
+        self.feeds.get(&field)?.last()?.at_ms
     }
 
     fn valid_until(&self, now_ms: u64) -> Option<u64> {
@@ -364,6 +371,14 @@ impl Mixer {
         let mixed = supply.mix(needed, now_ms, factors);
         self.degradation(&mut degraded, mixed.as_ref(), now_ms);
         let reading = mixed.map(|mixed| self.reading(&mixed, grams.or(renewable), outright, now_ms));
+        // Feeds are hours late, and what they tell is of then. What is one's own is of now.
+        // spec: EN-5
+        let at_ms = match mixed.map(|mixed| mixed.basis) {
+            Some(Basis::Grid) if grams.is_some() => told.and_then(|(_, at)| self.slots[at].at(Field::Grams)),
+            Some(Basis::Grid) => renewable.and_then(|(_, at)| self.slots[at].at(Field::Renewable)),
+            Some(Basis::Outright) => outright.and_then(|(_, at)| self.slots[at].outright_feed.last()?.at_ms),
+            _ => None,
+        };
         let forecast = match mixed.map(|mixed| mixed.basis) {
             // A forecast is of the grid. Of what is one's own it says nothing.
             None | Some(Basis::Grid | Basis::AnyGrid | Basis::Outright) => {
@@ -374,7 +389,7 @@ impl Mixer {
             Some(_) => None,
         };
         self.show(&supply, reading.as_ref(), mixed.as_ref(), degraded, now_ms);
-        let told = Told { reading, forecast };
+        let told = Told { reading, at_ms, forecast };
         (self.said.as_ref() != Some(&told)).then(|| self.said.insert(told).clone())
     }
 

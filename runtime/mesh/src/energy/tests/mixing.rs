@@ -165,6 +165,40 @@ fn what_a_source_had_forecast_stands_in_once_it_tells_no_more() {
     assert_eq!(rig.now(NOW + 2 * HOUR), None);
 }
 
+// spec: EN-5
+#[test]
+fn since_when_it_is_so_is_told_of_a_feed_that_is_late_and_own_energy_is_of_now() {
+    let holds = |name| Setting { holds: Duration::from_secs(3 * 3600), ..named(name) };
+    let mut rig = rig(Settings { sources: vec![holds("feed"), holds("meter")], ..Settings::default() });
+    let seen = |values: &[(Field, f64)], at: u64| Observation {
+        values: values.to_vec(),
+        at_ms: Some(at),
+        ..Observation::default()
+    };
+    rig.saw(0, Ok(seen(&[(Field::Grams, 300.0)], NOW - 2 * HOUR)), NOW);
+    assert_eq!(rig.mixer.mix(NOW).unwrap().at_ms, Some(NOW - 2 * HOUR));
+    rig.saw(0, Ok(seen(&[(Field::Grams, 300.0)], NOW - HOUR)), NOW + HOUR);
+    assert_eq!(
+        rig.mixer.mix(NOW + HOUR).unwrap().at_ms,
+        Some(NOW - HOUR),
+        "the same of another hour is news"
+    );
+    rig.saw(1, Ok(seen(&[(Field::Solar, 500.0), (Field::Household, 100.0)], NOW)), NOW + HOUR);
+    let told = rig.mixer.mix(NOW + HOUR).unwrap();
+    assert_eq!((told.reading.unwrap().claim.source, told.at_ms), (Source::Solar, None));
+    let claim = EnergyClaim { source: Source::Wind, renewable_percent: 99, g_per_kwh: 12 };
+    rig.saw(
+        1,
+        Ok(Observation { outright: Some(claim), ..seen(&[(Field::Solar, 0.0)], NOW - 1) }),
+        NOW + HOUR,
+    );
+    let told = rig.mixer.mix(NOW + HOUR).unwrap();
+    assert_eq!((told.reading.unwrap().claim, told.at_ms), (claim, Some(NOW - 1)));
+    let mut share = self::rig(Settings { sources: vec![holds("mix")], ..Settings::default() });
+    share.saw(0, Ok(seen(&[(Field::Renewable, 60.0)], NOW - HOUR)), NOW);
+    assert_eq!(share.mixer.mix(NOW).unwrap().at_ms, Some(NOW - HOUR));
+}
+
 // spec: EN-2, EN-3
 #[test]
 fn a_marginal_signal_stands_beside_and_decides_nothing() {
