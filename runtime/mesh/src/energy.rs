@@ -63,6 +63,8 @@ enum Word {
     Seen(Box<Look>),
     /// From now on it is read from elsewhere.
     Settings(Box<Settings>),
+    /// From now on a task draws so many watts.
+    Draws(f64),
 }
 
 /// How the reading of energy is told of a change.
@@ -73,6 +75,11 @@ impl Watch {
     /// From now on, read from here.
     pub(crate) fn set(&self, settings: Settings) {
         let _gone_with_the_node = self.0.send(Word::Settings(Box::new(settings)));
+    }
+
+    /// From now on, a task draws so many watts.
+    pub(crate) fn draws(&self, task_watts: f64) {
+        let _gone_with_the_node = self.0.send(Word::Draws(task_watts));
     }
 }
 
@@ -112,7 +119,7 @@ pub(crate) struct Start {
     pub(crate) task_watts: f64,
     /// Where it is remembered what a battery holds.
     pub(crate) memory: PathBuf,
-    /// Does a task run now? Its power is then a part of what the household takes.
+    /// Does a task compute now? Its power is then a part of what the household takes.
     pub(crate) busy: Box<dyn Fn() -> bool + Send>,
     /// What is known, for those who ask.
     pub(crate) report: Report,
@@ -231,6 +238,7 @@ fn think(start: Start, words: SyncSender<Word>, heard: &Receiver<Word>, mut tell
         match heard.recv_timeout(wait) {
             Ok(Word::Seen(look)) if look.round == round => mixer.saw(*look),
             Ok(Word::Seen(_)) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Word::Draws(task_watts)) => mixer.task_watts = task_watts,
             Ok(Word::Settings(settings)) => {
                 // Those that look now end; what they still say is of an earlier round.
                 round += 1;

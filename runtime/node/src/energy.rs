@@ -7,7 +7,7 @@ use mesh_policies::donor::Situation;
 use mesh_policies::forecast::{HISTORY, Issue, Known};
 use mesh_policies::sun;
 use mesh_protocol::ad::{EnergyClaim, HOUR_MS, MAX_OUTLOOK, Outlook, Source};
-use mesh_protocol::energy::Reading;
+use mesh_protocol::energy::{MAX_WATTS, Reading};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::record::Table;
 use serde::{Deserialize, Serialize};
@@ -19,9 +19,6 @@ const ENOUGH: usize = 24;
 /// which their errors are told.
 const PART_HOURS: u64 = 6;
 const MAX_FORECASTS: usize = 72;
-/// Watts of a busy slot where nothing measured it: half a laptop's processor.
-const SLOT_WATTS: u16 = 10;
-
 /// Surplus for which what stood still for want of sun goes on, in percent of what it draws.
 const CALM_PERCENT: u32 = 120;
 /// Hours for which a history is used in place of readings that do not come: three days. After that it says little of what
@@ -163,6 +160,17 @@ impl Forecasts {
     }
 }
 
+/// What a task that wants sun draws now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Draws {
+    /// It computes: it is a part of what the household takes, so that anything above is enough for it.
+    Already,
+    /// What a slot draws has to be there for it.
+    Nothing,
+    /// It stood still for want of sun, and needs more of it, so that a cloud does not stop it twice.
+    NothingForWantOfSun,
+}
+
 impl Node {
     /// Its source expects something.
     // spec: EN-5
@@ -199,14 +207,30 @@ impl Node {
     /// Takes how the device is.
     // spec: PERM-5, SLA-4
     pub(crate) fn situation_is(&mut self, situation: Situation) {
-        let had = self.has_sun(&self.me, false);
+        let had = self.has_sun(&self.me, Draws::Nothing);
         self.situation = situation;
         self.regard_energy();
         self.regard_donor();
-        if self.has_sun(&self.me, false) != had {
+        if self.has_sun(&self.me, Draws::Nothing) != had {
             self.advertise_soon();
             self.place_soon();
         }
+    }
+
+    /// Takes what one busy slot draws from now on.
+    // spec: PLACE-1, SLA-4
+    pub(crate) fn slot_draws(&mut self, watts: u16) {
+        self.config.slot_watts = watts;
+        self.expected_for = None;
+        self.regard_energy();
+        self.advertise_soon();
+        self.place_soon();
+        self.regard_soon();
+    }
+
+    /// Watts of a busy slot, as far as that can be.
+    fn slot_watts(&self) -> u16 {
+        self.config.slot_watts.clamp(1, u16::try_from(MAX_WATTS).unwrap_or(u16::MAX))
     }
 
     fn by_history(&self) -> Option<Reading> {
@@ -246,7 +270,7 @@ impl Node {
             g_per_kwh: self.config.energy.map_or_else(Vec::new, path),
             low_g_per_kwh: self.history.low(),
             surplus_watts: surplus,
-            slot_watts: SLOT_WATTS,
+            slot_watts: self.slot_watts(),
         };
     }
 
@@ -255,19 +279,20 @@ impl Node {
         if *device == self.me { Some(&self.outlook) } else { Some(&self.ad_of(device)?.outlook) }
     }
 
-    /// Is there sun for a task on that device: by its place, and by what its panels give beside its household? More of it
-    /// where the task stood still for want of sun, so that a cloud does not stop it twice.
+    /// Is there sun for a task on that device: by its place, and by what its panels give beside its household?
     // spec: SLA-4, PLACE-2
-    pub(crate) fn has_sun(&self, device: &PublicKey, held: bool) -> bool {
+    pub(crate) fn has_sun(&self, device: &PublicKey, task: Draws) -> bool {
         let place = match *device == self.me {
             true => self.config.place,
             false => self.ledger.facts().registered(device).and_then(|registered| registered.place),
         };
-        // What runs here is a part of what the household takes already, so that anything above is enough for it.
-        let runs_here = !held && *device == self.me && self.room().0 < self.config.capacity.slots;
         let enough = |outlook: &Outlook| {
-            let calm = u32::from(outlook.slot_watts) * if held { CALM_PERCENT } else { 100 } / 100;
-            let needed = if runs_here { 1 } else { calm };
+            let slot = u32::from(outlook.slot_watts);
+            let needed = match task {
+                Draws::Already => 1,
+                Draws::Nothing => slot,
+                Draws::NothingForWantOfSun => slot * CALM_PERCENT / 100,
+            };
             outlook.surplus_watts.is_none_or(|watts| watts >= needed)
         };
         let spare = self.outlook_of(device).is_none_or(enough);

@@ -77,6 +77,9 @@ pub enum Input {
     Forecast(Forecast),
     /// What this machine can give to tasks.
     Capacity(Capacity),
+    /// Watts that one busy slot draws, where that is another number now.
+    // spec: PLACE-1, SLA-4
+    SlotWatts(u16),
     /// Names of others' tasks that this device takes at all.
     Accepts(Vec<Pattern>),
     /// On which terms the device's owner shares it.

@@ -46,6 +46,8 @@ pub struct Config {
     pub place: Option<(i16, i16)>,
     /// What it can give to tasks.
     pub capacity: Capacity,
+    /// Watts that one busy slot draws; at least 1 and at most [`MAX_WATTS`](mesh_protocol::energy::MAX_WATTS) count.
+    pub slot_watts: u16,
     /// Names of others' tasks that it takes at all.
     pub accepts: Vec<Pattern>,
     /// Folders of its owner that tasks may be granted, by name, and what for.
@@ -459,6 +461,7 @@ impl Node {
                 self.advertise_soon();
                 self.place_soon();
             }
+            Input::SlotWatts(watts) => self.slot_draws(watts),
             Input::Accepts(names) => self.config.accepts = names,
             Input::Terms(terms) => {
                 self.terms = *terms;

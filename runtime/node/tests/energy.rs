@@ -8,9 +8,10 @@ use mesh_node::{Answer, Command, Input, Metering, RunEvent, Sample, StatsView, T
 use mesh_policies::donor::Situation;
 use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::energy::{How, Reading};
+use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ledger::{Entry, Payload};
 use mesh_protocol::task::{Blob, Sla};
-use room::{Room, draft, equal, receipt_for};
+use room::{Room, Wish, draft, equal, receipt_for};
 
 /// A watt-hour in millijoule.
 const WH: u64 = 3_600_000;
@@ -292,4 +293,75 @@ fn an_account_counts_home_by_what_comes_late_of_it() {
     room.pass(HOUR / 2);
     let energy = task(&mut room, 0, &second).energy.unwrap();
     assert_eq!((energy.provisional, energy.baseline_ug), (false, Some(20_000_000)), "the last that was told");
+}
+
+/// Watts of own sun that nobody else takes, and a task that wants them.
+fn surplus(room: &mut Room, watts: i64) {
+    room.handle(0, Input::Situation(Situation { surplus_watts: Some(watts), ..Situation::default() }));
+    room.pass(60_000);
+}
+
+fn sunny(room: &mut Room, nonce: u8) {
+    let mut task = draft("word-count", nonce);
+    (task.sla, task.on, task.followed) = (Sla::SolarOnly, Some("alice-laptop".into()), false);
+    let _id = room.submit_draft(0, task).unwrap();
+}
+
+/// Was it told to stand still, and not to go on since?
+fn is_held(room: &Room, run: AttemptId) -> bool {
+    let last = room.peers[0].wishes.iter().rfind(|(id, _)| *id == run);
+    last.is_some_and(|(_, wish)| *wish == Wish::Hold)
+}
+
+fn under_the_sun() -> Room {
+    let mut room = street();
+    let sun = EnergyClaim { source: Source::Solar, renewable_percent: 100, g_per_kwh: 41 };
+    room.handle(0, Input::Energy(Some(Box::new(Reading::of(sun, "meter"))), None));
+    room
+}
+
+/// What a slot really draws is what has to be there for it, also once that is another number.
+// spec: SLA-4, PLACE-1, PLACE-2
+#[test]
+fn sun_is_enough_once_it_gives_what_a_slot_of_this_device_draws() {
+    let mut room = under_the_sun();
+    room.handle(0, Input::SlotWatts(64));
+    surplus(&mut room, 63);
+    sunny(&mut room, 1);
+    room.pass(600_000);
+    assert_eq!(room.peers[0].runs.len(), 0, "63 watts are not enough for 64");
+    surplus(&mut room, 64);
+    room.pass(600_000);
+    assert_eq!(room.peers[0].runs.len(), 1);
+    let run = room.peers[0].runs[0].attempt;
+    room.handle(0, Input::Run(run, RunEvent::Started));
+    surplus(&mut room, 1);
+    assert!(!is_held(&room, run), "it is in the household's load");
+    surplus(&mut room, 0);
+    assert!(is_held(&room, run));
+    room.handle(0, Input::Run(run, RunEvent::Paused));
+    surplus(&mut room, 75);
+    assert!(is_held(&room, run), "a fifth more than 64 watts is calm");
+    surplus(&mut room, 76);
+    assert!(!is_held(&room, run));
+}
+
+/// The first task's power is in the household's load; the second one's is not.
+// spec: SLA-4
+#[test]
+fn sun_for_one_task_is_not_enough_for_two() {
+    let mut room = under_the_sun();
+    surplus(&mut room, 10);
+    sunny(&mut room, 1);
+    room.pass(60_000);
+    assert_eq!(room.peers[0].runs.len(), 1);
+    let run = room.peers[0].runs[0].attempt;
+    room.handle(0, Input::Run(run, RunEvent::Started));
+    surplus(&mut room, 9);
+    sunny(&mut room, 2);
+    room.pass(60_000);
+    assert_eq!(room.peers[0].runs.len(), 1, "nine watts are left, and it draws ten");
+    assert!(!is_held(&room, run));
+    surplus(&mut room, 10);
+    assert_eq!(room.peers[0].runs.len(), 2);
 }

@@ -223,7 +223,8 @@ fn short(text: &str) -> String {
 pub(super) struct Mixer {
     settings: Settings,
     place: Option<(i16, i16)>,
-    task_watts: f64,
+    /// Watts of one task.
+    pub(super) task_watts: f64,
     busy: Box<dyn Fn() -> bool + Send>,
     slots: Vec<Slot>,
     battery: Option<Inventory>,

@@ -392,3 +392,31 @@ fn a_service_is_read_again_and_again_and_another_one_once_that_is_said() {
     assert_eq!(next(), of(320, "/one"), "nothing of before is said again");
     assert!(folder.path().join("energy.json").exists());
 }
+
+// spec: SLA-4, CLI-7
+#[test]
+fn what_a_task_draws_can_change_while_it_is_read() {
+    let server = Server::new(|_| json(200, &value!({ "surplus": 15, "grams": 400 })));
+    let path = |path: &str| Path { path: path.into(), unit: None };
+    let fields = vec![(Field::Surplus, path("/surplus")), (Field::Grams, path("/grams"))];
+    let asking = Asking { url: server.url("/"), token: None, header: None };
+    let source = Setting::of(Which::Http(Http { asking, paths: Paths { fields, ..Paths::default() } }));
+    let folder = tempfile::tempdir().unwrap();
+    let start = Start {
+        settings: Settings { sources: vec![source], ..Settings::default() },
+        place: None,
+        task_watts: 20.0,
+        memory: folder.path().join("energy.json"),
+        busy: Box::new(|| false),
+        report: Report::default(),
+    };
+    let (send, news) = mpsc::channel();
+    let watch = watch(start, move |told| send.send(told).is_ok()).unwrap();
+    let next = || {
+        let told: Told = news.recv_timeout(Duration::from_secs(60)).expect("some news");
+        told.reading.map(|reading| reading.claim.source)
+    };
+    assert_eq!(next(), Some(Source::Grid));
+    watch.draws(10.0);
+    assert_eq!(next(), Some(Source::Solar), "fifteen watts are enough for ten");
+}
