@@ -365,6 +365,12 @@ impl Mixer {
             cells: Cells::default(),
             on_mains,
         };
+        if let (Some(watts), Some((_, at))) = (supply.sun_by_night(now_ms), self.pick(Field::Solar, now_ms)) {
+            let name = self.name(at);
+            degraded.push(format!(
+                "{name}: it tells of {watts} W of sun, which is down here; that counts as none"
+            ));
+        }
         let cells = self.store(&supply, now_ms, factors);
         supply.cells = cells;
         // A task that runs is in the household's load already.

@@ -256,6 +256,24 @@ fn a_fixed_sun_sets() {
     assert!(rig.degraded().contains("there is no sun now"), "{}", rig.degraded());
 }
 
+// spec: EN-3, SLA-4
+#[test]
+fn panels_that_tell_of_sun_by_night_are_not_believed() {
+    let mut rig = rig(settings(&["grid", "pv"]));
+    let made = [(Field::Solar, 700.0), (Field::Household, 400.0)];
+    let night = NOW + 12 * HOUR;
+    for (now, source, surplus) in [(NOW, Source::Solar, 300), (night, Source::Grid, -400)] {
+        rig.told(0, &[(Field::Grams, 350.0), (Field::Renewable, 40.0)], now);
+        rig.told(1, &made, now);
+        assert_eq!((rig.now(now).unwrap().0, rig.report.surplus()), (source, Some(surplus)));
+    }
+    assert!(
+        rig.degraded().contains("pv: it tells of 700 W of sun, which is down here"),
+        "{}",
+        rig.degraded()
+    );
+}
+
 // spec: EN-4
 #[test]
 fn a_battery_gives_back_what_it_was_charged_with() {
