@@ -12,6 +12,9 @@ const A_WEEK_MS: u64 = 7 * 24 * 3_600_000;
 /// For how long an intensity without a time of its own may be the same to the last digit. A day: no grid stands still
 /// from one noon to the next.
 const STILL_MS: u64 = 24 * 3_600_000;
+/// The same for a power above what an inverter draws for itself. Six hours: an inverter at its limit tells that for some
+/// hours of a summer's noon, and no longer.
+const STUCK_MS: u64 = 6 * 3_600_000;
 /// By how much a source's clock may be ahead of ours.
 const AHEAD_MS: u64 = 15 * 60_000;
 /// Watts below zero that an inverter draws for itself by night.
@@ -80,6 +83,9 @@ pub enum Fault {
     /// It tells always the same.
     #[error("it has told exactly {0} for a day: it stands still")]
     Frozen(f64),
+    /// It tells always the same power.
+    #[error("it has told exactly {0} W for six hours: it stands still")]
+    Stuck(f64),
 }
 
 /// A span of time, as people say it.
@@ -156,6 +162,10 @@ impl Feed {
         let intensity = matches!(of, Quantity::LifeCycle | Quantity::Intensity);
         if intensity && !constant && told.at_ms.is_none() && now_ms.saturating_sub(since) >= STILL_MS {
             return Err(Fault::Frozen(value));
+        }
+        let power = matches!(of, Quantity::Watts | Quantity::Flow) && value.abs() > STANDBY_WATTS;
+        if power && !constant && told.at_ms.is_none() && now_ms.saturating_sub(since) >= STUCK_MS {
+            return Err(Fault::Stuck(value));
         }
         self.peaks.note(value, now_ms);
         self.last = Some(Told { value, ..told });
@@ -271,18 +281,27 @@ mod tests {
     // spec: EN-3
     #[test]
     fn what_stands_still_for_a_day_is_frozen_unless_it_says_when_it_is_from() {
-        let run = |timed: bool, constant: bool, of: Quantity| {
+        let of_value = |value: f64, timed: bool, constant: bool, of: Quantity| {
             let mut feed = Feed::default();
             (0..=48).find_map(|half_hour| {
                 let now = NOW + half_hour * HOUR / 2;
-                let told = Told { value: 300.0, at_ms: timed.then_some(now), until_ms: now + HOUR };
+                let told = Told { value, at_ms: timed.then_some(now), until_ms: now + HOUR };
                 feed.take(told, of, constant, now).err().map(|fault| (half_hour, fault))
             })
         };
+        let run = |timed, constant, of| of_value(300.0, timed, constant, of);
         assert_eq!(run(false, false, Quantity::LifeCycle), Some((48, Fault::Frozen(300.0))));
         assert_eq!(run(true, false, Quantity::LifeCycle), None);
         assert_eq!(run(false, true, Quantity::LifeCycle), None);
-        assert_eq!(run(false, false, Quantity::Watts), None, "a night is as long, and longer");
+        for of in [Quantity::Watts, Quantity::Flow] {
+            assert_eq!(of_value(0.0, false, false, of), None, "a night is as long, and longer");
+            assert_eq!(of_value(50.0, false, false, of), None, "what an inverter or a router draws");
+            // Panels, and what a home takes, are never the same for so long.
+            assert_eq!(run(false, false, of), Some((12, Fault::Stuck(300.0))));
+            assert_eq!((run(true, false, of), run(false, true, of)), (None, None));
+        }
+        assert_eq!(of_value(-300.0, false, false, Quantity::Flow), Some((12, Fault::Stuck(-300.0))));
+        assert_eq!(of_value(100.0, false, false, Quantity::Percent), None, "a full battery");
         let mut feed = Feed::default();
         let mut take = |value: f64, hour: u64| {
             let now = NOW + hour * HOUR;

@@ -4,9 +4,6 @@
 use crate::sun;
 use mesh_protocol::ad::{EnergyClaim, Source};
 
-/// Degrees by which the sun may be below the horizon for a claim of sun to be believed: places are whole degrees, panels
-/// stand on hills, and clocks differ.
-const TWILIGHT: f64 = -3.0;
 /// Grams per kWh by which a claim of grid energy may be below the grid's own figure.
 const GRID_SLACK: u16 = 100;
 
@@ -36,7 +33,7 @@ pub struct Evidence {
 
 /// The first thing that speaks against a claim.
 pub fn doubt(claim: &EnergyClaim, evidence: &Evidence) -> Option<Implausible> {
-    let night = || evidence.place.is_some_and(|place| sun::at(place, evidence.now_ms).height < TWILIGHT);
+    let night = || evidence.place.is_some_and(|place| sun::is_down(place, evidence.now_ms));
     let least = |grid: u16| grid.saturating_sub(GRID_SLACK);
     match claim.source {
         Source::Solar if night() => Some(Implausible::Night),

@@ -9,6 +9,10 @@ const DEGREES_AN_HOUR: f64 = 15.0;
 /// Hours of solar time before and after noon in which there is sun worth using: from 9 to 15 h.
 const AROUND_NOON: f64 = 3.0;
 
+/// Degrees by which the sun may be below the horizon for sun to be believed: places are whole degrees, panels stand on
+/// hills, and clocks differ.
+const TWILIGHT: f64 = -3.0;
+
 /// The sun as seen from a place.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sun {
@@ -37,6 +41,12 @@ pub fn at(place: (i16, i16), now_ms: u64) -> Sun {
     let height =
         sin(latitude) * sin(declination) + cos(latitude) * cos(declination) * cos(past_noon.to_radians());
     Sun { height: asin(height).to_degrees(), hours_past_noon: past_noon / DEGREES_AN_HOUR }
+}
+
+/// Is it so far below the horizon there that no panel can make anything of it?
+// spec: EN-3, REP-2
+pub fn is_down(place: (i16, i16), now_ms: u64) -> bool {
+    at(place, now_ms).height < TWILIGHT
 }
 
 /// Is it between 9 and 15 h solar time there, and the sun up?

@@ -121,6 +121,19 @@ impl Supply {
         self.surplus_watts.or_else(|| Some(made? - self.household_watts?))
     }
 
+    /// Is the sun down at this device's place? None is known to be, where nobody said where that is.
+    fn is_night(&self, now_ms: u64) -> bool {
+        self.place.is_some_and(|place| sun::is_down(place, now_ms))
+    }
+
+    /// Watts of sun that are told although it is down: a meter that stands still. They are taken for none.
+    // spec: EN-3
+    pub fn sun_by_night(&mut self, now_ms: u64) -> Option<f64> {
+        let night = self.is_night(now_ms);
+        let told = self.made[0].as_mut().filter(|watts| night && **watts > 0.0)?;
+        Some(std::mem::replace(told, 0.0))
+    }
+
     /// What is made most of.
     fn most(&self) -> Source {
         let most = |best: (Source, f64), (source, watts): (Source, Option<f64>)| match watts {
@@ -140,9 +153,13 @@ impl Supply {
             estimated: false,
             basis,
         };
-        let surplus = self.surplus().is_some_and(|surplus| surplus > 0.0 && surplus >= task_watts);
-        if surplus {
-            let source = self.most();
+        let mut seen = *self;
+        let _none_of_it_is_made = seen.sun_by_night(now_ms);
+        let surplus = seen.surplus().is_some_and(|surplus| surplus > 0.0 && surplus >= task_watts);
+        let source = seen.most();
+        // A meter's surplus that nothing else makes would be the sun's.
+        let dark = source == Source::Solar && self.is_night(now_ms);
+        if surplus && !dark {
             let claim = EnergyClaim { source, renewable_percent: 100, g_per_kwh: factors.renewable(source) };
             return Some(own(claim, Basis::Surplus));
         }
@@ -390,6 +407,32 @@ mod tests {
             Basis::Grid,
             "nothing is left over"
         );
+    }
+
+    // spec: EN-3, SLA-4
+    #[test]
+    fn no_surplus_is_the_suns_while_it_is_down() {
+        let home = Supply {
+            place: Some(BERLIN),
+            made: [Some(620.0), None, None],
+            household_watts: Some(300.0),
+            grid: feed(400.0, 40.0),
+            ..Supply::default()
+        };
+        let (noon, night, dusk) = (JUNE + 11 * HOUR, JUNE + 23 * HOUR, JUNE + 19 * HOUR + HOUR / 2);
+        let basis = |supply: Supply, now| at(&supply, now).unwrap().3;
+        assert_eq!((basis(home, noon), basis(home, night)), (Basis::Surplus, Basis::Grid));
+        assert!((-3.0..0.0).contains(&sun::at(BERLIN, dusk).height));
+        assert_eq!(basis(home, dusk), Basis::Surplus, "as sure as anybody can be of a place");
+        assert_eq!(basis(Supply { place: None, ..home }, night), Basis::Surplus, "nobody knows where");
+        let windy = |wind| Supply { made: [Some(620.0), Some(wind), None], ..home };
+        assert_eq!(at(&windy(330.0), night).unwrap(), (Source::Wind, 100, 11, Basis::Surplus));
+        assert_eq!(basis(windy(290.0), night), Basis::Grid, "only what the wind makes counts");
+        let metered = Supply { surplus_watts: Some(320.0), ..home };
+        assert_eq!((basis(metered, noon), basis(metered, night)), (Basis::Surplus, Basis::Grid));
+        let mut told = home;
+        assert_eq!((told.sun_by_night(noon), told.sun_by_night(night)), (None, Some(620.0)));
+        assert_eq!((told.surplus(), told.sun_by_night(night)), (Some(-300.0), None));
     }
 
     // spec: EN-4

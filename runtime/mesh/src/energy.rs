@@ -63,6 +63,8 @@ enum Word {
     Seen(Box<Look>),
     /// From now on it is read from elsewhere.
     Settings(Box<Settings>),
+    /// From now on a task draws so many watts.
+    Draws(f64),
 }
 
 /// How the reading of energy is told of a change.
@@ -74,6 +76,11 @@ impl Watch {
     pub(crate) fn set(&self, settings: Settings) {
         let _gone_with_the_node = self.0.send(Word::Settings(Box::new(settings)));
     }
+
+    /// From now on, a task draws so many watts.
+    pub(crate) fn draws(&self, task_watts: f64) {
+        let _gone_with_the_node = self.0.send(Word::Draws(task_watts));
+    }
 }
 
 /// What is remembered from one start to the next: what a battery holds, and what was the most of a year.
@@ -81,6 +88,8 @@ impl Watch {
 #[serde(default)]
 struct Remembered {
     battery: Option<mesh_policies::battery::Inventory>,
+    /// Watt hours that it holds when it is full, as it was told last.
+    capacity_wh: Option<f64>,
     /// By source and field.
     peaks: Vec<(String, mesh_policies::feed::Peaks)>,
 }
@@ -112,7 +121,7 @@ pub(crate) struct Start {
     pub(crate) task_watts: f64,
     /// Where it is remembered what a battery holds.
     pub(crate) memory: PathBuf,
-    /// Does a task run now? Its power is then a part of what the household takes.
+    /// Does a task compute now? Its power is then a part of what the household takes.
     pub(crate) busy: Box<dyn Fn() -> bool + Send>,
     /// What is known, for those who ask.
     pub(crate) report: Report,
@@ -231,6 +240,7 @@ fn think(start: Start, words: SyncSender<Word>, heard: &Receiver<Word>, mut tell
         match heard.recv_timeout(wait) {
             Ok(Word::Seen(look)) if look.round == round => mixer.saw(*look),
             Ok(Word::Seen(_)) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Word::Draws(task_watts)) => mixer.task_watts = task_watts,
             Ok(Word::Settings(settings)) => {
                 // Those that look now end; what they still say is of an earlier round.
                 round += 1;

@@ -54,6 +54,18 @@ impl Place {
     pub(crate) fn watts_per_thread(&self) -> f64 {
         self.watts.map_or(WATTS_PER_THREAD, |watts| f64::from(watts) / self.threads.max(1) as f64)
     }
+
+    /// Watts that one of so many tasks at once draws: its part of the processor's, and no less than a thread's.
+    // spec: PLACE-1, SLA-4
+    pub(crate) fn watts_per_slot(&self, slots: u16) -> f64 {
+        let threads = f64::from(u32::try_from(self.threads).unwrap_or(u32::MAX));
+        self.watts_per_thread() * (threads / f64::from(slots.max(1))).max(1.0)
+    }
+}
+
+/// Watts as they are advertised: whole ones, of which there is at least one and no more than any task draws.
+pub(crate) fn whole_watts(watts: f64) -> u16 {
+    watts.round().clamp(1.0, mesh_protocol::energy::MAX_WATTS as f64) as u16
 }
 
 /// One run.

@@ -38,6 +38,7 @@ use crate::config::Shown;
 use crate::energy;
 use crate::exit_codes;
 use crate::failure::{Failure, Result};
+use crate::meter::{Meter, Place, whole_watts};
 use blobs::Blobs;
 use driver::{Driver, DriverError, Shared};
 use fetch::Fetcher;
@@ -228,6 +229,7 @@ fn node(
         walls,
         place: options.place,
         capacity: Capacity { slots: options.slots, memory: options.memory, longest_ms: options.longest_ms },
+        slot_watts: whole_watts(Place::here(options.watts).watts_per_slot(options.slots)),
         accepts: options.accepts,
         shares: options.shares.iter().map(|share| (share.name.clone(), share.access)).collect(),
         energy: energy::at_once(&options.energy, options.place, now().wall_ms),
@@ -244,13 +246,6 @@ fn node(
     restored.map_err(|error| Failure::because("read what this peer keeps", &error))?;
     node.start(now(), opened.unclean);
     Ok(node)
-}
-
-/// Watts that one task draws: its part of the processor's, as far as those are known.
-fn slot_watts(options: &Options) -> f64 {
-    let place = crate::meter::Place::here(options.watts);
-    let threads = f64::from(u32::try_from(place.threads).unwrap_or(u32::MAX));
-    place.watts_per_thread() * (threads / f64::from(options.slots.max(1))).max(1.0)
 }
 
 /// Everything that runs.
@@ -294,7 +289,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
     let shares = options.shares.clone();
     let (config, loader) = (options.config.clone(), options.loader.clone());
     let report = energy::Report::default();
-    let slot_watts = slot_watts(&options);
+    let slot_watts = Place::here(watts).watts_per_slot(options.slots);
     let (energy, place, memory) = (options.energy.clone(), options.place, options.memory);
     let node = node(options, &net, &executor, &store, opened)?;
     blobs.agree(node.attempts_kept());
@@ -325,7 +320,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         releases: folder("releases"),
         releasing: std::sync::Mutex::default(),
         modules: Modules::default(),
-        meter: crate::meter::Meter::new(crate::meter::Place::here(watts)),
+        meter: Meter::new(Place::here(watts)),
     });
     runner.watch_use().map_err(|error| Failure::because("start the meter", &error))?;
     let services = Arc::new(services::Local {
@@ -348,7 +343,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         place,
         task_watts: slot_watts,
         memory: folder("energy.json"),
-        busy: Box::new(move || running.upgrade().is_some_and(|runs| !runs.all().is_empty())),
+        busy: Box::new(move || running.upgrade().is_some_and(|runs| runs.any_computes())),
         report: report.clone(),
     };
     let energy = energy::watch(begin, move |told| {
@@ -356,12 +351,21 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         // spec: EN-5
         let forecast = told.forecast.map(|(hour, g_per_kwh)| Forecast { hour, g_per_kwh });
         let told_of = forecast.is_none_or(|it| listening.blocking_send(Input::Forecast(it).into()).is_ok());
-        told_of && listening.blocking_send(Input::Energy(told.reading.map(Box::new)).into()).is_ok()
+        told_of && {
+            let energy = Input::Energy(told.reading.map(Box::new), told.at_ms);
+            listening.blocking_send(energy.into()).is_ok()
+        }
     })
     .map_err(|error| Failure::because("start reading the energy", &error))?;
     let terms = config.settings.terms().map_err(Failure::new)?;
     let sharing = situation::Wanted::new(terms, config.settings.timezone.clone());
-    let take_up = reload::TakeUp { wanted: sharing.clone(), energy, arrivals: arrivals.clone(), memory };
+    let take_up = reload::TakeUp {
+        wanted: sharing.clone(),
+        energy,
+        arrivals: arrivals.clone(),
+        memory,
+        place: Place::here(watts),
+    };
     reload::watch(loader, config, shown, take_up)
         .map_err(|error| Failure::because("start looking at the settings", &error))?;
     let members = shared.clone();

@@ -23,6 +23,11 @@ use std::collections::{BTreeMap, VecDeque};
 const HISTORY_MS: u64 = 8 * 24 * 3_600_000;
 /// Most readings kept: one every three minutes for that long. Of more, the oldest go.
 const MAX_READINGS: usize = 4_096;
+/// For how long after it ran an account waits for figures that come late: a feed's hold for three hours, and the next one
+/// of them comes within an hour. What is not known then will hardly be.
+const LATE_MS: u64 = 4 * HOUR_MS;
+/// How often it is looked whether they have come.
+const LATE_LOOK_MS: u64 = 10 * 60_000;
 /// A start within this time is at once: an offer, a fetch and a compile lie before it, and would have at home.
 const AT_ONCE_MS: u64 = 10_000;
 /// Fuel after which half of what was learnt of this device is forgotten, so that what it is today counts.
@@ -39,49 +44,120 @@ pub(crate) const META_SPENDING: &[u8] = b"spending/";
 pub(crate) const META_OWED: &[u8] = b"owed/";
 pub(crate) const META_FUEL: &[u8] = b"fuel";
 
-/// What this device's energy was, from when on.
+/// What the energy was said to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Said {
+    /// None if it was not known.
+    reading: Option<Reading>,
+    /// Since when it was so by its source's own word, if that tells.
+    at_ms: Option<u64>,
+}
+
+/// What this device's energy was, from when on it was said.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct History(VecDeque<(u64, Option<Reading>)>);
+pub(crate) struct History {
+    said: VecDeque<(u64, Said)>,
+    /// The newest time that a source has told of.
+    newest_ms: u64,
+}
 
 impl History {
     /// Takes what is so from now on. Says what is to be kept and forgotten, if that is news.
-    fn push(&mut self, now_ms: u64, reading: Option<Reading>) -> Option<(u64, Vec<u64>)> {
-        if self.0.back().is_some_and(|(_, last)| *last == reading) {
+    fn push(
+        &mut self,
+        now_ms: u64,
+        reading: Option<Reading>,
+        at_ms: Option<u64>,
+    ) -> Option<(u64, Said, Vec<u64>)> {
+        // A source's clock may be ahead of ours.
+        let said = Said { reading, at_ms: at_ms.map(|at| at.min(now_ms)) };
+        self.newest_ms = self.newest_ms.max(said.at_ms.unwrap_or_default());
+        let same = |last: &Said| last.reading == said.reading && last.at_ms.is_some() == said.at_ms.is_some();
+        if self.said.back().is_some_and(|(_, last)| same(last)) {
             return None;
         }
         // The wall clock may go back; what was, was before.
-        let from = self.0.back().map_or(now_ms, |(last, _)| now_ms.max(last + 1));
-        self.0.push_back((from, reading));
+        let from = self.said.back().map_or(now_ms, |(last, _)| now_ms.max(last + 1));
+        self.said.push_back((from, said.clone()));
         let mut gone = Vec::new();
         // One more than is needed: what was so at the beginning of the time.
-        while self.0.len() > MAX_READINGS
-            || self.0.get(1).is_some_and(|(second, _)| second.saturating_add(HISTORY_MS) < from)
+        while self.said.len() > MAX_READINGS
+            || self.said.get(1).is_some_and(|(second, _)| second.saturating_add(HISTORY_MS) < from)
         {
-            gone.extend(self.0.pop_front().map(|(at, _)| at));
+            gone.extend(self.said.pop_front().map(|(at, _)| at));
         }
-        Some((from, gone))
+        Some((from, said, gone))
     }
 
-    fn restore(&mut self, at_ms: u64, reading: Option<Reading>) {
-        let after = self.0.partition_point(|(at, _)| *at < at_ms);
-        self.0.insert(after, (at_ms, reading));
+    /// From when on the last was said.
+    pub(crate) fn newest(&self) -> Option<u64> {
+        self.said.back().map(|(from, _)| *from)
     }
 
-    /// The parts of a time by what the energy was in each; it is not known before the first reading.
-    fn parts(&self, from_ms: u64, until_ms: u64) -> Vec<(u64, u64, Option<Reading>)> {
-        let mut parts = Vec::new();
+    /// Forgets what was said ahead of now; what was so last was so until then, and is said anew. Gives what is gone.
+    fn forget_ahead(&mut self, now_ms: u64) -> Vec<u64> {
+        self.newest_ms = self.newest_ms.min(now_ms);
+        let first = self.said.partition_point(|(from, _)| *from <= now_ms);
+        self.said.drain(first..).map(|(from, _)| from).collect()
+    }
+
+    fn restore(&mut self, from_ms: u64, said: Said) {
+        self.newest_ms = self.newest_ms.max(said.at_ms.unwrap_or_default());
+        let after = self.said.partition_point(|(from, _)| *from < from_ms);
+        self.said.insert(after, (from_ms, said));
+    }
+
+    /// The parts of a time by what was said in each; nothing was before the first reading.
+    fn spans(&self, from_ms: u64, until_ms: u64) -> Vec<(u64, u64, Option<&Said>)> {
+        let mut spans = Vec::new();
         let mut at = from_ms;
-        let mut next = self.0.partition_point(|(since, _)| *since <= from_ms);
+        let mut next = self.said.partition_point(|(since, _)| *since <= from_ms);
         loop {
-            let now =
-                next.checked_sub(1).and_then(|it| self.0.get(it)).and_then(|(_, reading)| reading.clone());
-            let end = self.0.get(next).map_or(until_ms, |(since, _)| (*since).min(until_ms));
-            parts.push((at, end, now));
+            let now = next.checked_sub(1).and_then(|it| self.said.get(it)).map(|(_, said)| said);
+            let end = self.said.get(next).map_or(until_ms, |(since, _)| (*since).min(until_ms));
+            spans.push((at, end, now));
             if end >= until_ms {
-                return parts;
+                return spans;
             }
             (at, next) = (end, next + 1);
         }
+    }
+
+    /// The parts of a time by what the energy was in each, as far as that is known by now: what came late is of its own
+    /// time.
+    // spec: CO2-2, CO2-3
+    fn parts(&self, from_ms: u64, until_ms: u64) -> Vec<(u64, u64, Option<Reading>)> {
+        let mut parts = Vec::new();
+        for (from, until, said) in self.spans(from_ms, until_ms) {
+            let reading = said.and_then(|said| said.reading.clone());
+            if said.is_none_or(|said| said.at_ms.is_none()) {
+                parts.push((from, until, reading));
+                continue;
+            }
+            let of_its_time = self.said.iter().filter_map(|(_, said)| Some((said.at_ms?, &said.reading)));
+            let (before, mut within): (Vec<_>, Vec<_>) =
+                of_its_time.filter(|(at, _)| *at < until).partition(|(at, _)| *at <= from);
+            // Of two for the same time, the later word.
+            let first = before.into_iter().max_by_key(|(at, _)| *at);
+            within.sort_by_key(|(at, _)| *at);
+            let (mut at, mut now) = (from, first.map_or(reading, |(_, reading)| reading.clone()));
+            for (next, reading) in within {
+                if next > at {
+                    parts.push((at, next, now));
+                }
+                (at, now) = (next, reading.clone());
+            }
+            parts.push((at, until, now));
+        }
+        parts
+    }
+
+    /// Will nothing be told any more of this time? A source that is late has not told of its last hours.
+    // spec: CO2-3
+    fn is_settled(&self, from_ms: u64, until_ms: u64) -> bool {
+        let late = |until: u64| self.newest_ms / HOUR_MS < until.saturating_sub(1) / HOUR_MS;
+        let spans = self.spans(from_ms, until_ms);
+        !spans.iter().any(|(_, until, said)| said.is_some_and(|it| it.at_ms.is_some()) && late(*until))
     }
 
     /// So much energy, used evenly over a time, as pieces of what the energy was.
@@ -275,7 +351,7 @@ impl Node {
     // spec: DEL-13
     pub(crate) fn start_accounts(&mut self) {
         let reading = self.config.energy.map(|claim| Reading::of(claim, "fixed"));
-        self.energy_is(reading);
+        self.energy_is(reading, None);
         let cut_off: Vec<AttemptId> = self.accounts.spending.keys().copied().collect();
         for id in cut_off {
             self.spent(id, None);
@@ -286,12 +362,29 @@ impl Node {
         }
     }
 
-    pub(crate) fn energy_is(&mut self, reading: Option<Reading>) {
-        let Some((at, gone)) = self.accounts.history.push(self.now.wall_ms, reading.clone()) else { return };
+    pub(crate) fn energy_is(&mut self, reading: Option<Reading>, at_ms: Option<u64>) {
+        let news = self.accounts.history.push(self.now.wall_ms, reading, at_ms);
+        let Some((from, said, gone)) = news else { return };
         let key = |at: u64| [META_READING, &at.to_be_bytes()].concat();
-        self.keep(Table::Meta, key(at), &reading);
+        self.keep(Table::Meta, key(from), &said);
         for at in gone {
             self.drop_kept(Table::Meta, key(at));
+        }
+    }
+
+    /// Forgets what was said of the energy at times that lie ahead of now. What it is now is so from now on.
+    pub(crate) fn forget_readings_ahead(&mut self) {
+        let now = self.now.wall_ms;
+        let last = self.accounts.history.said.back().map(|(_, said)| said.clone());
+        let gone = self.accounts.history.forget_ahead(now);
+        if gone.is_empty() {
+            return;
+        }
+        for from in gone {
+            self.drop_kept(Table::Meta, [META_READING, &from.to_be_bytes()].concat());
+        }
+        if let Some(last) = last {
+            self.energy_is(last.reading, last.at_ms);
         }
     }
 
@@ -389,11 +482,17 @@ impl Node {
 
     pub(crate) fn account_due(&mut self, id: TaskId) {
         let Some(owed) = self.accounts.owed.get(&id).cloned() else { return };
-        let (at_once, then) = self.at_home(&owed);
+        let (at_once, then, settled) = self.at_home(&owed);
         let known_at = at_once.last().map_or(0, Piece::until_ms);
         // While entries cannot be numbered, not even the result is on record.
         let on_record = self.ledger.facts().tasks().balance(&(self.me, id)).is_some();
-        let wait = if on_record { known_at.saturating_sub(self.now.wall_ms) } else { RECORD_MS };
+        let now = self.now.wall_ms;
+        let over = at_once.iter().chain(&then).map(Piece::until_ms).max().unwrap_or_default();
+        let wait = match on_record {
+            false => RECORD_MS,
+            true if settled || over.saturating_add(LATE_MS) <= now => known_at.saturating_sub(now),
+            true => known_at.saturating_sub(now).max(LATE_LOOK_MS),
+        };
         if wait > 0 {
             return self.arm_in(Timer::Account(id), wait);
         }
@@ -438,12 +537,13 @@ impl Node {
         account
     }
 
-    /// The same work on this device: at once when it was submitted, and when it really ran.
+    /// The same work on this device: at once when it was submitted, and when it really ran; and whether nothing more will
+    /// be known of home's energy then.
     // spec: CO2-3
-    fn at_home(&self, owed: &Owed) -> (Vec<Piece>, Vec<Piece>) {
+    fn at_home(&self, owed: &Owed) -> (Vec<Piece>, Vec<Piece>, bool) {
         let ran: u64 = owed.pieces.iter().fold(0, |sum, piece| sum.saturating_add(piece.energy_mj));
         let computed: u64 = owed.pieces.iter().fold(0, |sum, piece| sum.saturating_add(piece.ms));
-        let Some(first) = owed.pieces.first() else { return (Vec::new(), Vec::new()) };
+        let Some(first) = owed.pieces.first() else { return (Vec::new(), Vec::new(), true) };
         let here = owed.device == self.me;
         let as_there = (scaled(ran, owed.fuel), scaled(computed, owed.fuel));
         let learnt = self.accounts.learnt.estimate(owed.fuel.0).filter(|_| !here);
@@ -453,7 +553,7 @@ impl Node {
             0 => whole,
             _ => (u128::from(whole) * u128::from(value) / u128::from(of)) as u64,
         };
-        let (mut at_once, mut then) = (Vec::new(), Vec::new());
+        let (mut at_once, mut then, mut settled) = (Vec::new(), Vec::new(), true);
         let (mut used, mut passed, mut used_here, mut passed_here) = (0u64, 0u64, 0, 0);
         for piece in &owed.pieces {
             used = used.saturating_add(piece.energy_mj);
@@ -461,11 +561,14 @@ impl Node {
             let (upto_mj, upto_ms) = (part(energy_mj, used, ran), part(ms, passed, computed));
             let (mj, took) = (upto_mj - used_here, upto_ms - passed_here);
             let history = &self.accounts.history;
-            at_once.extend(history.pieces(owed.submitted_ms.saturating_add(passed_here), took, mj));
+            let begun = owed.submitted_ms.saturating_add(passed_here);
+            at_once.extend(history.pieces(begun, took, mj));
+            settled &= history.is_settled(begun, begun.saturating_add(took));
             if here {
                 then.push(Piece { energy_mj: mj, ..piece.clone() });
             } else {
                 then.extend(history.pieces(piece.from_ms, piece.ms, mj));
+                settled &= history.is_settled(piece.from_ms, piece.until_ms());
             }
             (used_here, passed_here) = (upto_mj, upto_ms);
         }
@@ -473,14 +576,15 @@ impl Node {
         let unbroken = owed.pieces.windows(2).all(|pair| pair[0].until_ms() == pair[1].from_ms);
         if here && prompt && unbroken {
             at_once.clone_from(&then);
+            settled = true;
         }
-        (fit(at_once), fit(then))
+        (fit(at_once), fit(then), settled)
     }
 
     /// What an account would say now of a task whose account is still owed.
     pub(crate) fn provisional(&self, id: &TaskId) -> Option<(Accounted, Sum)> {
         let owed = self.accounts.owed.get(id)?;
-        let (at_once, then) = self.at_home(owed);
+        let (at_once, then, _) = self.at_home(owed);
         let sum = Sum::of(&at_once, Factors::default());
         Some((self.account(owed, at_once, then), sum))
     }

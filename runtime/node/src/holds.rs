@@ -3,6 +3,7 @@
 // spec: PERM-5, SLA-1, DEL-7
 
 use crate::community::Misbehaviour;
+use crate::energy::Draws;
 use crate::io::Output;
 use crate::node::{Donor, Node, Timer};
 use mesh_policies::importance::{Course, Times, is_lack_of_energy, may_go_on};
@@ -106,7 +107,14 @@ impl Node {
         let mut start = self.start_of(spec, self.config.energy.as_ref(), &self.me, own);
         let left = spec.limits.duration_ms.saturating_sub(stand.ran_ms(now));
         start.latest_start_ms = Times::of(spec).latest_ms(left);
-        start.sun = self.has_sun(&self.me, lacking.is_some());
+        start.sun = self.has_sun(
+            &self.me,
+            match lacking {
+                Some(_) => Draws::NothingForWantOfSun,
+                None if stand.since.is_some() => Draws::Already,
+                None => Draws::Nothing,
+            },
+        );
         let rules = self.ledger.governance().rules();
         match may_go_on(&course, &start, lacking.is_some(), rules) {
             Err(reason) if !self.has_bug(Misbehaviour::IgnoresEnergy) => Some(reason),

@@ -68,14 +68,18 @@ pub enum Input {
     Fetched(AttemptId, BlobHash, Result<(), Unfetched>),
     /// A stored entry that was asked for.
     Stored(Box<Entry>),
-    /// What the device's energy is now.
-    // spec: EN-2
-    Energy(Option<Box<Reading>>),
+    /// What the device's energy is now, as far as it is known, and since when it is so by its source's own word, in
+    /// milliseconds since 1970; none if it is of now.
+    // spec: EN-2, EN-5
+    Energy(Option<Box<Reading>>, Option<u64>),
     /// What its source expects of it.
     // spec: EN-5
     Forecast(Forecast),
     /// What this machine can give to tasks.
     Capacity(Capacity),
+    /// Watts that one busy slot draws, where that is another number now.
+    // spec: PLACE-1, SLA-4
+    SlotWatts(u16),
     /// Names of others' tasks that this device takes at all.
     Accepts(Vec<Pattern>),
     /// On which terms the device's owner shares it.

@@ -46,6 +46,8 @@ pub struct Config {
     pub place: Option<(i16, i16)>,
     /// What it can give to tasks.
     pub capacity: Capacity,
+    /// Watts that one busy slot draws; at least 1 and at most [`MAX_WATTS`](mesh_protocol::energy::MAX_WATTS) count.
+    pub slot_watts: u16,
     /// Names of others' tasks that it takes at all.
     pub accepts: Vec<Pattern>,
     /// Folders of its owner that tasks may be granted, by name, and what for.
@@ -286,6 +288,10 @@ pub struct Node {
     pub(crate) expected_for: ExpectedFor,
     /// Is its energy read, or does history stand in for that?
     pub(crate) reads: bool,
+    /// Since when its energy is so by its source's own word, if that is not now.
+    pub(crate) energy_at: Option<u64>,
+    /// Since when, by the boot clock, what is known of its energy is dated ahead of now.
+    pub(crate) ahead_since: Option<u64>,
     pub(crate) ad_serial: u64,
     pub(crate) random: Random,
     pub(crate) counters: Counters,
@@ -358,6 +364,8 @@ impl Node {
             outlook: Outlook::default(),
             expected_for: None,
             reads: config.energy.is_some(),
+            energy_at: None,
+            ahead_since: None,
             // Ads are compared by serial across restarts.
             ad_serial: now.wall_ms,
             random: Random::new(&config.seed),
@@ -471,8 +479,8 @@ impl Node {
             Input::Run(attempt, event) => self.ran(attempt, event),
             Input::Fetched(attempt, hash, result) => self.fetched(attempt, hash, result),
             Input::Stored(entry) => self.looked_up(&entry),
-            Input::Energy(reading) => {
-                self.energy_read(reading.map(|reading| *reading));
+            Input::Energy(reading, at_ms) => {
+                self.energy_read(reading.map(|reading| *reading), at_ms);
             }
             Input::Forecast(forecast) => {
                 self.forecast_is(forecast);
@@ -485,6 +493,7 @@ impl Node {
                 self.advertise_soon();
                 self.place_soon();
             }
+            Input::SlotWatts(watts) => self.slot_draws(watts),
             Input::Accepts(names) => self.config.accepts = names,
             Input::Terms(terms) => {
                 self.terms = *terms;

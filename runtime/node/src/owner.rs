@@ -1244,7 +1244,7 @@ impl Node {
         Start {
             energy,
             low_g_per_kwh: self.outlook_of(device).and_then(|outlook| outlook.low_g_per_kwh),
-            sun: self.has_sun(device, false),
+            sun: self.has_sun(device, crate::energy::Draws::Nothing),
             own,
             declared_critical: spec.importance == Some(Importance::Critical),
             now_ms: self.now.wall_ms,

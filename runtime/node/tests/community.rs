@@ -71,7 +71,7 @@ impl Room {
     fn energy(&mut self, number: usize, energy: EnergyClaim) {
         self.handle(
             number,
-            Input::Energy(Some(Box::new(mesh_protocol::energy::Reading::of(energy, "fixed")))),
+            Input::Energy(Some(Box::new(mesh_protocol::energy::Reading::of(energy, "fixed"))), None),
         );
         self.pass(2000);
     }
@@ -677,7 +677,7 @@ fn a_task_that_came_back_is_still_moved_by_its_ballot() {
     room.energy(2, coal());
     let task = room.submit_draft(0, draft("plain", 1)).unwrap();
     let reading = mesh_protocol::energy::Reading::of(sun(), "fixed");
-    room.handle(2, Input::Energy(Some(Box::new(reading))));
+    room.handle(2, Input::Energy(Some(Box::new(reading)), None));
     room.pass(150);
     room.vote(1, &task, Importance::High);
     room.pass(100);
@@ -952,7 +952,7 @@ fn a_patient_task_waits_for_the_hour_that_was_clean_on_every_day_and_an_urgent_o
         room.now.wall_ms = hour * HOUR + 1;
         room.handle(
             2,
-            Input::Energy(Some(Box::new(mesh_protocol::energy::Reading::of(grid(hour), "fixed")))),
+            Input::Energy(Some(Box::new(mesh_protocol::energy::Reading::of(grid(hour), "fixed"))), None),
         );
     }
     room.pass(30_000);
@@ -972,7 +972,7 @@ fn a_patient_task_waits_for_the_hour_that_was_clean_on_every_day_and_an_urgent_o
         room.now.wall_ms = hour * HOUR + 1;
         room.handle(
             2,
-            Input::Energy(Some(Box::new(mesh_protocol::energy::Reading::of(grid(hour), "fixed")))),
+            Input::Energy(Some(Box::new(mesh_protocol::energy::Reading::of(grid(hour), "fixed"))), None),
         );
         room.pass(30_000);
         if let Some(run) = room.next_run(2) {

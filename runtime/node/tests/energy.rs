@@ -8,16 +8,18 @@ use mesh_node::{Answer, Command, Input, Metering, RunEvent, Sample, StatsView, T
 use mesh_policies::donor::Situation;
 use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::energy::{How, Reading};
+use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ledger::{Entry, Payload};
+use mesh_protocol::record::Record;
 use mesh_protocol::task::{Blob, Sla};
-use room::{Room, draft, equal, receipt_for};
+use room::{Room, Wish, draft, equal, receipt_for};
 
 /// A watt-hour in millijoule.
 const WH: u64 = 3_600_000;
 
 fn on(room: &mut Room, number: usize, g_per_kwh: u16, renewable_percent: u8) {
     let claim = EnergyClaim { source: Source::Grid, renewable_percent, g_per_kwh };
-    room.handle(number, Input::Energy(Some(Box::new(Reading::of(claim, "fixed")))));
+    room.handle(number, Input::Energy(Some(Box::new(Reading::of(claim, "fixed"))), None));
     room.pass(1000);
 }
 
@@ -187,7 +189,7 @@ fn what_was_cut_off_is_the_last_reading_and_a_marked_estimate() {
 #[test]
 fn where_homes_energy_is_unknown_nothing_is_claimed() {
     let mut room = street();
-    room.handle(0, Input::Energy(None));
+    room.handle(0, Input::Energy(None, None));
     let id = submit(&mut room, 1, "bob-laptop");
     end(&mut room, 1, 200 * WH);
     let energy = task(&mut room, 0, &id).energy.unwrap();
@@ -212,7 +214,7 @@ fn history_stands_in_for_readings_that_do_not_come_and_then_nothing_does() {
     const HOUR: u64 = 3_600_000;
     let mut room = street();
     on(&mut room, 0, 100, 90);
-    room.handle(0, Input::Energy(None));
+    room.handle(0, Input::Energy(None, None));
     assert_eq!(energy(&mut room, 0), None, "an hour is no history");
     let first = room.now.wall_ms / HOUR;
     let grams = |hour: u64| 100 + 10 * (hour % 24) as u16;
@@ -222,7 +224,7 @@ fn history_stands_in_for_readings_that_do_not_come_and_then_nothing_does() {
         // The date alone: what else happens in a week is none of this.
         room.now.wall_ms += HOUR - 1000;
     }
-    room.handle(0, Input::Energy(None));
+    room.handle(0, Input::Energy(None, None));
     let claim = energy(&mut room, 0).unwrap();
     assert_eq!((claim.source, claim.renewable_percent), (Source::Grid, 0), "its mix nobody wrote down");
     assert!(claim.g_per_kwh.abs_diff(grams(room.now.wall_ms / HOUR)) <= 15, "{claim:?}");
@@ -243,7 +245,7 @@ fn history_stands_in_for_readings_that_do_not_come_and_then_nothing_does() {
 fn sun_for_a_task_is_what_the_household_leaves() {
     let mut room = street();
     let sun = EnergyClaim { source: Source::Solar, renewable_percent: 100, g_per_kwh: 41 };
-    room.handle(0, Input::Energy(Some(Box::new(Reading::of(sun, "meter")))));
+    room.handle(0, Input::Energy(Some(Box::new(Reading::of(sun, "meter"))), None));
     let surplus = |room: &mut Room, watts: i64| {
         let situation = Situation { surplus_watts: Some(watts), ..Situation::default() };
         room.handle(0, Input::Situation(situation));
@@ -260,4 +262,162 @@ fn sun_for_a_task_is_what_the_household_leaves() {
     surplus(&mut room, 10);
     room.pass(600_000);
     assert_eq!(room.peers[0].runs.len(), 1, "ten are");
+}
+
+/// A feed that is two hours late tells of the hour in which a task ran when that is over: the account waits for it, and
+/// not for ever.
+// spec: CO2-3, EN-5
+#[test]
+fn an_account_counts_home_by_what_comes_late_of_it() {
+    const HOUR: u64 = 3_600_000;
+    let mut room = street();
+    room.now.wall_ms += HOUR - room.now.wall_ms % HOUR + 60_000;
+    let began = room.now.wall_ms;
+    let late = |room: &mut Room, g_per_kwh: u16, at_ms: u64| {
+        let claim = EnergyClaim { source: Source::Grid, renewable_percent: 30, g_per_kwh };
+        room.handle(0, Input::Energy(Some(Box::new(Reading::of(claim, "feed"))), Some(at_ms)));
+    };
+    late(&mut room, 450, began - 2 * HOUR);
+    let first = submit(&mut room, 1, "bob-laptop");
+    end(&mut room, 1, 200 * WH);
+    let energy = task(&mut room, 0, &first).energy.unwrap();
+    assert!(energy.provisional && energy.baseline_ug == Some(90_000_000), "by what is known: {energy:?}");
+    room.pass(2 * HOUR);
+    late(&mut room, 100, began);
+    room.pass(HOUR / 2);
+    let energy = task(&mut room, 0, &first).energy.unwrap();
+    assert_eq!((energy.provisional, energy.baseline_ug), (false, Some(20_000_000)), "200 Wh at 100 g");
+    let second = submit(&mut room, 2, "bob-laptop");
+    end(&mut room, 1, 200 * WH);
+    room.pass(4 * HOUR - 60_000);
+    assert!(task(&mut room, 0, &second).energy.unwrap().provisional, "it may still come");
+    room.pass(HOUR / 2);
+    let energy = task(&mut room, 0, &second).energy.unwrap();
+    assert_eq!((energy.provisional, energy.baseline_ug), (false, Some(20_000_000)), "the last that was told");
+}
+
+/// Watts of own sun that nobody else takes, and a task that wants them.
+fn surplus(room: &mut Room, watts: i64) {
+    room.handle(0, Input::Situation(Situation { surplus_watts: Some(watts), ..Situation::default() }));
+    room.pass(60_000);
+}
+
+fn sunny(room: &mut Room, nonce: u8) {
+    let mut task = draft("word-count", nonce);
+    (task.sla, task.on, task.followed) = (Sla::SolarOnly, Some("alice-laptop".into()), false);
+    let _id = room.submit_draft(0, task).unwrap();
+}
+
+/// Was it told to stand still, and not to go on since?
+fn is_held(room: &Room, run: AttemptId) -> bool {
+    let last = room.peers[0].wishes.iter().rfind(|(id, _)| *id == run);
+    last.is_some_and(|(_, wish)| *wish == Wish::Hold)
+}
+
+fn under_the_sun() -> Room {
+    let mut room = street();
+    let sun = EnergyClaim { source: Source::Solar, renewable_percent: 100, g_per_kwh: 41 };
+    room.handle(0, Input::Energy(Some(Box::new(Reading::of(sun, "meter"))), None));
+    room
+}
+
+/// What a slot really draws is what has to be there for it, also once that is another number.
+// spec: SLA-4, PLACE-1, PLACE-2
+#[test]
+fn sun_is_enough_once_it_gives_what_a_slot_of_this_device_draws() {
+    let mut room = under_the_sun();
+    room.handle(0, Input::SlotWatts(64));
+    surplus(&mut room, 63);
+    sunny(&mut room, 1);
+    room.pass(600_000);
+    assert_eq!(room.peers[0].runs.len(), 0, "63 watts are not enough for 64");
+    surplus(&mut room, 64);
+    room.pass(600_000);
+    assert_eq!(room.peers[0].runs.len(), 1);
+    let run = room.peers[0].runs[0].attempt;
+    room.handle(0, Input::Run(run, RunEvent::Started));
+    surplus(&mut room, 1);
+    assert!(!is_held(&room, run), "it is in the household's load");
+    surplus(&mut room, 0);
+    assert!(is_held(&room, run));
+    room.handle(0, Input::Run(run, RunEvent::Paused));
+    surplus(&mut room, 75);
+    assert!(is_held(&room, run), "a fifth more than 64 watts is calm");
+    surplus(&mut room, 76);
+    assert!(!is_held(&room, run));
+}
+
+/// The first task's power is in the household's load; the second one's is not.
+// spec: SLA-4
+#[test]
+fn sun_for_one_task_is_not_enough_for_two() {
+    let mut room = under_the_sun();
+    surplus(&mut room, 10);
+    sunny(&mut room, 1);
+    room.pass(60_000);
+    assert_eq!(room.peers[0].runs.len(), 1);
+    let run = room.peers[0].runs[0].attempt;
+    room.handle(0, Input::Run(run, RunEvent::Started));
+    surplus(&mut room, 9);
+    sunny(&mut room, 2);
+    room.pass(60_000);
+    assert_eq!(room.peers[0].runs.len(), 1, "nine watts are left, and it draws ten");
+    assert!(!is_held(&room, run));
+    surplus(&mut room, 10);
+    assert_eq!(room.peers[0].runs.len(), 2);
+}
+
+/// A device that started before its clock was put right has hours and readings of next week. They are forgotten, here and
+/// in the store, once the clock has been right for minutes; and what a clock that is behind has not reached is not.
+// spec: EN-5, EN-3, CO2-3
+#[test]
+fn what_a_wrong_clock_has_dated_ahead_is_forgotten() {
+    const HOUR: u64 = 3_600_000;
+    let mut room = street();
+    // A day of hours, all of them dated a week ahead.
+    let right = room.now.wall_ms;
+    room.now.wall_ms += 7 * 24 * HOUR;
+    let forecast = mesh_node::Forecast { hour: room.now.wall_ms / HOUR, g_per_kwh: vec![70; 24] };
+    room.handle(0, Input::Forecast(forecast));
+    for hour in 0..30 {
+        on(&mut room, 0, 100 + hour, 30);
+        room.now.wall_ms += HOUR - 1000;
+    }
+    // The clock is put right: what is on record lies ahead.
+    room.now.wall_ms = right + HOUR;
+    on(&mut room, 0, 200, 30);
+    room.pass(5 * 60_000);
+    assert!(kept_ahead(&room) > 0, "it may be the clock that is wrong now");
+    room.pass(30 * 60_000);
+    on(&mut room, 0, 200, 30);
+    assert_eq!(kept_ahead(&room), 0, "nothing of it is in the store");
+    let id = submit(&mut room, 1, "bob-laptop");
+    end(&mut room, 1, 200 * WH);
+    let energy = task(&mut room, 0, &id).energy.unwrap();
+    assert_eq!(energy.baseline_ug, Some(40_000_000), "200 Wh at 200 g, which is what there is now");
+    let given = mesh_node::Forecast { hour: room.now.wall_ms / HOUR, g_per_kwh: vec![80; 24] };
+    let before = room.peers[0].kept.len();
+    room.handle(0, Input::Forecast(given));
+    assert!(room.peers[0].kept[before..].iter().any(|it| key_of(it) == b"forecasts"), "it is news");
+}
+
+fn key_of(record: &Record) -> &[u8] {
+    match record {
+        Record::Put { key, .. } | Record::Delete { key, .. } => key,
+        _ => &[],
+    }
+}
+
+/// Readings kept that lie ahead of now by more than an hour.
+fn kept_ahead(room: &Room) -> usize {
+    let mut kept = std::collections::BTreeSet::new();
+    for record in &room.peers[0].kept {
+        let Some(at) = key_of(record).strip_prefix(b"reading/") else { continue };
+        let at = u64::from_be_bytes(at.try_into().unwrap());
+        match record {
+            Record::Delete { .. } => kept.remove(&at),
+            _ => kept.insert(at),
+        };
+    }
+    kept.into_iter().filter(|at| *at > room.now.wall_ms + 3_600_000).count()
 }

@@ -37,7 +37,7 @@ fn street(names: &[&str]) -> Room {
 
 fn energy(room: &mut Room, number: usize, source: Source, renewable_percent: u8, g_per_kwh: u16) {
     let claim = EnergyClaim { source, renewable_percent, g_per_kwh };
-    room.handle(number, Input::Energy(Some(Box::new(Reading::of(claim, "fixed")))));
+    room.handle(number, Input::Energy(Some(Box::new(Reading::of(claim, "fixed"))), None));
     room.pass(1_000);
 }
 

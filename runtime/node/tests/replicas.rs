@@ -505,7 +505,7 @@ fn what_tasks_of_a_name_did_says_what_to_expect_and_that_it_can_wait() {
     let rules = Rules { voting_window_ms: 0, ..Rules::default() };
     let mut room = Room::community_by(&["alice"], rules);
     let wind = EnergyClaim { source: Source::Wind, renewable_percent: 100, g_per_kwh: 11 };
-    room.handle(0, Input::Energy(Some(Box::new(Reading::of(wind, "fixed")))));
+    room.handle(0, Input::Energy(Some(Box::new(Reading::of(wind, "fixed"))), None));
     let plan = |room: &mut Room, sla| {
         let asked = Draft { sla, dry_run: true, ..draft("word-count", 99) };
         match room.ask(0, Command::Submit(Box::new(asked))).unwrap() {

@@ -85,6 +85,7 @@ fn node() -> Node {
         walls: vec![],
         place: None,
         capacity: Capacity { slots: 1, memory: 1 << 30, longest_ms: 60_000 },
+        slot_watts: 10,
         shares: Default::default(),
         accepts: vec![],
         energy: None,

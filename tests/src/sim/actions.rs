@@ -363,7 +363,7 @@ impl World {
                 if self.peers[who].awake() {
                     self.arrive(
                         who,
-                        Input::Energy(energy.map(|claim| Box::new(Reading::of(claim, "simulated")))),
+                        Input::Energy(energy.map(|claim| Box::new(Reading::of(claim, "simulated"))), None),
                     );
                 }
             }

@@ -58,7 +58,7 @@ impl World {
                 }
             }
             Input::Task(_, id, TaskFrame::Reveal) => drop(self.model.revealed.insert((who, *id))),
-            Input::Energy(energy) => {
+            Input::Energy(energy, _) => {
                 self.peers[who].energy = energy.as_ref().map(|it| it.claim);
                 if is_clean(self.peers[who].energy) {
                     self.model.dirty_since.remove(&who);

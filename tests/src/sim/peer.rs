@@ -215,6 +215,7 @@ impl Peer {
             walls: vec![],
             place: (self.role == Role::Nightsun).then(|| nightly(begins)),
             capacity: Capacity { slots: 3, memory: 1 << 30, longest_ms: 3_600_000 },
+            slot_watts: 10,
             shares: Default::default(),
             accepts: Pattern::new("*").into_iter().collect(),
             energy: self.energy,

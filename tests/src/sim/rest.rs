@@ -62,7 +62,7 @@ impl World {
             self.ask(who, Command::Resume, Ask::Other);
             // Who claims sun by night does so for ever; it is as good as none.
             if self.peers[who].awake() && self.peers[who].role != Role::Nightsun {
-                self.arrive(who, Input::Energy(Some(Box::new(Reading::of(clean(), "simulated")))));
+                self.arrive(who, Input::Energy(Some(Box::new(Reading::of(clean(), "simulated"))), None));
             }
         }
     }

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Watt hours that a battery counts with which does not say what it holds: what its energy is does not depend on it.
+/// Watt hours that a battery counts with which has never said what it holds: what its energy is does not depend on it.
 const SOME_WH: f64 = 100.0;
 /// What the owner's word is called in records.
 const FIXED: &str = "fixed";
@@ -27,6 +27,8 @@ const FIXED: &str = "fixed";
 pub(crate) struct Told {
     /// What it is; none if nothing is known.
     pub(crate) reading: Option<Reading>,
+    /// Since when it is so by its source's own word, in milliseconds since 1970; none if that is now, or nobody says.
+    pub(crate) at_ms: Option<u64>,
     /// The hour that is now, since 1970, and what a source expects of it and those after it in g/kWh, if one does.
     pub(crate) forecast: Option<(u64, Vec<u16>)>,
 }
@@ -159,6 +161,11 @@ impl Slot {
         self.feeds.get(&field)?.now(now_ms)
     }
 
+    /// Since when what it told of a field is so.
+    fn at(&self, field: Field) -> Option<u64> {
+        self.feeds.get(&field)?.last()?.at_ms
+    }
+
     fn valid_until(&self, now_ms: u64) -> Option<u64> {
         let feeds = self.feeds.values().filter_map(|feed| feed.last().map(|last| last.until_ms));
         let rest =
@@ -216,10 +223,15 @@ fn short(text: &str) -> String {
 pub(super) struct Mixer {
     settings: Settings,
     place: Option<(i16, i16)>,
-    task_watts: f64,
+    /// Watts of one task.
+    pub(super) task_watts: f64,
     busy: Box<dyn Fn() -> bool + Send>,
     slots: Vec<Slot>,
     battery: Option<Inventory>,
+    /// Watt hours that it holds when it is full, as it was told last.
+    capacity_wh: Option<f64>,
+    /// Until when the gauge's last word on it holds.
+    gauged_until: Option<u64>,
     remembered: Remembered,
     said: Option<Told>,
     report: Report,
@@ -234,6 +246,9 @@ impl Mixer {
             busy: start.busy,
             slots: Vec::new(),
             battery: remembered.battery,
+            // The file is anybody's who can write there.
+            capacity_wh: remembered.capacity_wh.filter(|wh| wh.is_finite() && *wh > 0.0),
+            gauged_until: None,
             remembered,
             said: None,
             report: start.report,
@@ -357,6 +372,12 @@ impl Mixer {
             cells: Cells::default(),
             on_mains,
         };
+        if let (Some(watts), Some((_, at))) = (supply.sun_by_night(now_ms), self.pick(Field::Solar, now_ms)) {
+            let name = self.name(at);
+            degraded.push(format!(
+                "{name}: it tells of {watts} W of sun, which is down here; that counts as none"
+            ));
+        }
         let cells = self.store(&supply, now_ms, factors);
         supply.cells = cells;
         // A task that runs is in the household's load already.
@@ -364,6 +385,14 @@ impl Mixer {
         let mixed = supply.mix(needed, now_ms, factors);
         self.degradation(&mut degraded, mixed.as_ref(), now_ms);
         let reading = mixed.map(|mixed| self.reading(&mixed, grams.or(renewable), outright, now_ms));
+        // Feeds are hours late, and what they tell is of then. What is one's own is of now.
+        // spec: EN-5
+        let at_ms = match mixed.map(|mixed| mixed.basis) {
+            Some(Basis::Grid) if grams.is_some() => told.and_then(|(_, at)| self.slots[at].at(Field::Grams)),
+            Some(Basis::Grid) => renewable.and_then(|(_, at)| self.slots[at].at(Field::Renewable)),
+            Some(Basis::Outright) => outright.and_then(|(_, at)| self.slots[at].outright_feed.last()?.at_ms),
+            _ => None,
+        };
         let forecast = match mixed.map(|mixed| mixed.basis) {
             // A forecast is of the grid. Of what is one's own it says nothing.
             None | Some(Basis::Grid | Basis::AnyGrid | Basis::Outright) => {
@@ -374,7 +403,7 @@ impl Mixer {
             Some(_) => None,
         };
         self.show(&supply, reading.as_ref(), mixed.as_ref(), degraded, now_ms);
-        let told = Told { reading, forecast };
+        let told = Told { reading, at_ms, forecast };
         (self.said.as_ref() != Some(&told)).then(|| self.said.insert(told).clone())
     }
 
@@ -387,11 +416,24 @@ impl Mixer {
     fn store(&mut self, supply: &Supply, now_ms: u64, factors: Factors) -> Cells {
         let value = |field| self.pick(field, now_ms).map(|(value, _)| value);
         let (charge, watts) = (value(Field::Charge), value(Field::Battery));
-        let capacity = value(Field::Capacity).unwrap_or(SOME_WH);
+        let told = value(Field::Capacity).filter(|wh| *wh > 0.0);
+        // What holds more or less than was thought has the same in it.
+        let before = self.capacity_wh.unwrap_or(SOME_WH);
+        self.capacity_wh = told.or(self.capacity_wh);
+        let capacity = self.capacity_wh.unwrap_or(SOME_WH);
+        if let Some(battery) = self.battery.as_mut().filter(|_| capacity != before) {
+            battery.measured_anew((battery.stored_mwh() as f64 * (capacity / before)).round() as u64);
+        }
         if let Some(percent) = charge {
             let stored = (percent / 100.0 * capacity * 1000.0).round() as u64;
-            let charged_of = supply.mix(0.0, now_ms, factors).map(|mixed| mixed.claim);
             let trip = self.settings.round_trip_percent.unwrap_or(ROUND_TRIP_PERCENT);
+            // What it was charged with while nobody looked is not what the energy is now.
+            let seen = self.gauged_until.is_some_and(|until| now_ms <= until);
+            let mixed = seen.then(|| supply.mix(0.0, now_ms, factors)).flatten();
+            let charged_of = mixed.map(|mixed| mixed.claim);
+            self.gauged_until = self
+                .pick(Field::Charge, now_ms)
+                .and_then(|(_, at)| Some(self.slots[at].feeds.get(&Field::Charge)?.last()?.until_ms));
             match &mut self.battery {
                 Some(battery) => drop(battery.gauge(stored, charged_of.as_ref(), trip, factors)),
                 None => self.battery = Some(Inventory::unknown(stored, factors)),
@@ -553,9 +595,12 @@ impl Mixer {
                 peaks.push((format!("{} {}", setting.name, field.name()), feed.peaks.clone()));
             }
         }
-        let new = peaks != self.remembered.peaks || self.battery != self.remembered.battery;
+        let cells = (self.battery, self.capacity_wh);
+        let new =
+            peaks != self.remembered.peaks || cells != (self.remembered.battery, self.remembered.capacity_wh);
         new.then(|| {
-            (self.remembered.peaks, self.remembered.battery) = (peaks, self.battery);
+            self.remembered.peaks = peaks;
+            (self.remembered.battery, self.remembered.capacity_wh) = cells;
             &self.remembered
         })
     }

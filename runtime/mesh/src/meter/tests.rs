@@ -13,6 +13,26 @@ fn zone(root: &Path, folder: &str, name: &str, energy_uj: u64) {
     fs::write(folder.join("max_energy_range_uj"), "262143328850\n").unwrap();
 }
 
+// spec: PLACE-1, SLA-4
+#[test]
+fn a_slot_draws_its_part_of_the_processor_in_whole_watts() {
+    let of = |watts, threads| Place { counters: "/nowhere".into(), proc: "/nowhere".into(), watts, threads };
+    for (watts, threads, slots, each) in [
+        (Some(64), 8, 1, 64),
+        (Some(64), 8, 4, 16),
+        (Some(64), 8, 3, 21),
+        (Some(64), 8, 100, 8),
+        (None, 16, 1, 64),
+        (None, 16, 16, 4),
+        (Some(1), 64, 64, 1),
+        (Some(100), 4, 0, 100),
+    ] {
+        let found = whole_watts(of(watts, threads).watts_per_slot(slots));
+        assert_eq!(found, each, "{watts:?} W, {threads} threads, {slots} slots");
+    }
+    assert_eq!((whole_watts(f64::MAX), whole_watts(f64::NAN)), (10_000, 0));
+}
+
 fn since(write: impl Fn(&Path, bool)) -> Option<u64> {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), false);

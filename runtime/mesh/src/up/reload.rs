@@ -6,6 +6,7 @@ use super::situation::Wanted;
 use crate::commands::cores;
 use crate::config::{Config, Loader, Shown};
 use crate::energy;
+use crate::meter::{Place, whole_watts};
 use mesh_node::{Capacity, Input};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,6 +22,8 @@ pub(super) struct TakeUp {
     pub(super) arrivals: mpsc::Sender<Arrival>,
     /// Memory for all tasks together, as it was set when the peer started.
     pub(super) memory: u64,
+    /// What a task draws here.
+    pub(super) place: Place,
 }
 
 impl TakeUp {
@@ -39,11 +42,14 @@ impl TakeUp {
             there &= tell(Input::Accepts(now.accepts.clone()));
         }
         if (before.slots, before.longest_ms) != (now.slots, now.longest_ms) {
-            there &= tell(Input::Capacity(Capacity {
-                slots: now.slots.unwrap_or_else(cores),
-                memory: self.memory,
-                longest_ms: now.longest_ms,
-            }));
+            let slots = now.slots.unwrap_or_else(cores);
+            let (memory, longest_ms) = (self.memory, now.longest_ms);
+            there &= tell(Input::Capacity(Capacity { slots, memory, longest_ms }));
+            // Of fewer at once, each has a larger part of the processor.
+            // spec: PLACE-1, SLA-4
+            let watts = self.place.watts_per_slot(slots);
+            self.energy.draws(watts);
+            there &= tell(Input::SlotWatts(whole_watts(watts)));
         }
         there
     }

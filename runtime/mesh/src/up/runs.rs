@@ -139,6 +139,13 @@ impl Live {
         });
     }
 
+    /// Does it draw power: has it neither ended nor been held?
+    // spec: SLA-4
+    fn computes(&self) -> bool {
+        let applied = *self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        *self.wish.borrow() == Wish::Run && applied == Wish::Run && !self.has_ended()
+    }
+
     pub(crate) fn stopped(&self) -> bool {
         *self.wish.borrow() == Wish::Stop
     }
@@ -226,6 +233,13 @@ impl Runs {
     /// Is it known no more?
     pub(crate) fn is_forgotten(&self, attempt: AttemptId) -> bool {
         !self.live().contains_key(&attempt)
+    }
+
+    /// Is there one that draws power now?
+    // spec: SLA-4
+    pub(crate) fn any_computes(&self) -> bool {
+        // One that is being held is waited for, and the others are not to wait with it.
+        self.all().iter().any(|live| live.computes())
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Live>> {
@@ -333,6 +347,25 @@ mod tests {
         live.want(Wish::Run);
         assert!(live.stopped());
         assert_eq!(live.apply(), None, "nothing runs yet that could be told");
+    }
+
+    // spec: SLA-4
+    #[test]
+    fn what_is_held_or_over_draws_no_power() {
+        let dir = tempfile::tempdir().unwrap();
+        let runs = Runs::open(dir.path()).unwrap();
+        assert!(!runs.any_computes());
+        let live = runs.begin(ATTEMPT).unwrap();
+        assert!(runs.any_computes());
+        live.want(Wish::Hold);
+        assert!(!runs.any_computes());
+        live.want(Wish::Run);
+        *live.applied.lock().unwrap() = Wish::Hold;
+        assert!(!runs.any_computes(), "it has not gone on yet");
+        *live.applied.lock().unwrap() = Wish::Run;
+        assert!(runs.any_computes());
+        live.ended();
+        assert!(!runs.any_computes(), "what it wrote is there to be fetched, and no more");
     }
 
     #[test]

@@ -10,9 +10,58 @@ fn readings_of_a_week_are_kept_and_older_ones_are_not() {
     let mut gone = Vec::new();
     for number in 0..20_u64 {
         let claim = EnergyClaim { source: Source::Grid, renewable_percent: 1, g_per_kwh: number as u16 };
-        let kept = history.push(number * day, Some(Reading::of(claim, "fixed")));
-        gone.extend(kept.expect("it is news").1);
+        let kept = history.push(number * day, Some(Reading::of(claim, "fixed")), None);
+        gone.extend(kept.expect("it is news").2);
     }
     // One more than is needed: what was so at the beginning of the eight days.
     assert_eq!(gone, (0..10).map(|number| number * day).collect::<Vec<_>>());
+}
+
+// spec: CO2-2, CO2-3
+#[test]
+fn what_is_told_late_is_of_its_own_time_once_it_is_there() {
+    const HOUR: u64 = 3_600_000;
+    let of = |g_per_kwh| {
+        Some(Reading::of(EnergyClaim { source: Source::Grid, renewable_percent: 1, g_per_kwh }, "feed"))
+    };
+    let mut history = History::default();
+    let told = |history: &mut History, now: u64, grams, at: u64| {
+        drop(history.push(now * HOUR, of(grams), Some(at * HOUR)));
+    };
+    let parts = |history: &History, from: u64, until: u64| {
+        let mut joined: Vec<(u64, u64, Option<u16>)> = Vec::new();
+        for (from, until, reading) in history.parts(from * HOUR, until * HOUR) {
+            let (from, until, grams) = (from / HOUR, until / HOUR, reading.map(|it| it.claim.g_per_kwh));
+            match joined.last_mut().filter(|last| last.1 == from && last.2 == grams) {
+                Some(last) => last.1 = until,
+                None => joined.push((from, until, grams)),
+            }
+        }
+        joined
+    };
+    told(&mut history, 12, 100, 10);
+    assert_eq!(parts(&history, 11, 14), [(11, 12, None), (12, 14, Some(100))], "as it is known now");
+    assert!(!history.is_settled(12 * HOUR, 13 * HOUR));
+    told(&mut history, 13, 110, 11);
+    told(&mut history, 14, 120, 12);
+    assert!(history.is_settled(12 * HOUR, 13 * HOUR) && !history.is_settled(12 * HOUR, 13 * HOUR + 1));
+    told(&mut history, 15, 120, 13);
+    told(&mut history, 16, 140, 14);
+    assert_eq!(parts(&history, 12, 16), [(12, 14, Some(120)), (14, 16, Some(140))], "the same is no news");
+    told(&mut history, 16, 141, 14);
+    assert_eq!(parts(&history, 14, 15), [(14, 15, Some(141))], "of two words the later one");
+    // What is of now stays what it was, and says nothing of the grid beside it.
+    drop(history.push(17 * HOUR, of(41), None));
+    assert!(history.is_settled(17 * HOUR, 99 * HOUR));
+    told(&mut history, 18, 160, 16);
+    told(&mut history, 19, 170, 17);
+    told(&mut history, 20, 180, 18);
+    let known = [(16, 17, Some(160)), (17, 18, Some(41)), (18, 20, Some(180))];
+    assert_eq!(parts(&history, 16, 20), known);
+    // The same over a restart.
+    let mut again = History::default();
+    for (from, said) in history.said.clone() {
+        again.restore(from, said);
+    }
+    assert_eq!((parts(&again, 16, 20), again.newest_ms), (known.to_vec(), 18 * HOUR));
 }

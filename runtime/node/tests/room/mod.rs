@@ -101,6 +101,7 @@ pub fn config(number: usize, name: &str, user: usize) -> Config {
         // Only who is called after it lives in the far north, where the sun is down.
         place: name.starts_with("north").then_some((89, 0)),
         capacity: Capacity { slots: 4, memory: 1 << 30, longest_ms: 3_600_000 },
+        slot_watts: 10,
         shares: [("logs".to_owned(), Access::Rw)].into(),
         accepts: vec![Pattern::new("*").unwrap()],
         energy: None,

@@ -66,6 +66,7 @@ impl Device {
             walls: vec![],
             place: None,
             capacity: Capacity { slots: self.slots(), memory: 1 << 30, longest_ms: 3_600_000 },
+            slot_watts: 10,
             shares: BTreeMap::new(),
             accepts: Pattern::new("*").into_iter().collect(),
             energy: Some(super::super::peer::clean()),

@@ -40,6 +40,10 @@ struct Rig {
 }
 
 fn rig(settings: Settings) -> Rig {
+    remembering(settings, Remembered::default())
+}
+
+fn remembering(settings: Settings, remembered: Remembered) -> Rig {
     let (report, busy) = (Report::default(), Arc::new(AtomicBool::new(false)));
     let runs = busy.clone();
     let start = Start {
@@ -50,7 +54,7 @@ fn rig(settings: Settings) -> Rig {
         busy: Box::new(move || runs.load(Ordering::Relaxed)),
         report: report.clone(),
     };
-    Rig { mixer: Mixer::new(start, Remembered::default()), report, busy }
+    Rig { mixer: Mixer::new(start, remembered), report, busy }
 }
 
 impl Rig {
@@ -165,6 +169,40 @@ fn what_a_source_had_forecast_stands_in_once_it_tells_no_more() {
     assert_eq!(rig.now(NOW + 2 * HOUR), None);
 }
 
+// spec: EN-5
+#[test]
+fn since_when_it_is_so_is_told_of_a_feed_that_is_late_and_own_energy_is_of_now() {
+    let holds = |name| Setting { holds: Duration::from_secs(3 * 3600), ..named(name) };
+    let mut rig = rig(Settings { sources: vec![holds("feed"), holds("meter")], ..Settings::default() });
+    let seen = |values: &[(Field, f64)], at: u64| Observation {
+        values: values.to_vec(),
+        at_ms: Some(at),
+        ..Observation::default()
+    };
+    rig.saw(0, Ok(seen(&[(Field::Grams, 300.0)], NOW - 2 * HOUR)), NOW);
+    assert_eq!(rig.mixer.mix(NOW).unwrap().at_ms, Some(NOW - 2 * HOUR));
+    rig.saw(0, Ok(seen(&[(Field::Grams, 300.0)], NOW - HOUR)), NOW + HOUR);
+    assert_eq!(
+        rig.mixer.mix(NOW + HOUR).unwrap().at_ms,
+        Some(NOW - HOUR),
+        "the same of another hour is news"
+    );
+    rig.saw(1, Ok(seen(&[(Field::Solar, 500.0), (Field::Household, 100.0)], NOW)), NOW + HOUR);
+    let told = rig.mixer.mix(NOW + HOUR).unwrap();
+    assert_eq!((told.reading.unwrap().claim.source, told.at_ms), (Source::Solar, None));
+    let claim = EnergyClaim { source: Source::Wind, renewable_percent: 99, g_per_kwh: 12 };
+    rig.saw(
+        1,
+        Ok(Observation { outright: Some(claim), ..seen(&[(Field::Solar, 0.0)], NOW - 1) }),
+        NOW + HOUR,
+    );
+    let told = rig.mixer.mix(NOW + HOUR).unwrap();
+    assert_eq!((told.reading.unwrap().claim, told.at_ms), (claim, Some(NOW - 1)));
+    let mut share = self::rig(Settings { sources: vec![holds("mix")], ..Settings::default() });
+    share.saw(0, Ok(seen(&[(Field::Renewable, 60.0)], NOW - HOUR)), NOW);
+    assert_eq!(share.mixer.mix(NOW).unwrap().at_ms, Some(NOW - HOUR));
+}
+
 // spec: EN-2, EN-3
 #[test]
 fn a_marginal_signal_stands_beside_and_decides_nothing() {
@@ -222,6 +260,24 @@ fn a_fixed_sun_sets() {
     assert!(rig.degraded().contains("there is no sun now"), "{}", rig.degraded());
 }
 
+// spec: EN-3, SLA-4
+#[test]
+fn panels_that_tell_of_sun_by_night_are_not_believed() {
+    let mut rig = rig(settings(&["grid", "pv"]));
+    let made = [(Field::Solar, 700.0), (Field::Household, 400.0)];
+    let night = NOW + 12 * HOUR;
+    for (now, source, surplus) in [(NOW, Source::Solar, 300), (night, Source::Grid, -400)] {
+        rig.told(0, &[(Field::Grams, 350.0), (Field::Renewable, 40.0)], now);
+        rig.told(1, &made, now);
+        assert_eq!((rig.now(now).unwrap().0, rig.report.surplus()), (source, Some(surplus)));
+    }
+    assert!(
+        rig.degraded().contains("pv: it tells of 700 W of sun, which is down here"),
+        "{}",
+        rig.degraded()
+    );
+}
+
 // spec: EN-4
 #[test]
 fn a_battery_gives_back_what_it_was_charged_with() {
@@ -251,6 +307,77 @@ fn a_battery_gives_back_what_it_was_charged_with() {
     assert!(rig.mixer.remember().is_none());
     let again: Remembered = serde_json::from_str(&remembered).unwrap();
     assert_eq!(again.battery.unwrap().claim().unwrap().g_per_kwh, 300);
+}
+
+/// A battery of 10 kWh, half full of clean grid.
+fn charged() -> Rig {
+    let mut rig = rig(settings(&["grid", "home", "cells"]));
+    rig.told(0, &[(Field::Grams, 90.0), (Field::Renewable, 90.0)], NOW);
+    rig.told(1, &[(Field::Charge, 0.0)], NOW);
+    rig.told(2, &[(Field::Capacity, 10_000.0)], NOW);
+    rig.now(NOW);
+    rig.told(1, &[(Field::Charge, 50.0)], NOW);
+    rig.now(NOW);
+    assert_eq!(stored(&rig), Some((100, 90)));
+    rig
+}
+
+/// Grams and renewable percent of what a battery holds.
+fn stored(rig: &Rig) -> Option<(u64, u64)> {
+    let battery = &rig.view()["battery"];
+    Some((battery["g_per_kwh"].as_u64()?, battery["renewable_percent"].as_u64()?))
+}
+
+// spec: EN-4
+#[test]
+fn what_a_battery_holds_stays_what_it_is_while_its_capacity_is_not_told() {
+    let mut rig = charged();
+    // Home Assistant restarts: how full it is comes back first, and what it holds half an hour later.
+    for minutes in (0..60).step_by(5) {
+        let now = NOW + minutes * MINUTE;
+        rig.told(0, &[(Field::Grams, 700.0), (Field::Renewable, 5.0)], now);
+        rig.told(1, &[(Field::Charge, 50.0)], now);
+        if minutes >= 30 {
+            rig.told(2, &[(Field::Capacity, 10_000.0)], now);
+        }
+        rig.now(now);
+        assert_eq!(stored(&rig), Some((100, 90)), "after {minutes} min");
+    }
+    // What it holds is told for the first time, after it was charged for a while.
+    let mut late = self::rig(settings(&["grid", "home", "cells"]));
+    late.told(0, &[(Field::Grams, 90.0), (Field::Renewable, 90.0)], NOW);
+    late.told(1, &[(Field::Charge, 0.0)], NOW);
+    late.now(NOW);
+    late.told(1, &[(Field::Charge, 50.0)], NOW);
+    late.now(NOW);
+    late.told(0, &[(Field::Grams, 700.0), (Field::Renewable, 5.0)], NOW);
+    late.told(2, &[(Field::Capacity, 10_000.0)], NOW);
+    late.now(NOW);
+    assert_eq!(stored(&late), Some((100, 90)));
+    // Over a restart, what it holds is known before it is told again.
+    let remembered = serde_json::to_string(rig.mixer.remember().unwrap()).unwrap();
+    let remembered = serde_json::from_str(&remembered).unwrap();
+    let mut again = remembering(settings(&["grid", "home", "cells"]), remembered);
+    again.told(1, &[(Field::Charge, 50.0)], NOW);
+    again.now(NOW);
+    assert_eq!(stored(&again), Some((100, 90)));
+}
+
+// spec: EN-4
+#[test]
+fn what_was_charged_while_nobody_looked_counts_as_unknown() {
+    let mut rig = charged();
+    let later = NOW + 11 * MINUTE;
+    rig.told(0, &[(Field::Grams, 90.0), (Field::Renewable, 90.0)], later);
+    rig.told(1, &[(Field::Charge, 100.0)], later);
+    rig.now(later);
+    // Half of it is of 100 g, the other of 820 g with a tenth lost on the way.
+    assert_eq!(stored(&rig), Some((506, 45)));
+    rig.told(1, &[(Field::Charge, 50.0)], later);
+    rig.now(later);
+    rig.told(1, &[(Field::Charge, 100.0)], later + MINUTE);
+    rig.now(later + MINUTE);
+    assert_eq!(stored(&rig), Some((303, 67)), "this half was looked at again");
 }
 
 // spec: EN-6
@@ -357,4 +484,32 @@ fn a_service_is_read_again_and_again_and_another_one_once_that_is_said() {
     watch.set(setting("/one"));
     assert_eq!(next(), of(320, "/one"), "nothing of before is said again");
     assert!(folder.path().join("energy.json").exists());
+}
+
+// spec: SLA-4, CLI-7
+#[test]
+fn what_a_task_draws_can_change_while_it_is_read() {
+    let server = Server::new(|_| json(200, &value!({ "surplus": 15, "grams": 400 })));
+    let path = |path: &str| Path { path: path.into(), unit: None };
+    let fields = vec![(Field::Surplus, path("/surplus")), (Field::Grams, path("/grams"))];
+    let asking = Asking { url: server.url("/"), token: None, header: None };
+    let source = Setting::of(Which::Http(Http { asking, paths: Paths { fields, ..Paths::default() } }));
+    let folder = tempfile::tempdir().unwrap();
+    let start = Start {
+        settings: Settings { sources: vec![source], ..Settings::default() },
+        place: None,
+        task_watts: 20.0,
+        memory: folder.path().join("energy.json"),
+        busy: Box::new(|| false),
+        report: Report::default(),
+    };
+    let (send, news) = mpsc::channel();
+    let watch = watch(start, move |told| send.send(told).is_ok()).unwrap();
+    let next = || {
+        let told: Told = news.recv_timeout(Duration::from_secs(60)).expect("some news");
+        told.reading.map(|reading| reading.claim.source)
+    };
+    assert_eq!(next(), Some(Source::Grid));
+    watch.draws(10.0);
+    assert_eq!(next(), Some(Source::Solar), "fifteen watts are enough for ten");
 }
