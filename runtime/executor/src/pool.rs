@@ -62,7 +62,8 @@ impl Worker {
             // Ctrl-C goes to us alone; what becomes of the task is ours to say.
             .process_group(0)
             .spawn()?;
-        let this = Self { child, socket: ours, walls: None, last: None, tasks: 0, idle_since: Instant::now() };
+        let this =
+            Self { child, socket: ours, walls: None, last: None, tasks: 0, idle_since: Instant::now() };
         wire::send(&this.socket, &ToWorker::Prepare { dirs }, &[], true)?;
         Ok(this)
     }

@@ -10,7 +10,7 @@ use crate::replicas::{Group, Twin};
 use mesh_policies::accounting::TRANSFER_UJ_PER_BYTE;
 use mesh_policies::health;
 use mesh_policies::importance::{
-    Course, Energy, ROOM_MS, Start, Times, Voice, course, haste, is_lack_of_energy, may_start,
+    Course, Energy, Patience, ROOM_MS, Start, Times, Voice, course, haste, is_lack_of_energy, may_start,
 };
 use mesh_policies::placement::decide::{Decision, HOUR_MS, Numbers, Peer, Why, Work, decide};
 use mesh_policies::placement::hours::HORIZON;
@@ -1024,9 +1024,14 @@ impl Node {
         stand: Stand,
     ) -> Decision {
         let rules = self.ledger.governance().rules();
-        let (class, finish_by_ms) = match late {
-            Some(()) => (Sla::Urgent, None),
-            None => haste(course, &Times::of(spec)),
+        // What waited for its energy until now has no time left to wait for a place.
+        // spec: SLA-2, VOTE-6
+        let latest_ms = Times::of(spec).latest_ms(stand.left_ms);
+        let due = course.patience == Patience::UntilLatestStart
+            && latest_ms.is_some_and(|latest| self.now.wall_ms >= latest);
+        let (class, finish_by_ms) = match (late, due) {
+            (Some(()), _) | (_, true) => (Sla::Urgent, None),
+            (None, false) => haste(course, &Times::of(spec)),
         };
         // What lies between the last instruction and the result at home is not computed.
         let finish_by_ms = finish_by_ms.map(|by| by.saturating_sub(ROOM_MS));
@@ -1094,7 +1099,12 @@ impl Node {
         let id = spec.id();
         let seed = u64::from_be_bytes(*id.0.first_chunk().unwrap_or(&[0; 8]));
         let work = Work { class, finish_by_ms, since_ms: spec.created_ms, runs_on, unsaved_ms, seed };
-        decide(&work, self.now.wall_ms, &peers)
+        match decide(&work, self.now.wall_ms, &peers) {
+            Decision::Run(device, Why::Urgent, numbers) if due => {
+                Decision::Run(device, Why::Deadline, Numbers { latest_ms, ..numbers })
+            }
+            decision => decision,
+        }
     }
 
     /// A decision in words, with its numbers.
