@@ -1056,8 +1056,14 @@ impl Node {
         let peers: Vec<Peer<'_>> = candidates
             .iter()
             .map(|peer| {
+                // Nothing forecasts how much is renewable: what is not enough now is not said to be at any time.
+                // spec: SLA-3, PLACE-3
+                let renewable = peer
+                    .energy
+                    .is_some_and(|energy| energy.renewable_percent >= rules.clean_renewable_percent);
                 let expected = |hour: usize| match course.energy {
                     Energy::Any => true,
+                    Energy::Clean if !renewable => false,
                     Energy::Clean => peer.path.get(hour).is_some_and(|mg| {
                         *mg <= u32::from(rules.clean_g_per_kwh.max(peer.low.unwrap_or(0))) * 1000
                     }),

@@ -500,6 +500,34 @@ fn a_submitter_is_told_at_once_when_nobody_can_end_it_in_time() {
     assert!(warning.unwrap().starts_with("nobody who may run it is there now"));
 }
 
+// spec: SLA-3, PLACE-1, PLACE-3
+#[test]
+fn an_eco_task_waits_for_no_low_carbon_grid_that_is_hardly_renewable() {
+    let mut room = street(&["alice", "bob"]);
+    // Nuclear: it has few grams at all hours, and will have no more sun or wind in any of them.
+    energy(&mut room, 1, Source::Grid, 25, 40);
+    let id = room.submit_draft(0, task(Sla::Eco)).unwrap();
+    room.pass(MINUTE);
+    let waits = view(&mut room, &id);
+    assert!(waits.state == "waiting" && !waits.why.contains("expected"), "{}", waits.why);
+    energy(&mut room, 0, Source::Grid, 65, 140);
+    room.pass(MINUTE);
+    assert_eq!(room.peers[0].runs.len(), 1, "{}", view(&mut room, &id).why);
+}
+
+// spec: SLA-3, PLACE-1
+#[test]
+fn an_eco_task_takes_a_clean_peer_that_is_free_before_a_cleaner_one_that_is_not() {
+    let mut room = street(&["alice", "bob"]);
+    room.handle(1, Input::Capacity(Capacity { slots: 1, memory: 1 << 30, longest_ms: HOUR }));
+    energy(&mut room, 1, Source::Wind, 100, 30);
+    fill(&mut room, 1, "bob-laptop");
+    energy(&mut room, 0, Source::Grid, 65, 140);
+    let id = room.submit_draft(0, Draft { nonce: [9; 32], ..task(Sla::Eco) }).unwrap();
+    room.pass(MINUTE);
+    assert_eq!(room.peers[0].runs.len(), 1, "{} {:?}", view(&mut room, &id).why, room.peers[1].runs);
+}
+
 // spec: SLA-1
 #[test]
 fn an_eco_task_with_an_end_is_given_up_then_and_says_why() {
