@@ -1444,6 +1444,7 @@ impl Node {
     /// About an attempt that does not count any more.
     // spec: DEL-3, DEL-4, DEL-11
     fn heard_late(&mut self, peer: PublicKey, id: AttemptId, frame: TaskFrame) {
+        let ran_within = self.ran_within(id);
         let Some(task) = self.tasks.get_mut(&id.task) else { return };
         let over = task.kept.state == TaskState::Cancelled;
         // A replica whose result is here says more of it: what becomes of it is said when all are compared.
@@ -1453,7 +1454,7 @@ impl Node {
         match frame {
             TaskFrame::Ended(ended) => {
                 let resumed = task.try_of(id.attempt).is_some_and(|it| it.resumed);
-                let genuine = genuine(&ended, task.spec(), id, peer, resumed).is_ok();
+                let genuine = genuine(&ended, task.spec(), id, peer, resumed, ran_within).is_ok();
                 let Some(attempt) = task.try_of_mut(id.attempt) else { return };
                 let first = !attempt.fate.is_recorded();
                 // It may have been recorded, and the word of that lost.
@@ -1493,6 +1494,16 @@ impl Node {
             }
             _ => {}
         }
+    }
+
+    /// From when until when an attempt whose result comes now can have run, by whichever clock: two may differ by as much
+    /// as the rules allow, and so may the date on which it was given and the clock of who gave it.
+    // spec: REP-2, CO2-4
+    pub(crate) fn ran_within(&self, id: AttemptId) -> (u64, u64) {
+        let of = self.tasks.get(&id.task).map_or(id.task, |task| task.wire(id.task));
+        let given = self.ledger.facts().tasks().given_ms(&(self.me, of), id.attempt);
+        let slack = self.ledger.governance().rules().max_skew_ms.saturating_mul(2);
+        (given.unwrap_or(0).saturating_sub(slack), self.now.wall_ms.saturating_add(slack))
     }
 
     pub(crate) fn completed(&mut self, ended: &Ended, effect: Effect) {
@@ -1536,6 +1547,7 @@ impl Node {
 
     fn heard_ended(&mut self, peer: PublicKey, id: AttemptId, ended: Box<Ended>) {
         let anyones = self.has_bug(Misbehaviour::BelievesUnsignedResults);
+        let ran_within = self.ran_within(id);
         let Some(task) = self.tasks.get_mut(&id.task) else { return };
         if task.kept.state == TaskState::Fetching {
             return;
@@ -1544,7 +1556,7 @@ impl Node {
             return self.twin_ended(peer, id, &ended);
         }
         let resumed = task.try_of(id.attempt).is_some_and(|it| it.resumed);
-        if let Err(why) = genuine(&ended, task.spec(), id, peer, resumed)
+        if let Err(why) = genuine(&ended, task.spec(), id, peer, resumed, ran_within)
             && !(anyones && why.contains("signature"))
         {
             self.counters.bad_results += 1;
@@ -1945,8 +1957,10 @@ pub(crate) fn genuine(
     id: AttemptId,
     peer: PublicKey,
     resumed: bool,
+    (from_ms, until_ms): (u64, u64),
 ) -> Result<(), &'static str> {
     let receipt = &ended.receipt.receipt;
+    let mut pieces = ended.statement.energy.pieces.iter();
     // Nobody compares what went on from a checkpoint, so nobody may say so of what did not.
     let went_on = receipt.resumed_from.is_some() || receipt.usage.fuel_before > 0;
     let checks = [
@@ -1966,6 +1980,11 @@ pub(crate) fn genuine(
         (
             ended.statement.comparable || may_not_compare(receipt, spec, resumed),
             "two runs of it must agree, and it says not",
+        ),
+        // Its choice of hours would be one of sun. A piece may well be longer than the run, which stood still in it.
+        (
+            pieces.all(|piece| from_ms <= piece.from_ms && piece.until_ms() <= until_ms),
+            "its energy is of a time when the task was not there",
         ),
         (ended.receipt.verify().is_ok(), "the receipt's signature does not hold"),
         (ended.statement.verify(&ended.signature), "the statement's signature does not hold"),
