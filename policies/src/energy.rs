@@ -19,7 +19,8 @@ pub enum Bar {
 /// percent more must be renewable. More than feeds change by within minutes, less than they do within hours.
 const CALM: (u16, u8) = (5, 2);
 
-/// Unknown energy is not. `low_g_per_kwh`: what the cleanest 30 % of the last 30 days' hours there did not exceed.
+/// Unknown energy is not. A source of one's own is, where it covers all: what the grid adds to it is judged as a grid is.
+/// `low_g_per_kwh`: what the cleanest 30 % of the last 30 days' hours there did not exceed.
 pub fn is_clean(energy: Option<&EnergyClaim>, low_g_per_kwh: Option<u16>, bar: Bar, rules: &Rules) -> bool {
     let most = rules.clean_g_per_kwh.max(low_g_per_kwh.unwrap_or(0));
     let (most, least) = match bar {
@@ -33,7 +34,8 @@ pub fn is_clean(energy: Option<&EnergyClaim>, low_g_per_kwh: Option<u16>, bar: B
         }
     };
     energy.is_some_and(|energy| {
-        let own = matches!(energy.source, Source::Solar | Source::Wind | Source::Hydro);
+        let own = matches!(energy.source, Source::Solar | Source::Wind | Source::Hydro)
+            && energy.renewable_percent == 100;
         let grid = energy.g_per_kwh <= most && energy.renewable_percent >= least;
         own || grid
     })
@@ -53,7 +55,13 @@ mod tests {
             (claim(Source::Grid, 60, 150), true),
             (claim(Source::Grid, 59, 150), false),
             (claim(Source::Grid, 60, 151), false),
-            (claim(Source::Hydro, 0, 999), true),
+            (claim(Source::Hydro, 100, 999), true),
+            // The word alone makes no coal clean.
+            (claim(Source::Hydro, 0, 999), false),
+            (claim(Source::Wind, 10, 433), false),
+            (claim(Source::Solar, 99, 151), false),
+            (claim(Source::Solar, 60, 150), true),
+            (claim(Source::Battery, 100, 151), false),
             (claim(Source::Battery, 59, 10), false),
         ] {
             assert_eq!(is_clean(Some(&energy), None, Bar::Start, &rules), clean, "{energy:?}");

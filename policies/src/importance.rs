@@ -241,16 +241,18 @@ impl Start<'_> {
     /// Is the energy there, and what is missing if not? With less to spare where the task runs on it already.
     fn energy_fits(&self, energy: Energy, bar: Bar, rules: &Rules) -> Result<(), Reason> {
         let from = |source: Source| self.energy.is_some_and(|energy| energy.source == source);
+        let clean = || is_clean(self.energy, self.low_g_per_kwh, bar, rules);
         let own_renewable = || {
             [Source::Solar, Source::Wind, Source::Hydro].into_iter().any(from)
                 && self.energy.is_some_and(|energy| energy.renewable_percent == 100)
         };
         let (fits, missing) = match energy {
             Energy::Any => (true, Reason::EnergyNotClean),
-            Energy::Clean => (is_clean(self.energy, self.low_g_per_kwh, bar, rules), Reason::EnergyNotClean),
+            Energy::Clean => (clean(), Reason::EnergyNotClean),
             Energy::OwnRenewable => (own_renewable(), Reason::EnergyNotClean),
-            Energy::OwnSolar => (from(Source::Solar) && self.sun, Reason::NoSun),
-            Energy::OwnWind => (from(Source::Wind), Reason::NoWind),
+            // A source's name says nothing of how much of the energy is from it.
+            Energy::OwnSolar => (from(Source::Solar) && self.sun && clean(), Reason::NoSun),
+            Energy::OwnWind => (from(Source::Wind) && clean(), Reason::NoWind),
         };
         if fits { Ok(()) } else { Err(missing) }
     }
@@ -415,6 +417,17 @@ mod tests {
         assert_eq!(ask(Sla::SolarOnly, Voice::Level(Critical), home(&wind)), Err(Reason::NoSun));
         assert_eq!(ask(Sla::WindOnly, Voice::Level(Low), home(&wind)), Ok(()));
         assert_eq!(ask(Sla::WindOnly, Voice::Level(Low), home(&sun)), Err(Reason::NoWind));
+        let (breeze, gleam) = (claim(Source::Wind, 10, 433), claim(Source::Solar, 10, 433));
+        let (windy, sunny) = (claim(Source::Wind, 90, 59), claim(Source::Solar, 90, 85));
+        for (sla, little, much, missing) in [
+            (Sla::WindOnly, &breeze, &windy, Reason::NoWind),
+            (Sla::SolarOnly, &gleam, &sunny, Reason::NoSun),
+            (Sla::Eco, &breeze, &windy, Reason::EnergyNotClean),
+        ] {
+            let none = Voice::NoBallot;
+            assert_eq!(ask(sla, none, home(little)), Err(missing), "{sla:?}: the rest is coal");
+            assert_eq!(ask(sla, none, home(much)), Ok(()), "{sla:?}");
+        }
         assert_eq!(ask(Sla::SolarOnly, Voice::Health, home(&coal)), Ok(()));
         assert_eq!(ask(Sla::SolarOnly, Voice::Health, start(Some(&coal))), Err(Reason::Elsewhere));
 

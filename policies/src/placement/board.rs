@@ -8,11 +8,11 @@
 
 use super::decide::{
     Decision, HOUR_MS, PG_PER_UG, Peer, Shape, Work, cost, decide, equal_to, find, mix, prices, shape,
+    starts_soonest,
 };
 use super::hours::{HORIZON, first_hours, order};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::reason::Reason;
-use mesh_protocol::task::Sla;
 use std::collections::BTreeMap;
 
 /// A peer as it is for every task.
@@ -221,12 +221,12 @@ impl Board {
     fn touched(&mut self, spots: &[usize]) -> Vec<u64> {
         let entries = std::mem::take(&mut self.entries);
         let near = |entry: &Entry, board: &mut Self| {
-            let urgent = entry.ask.work.class == Sla::Urgent;
+            let soonest = starts_soonest(&entry.ask.work);
             spots.iter().any(|spot| match (board.cost(&entry.ask, entry.rows, *spot), entry.up_to) {
                 (Some((cost, now)), Some(up_to)) => match entry.only_now {
                     true => now && cost <= up_to,
-                    // Whoever can begin an urgent task now is taken before those who cannot.
-                    false => cost <= up_to || urgent && now,
+                    // Whoever can begin such a task now is taken before those who cannot.
+                    false => cost <= up_to || soonest && now,
                 },
                 (Some(_), None) => true,
                 // Where nobody can do it, the answer names each.
@@ -339,9 +339,9 @@ impl Board {
     fn choose(&mut self, ask: &Ask, rows: [usize; 2]) -> Choice {
         let all: Vec<Option<(u128, bool)>> =
             (0..self.spots.len()).map(|index| self.cost(ask, rows, index)).collect();
-        // An urgent task takes those that can begin now, if there are any.
-        let urgent = ask.work.class == Sla::Urgent && all.iter().flatten().any(|found| found.1);
-        let best = all.iter().flatten().filter(|found| !urgent || found.1).map(|found| found.0).min();
+        // Some take those that can begin now, if there are any.
+        let only_now = starts_soonest(&ask.work) && all.iter().flatten().any(|found| found.1);
+        let best = all.iter().flatten().filter(|found| !only_now || found.1).map(|found| found.0).min();
         let Some(best) = best else {
             let peers: Vec<Peer<'_>> =
                 self.spots.iter().map(|spot| ask.peer(spot, self.path(spot.zone))).collect();
@@ -351,7 +351,7 @@ impl Board {
         let equals = all
             .iter()
             .enumerate()
-            .filter(|(_, found)| found.is_some_and(|(cost, now)| cost <= up_to && (!urgent || now)));
+            .filter(|(_, found)| found.is_some_and(|(cost, now)| cost <= up_to && (!only_now || now)));
         let spread = |(index, _): &(usize, _)| {
             (mix(ask.work.seed, &self.spots[*index].device), self.spots[*index].device)
         };
@@ -361,13 +361,14 @@ impl Board {
             .map(|spot| ask.peer(spot, self.path(spot.zone)))
             .into_iter()
             .collect();
-        (Some(up_to), urgent, decide(&ask.work, self.now_ms, &chosen))
+        (Some(up_to), only_now, decide(&ask.work, self.now_ms, &chosen))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mesh_protocol::task::Sla;
 
     const NOW: u64 = 1_000 * HOUR_MS + 1234;
 

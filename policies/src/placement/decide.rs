@@ -163,12 +163,19 @@ pub fn interruptible(class: Sla) -> bool {
     !matches!(class, Sla::Urgent | Sla::High)
 }
 
+/// Is who can begin now taken before whoever could later, however clean that would be? Where nothing has to be done by
+/// any time a later hour can always be put off once more, so that a task would wait for ever beside energy that is clean.
+// spec: PLACE-1, SLA-3
+pub(super) fn starts_soonest(work: &Work) -> bool {
+    work.class == Sla::Urgent || (work.finish_by_ms.is_none() && work.runs_on.is_none())
+}
+
 /// Decides.
 // spec: PLACE-1, PLACE-2
 pub fn decide(work: &Work, now_ms: u64, peers: &[Peer<'_>]) -> Decision {
     let may: Vec<&Peer<'_>> = peers.iter().filter(|peer| peer.permitted.is_ok()).collect();
     let mut plans: Vec<Plan<'_>> = may.iter().filter_map(|peer| plan(work, now_ms, peer)).collect();
-    if work.class == Sla::Urgent && plans.iter().any(|plan| plan.hours.mask & 1 == 1) {
+    if starts_soonest(work) && plans.iter().any(|plan| plan.hours.mask & 1 == 1) {
         plans.retain(|plan| plan.hours.mask & 1 == 1);
     }
     let current = plans.iter().position(|plan| Some(plan.peer.device) == work.runs_on);
@@ -533,5 +540,22 @@ mod tests {
         };
         let later = decide(&eco, NOW, &[Peer { clean: 0b11 << 9, ..peer(1, &even) }]);
         assert!(matches!(later, Decision::Wait { until_ms: Some(at), .. } if at == NOW + 9 * HOUR_MS));
+    }
+
+    // spec: PLACE-1, SLA-3
+    #[test]
+    fn what_may_wait_for_ever_waits_for_nobody_while_somebody_clean_is_free() {
+        let (clean, cleaner) = ([140_000; 96], [30_000; 96]);
+        let eco = Work { finish_by_ms: None, ..work(Sla::Eco, 0) };
+        for later in [Peer { clean: !1, ..peer(2, &cleaner) }, Peer { there: !1, ..peer(2, &cleaner) }] {
+            let on = decide(&eco, NOW, &[peer(1, &clean), later.clone()]);
+            assert!(matches!(on, Decision::Run(on, ..) if on == PublicKey([1; 32])), "{on:?}");
+            // What runs is not moved for that.
+            let runs = Work { runs_on: Some(PublicKey([1; 32])), ..eco.clone() };
+            let stays = decide(&runs, NOW, &[peer(1, &clean), later]);
+            assert!(matches!(stays, Decision::Run(on, Why::Stays, _) if on == PublicKey([1; 32])));
+        }
+        let both = decide(&eco, NOW, &[peer(1, &clean), peer(2, &cleaner)]);
+        assert!(matches!(both, Decision::Run(on, ..) if on == PublicKey([2; 32])), "{both:?}");
     }
 }

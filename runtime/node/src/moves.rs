@@ -202,16 +202,26 @@ impl Node {
         };
         // What waits for clean energy has a latest start all the same, if its submitter was in a hurry.
         let latest = latest.or_else(|| Times::of(task.spec()).latest_ms(Stand::of(task, None).left_ms));
+        let due = latest.is_some_and(|latest| now.saturating_add(LATE_MS) >= latest);
+        let decision = match decision {
+            // Whoever is free now is in time, and a better one that is not free may not be.
+            Decision::Wait { .. } if due && task.course.patience == Patience::UntilLatestStart => {
+                self.ask(task.spec(), &task.course, Some(()), &candidates, Stand::of(task, None))
+            }
+            decision => decision,
+        };
         match (decision, latest) {
             (Decision::Run(to, ..), _) if !waits => {
                 self.move_task(id, to, held, &candidates);
             }
-            (Decision::Run(to, ..), Some(latest)) if now.saturating_add(LATE_MS) >= latest => {
+            (Decision::Run(to, ..), _) if due => {
                 self.move_task(id, to, held, &candidates);
             }
             // Waiting on may make it late: it is thought about again just before.
-            (_, Some(latest)) if now.saturating_add(LATE_MS) < latest => {
-                let wait = latest.saturating_sub(LATE_MS).saturating_sub(now);
+            (_, Some(latest)) if now < latest => {
+                // At its latest start more may be permitted than just before.
+                let look = if due { latest } else { latest.saturating_sub(LATE_MS) };
+                let wait = look.saturating_sub(now);
                 self.arm_within(Timer::Regard, wait.clamp(REGARD_SOON_MS, REGARD_EVERY_MS));
             }
             _ => {}

@@ -10,7 +10,7 @@ use crate::replicas::{Group, Twin};
 use mesh_policies::accounting::TRANSFER_UJ_PER_BYTE;
 use mesh_policies::health;
 use mesh_policies::importance::{
-    Course, Energy, ROOM_MS, Start, Times, Voice, course, haste, is_lack_of_energy, may_start,
+    Course, Energy, Patience, ROOM_MS, Start, Times, Voice, course, haste, is_lack_of_energy, may_start,
 };
 use mesh_policies::placement::decide::{Decision, HOUR_MS, Numbers, Peer, Why, Work, decide};
 use mesh_policies::placement::hours::HORIZON;
@@ -1026,9 +1026,14 @@ impl Node {
         stand: Stand,
     ) -> Decision {
         let rules = self.ledger.governance().rules();
-        let (class, finish_by_ms) = match late {
-            Some(()) => (Sla::Urgent, None),
-            None => haste(course, &Times::of(spec)),
+        // What waited for its energy until now has no time left to wait for a place.
+        // spec: SLA-2, VOTE-6
+        let latest_ms = Times::of(spec).latest_ms(stand.left_ms);
+        let due = course.patience == Patience::UntilLatestStart
+            && latest_ms.is_some_and(|latest| self.now.wall_ms >= latest);
+        let (class, finish_by_ms) = match (late, due) {
+            (Some(()), _) | (_, true) => (Sla::Urgent, None),
+            (None, false) => haste(course, &Times::of(spec)),
         };
         // What lies between the last instruction and the result at home is not computed.
         let finish_by_ms = finish_by_ms.map(|by| by.saturating_sub(ROOM_MS));
@@ -1053,8 +1058,14 @@ impl Node {
         let peers: Vec<Peer<'_>> = candidates
             .iter()
             .map(|peer| {
+                // Nothing forecasts how much is renewable: what is not enough now is not said to be at any time.
+                // spec: SLA-3, PLACE-3
+                let renewable = peer
+                    .energy
+                    .is_some_and(|energy| energy.renewable_percent >= rules.clean_renewable_percent);
                 let expected = |hour: usize| match course.energy {
                     Energy::Any => true,
+                    Energy::Clean if !renewable => false,
                     Energy::Clean => peer.path.get(hour).is_some_and(|mg| {
                         *mg <= u32::from(rules.clean_g_per_kwh.max(peer.low.unwrap_or(0))) * 1000
                     }),
@@ -1096,7 +1107,12 @@ impl Node {
         let id = spec.id();
         let seed = u64::from_be_bytes(*id.0.first_chunk().unwrap_or(&[0; 8]));
         let work = Work { class, finish_by_ms, since_ms: spec.created_ms, runs_on, unsaved_ms, seed };
-        decide(&work, self.now.wall_ms, &peers)
+        match decide(&work, self.now.wall_ms, &peers) {
+            Decision::Run(device, Why::Urgent, numbers) if due => {
+                Decision::Run(device, Why::Deadline, Numbers { latest_ms, ..numbers })
+            }
+            decision => decision,
+        }
     }
 
     /// A decision in words, with its numbers.
@@ -1429,6 +1445,7 @@ impl Node {
     /// About an attempt that does not count any more.
     // spec: DEL-3, DEL-4, DEL-11
     fn heard_late(&mut self, peer: PublicKey, id: AttemptId, frame: TaskFrame) {
+        let ran_within = self.ran_within(id);
         let Some(task) = self.tasks.get_mut(&id.task) else { return };
         let over = task.kept.state == TaskState::Cancelled;
         // A replica whose result is here says more of it: what becomes of it is said when all are compared.
@@ -1438,7 +1455,7 @@ impl Node {
         match frame {
             TaskFrame::Ended(ended) => {
                 let resumed = task.try_of(id.attempt).is_some_and(|it| it.resumed);
-                let genuine = genuine(&ended, task.spec(), id, peer, resumed).is_ok();
+                let genuine = genuine(&ended, task.spec(), id, peer, resumed, ran_within).is_ok();
                 let Some(attempt) = task.try_of_mut(id.attempt) else { return };
                 let first = !attempt.fate.is_recorded();
                 // It may have been recorded, and the word of that lost.
@@ -1478,6 +1495,16 @@ impl Node {
             }
             _ => {}
         }
+    }
+
+    /// From when until when an attempt whose result comes now can have run, by whichever clock: two may differ by as much
+    /// as the rules allow, and so may the date on which it was given and the clock of who gave it.
+    // spec: REP-2, CO2-4
+    pub(crate) fn ran_within(&self, id: AttemptId) -> (u64, u64) {
+        let of = self.tasks.get(&id.task).map_or(id.task, |task| task.wire(id.task));
+        let given = self.ledger.facts().tasks().given_ms(&(self.me, of), id.attempt);
+        let slack = self.ledger.governance().rules().max_skew_ms.saturating_mul(2);
+        (given.unwrap_or(0).saturating_sub(slack), self.now.wall_ms.saturating_add(slack))
     }
 
     pub(crate) fn completed(&mut self, ended: &Ended, effect: Effect) {
@@ -1521,6 +1548,7 @@ impl Node {
 
     fn heard_ended(&mut self, peer: PublicKey, id: AttemptId, ended: Box<Ended>) {
         let anyones = self.has_bug(Misbehaviour::BelievesUnsignedResults);
+        let ran_within = self.ran_within(id);
         let Some(task) = self.tasks.get_mut(&id.task) else { return };
         if task.kept.state == TaskState::Fetching {
             return;
@@ -1529,7 +1557,7 @@ impl Node {
             return self.twin_ended(peer, id, &ended);
         }
         let resumed = task.try_of(id.attempt).is_some_and(|it| it.resumed);
-        if let Err(why) = genuine(&ended, task.spec(), id, peer, resumed)
+        if let Err(why) = genuine(&ended, task.spec(), id, peer, resumed, ran_within)
             && !(anyones && why.contains("signature"))
         {
             self.counters.bad_results += 1;
@@ -1897,8 +1925,10 @@ pub(crate) fn genuine(
     id: AttemptId,
     peer: PublicKey,
     resumed: bool,
+    (from_ms, until_ms): (u64, u64),
 ) -> Result<(), &'static str> {
     let receipt = &ended.receipt.receipt;
+    let mut pieces = ended.statement.energy.pieces.iter();
     // Nobody compares what went on from a checkpoint, so nobody may say so of what did not.
     let went_on = receipt.resumed_from.is_some() || receipt.usage.fuel_before > 0;
     let checks = [
@@ -1918,6 +1948,11 @@ pub(crate) fn genuine(
         (
             ended.statement.comparable || may_not_compare(receipt, spec, resumed),
             "two runs of it must agree, and it says not",
+        ),
+        // Its choice of hours would be one of sun. A piece may well be longer than the run, which stood still in it.
+        (
+            pieces.all(|piece| from_ms <= piece.from_ms && piece.until_ms() <= until_ms),
+            "its energy is of a time when the task was not there",
         ),
         (ended.receipt.verify().is_ok(), "the receipt's signature does not hold"),
         (ended.statement.verify(&ended.signature), "the statement's signature does not hold"),

@@ -467,7 +467,8 @@ impl Node {
         let promise = task.kept.twin.as_ref().and_then(|twin| twin.promise);
         let replicated = task.spec().is_replicated();
         let resumed = task.try_of(id.attempt).is_some_and(|it| it.resumed);
-        let judged = match genuine(ended, task.spec(), AttemptId { task: of, ..id }, peer, resumed) {
+        let of_id = AttemptId { task: of, ..id };
+        let judged = match genuine(ended, task.spec(), of_id, peer, resumed, self.ran_within(id)) {
             Err(why) => Err(why),
             Ok(()) if replicated && promise.is_none() => Err("it was shown before it was promised"),
             Ok(()) if replicated && promise != Some(ended.statement.promise()) => {

@@ -105,6 +105,48 @@ fn what_ran_elsewhere_saved_what_the_ledger_says() {
     equal(&room);
 }
 
+/// A run that Bob was given an hour ago and that came back now, with its energy from so many milliseconds before now, for
+/// so long.
+fn said_of(from_before: u64, ms: u64) -> (Room, TaskView) {
+    let mut room = street();
+    let id = submit(&mut room, 1, "bob-laptop");
+    let run = room.peers[1].runs.last().cloned().unwrap();
+    room.handle(1, Input::Run(run.attempt, RunEvent::Started));
+    room.pass(1_800_000);
+    let sample = Sample { from_ms: room.now.wall_ms - from_before, ms, energy_mj: WH };
+    let metering = Metering { samples: vec![sample], ..used(&room, WH) };
+    let blob = Blob { hash: mesh_protocol::ids::BlobHash([9; 32]), len: 10 };
+    let receipt = Box::new(receipt_for(&run));
+    room.handle(1, Input::Run(run.attempt, RunEvent::Ended(receipt, blob, metering)));
+    room.pass(20_000);
+    let view = task(&mut room, 0, &id);
+    (room, view)
+}
+
+// spec: REP-2, CO2-3, CO2-4
+#[test]
+fn a_run_used_its_energy_while_its_peer_had_the_task_and_at_no_other_time() {
+    const MINUTE: u64 = 60_000;
+    // Half an hour; clocks may differ by four minutes on either side.
+    for (from_before, ms) in
+        [(30 * MINUTE, 30 * MINUTE), (33 * MINUTE, 30 * MINUTE), (30 * MINUTE, 33 * MINUTE)]
+    {
+        assert_eq!(said_of(from_before, ms).1.state, "done", "{from_before} {ms}");
+    }
+    // At the last noon; from it on; a week on end, for which the account would have been kept open.
+    for (from_before, ms) in [
+        (12 * 60 * MINUTE, 30 * MINUTE),
+        (12 * 60 * MINUTE, 12 * 60 * MINUTE),
+        (30 * MINUTE, 7 * 24 * 60 * MINUTE),
+    ] {
+        let (mut room, view) = said_of(from_before, ms);
+        assert_ne!(view.state, "done", "{from_before} {ms}");
+        let fate = &view.history[0].fate;
+        assert!(fate.contains("a time when the task was not there"), "{fate}");
+        assert_eq!(stats(&mut room, 0, None, None).tasks_executed, 0);
+    }
+}
+
 // spec: CO2-3
 #[test]
 fn what_ran_at_once_at_home_saved_nothing() {

@@ -296,6 +296,69 @@ fn what_saved_nothing_is_begun_anew_elsewhere_only_when_waiting_would_make_it_la
     assert_eq!(room.obey(1), [Wish::Stop]);
 }
 
+/// Nobody votes: tasks wait for clean energy as ECO does, until their latest start. Alice burns coal, Bob and Carol have
+/// wind, one slot each.
+fn unheard() -> Room {
+    let rules = Rules { voting_window_ms: MINUTE, vote_after_ms: 0, ..rules() };
+    let mut room = Room::community_by(&["alice", "bob", "carol"], rules);
+    energy(&mut room, 0, Source::Grid, 5, 500);
+    for number in [1, 2] {
+        room.grant(number, "alice");
+        let one = Capacity { slots: 1, memory: 1 << 30, longest_ms: HOUR };
+        room.handle(number, Input::Capacity(one));
+        energy(&mut room, number, Source::Wind, 100, 30);
+    }
+    room
+}
+
+/// A task of the slot's whole hour takes it.
+fn fill(room: &mut Room, number: usize, name: &str) {
+    let mut urgent = Draft { on: Some(name.into()), nonce: [number as u8; 32], ..task(Sla::Urgent) };
+    urgent.limits.duration_ms = HOUR;
+    room.submit_draft(0, urgent).unwrap();
+    begins(room, number);
+}
+
+// spec: SLA-2, VOTE-6
+#[test]
+fn at_its_latest_start_a_task_that_nobody_voted_on_waits_for_no_cleaner_peer_that_is_full() {
+    let mut room = unheard();
+    fill(&mut room, 1, "bob-laptop");
+    fill(&mut room, 2, "carol-laptop");
+    let finish_by = room.now.wall_ms + 40 * MINUTE;
+    let draft = Draft { finish_by_ms: Some(finish_by), nonce: [3; 32], ..task(Sla::Normal) };
+    let id = room.submit_draft(0, draft).unwrap();
+    let latest = finish_by - 11 * MINUTE;
+    room.pass(latest - room.now.wall_ms - MINUTE);
+    assert!(room.peers[0].runs.is_empty(), "it has the time to wait for wind");
+    room.pass(MINUTE + 10_000);
+    let state = view(&mut room, &id);
+    assert_eq!(room.peers[0].runs.len(), 1, "{}: {}", state.state, state.why);
+    assert!(state.why.contains("there is no time left to wait"), "{}", state.why);
+}
+
+// spec: SLA-2, VOTE-6, DEL-7
+#[test]
+fn what_stands_still_at_its_latest_start_is_begun_anew_where_there_is_room() {
+    let mut room = unheard();
+    room.handle(1, Input::Terms(Box::new(Terms { mains_only: true, ..Terms::default() })));
+    fill(&mut room, 2, "carol-laptop");
+    let finish_by = room.now.wall_ms + 40 * MINUTE;
+    let draft = Draft { finish_by_ms: Some(finish_by), nonce: [3; 32], ..task(Sla::Normal) };
+    let id = room.submit_draft(0, draft).unwrap();
+    room.pass(2 * MINUTE);
+    begins(&mut room, 1);
+    mains(&mut room, 1, false);
+    room.obey(1);
+    let latest = finish_by - 11 * MINUTE;
+    room.pass(latest - room.now.wall_ms - MINUTE);
+    assert!(room.peers[0].runs.is_empty(), "it may still go on where it is");
+    room.pass(MINUTE + 10_000);
+    let state = view(&mut room, &id);
+    assert_eq!(room.peers[0].runs.len(), 1, "{}: {}", state.state, state.why);
+    assert_eq!(room.obey(1), [Wish::Stop]);
+}
+
 /// A peer's source expects so much of the next hours, and after them so much.
 fn expects(room: &mut Room, number: usize, hours: usize, grams: u16, then: u16) {
     let hour = room.now.wall_ms / HOUR;
@@ -435,6 +498,34 @@ fn a_submitter_is_told_at_once_when_nobody_can_end_it_in_time() {
     room.pass(1_000);
     let (warning, _) = warned(&mut room, Draft { nonce: [4; 32], ..task(Sla::High) });
     assert!(warning.unwrap().starts_with("nobody who may run it is there now"));
+}
+
+// spec: SLA-3, PLACE-1, PLACE-3
+#[test]
+fn an_eco_task_waits_for_no_low_carbon_grid_that_is_hardly_renewable() {
+    let mut room = street(&["alice", "bob"]);
+    // Nuclear: it has few grams at all hours, and will have no more sun or wind in any of them.
+    energy(&mut room, 1, Source::Grid, 25, 40);
+    let id = room.submit_draft(0, task(Sla::Eco)).unwrap();
+    room.pass(MINUTE);
+    let waits = view(&mut room, &id);
+    assert!(waits.state == "waiting" && !waits.why.contains("expected"), "{}", waits.why);
+    energy(&mut room, 0, Source::Grid, 65, 140);
+    room.pass(MINUTE);
+    assert_eq!(room.peers[0].runs.len(), 1, "{}", view(&mut room, &id).why);
+}
+
+// spec: SLA-3, PLACE-1
+#[test]
+fn an_eco_task_takes_a_clean_peer_that_is_free_before_a_cleaner_one_that_is_not() {
+    let mut room = street(&["alice", "bob"]);
+    room.handle(1, Input::Capacity(Capacity { slots: 1, memory: 1 << 30, longest_ms: HOUR }));
+    energy(&mut room, 1, Source::Wind, 100, 30);
+    fill(&mut room, 1, "bob-laptop");
+    energy(&mut room, 0, Source::Grid, 65, 140);
+    let id = room.submit_draft(0, Draft { nonce: [9; 32], ..task(Sla::Eco) }).unwrap();
+    room.pass(MINUTE);
+    assert_eq!(room.peers[0].runs.len(), 1, "{} {:?}", view(&mut room, &id).why, room.peers[1].runs);
 }
 
 // spec: SLA-1

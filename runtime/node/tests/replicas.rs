@@ -361,7 +361,7 @@ fn a_lie_that_excuses_itself_from_comparison_is_no_result() {
         excuse(&mut receipt);
         room.handle(first, Input::Run(run.attempt, RunEvent::Started));
         let blob = Blob { hash: BlobHash([9; 32]), len: 10 };
-        let ended = RunEvent::Ended(Box::new(receipt), blob, metering(10_000));
+        let ended = RunEvent::Ended(Box::new(receipt), blob, metering(room.now, 10_000));
         room.handle(first, Input::Run(run.attempt, ended));
         assert_ne!(room.state(0, &task).0, "done", "excuse {nonce}");
         room.pass(30_000);

@@ -550,7 +550,7 @@ fn nothing_starts_without_a_grant_valid_at_its_start(world: &World, who: Who, ru
 fn is_clean(energy: Option<EnergyClaim>) -> bool {
     energy.is_some_and(|energy| {
         let own = matches!(energy.source, Source::Solar | Source::Wind | Source::Hydro);
-        own || (energy.g_per_kwh <= 150 && energy.renewable_percent >= 60)
+        own && energy.renewable_percent == 100 || (energy.g_per_kwh <= 150 && energy.renewable_percent >= 60)
     })
 }
 

@@ -8,6 +8,7 @@ use mesh_policies::plausible::{Evidence, doubt};
 use mesh_policies::profile::{self, Past};
 use mesh_policies::reputation::{MUST_AGREE, Record};
 use mesh_protocol::ad::{EnergyClaim, Source};
+use mesh_protocol::energy::Piece;
 use mesh_protocol::ids::{Commitment, ProfileId, TaskId};
 use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::ledger::{Effect, Entry, Payload};
@@ -26,6 +27,33 @@ type Proofs = BTreeMap<(PublicKey, u64), (u64, u64)>;
 /// What two runs must have in common to agree: engine, outcome, output.
 pub type Same = (ProfileId, u8, Commitment);
 
+/// A claim of sun for a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Sun {
+    from_ms: u64,
+    until_ms: u64,
+    estimated: bool,
+    claim: EnergyClaim,
+}
+
+impl Sun {
+    fn of(piece: &Piece) -> Option<Self> {
+        let reading = piece.reading.as_ref().filter(|it| it.claim.source == Source::Solar)?;
+        let (from_ms, until_ms) = (piece.from_ms, piece.until_ms());
+        Some(Self { from_ms, until_ms, estimated: reading.estimated, claim: reading.claim })
+    }
+
+    /// Was there none there then? A mean, which is marked as an estimate, may have begun before sunrise.
+    // spec: REP-2
+    fn is_doubtful(&self, place: Option<(i16, i16)>) -> bool {
+        let doubtful = |now_ms| {
+            let evidence = Evidence { place, now_ms, ..Evidence::default() };
+            doubt(&self.claim, &evidence).is_some()
+        };
+        doubtful(self.from_ms) && !(self.estimated && !doubtful(self.until_ms))
+    }
+}
+
 /// All of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Conduct {
@@ -33,8 +61,8 @@ pub struct Conduct {
     results: BTreeMap<PublicKey, BTreeMap<Spot, u64>>,
     /// By executing device: attempts that were given to it.
     given: BTreeMap<PublicKey, BTreeMap<Spot, u64>>,
-    /// By executing device: the first claim of sun in each statement, as of when it is for, and when it was on record.
-    suns: BTreeMap<PublicKey, BTreeMap<Spot, (u64, u64, EnergyClaim)>>,
+    /// By executing device: the claims of sun in each statement, as of when the first is for, and when it was on record.
+    suns: BTreeMap<PublicKey, BTreeMap<Spot, (u64, u64, Vec<Sun>)>>,
     /// By device: when it came and went.
     presence: BTreeMap<PublicKey, BTreeMap<u64, (u64, bool)>>,
     /// By name: tasks as they were submitted.
@@ -72,12 +100,10 @@ impl Conduct {
                 let it = &completed.statement;
                 let spot = (at_ms, author, it.task, it.attempt);
                 self.results.entry(it.executor).or_default().insert(spot, seq);
-                let claims = it.energy.pieces.iter();
-                let mut claims =
-                    claims.filter_map(|piece| Some((piece.from_ms, piece.reading.as_ref()?.claim)));
-                if let Some((from_ms, claim)) = claims.find(|(_, claim)| claim.source == Source::Solar) {
-                    let spot = (from_ms, author, it.task, it.attempt);
-                    self.suns.entry(it.executor).or_default().insert(spot, (seq, at_ms, claim));
+                let suns: Vec<Sun> = it.energy.pieces.iter().filter_map(Sun::of).collect();
+                if let Some(first) = suns.first() {
+                    let spot = (first.from_ms, author, it.task, it.attempt);
+                    self.suns.entry(it.executor).or_default().insert(spot, (seq, at_ms, suns));
                 }
             }
             Payload::PeerOnline => {
@@ -241,14 +267,13 @@ impl Facts {
             came = online.then_some(*at_ms);
         }
         let place = self.registered(device).and_then(|it| it.place);
-        for (spot, (_, said_ms, claim)) in upto(conduct.suns.get(device), upto_ms) {
+        for (_, (_, said_ms, suns)) in upto(conduct.suns.get(device), upto_ms) {
             if *said_ms > upto_ms {
                 continue;
             }
-            let evidence = Evidence { place, now_ms: spot.0, ..Evidence::default() };
-            if doubt(claim, &evidence).is_some() {
-                dates.implausible.push(spot.0);
-            }
+            // What one run claims is one claim, however many pieces it is in.
+            let false_one = suns.iter().find(|sun| sun.is_doubtful(place));
+            dates.implausible.extend(false_one.map(|sun| sun.from_ms));
         }
         // Whoever proves a fork again proves nothing new.
         let proven = conduct.forks.get(device).into_iter().flat_map(BTreeMap::values);

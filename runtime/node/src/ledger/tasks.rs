@@ -224,6 +224,11 @@ impl Tasks {
         self.life(key)?.delegated.iter().next_back().map(|(attempt, _)| attempt)
     }
 
+    /// When an attempt was given to somebody, by its submitter's log.
+    pub fn given_ms(&self, key: &TaskKey, attempt: u32) -> Option<u64> {
+        self.life(key)?.delegated.get(attempt).map(|(_, _, at_ms)| *at_ms)
+    }
+
     /// Has a task come to an end?
     pub fn is_over(&self, key: &TaskKey) -> bool {
         let is_over = |task: &Life| task.ended.is_some() || task.done().is_some();

@@ -3,6 +3,8 @@
 
 use super::governance::MAX_DEVICES;
 use super::*;
+use mesh_protocol::ad::{EnergyClaim, Source};
+use mesh_protocol::energy::{How, Metered, Piece, Reading};
 use mesh_protocol::ids::{Commitment, ModuleHash, ProfileId, TaskId};
 use mesh_protocol::invite::{DeviceCert, JoinRequest};
 use mesh_protocol::key::{Signature, UserKey};
@@ -464,7 +466,7 @@ fn completed(task: TaskId, attempt: u32, by: &SecretKey) -> Payload {
         cpu_us: 0,
         wall_ms: 0,
         peak_memory: 0,
-        energy: mesh_protocol::energy::Metered::default(),
+        energy: Metered::default(),
         estimated: false,
         output: Commitment::ZERO,
         receipt: Commitment::ZERO,
@@ -472,6 +474,49 @@ fn completed(task: TaskId, attempt: u32, by: &SecretKey) -> Payload {
     };
     let signature = statement.sign(by);
     Payload::Completed(Box::new(Completed { statement, signature, effect: Effect::Done }))
+}
+
+// spec: REP-2
+#[test]
+fn each_claim_of_sun_of_a_run_is_judged_and_not_its_first_alone() {
+    const HOUR: u64 = 3_600_000;
+    let mut world = World::of(2);
+    let Payload::PeerRegistered(mut berlin) = registered(1) else { panic!("not registered") };
+    berlin.place = Some((52, 13));
+    world.say(1, Payload::PeerRegistered(berlin));
+    let sun = |from_h: u64, hours: u64, estimated: bool| {
+        let claim = EnergyClaim { source: Source::Solar, renewable_percent: 100, g_per_kwh: 41 };
+        let reading = Some(Reading { estimated, ..Reading::of(claim, "fixed") });
+        Piece { from_ms: from_h * HOUR, ms: hours * HOUR, energy_mj: 1, reading }
+    };
+    // The first of January 1970.
+    let cases = [
+        (vec![sun(11, 1, false), sun(12, 1, false)], vec![]),
+        (vec![sun(11, 1, false), sun(20, 1, false), sun(22, 1, false)], vec![20 * HOUR]),
+        (vec![sun(4, 8, false)], vec![4 * HOUR]),
+        // The mean of a night and a morning, most of which was sun.
+        (vec![sun(4, 8, true)], vec![]),
+        (vec![sun(19, 4, true)], vec![19 * HOUR]),
+    ];
+    let mut expected = Vec::new();
+    for (number, (pieces, implausible)) in cases.into_iter().enumerate() {
+        let task = TaskId([number as u8; 32]);
+        world.say(0, submitted(task));
+        let Payload::Completed(mut ran) = completed(task, 1, &key(1, 1)) else { panic!("no result") };
+        ran.statement.energy = Metered { how: How::Measured, pieces, ..Metered::default() };
+        ran.signature = ran.statement.sign(&key(1, 1));
+        world.say(0, Payload::Completed(ran));
+        expected.extend(implausible);
+    }
+    world.sync_all();
+    let device = world.device(1);
+    for ledger in &world.ledgers[..2] {
+        let dates = ledger.facts().dates(&device, ledger.governance(), u64::MAX, |_, _| Some(true));
+        let mut implausible = dates.implausible;
+        implausible.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(implausible, expected);
+    }
 }
 
 proptest! {

@@ -374,7 +374,7 @@ impl Room {
             let event = match wish {
                 Wish::Hold => RunEvent::Paused,
                 Wish::GoOn => RunEvent::Resumed,
-                Wish::Stop => RunEvent::Spent(Some(metering(1_000))),
+                Wish::Stop => RunEvent::Spent(Some(metering(self.now, 1_000))),
             };
             self.handle(number, Input::Run(*attempt, event));
         }
@@ -393,14 +393,14 @@ impl Room {
         let blob = Blob { hash: BlobHash([9; 32]), len: 10 };
         self.handle(
             number,
-            Input::Run(run.attempt, RunEvent::Ended(Box::new(receipt), blob, metering(10_000))),
+            Input::Run(run.attempt, RunEvent::Ended(Box::new(receipt), blob, metering(self.now, 10_000))),
         );
     }
 }
 
 /// So much energy, used in the last second.
-pub fn metering(energy_mj: u64) -> Metering {
-    let sample = Sample { from_ms: 1_790_000_000_000, ms: 1000, energy_mj };
+pub fn metering(now: Now, energy_mj: u64) -> Metering {
+    let sample = Sample { from_ms: now.wall_ms - 1000, ms: 1000, energy_mj };
     Metering { how: How::Measured, uncertainty_percent: 10, samples: vec![sample], estimated: false }
 }
 
