@@ -38,7 +38,7 @@ pub enum VotingMethod {
     Hybrid,
 }
 
-/// The rules. Changed only by a vote on a whole new set.
+/// The rules. Changed only by a vote on a new set, of which counts what differs from the rules it was proposed for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rules {
@@ -92,6 +92,59 @@ pub struct Rules {
     pub health_words: Vec<String>,
     /// Who records contributions; the founder if nobody is named.
     pub treasurers: Vec<UserKey>,
+}
+
+impl Rules {
+    /// What these rules change of those they were proposed for, applied to the rules of now. Two proposals that were open at
+    /// once do not undo each other, unless they change the same rule; then the one that is adopted later holds.
+    // spec: VOTE-2
+    #[must_use]
+    pub fn applied(&self, base: &Self, now: &Self) -> Self {
+        fn pick<T: Clone + PartialEq>(now: &T, base: &T, proposed: &T) -> T {
+            if proposed == base { now.clone() } else { proposed.clone() }
+        }
+        let rules = Self {
+            voting_window_ms: pick(&now.voting_window_ms, &base.voting_window_ms, &self.voting_window_ms),
+            consensus_percent: pick(&now.consensus_percent, &base.consensus_percent, &self.consensus_percent),
+            quorum: pick(&now.quorum, &base.quorum, &self.quorum),
+            voting_method: pick(&now.voting_method, &base.voting_method, &self.voting_method),
+            vote_after_ms: pick(&now.vote_after_ms, &base.vote_after_ms, &self.vote_after_ms),
+            max_overtaken: pick(&now.max_overtaken, &base.max_overtaken, &self.max_overtaken),
+            perfect_energy_percent: pick(
+                &now.perfect_energy_percent,
+                &base.perfect_energy_percent,
+                &self.perfect_energy_percent,
+            ),
+            clean_g_per_kwh: pick(&now.clean_g_per_kwh, &base.clean_g_per_kwh, &self.clean_g_per_kwh),
+            clean_renewable_percent: pick(
+                &now.clean_renewable_percent,
+                &base.clean_renewable_percent,
+                &self.clean_renewable_percent,
+            ),
+            health_extra: pick(&now.health_extra, &base.health_extra, &self.health_extra),
+            max_skew_ms: pick(&now.max_skew_ms, &base.max_skew_ms, &self.max_skew_ms),
+            suspect_after_ms: pick(&now.suspect_after_ms, &base.suspect_after_ms, &self.suspect_after_ms),
+            lease_grace_ms: pick(&now.lease_grace_ms, &base.lease_grace_ms, &self.lease_grace_ms),
+            max_attempts: pick(&now.max_attempts, &base.max_attempts, &self.max_attempts),
+            retain_result_ms: pick(&now.retain_result_ms, &base.retain_result_ms, &self.retain_result_ms),
+            spot_check_percent: pick(
+                &now.spot_check_percent,
+                &base.spot_check_percent,
+                &self.spot_check_percent,
+            ),
+            fuel_per_second: pick(&now.fuel_per_second, &base.fuel_per_second, &self.fuel_per_second),
+            entries_per_hour: pick(&now.entries_per_hour, &base.entries_per_hour, &self.entries_per_hour),
+            ads_per_minute: pick(&now.ads_per_minute, &base.ads_per_minute, &self.ads_per_minute),
+            sponsors: pick(&now.sponsors, &base.sponsors, &self.sponsors),
+            free: pick(&now.free, &base.free, &self.free),
+            supporter: pick(&now.supporter, &base.supporter, &self.supporter),
+            contributor: pick(&now.contributor, &base.contributor, &self.contributor),
+            health_words: pick(&now.health_words, &base.health_words, &self.health_words),
+            treasurers: pick(&now.treasurers, &base.treasurers, &self.treasurers),
+        };
+        // What each changed may not fit together.
+        if rules.check().is_ok() { rules } else { self.clone() }
+    }
 }
 
 /// Members who are in on the founder's word alone: with the founder they are three, and can be each other's second

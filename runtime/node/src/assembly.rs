@@ -142,7 +142,7 @@ pub struct ProposalView {
     pub state: &'static str,
     /// Weight for and against.
     pub weights: (u64, u64),
-    /// The rules.
+    /// The rules that would be in force, were it adopted now.
     pub rules: Rules,
 }
 
@@ -620,7 +620,10 @@ impl Node {
                 why: said.why.clone(),
                 state,
                 weights: (weight(true), weight(false)),
-                rules: said.rules.clone(),
+                rules: opened.map_or_else(
+                    || said.rules.clone(),
+                    |at| said.rules.applied(self.ledger.rules_at(at), self.ledger.governance().rules()),
+                ),
             }
         });
         views.collect()

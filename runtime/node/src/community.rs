@@ -952,7 +952,7 @@ impl Node {
         let first = self.ledger.governance().state().rules.clone();
         let sponsors = first.sponsors;
         let mut history: Vec<(u64, Rules)> = vec![(0, first)];
-        let mut next = None;
+        let (mut next, mut decided) = (None, Vec::new());
         let circle = self.circle();
         for (opened, id) in circle.proposals() {
             let rules = history.iter().rev().find(|(from, _)| *from <= opened).map(|(_, rules)| rules);
@@ -966,8 +966,18 @@ impl Node {
                 && let Some(said) = self.ledger.facts().ballots().proposals().get(&id)
             {
                 // Who is in is folded by the founding's rules, from which on nothing but members' words changes it.
-                history.push((from, Rules { sponsors, ..said.rules.clone() }));
-                history.sort_by_key(|(from, _)| *from);
+                decided.push((
+                    from,
+                    Rules { sponsors, ..rules.clone() },
+                    Rules { sponsors, ..said.rules.clone() },
+                ));
+                decided.sort_by_key(|(from, ..)| *from);
+                history.truncate(1);
+                for (from, base, proposed) in &decided {
+                    let now = history.last().map_or(base, |(_, rules)| rules);
+                    let rules = proposed.applied(base, now);
+                    history.push((*from, rules));
+                }
             }
         }
         (history, next)

@@ -1241,6 +1241,28 @@ fn votes_rules(room: &mut Room, number: usize, proposal: &str, yes: bool) {
     room.pass(2_000);
 }
 
+// spec: VOTE-2
+#[test]
+fn of_two_proposals_that_are_open_at_once_neither_undoes_the_other() {
+    let mut room = street(rules());
+    let first = proposed(&mut room, 0, more_tasks(33));
+    let second = proposed(&mut room, 1, Rules { consensus_percent: 75, ..rules() });
+    let third = proposed(&mut room, 2, Rules { consensus_percent: 80, clean_g_per_kwh: 99, ..rules() });
+    // Whoever proposes is for it.
+    for (number, proposal) in [(0, &second), (1, &first), (0, &third)] {
+        votes_rules(&mut room, number, proposal, true);
+    }
+    room.pass(15_000);
+    for number in 0..3 {
+        let Answer::Community(view) = room.ask(number, Command::Community).unwrap() else {
+            panic!("no view")
+        };
+        let is = (view.rules.free.tasks, view.rules.consensus_percent, view.rules.clean_g_per_kwh);
+        assert_eq!(is, (33, 80, 99), "on peer {number}");
+    }
+    equal(&room);
+}
+
 // spec: LED-10, VOTE-1, QUOTA-4
 #[test]
 fn whoever_comes_later_changes_nothing_that_was_settled() {

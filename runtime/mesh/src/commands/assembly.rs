@@ -333,8 +333,8 @@ pub(super) fn propose(propose: &Propose) -> Result<u8> {
     crate::say!("proposed; members vote with `mesh community vote ID yes|no`");
     for other in still_open(&before) {
         crate::say!(
-            "warning: the proposal {other} is open, too: if both are adopted the later one holds, and puts back what \
-             only the earlier one changed"
+            "warning: the proposal {other} is open, too: if both are adopted and change the same rule, the one adopted \
+             later holds"
         );
     }
     Ok(exit_codes::OK)
