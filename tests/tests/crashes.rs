@@ -2,7 +2,7 @@
 //! done, and done once.
 
 use crate::namespaces::{inside, small_disk};
-use crate::peers::{Client, Peer, found, hello, sees_slots, short, street};
+use crate::peers::{Client, Peer, found, hello, sees_slots, short, street, wat};
 use crate::support::{BOUND, until};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::ledger::{Effect, Entry, Payload};
@@ -403,4 +403,34 @@ fn a_store_that_lost_its_end_is_rebuilt_loudly_and_its_log_is_not_forked() {
             ledger.done_once(id, &peers[0]);
         }
     }
+}
+
+// spec: DEL-4, DEL-5, DEL-9
+#[test]
+fn a_result_for_which_its_owner_has_no_room_waits_where_it_was_made() {
+    let files = tempfile::tempdir().unwrap();
+    let mut peers: Vec<Peer> = ["alice", "bob"].map(Peer::new).into();
+    peers[0].up(&["--disk", "1MB"]);
+    peers[1].up(&[]);
+    found(&peers, None);
+    let once = "(drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (i32.store (i32.const 200) (i32.add (i32.load (i32.const 200)) (i32.const 1)))
+        (br_if $l (i32.lt_u (i32.load (i32.const 200)) (i32.const 50)))";
+    let body = format!(
+        "(i32.store (i32.const 0) (i32.const 1000)) (i32.store (i32.const 4) (i32.const 60000)) (loop $l {once})"
+    );
+    let wordy = wat(files.path(), "wordy", &body);
+    let id = peers[0].submit(&["--on", "bob-laptop", &wordy]);
+    peers[0].waits_for(&id, "no room", |task| {
+        let why = task["why"].as_str().unwrap();
+        why.contains("keeps its result, which is not here yet: this device cannot keep it")
+            && why.contains("asked for again")
+    });
+    peers[0].stop();
+    peers[0].up(&[]);
+    let task = peers[0].waits_for(&id, "done", |task| task["state"] == "done");
+    assert_eq!(task["history"].as_array().unwrap().len(), 1, "{task}");
+    let out = files.path().join("out");
+    peers[0].ok(&["task", "result", &id, "-o", out.to_str().unwrap()]);
+    assert_eq!(std::fs::metadata(out.join("stdout")).unwrap().len(), 3_000_000);
 }

@@ -140,9 +140,10 @@ pub(crate) async fn fetch(
     }
 }
 
-/// How far a file is that is fetched to this place: a number that grows as it comes.
+/// Bytes of a file fetched to this place that are good, more or less: the hash pairs say so, of which each group has one.
 pub(crate) fn progress(into: &Path) -> u64 {
-    fs::metadata(beside(into, ".obao")).map_or(0, |meta| meta.len())
+    let pairs = fs::metadata(beside(into, ".obao")).map_or(0, |meta| meta.len()) / 64;
+    pairs * GROUP.bytes() as u64
 }
 
 async fn blocking<T: Send + 'static>(

@@ -389,7 +389,7 @@ impl Net {
         blob::fetch(self.shared(), peer, hash, max, into).await
     }
 
-    /// How far the file is that was fetched to this place and is not whole: a number that grows as it comes.
+    /// How many bytes are there of a file that is fetched to this place, more or less: a number that grows as they come.
     pub fn progress(into: &std::path::Path) -> u64 {
         blob::progress(into)
     }

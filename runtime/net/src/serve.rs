@@ -22,6 +22,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// Read and handed to QUIC at once. 512 KiB: half a stream's window, so that reading the next overlaps sending this.
 const STEP: usize = 512 << 10;
+/// Taken by the reader within [`Bounds::stall`], or it is given up. 128 KiB, 4 KiB a second: what a home's uplink gives to
+/// each of 16.
+const PART: usize = 128 << 10;
 /// Hash pairs remembered: of 64 files and 32 MiB, that is, of 8 GB of files.
 const REMEMBERED: (usize, usize) = (64, 32 << 20);
 
@@ -165,12 +168,16 @@ pub(crate) async fn blob(
                 let _ = send.finish();
                 return;
             }
-            Ok(Ok((answer, piece))) => {
+            Ok(Ok((answer, mut piece))) => {
                 reading = tokio::task::spawn_blocking(|| answer.step());
-                // A reader that stands still holds two pieces and a place, for so long.
-                let sent = tokio::time::timeout(shared.config.bounds.stall, send.write_chunk(piece)).await;
-                if !matches!(sent, Ok(Ok(()))) {
-                    break;
+                while !piece.is_empty() {
+                    let part = piece.split_to(piece.len().min(PART));
+                    // A reader that stands still, or nearly, holds two pieces and a place, for so long.
+                    let sent = tokio::time::timeout(shared.config.bounds.stall, send.write_chunk(part)).await;
+                    if !matches!(sent, Ok(Ok(()))) {
+                        let _ = send.reset(VarInt::from_u32(0));
+                        return;
+                    }
                 }
             }
             // The file changed or broke under our hands.

@@ -23,6 +23,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 const TRIES: u32 = 5;
 /// How often a peer that serves others first is asked, which is for eight minutes.
 const WAITS: u32 = 40;
+/// What must come between two breaks, and how often such a transfer is taken up again: each time what is here is hashed.
+const PROGRESS: u64 = 64 << 10;
+const RESUMES: u32 = 1000;
 /// How long after the first failure; each time twice as long, up to a longest.
 const WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(15));
 /// Fetched at once. A line gets no faster by more, and each holds an open file.
@@ -227,7 +230,8 @@ impl Fetcher {
         if blocking(move || Ok(is_sound(&path, &blob.hash, blob.len))).await? {
             return Ok(());
         }
-        let (mut tries, mut waits, mut lies, mut wait) = (TRIES, WAITS, 1, WAIT.0);
+        let (mut tries, mut resumes, mut waits, mut lies) = (TRIES, RESUMES, WAITS, 1);
+        let mut wait = WAIT.0;
         loop {
             let before = Net::progress(into);
             let outcome = {
@@ -244,9 +248,9 @@ impl Fetcher {
                 FetchError::Lie if lies == 0 => return Err(Unfetched::False(causes(&error))),
                 FetchError::Lie => take_one(&mut lies),
                 FetchError::Later => take_one(&mut waits),
-                FetchError::Interrupted if Net::progress(into) > before => {
+                FetchError::Interrupted if Net::progress(into) >= before + PROGRESS => {
                     (tries, wait) = (TRIES, WAIT.0);
-                    true
+                    take_one(&mut resumes)
                 }
                 FetchError::Interrupted | FetchError::Slow | FetchError::Busy => take_one(&mut tries),
                 FetchError::NotConnected => false,

@@ -300,7 +300,8 @@ async fn who_sends_next_to_nothing_is_given_up_as_slow_and_what_came_is_kept() {
     assert!(matches!(given_up, Err(FetchError::Slow)), "{given_up:?}");
     assert!(trickling.await.unwrap(), "it is told to stop");
     assert_eq!(a.net.counters().lying_blobs, 0);
-    assert!(crate::Net::progress(&files.into) > 8 && files.part().exists());
+    let kept = crate::Net::progress(&files.into);
+    assert!(kept > 1 << 20 && files.part().exists(), "{kept} bytes are kept");
 }
 
 /// A 5 MiB blob against the same bytes on one plain stream of the same connection. Prints; asserts only what holds
