@@ -89,6 +89,18 @@ impl History {
         Some((from, said, gone))
     }
 
+    /// From when on the last was said.
+    pub(crate) fn newest(&self) -> Option<u64> {
+        self.said.back().map(|(from, _)| *from)
+    }
+
+    /// Forgets what was said ahead of now; what was so last was so until then, and is said anew. Gives what is gone.
+    fn forget_ahead(&mut self, now_ms: u64) -> Vec<u64> {
+        self.newest_ms = self.newest_ms.min(now_ms);
+        let first = self.said.partition_point(|(from, _)| *from <= now_ms);
+        self.said.drain(first..).map(|(from, _)| from).collect()
+    }
+
     fn restore(&mut self, from_ms: u64, said: Said) {
         self.newest_ms = self.newest_ms.max(said.at_ms.unwrap_or_default());
         let after = self.said.partition_point(|(from, _)| *from < from_ms);
@@ -357,6 +369,22 @@ impl Node {
         self.keep(Table::Meta, key(from), &said);
         for at in gone {
             self.drop_kept(Table::Meta, key(at));
+        }
+    }
+
+    /// Forgets what was said of the energy at times that lie ahead of now. What it is now is so from now on.
+    pub(crate) fn forget_readings_ahead(&mut self) {
+        let now = self.now.wall_ms;
+        let last = self.accounts.history.said.back().map(|(_, said)| said.clone());
+        let gone = self.accounts.history.forget_ahead(now);
+        if gone.is_empty() {
+            return;
+        }
+        for from in gone {
+            self.drop_kept(Table::Meta, [META_READING, &from.to_be_bytes()].concat());
+        }
+        if let Some(last) = last {
+            self.energy_is(last.reading, last.at_ms);
         }
     }
 

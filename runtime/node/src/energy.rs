@@ -24,6 +24,9 @@ const CALM_PERCENT: u32 = 120;
 /// Hours for which a history is used in place of readings that do not come: three days. After that it says little of what
 /// is.
 const STANDS_IN: u64 = 72;
+/// For how long a clock that shows less than what is on record may be wrong itself: it is put right within minutes of a
+/// start, or by nobody.
+const AHEAD_MS: u64 = 10 * 60_000;
 /// Where a reading is from that nobody read.
 const FROM_HISTORY: &str = "history";
 
@@ -74,6 +77,17 @@ impl History {
         self.values.push_back(g_per_kwh);
         self.newest = hour;
         self.values.drain(..self.values.len().saturating_sub(HISTORY));
+        true
+    }
+
+    /// Forgets hours that lie ahead of now. Says whether there were any.
+    fn forget_ahead(&mut self, now_ms: u64) -> bool {
+        let now = now_ms / HOUR_MS;
+        self.prompt = self.prompt.min(now);
+        let Some(ahead) = self.newest.checked_sub(now).filter(|ahead| *ahead > 0) else { return false };
+        let keep = self.values.len().saturating_sub(usize::try_from(ahead).unwrap_or(usize::MAX));
+        self.values.truncate(keep);
+        self.newest = now;
         true
     }
 
@@ -145,6 +159,13 @@ impl Forecasts {
         true
     }
 
+    /// Forgets what was expected at hours that lie ahead of now. Says whether there was any.
+    fn forget_ahead(&mut self, now_ms: u64) -> bool {
+        let before = self.0.len();
+        self.0.retain(|(hour, _)| *hour <= now_ms / HOUR_MS);
+        self.0.len() < before
+    }
+
     fn issues(&self) -> Vec<Issue> {
         let issue = |(hour, told): &(u64, Vec<u16>)| Issue {
             hour: *hour,
@@ -175,6 +196,7 @@ impl Node {
     /// Its source expects something.
     // spec: EN-5
     pub(crate) fn forecast_is(&mut self, forecast: Forecast) {
+        self.forget_what_is_ahead();
         if self.forecasts.take(forecast) {
             let forecasts = self.forecasts.clone();
             self.keep(Table::Meta, META_FORECASTS.to_vec(), &forecasts);
@@ -186,6 +208,7 @@ impl Node {
     /// Takes what was read; where nothing is, history stands in for it.
     // spec: EN-3
     pub(crate) fn energy_read(&mut self, reading: Option<Reading>, at_ms: Option<u64>) {
+        self.forget_what_is_ahead();
         self.reads = reading.is_some();
         let at_ms = at_ms.filter(|_| self.reads);
         let reading = reading.or_else(|| self.by_history());
@@ -238,8 +261,38 @@ impl Node {
         Some(Reading { estimated: true, ..Reading::of(claim, FROM_HISTORY) })
     }
 
+    /// Forgets what a clock that was wrong has dated ahead, so that it goes on from now. A clock that is wrong now, as where
+    /// the time is not known before the network is, is given time to be put right.
+    // spec: EN-5, EN-3
+    fn forget_what_is_ahead(&mut self) {
+        let (now, boot) = (self.now.wall_ms, self.now.boot_ms);
+        let most = now.saturating_add(HOUR_MS);
+        let is_ahead = |ms: u64| ms > most;
+        let hours = [Some(self.history.newest), self.forecasts.0.back().map(|(hour, _)| *hour)];
+        let mut stamps = hours.into_iter().flatten().map(|hour| hour.saturating_mul(HOUR_MS));
+        if !stamps.any(is_ahead) && !self.accounts.history.newest().is_some_and(is_ahead) {
+            self.ahead_since = None;
+            return;
+        }
+        if boot.saturating_sub(*self.ahead_since.get_or_insert(boot)) < AHEAD_MS {
+            return;
+        }
+        self.ahead_since = None;
+        self.expected_for = None;
+        if self.history.forget_ahead(now) {
+            let history = self.history.clone();
+            self.keep(Table::Meta, META_HISTORY.to_vec(), &history);
+        }
+        if self.forecasts.forget_ahead(now) {
+            let forecasts = self.forecasts.clone();
+            self.keep(Table::Meta, META_FORECASTS.to_vec(), &forecasts);
+        }
+        self.forget_readings_ahead();
+    }
+
     /// Takes what the energy is now into its history, and finds anew what is expected.
     pub(crate) fn regard_energy(&mut self) {
+        self.forget_what_is_ahead();
         let now_ms = self.now.wall_ms;
         let hour = u32::try_from(now_ms / HOUR_MS).unwrap_or(u32::MAX);
         if !self.reads && self.expected_for.is_some_and(|(before, ..)| before != hour) {
@@ -366,6 +419,29 @@ mod tests {
         assert_eq!((by_hour(&history, 1601), history.newest), (399, 1601));
         assert!(history.note(1604 * HOUR_MS, Some(1604 * HOUR_MS + 900_000), 50), "clocks differ");
         assert_eq!(history.newest, 1604);
+    }
+
+    // spec: EN-5
+    #[test]
+    fn hours_ahead_of_now_are_forgotten_and_it_goes_on_from_now() {
+        let mut history = History::default();
+        for hour in 1000..1050 {
+            history.note(hour * HOUR_MS, None, 300);
+        }
+        history.note(1100 * HOUR_MS, None, 50);
+        assert!(history.forget_ahead(1049 * HOUR_MS) && !history.forget_ahead(1049 * HOUR_MS));
+        assert_eq!((history.newest, history.prompt), (1049, 1049));
+        assert_eq!(history.values, [300; 50], "what was before is as it was");
+        assert!(history.note(1050 * HOUR_MS, None, 310) && history.values.back() == Some(&310));
+        // So far ahead that all before was given up.
+        history.note(9000 * HOUR_MS, None, 50);
+        assert!(history.forget_ahead(1051 * HOUR_MS) && history.values.is_empty());
+        assert!(history.note(1051 * HOUR_MS, None, 320) && history.values == [320]);
+        let mut forecasts = Forecasts::default();
+        let given = |hour, grams| Forecast { hour, g_per_kwh: vec![grams; 9] };
+        assert!(forecasts.take(given(1000, 80)) && forecasts.take(given(1100, 70)));
+        assert!(forecasts.forget_ahead(1001 * HOUR_MS) && !forecasts.forget_ahead(1001 * HOUR_MS));
+        assert!(forecasts.0.len() == 1 && forecasts.take(given(1007, 60)));
     }
 
     // spec: EN-5

@@ -261,6 +261,8 @@ pub struct Node {
     pub(crate) reads: bool,
     /// Since when its energy is so by its source's own word, if that is not now.
     pub(crate) energy_at: Option<u64>,
+    /// Since when, by the boot clock, what is known of its energy is dated ahead of now.
+    pub(crate) ahead_since: Option<u64>,
     pub(crate) ad_serial: u64,
     pub(crate) random: Random,
     pub(crate) counters: Counters,
@@ -334,6 +336,7 @@ impl Node {
             expected_for: None,
             reads: config.energy.is_some(),
             energy_at: None,
+            ahead_since: None,
             // Ads are compared by serial across restarts.
             ad_serial: now.wall_ms,
             random: Random::new(&config.seed),

@@ -10,6 +10,7 @@ use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::energy::{How, Reading};
 use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ledger::{Entry, Payload};
+use mesh_protocol::record::Record;
 use mesh_protocol::task::{Blob, Sla};
 use room::{Room, Wish, draft, equal, receipt_for};
 
@@ -364,4 +365,59 @@ fn sun_for_one_task_is_not_enough_for_two() {
     assert!(!is_held(&room, run));
     surplus(&mut room, 10);
     assert_eq!(room.peers[0].runs.len(), 2);
+}
+
+/// A device that started before its clock was put right has hours and readings of next week. They are forgotten, here and
+/// in the store, once the clock has been right for minutes; and what a clock that is behind has not reached is not.
+// spec: EN-5, EN-3, CO2-3
+#[test]
+fn what_a_wrong_clock_has_dated_ahead_is_forgotten() {
+    const HOUR: u64 = 3_600_000;
+    let mut room = street();
+    // A day of hours, all of them dated a week ahead.
+    let right = room.now.wall_ms;
+    room.now.wall_ms += 7 * 24 * HOUR;
+    let forecast = mesh_node::Forecast { hour: room.now.wall_ms / HOUR, g_per_kwh: vec![70; 24] };
+    room.handle(0, Input::Forecast(forecast));
+    for hour in 0..30 {
+        on(&mut room, 0, 100 + hour, 30);
+        room.now.wall_ms += HOUR - 1000;
+    }
+    // The clock is put right: what is on record lies ahead.
+    room.now.wall_ms = right + HOUR;
+    on(&mut room, 0, 200, 30);
+    room.pass(5 * 60_000);
+    assert!(kept_ahead(&room) > 0, "it may be the clock that is wrong now");
+    room.pass(30 * 60_000);
+    on(&mut room, 0, 200, 30);
+    assert_eq!(kept_ahead(&room), 0, "nothing of it is in the store");
+    let id = submit(&mut room, 1, "bob-laptop");
+    end(&mut room, 1, 200 * WH);
+    let energy = task(&mut room, 0, &id).energy.unwrap();
+    assert_eq!(energy.baseline_ug, Some(40_000_000), "200 Wh at 200 g, which is what there is now");
+    let given = mesh_node::Forecast { hour: room.now.wall_ms / HOUR, g_per_kwh: vec![80; 24] };
+    let before = room.peers[0].kept.len();
+    room.handle(0, Input::Forecast(given));
+    assert!(room.peers[0].kept[before..].iter().any(|it| key_of(it) == b"forecasts"), "it is news");
+}
+
+fn key_of(record: &Record) -> &[u8] {
+    match record {
+        Record::Put { key, .. } | Record::Delete { key, .. } => key,
+        _ => &[],
+    }
+}
+
+/// Readings kept that lie ahead of now by more than an hour.
+fn kept_ahead(room: &Room) -> usize {
+    let mut kept = std::collections::BTreeSet::new();
+    for record in &room.peers[0].kept {
+        let Some(at) = key_of(record).strip_prefix(b"reading/") else { continue };
+        let at = u64::from_be_bytes(at.try_into().unwrap());
+        match record {
+            Record::Delete { .. } => kept.remove(&at),
+            _ => kept.insert(at),
+        };
+    }
+    kept.into_iter().filter(|at| *at > room.now.wall_ms + 3_600_000).count()
 }
