@@ -109,6 +109,22 @@ impl Inventory {
         Drawn::default()
     }
 
+    /// Another measure of how much is stored, as where its capacity becomes known: what it is made of does not change.
+    // spec: EN-4
+    pub fn measured_anew(&mut self, stored_mwh: u64) {
+        let stored_mwh = stored_mwh.min(MAX_MWH);
+        let of = |part: u64| {
+            let whole = u128::from(self.stored_mwh.max(1));
+            let scaled = (u128::from(part) * u128::from(stored_mwh) + whole / 2) / whole;
+            u64::try_from(scaled).unwrap_or(u64::MAX)
+        };
+        let (carbon_ug, renewable_mwh) = (of(self.carbon_ug), of(self.renewable_mwh).min(stored_mwh));
+        // Of an empty one nothing is known.
+        if self.stored_mwh > 0 {
+            *self = Self { stored_mwh, carbon_ug, renewable_mwh };
+        }
+    }
+
     /// What its energy is, if there is any.
     pub fn claim(&self) -> Option<EnergyClaim> {
         let grams = (self.carbon_ug + self.stored_mwh / 2).checked_div(self.stored_mwh)?;
@@ -128,6 +144,25 @@ mod tests {
 
     fn mix(renewable_percent: u8, g_per_kwh: u16) -> EnergyClaim {
         EnergyClaim { source: Source::Grid, renewable_percent, g_per_kwh }
+    }
+
+    // spec: EN-4
+    #[test]
+    fn another_measure_of_it_changes_nothing_of_what_it_is_made_of() {
+        let mut battery = Inventory::default();
+        battery.charge(80_000, &mix(100, 41), 100);
+        battery.charge(20_000, &mix(0, 700), 100);
+        let claim = battery.claim();
+        assert_eq!(claim.map(|it| (it.renewable_percent, it.g_per_kwh)), Some((80, 173)));
+        for stored in [10_000_000, 3, 77_777, MAX_MWH, u64::MAX, 100_000] {
+            battery.measured_anew(stored);
+            assert_eq!(battery.stored_mwh(), stored.min(MAX_MWH));
+            assert!(battery.claim().unwrap().g_per_kwh.abs_diff(173) <= 1, "{stored}: {:?}", battery.claim());
+        }
+        battery.measured_anew(0);
+        assert_eq!((battery.claim(), battery.carbon_ug()), (None, 0));
+        battery.measured_anew(50);
+        assert_eq!(battery.stored_mwh(), 0, "what is charged into an empty one is for the gauge to say");
     }
 
     // spec: EN-4

@@ -88,6 +88,8 @@ impl Watch {
 #[serde(default)]
 struct Remembered {
     battery: Option<mesh_policies::battery::Inventory>,
+    /// Watt hours that it holds when it is full, as it was told last.
+    capacity_wh: Option<f64>,
     /// By source and field.
     peaks: Vec<(String, mesh_policies::feed::Peaks)>,
 }

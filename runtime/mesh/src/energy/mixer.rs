@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Watt hours that a battery counts with which does not say what it holds: what its energy is does not depend on it.
+/// Watt hours that a battery counts with which has never said what it holds: what its energy is does not depend on it.
 const SOME_WH: f64 = 100.0;
 /// What the owner's word is called in records.
 const FIXED: &str = "fixed";
@@ -228,6 +228,10 @@ pub(super) struct Mixer {
     busy: Box<dyn Fn() -> bool + Send>,
     slots: Vec<Slot>,
     battery: Option<Inventory>,
+    /// Watt hours that it holds when it is full, as it was told last.
+    capacity_wh: Option<f64>,
+    /// Until when the gauge's last word on it holds.
+    gauged_until: Option<u64>,
     remembered: Remembered,
     said: Option<Told>,
     report: Report,
@@ -242,6 +246,9 @@ impl Mixer {
             busy: start.busy,
             slots: Vec::new(),
             battery: remembered.battery,
+            // The file is anybody's who can write there.
+            capacity_wh: remembered.capacity_wh.filter(|wh| wh.is_finite() && *wh > 0.0),
+            gauged_until: None,
             remembered,
             said: None,
             report: start.report,
@@ -409,11 +416,24 @@ impl Mixer {
     fn store(&mut self, supply: &Supply, now_ms: u64, factors: Factors) -> Cells {
         let value = |field| self.pick(field, now_ms).map(|(value, _)| value);
         let (charge, watts) = (value(Field::Charge), value(Field::Battery));
-        let capacity = value(Field::Capacity).unwrap_or(SOME_WH);
+        let told = value(Field::Capacity).filter(|wh| *wh > 0.0);
+        // What holds more or less than was thought has the same in it.
+        let before = self.capacity_wh.unwrap_or(SOME_WH);
+        self.capacity_wh = told.or(self.capacity_wh);
+        let capacity = self.capacity_wh.unwrap_or(SOME_WH);
+        if let Some(battery) = self.battery.as_mut().filter(|_| capacity != before) {
+            battery.measured_anew((battery.stored_mwh() as f64 * (capacity / before)).round() as u64);
+        }
         if let Some(percent) = charge {
             let stored = (percent / 100.0 * capacity * 1000.0).round() as u64;
-            let charged_of = supply.mix(0.0, now_ms, factors).map(|mixed| mixed.claim);
             let trip = self.settings.round_trip_percent.unwrap_or(ROUND_TRIP_PERCENT);
+            // What it was charged with while nobody looked is not what the energy is now.
+            let seen = self.gauged_until.is_some_and(|until| now_ms <= until);
+            let mixed = seen.then(|| supply.mix(0.0, now_ms, factors)).flatten();
+            let charged_of = mixed.map(|mixed| mixed.claim);
+            self.gauged_until = self
+                .pick(Field::Charge, now_ms)
+                .and_then(|(_, at)| Some(self.slots[at].feeds.get(&Field::Charge)?.last()?.until_ms));
             match &mut self.battery {
                 Some(battery) => drop(battery.gauge(stored, charged_of.as_ref(), trip, factors)),
                 None => self.battery = Some(Inventory::unknown(stored, factors)),
@@ -575,9 +595,12 @@ impl Mixer {
                 peaks.push((format!("{} {}", setting.name, field.name()), feed.peaks.clone()));
             }
         }
-        let new = peaks != self.remembered.peaks || self.battery != self.remembered.battery;
+        let cells = (self.battery, self.capacity_wh);
+        let new =
+            peaks != self.remembered.peaks || cells != (self.remembered.battery, self.remembered.capacity_wh);
         new.then(|| {
-            (self.remembered.peaks, self.remembered.battery) = (peaks, self.battery);
+            self.remembered.peaks = peaks;
+            (self.remembered.battery, self.remembered.capacity_wh) = cells;
             &self.remembered
         })
     }

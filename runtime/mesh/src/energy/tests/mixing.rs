@@ -40,6 +40,10 @@ struct Rig {
 }
 
 fn rig(settings: Settings) -> Rig {
+    remembering(settings, Remembered::default())
+}
+
+fn remembering(settings: Settings, remembered: Remembered) -> Rig {
     let (report, busy) = (Report::default(), Arc::new(AtomicBool::new(false)));
     let runs = busy.clone();
     let start = Start {
@@ -50,7 +54,7 @@ fn rig(settings: Settings) -> Rig {
         busy: Box::new(move || runs.load(Ordering::Relaxed)),
         report: report.clone(),
     };
-    Rig { mixer: Mixer::new(start, Remembered::default()), report, busy }
+    Rig { mixer: Mixer::new(start, remembered), report, busy }
 }
 
 impl Rig {
@@ -260,9 +264,11 @@ fn a_fixed_sun_sets() {
 #[test]
 fn panels_that_tell_of_sun_by_night_are_not_believed() {
     let mut rig = rig(settings(&["grid", "pv"]));
-    let made = [(Field::Solar, 700.0), (Field::Household, 400.0)];
     let night = NOW + 12 * HOUR;
-    for (now, source, surplus) in [(NOW, Source::Solar, 300), (night, Source::Grid, -400)] {
+    for (now, made, source, surplus) in [(NOW, 710.0, Source::Solar, 310), (night, 700.0, Source::Grid, -401)]
+    {
+        let household = if now == NOW { 400.0 } else { 401.0 };
+        let made = [(Field::Solar, made), (Field::Household, household)];
         rig.told(0, &[(Field::Grams, 350.0), (Field::Renewable, 40.0)], now);
         rig.told(1, &made, now);
         assert_eq!((rig.now(now).unwrap().0, rig.report.surplus()), (source, Some(surplus)));
@@ -303,6 +309,77 @@ fn a_battery_gives_back_what_it_was_charged_with() {
     assert!(rig.mixer.remember().is_none());
     let again: Remembered = serde_json::from_str(&remembered).unwrap();
     assert_eq!(again.battery.unwrap().claim().unwrap().g_per_kwh, 300);
+}
+
+/// A battery of 10 kWh, half full of clean grid.
+fn charged() -> Rig {
+    let mut rig = rig(settings(&["grid", "home", "cells"]));
+    rig.told(0, &[(Field::Grams, 90.0), (Field::Renewable, 90.0)], NOW);
+    rig.told(1, &[(Field::Charge, 0.0)], NOW);
+    rig.told(2, &[(Field::Capacity, 10_000.0)], NOW);
+    rig.now(NOW);
+    rig.told(1, &[(Field::Charge, 50.0)], NOW);
+    rig.now(NOW);
+    assert_eq!(stored(&rig), Some((100, 90)));
+    rig
+}
+
+/// Grams and renewable percent of what a battery holds.
+fn stored(rig: &Rig) -> Option<(u64, u64)> {
+    let battery = &rig.view()["battery"];
+    Some((battery["g_per_kwh"].as_u64()?, battery["renewable_percent"].as_u64()?))
+}
+
+// spec: EN-4
+#[test]
+fn what_a_battery_holds_stays_what_it_is_while_its_capacity_is_not_told() {
+    let mut rig = charged();
+    // Home Assistant restarts: how full it is comes back first, and what it holds half an hour later.
+    for minutes in (0..60).step_by(5) {
+        let now = NOW + minutes * MINUTE;
+        rig.told(0, &[(Field::Grams, 700.0), (Field::Renewable, 5.0)], now);
+        rig.told(1, &[(Field::Charge, 50.0)], now);
+        if minutes >= 30 {
+            rig.told(2, &[(Field::Capacity, 10_000.0)], now);
+        }
+        rig.now(now);
+        assert_eq!(stored(&rig), Some((100, 90)), "after {minutes} min");
+    }
+    // What it holds is told for the first time, after it was charged for a while.
+    let mut late = self::rig(settings(&["grid", "home", "cells"]));
+    late.told(0, &[(Field::Grams, 90.0), (Field::Renewable, 90.0)], NOW);
+    late.told(1, &[(Field::Charge, 0.0)], NOW);
+    late.now(NOW);
+    late.told(1, &[(Field::Charge, 50.0)], NOW);
+    late.now(NOW);
+    late.told(0, &[(Field::Grams, 700.0), (Field::Renewable, 5.0)], NOW);
+    late.told(2, &[(Field::Capacity, 10_000.0)], NOW);
+    late.now(NOW);
+    assert_eq!(stored(&late), Some((100, 90)));
+    // Over a restart, what it holds is known before it is told again.
+    let remembered = serde_json::to_string(rig.mixer.remember().unwrap()).unwrap();
+    let remembered = serde_json::from_str(&remembered).unwrap();
+    let mut again = remembering(settings(&["grid", "home", "cells"]), remembered);
+    again.told(1, &[(Field::Charge, 50.0)], NOW);
+    again.now(NOW);
+    assert_eq!(stored(&again), Some((100, 90)));
+}
+
+// spec: EN-4
+#[test]
+fn what_was_charged_while_nobody_looked_counts_as_unknown() {
+    let mut rig = charged();
+    let later = NOW + 11 * MINUTE;
+    rig.told(0, &[(Field::Grams, 90.0), (Field::Renewable, 90.0)], later);
+    rig.told(1, &[(Field::Charge, 100.0)], later);
+    rig.now(later);
+    // Half of it is of 100 g, the other of 820 g with a tenth lost on the way.
+    assert_eq!(stored(&rig), Some((506, 45)));
+    rig.told(1, &[(Field::Charge, 50.0)], later);
+    rig.now(later);
+    rig.told(1, &[(Field::Charge, 100.0)], later + MINUTE);
+    rig.now(later + MINUTE);
+    assert_eq!(stored(&rig), Some((303, 67)), "this half was looked at again");
 }
 
 // spec: EN-6
