@@ -10,6 +10,8 @@ use serde_json::Value;
 
 /// Seconds since 1970 that are milliseconds: the year 5138 in one, 1973 in the other.
 const SECONDS_BELOW: f64 = 1e11;
+/// The end of the year 9999, in milliseconds since 1970: what is later is no time. Written as text it could not be, either.
+const LATEST: f64 = 253_402_300_799_999.0;
 
 /// Where a number stands, and in which unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,7 +131,7 @@ pub(super) fn time(value: &Value) -> Option<u64> {
         Value::Number(number) => {
             let number = number.as_f64().filter(|number| number.is_finite() && *number >= 0.0)?;
             let ms = if number < SECONDS_BELOW { number * 1000.0 } else { number };
-            return Some(ms as u64);
+            return (ms <= LATEST).then_some(ms as u64);
         }
         _ => return None,
     };
@@ -228,6 +230,10 @@ mod tests {
             (json!(86_400), Some(86_400_000)),
             (json!(1_782_036_000), Some(1_782_036_000_000)),
             (json!(1_782_036_000_000u64), Some(1_782_036_000_000)),
+            (json!(253_402_300_799_999u64), Some(253_402_300_799_999)),
+            (json!(253_402_300_800_000u64), None),
+            (json!(1e300), None),
+            (json!(u64::MAX), None),
             (json!("1969-01-01T00:00Z"), None),
             (json!("today"), None),
             (json!(-5), None),

@@ -72,7 +72,9 @@ fn span(text: &str) -> Option<u64> {
         .map(|part| part.split('.').next().unwrap_or(part).parse().ok())
         .collect::<Option<_>>()?;
     let [hours, minutes, seconds] = parts[..] else { return None };
-    ((days * 24 + hours) * 3600 + minutes * 60 + seconds).checked_mul(1000)
+    let hours = days.checked_mul(24)?.checked_add(hours)?;
+    let seconds = hours.checked_mul(3600)?.checked_add(minutes.checked_mul(60)?)?.checked_add(seconds)?;
+    seconds.checked_mul(1000)
 }
 
 fn newest(answer: &Value, location: &str) -> Result<Observation, Trouble> {
@@ -92,7 +94,11 @@ fn ahead(answer: &Value) -> Vec<Ahead> {
     let of = |one: &Value| {
         let from_ms = fields::time(&one["timestamp"])?;
         let minutes = one["duration"].as_u64().filter(|minutes| (1..=24 * 60).contains(minutes))?;
-        Some(Ahead { from_ms, until_ms: from_ms + minutes * MINUTE, g_per_kwh: one["value"].as_f64()? })
+        Some(Ahead {
+            from_ms,
+            until_ms: from_ms.saturating_add(minutes * MINUTE),
+            g_per_kwh: one["value"].as_f64()?,
+        })
     };
     let list = answer[0]["forecastData"].as_array().map(Vec::as_slice).unwrap_or_default();
     list.iter().filter_map(of).take(MAX_AHEAD).collect()
@@ -102,11 +108,26 @@ fn ahead(answer: &Value) -> Vec<Ahead> {
 mod tests {
     use super::*;
 
+    // spec: EN-3, ARC-7
+    #[test]
+    fn what_it_expects_of_the_end_of_time_is_bounded() {
+        let answer = |timestamp: Value| {
+            serde_json::json!([{ "forecastData": [
+                { "timestamp": timestamp, "duration": 1440, "value": 1.0 },
+            ] }])
+        };
+        assert_eq!(ahead(&answer(serde_json::json!(1e300))), [], "that is no time");
+        let last = ahead(&answer(serde_json::json!("9999-12-30T00:00:00Z")));
+        assert_eq!(last[0].until_ms - last[0].from_ms, 1440 * MINUTE);
+    }
+
     #[test]
     fn spans_and_names_are_written_as_it_does() {
         assert_eq!(span("00:30:00"), Some(30 * MINUTE));
         assert_eq!(span("1.12:24:02"), Some(131_042_000));
         assert_eq!(span("00:05:00.5"), Some(5 * MINUTE));
+        assert_eq!(span("18446744073709551615.00:00:00"), None, "no span is so long");
+        assert_eq!(span("00:18446744073709551615:00"), None);
         assert_eq!((span("5"), span("a:b:c"), span("")), (None, None, None));
         assert_eq!(encoded("west us/2"), "west%20us%2F2");
     }
