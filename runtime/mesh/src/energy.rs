@@ -241,7 +241,8 @@ fn think(start: Start, words: SyncSender<Word>, heard: &Receiver<Word>, mut tell
             Ok(Word::Seen(look)) if look.round == round => mixer.saw(*look),
             Ok(Word::Seen(_)) | Err(RecvTimeoutError::Timeout) => {}
             Ok(Word::Draws(task_watts)) => mixer.task_watts = task_watts,
-            Ok(Word::Settings(settings)) => {
+            Ok(Word::Settings(mut settings)) => {
+                settings.play_on(mixer.settings());
                 // Those that look now end; what they still say is of an earlier round.
                 round += 1;
                 drop(looking);

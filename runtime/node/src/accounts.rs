@@ -21,8 +21,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// How long readings are kept: the longest a task without expiry is waited for in practice, and a day.
 const HISTORY_MS: u64 = 8 * 24 * 3_600_000;
-/// Most readings kept: one every three minutes for that long. Of more, the oldest go.
+/// Most readings kept: one every three minutes for that long. Of more, the oldest of a quarter of an hour become one, of
+/// which there are less than a thousand: a meter that signs tells another word every few seconds.
 const MAX_READINGS: usize = 4_096;
+const JOINED_MS: u64 = 15 * 60_000;
 /// For how long after it ran an account waits for figures that come late: a feed's hold for three hours, and the next one
 /// of them comes within an hour. What is not known then will hardly be.
 const LATE_MS: u64 = 4 * HOUR_MS;
@@ -53,6 +55,14 @@ struct Said {
     at_ms: Option<u64>,
 }
 
+/// What of a history is to be kept anew and forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Change {
+    /// From when on what was said.
+    kept: Vec<(u64, Said)>,
+    gone: Vec<u64>,
+}
+
 /// What this device's energy was, from when on it was said.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct History {
@@ -63,12 +73,7 @@ pub(crate) struct History {
 
 impl History {
     /// Takes what is so from now on. Says what is to be kept and forgotten, if that is news.
-    fn push(
-        &mut self,
-        now_ms: u64,
-        reading: Option<Reading>,
-        at_ms: Option<u64>,
-    ) -> Option<(u64, Said, Vec<u64>)> {
+    fn push(&mut self, now_ms: u64, reading: Option<Reading>, at_ms: Option<u64>) -> Option<Change> {
         // A source's clock may be ahead of ours.
         let said = Said { reading, at_ms: at_ms.map(|at| at.min(now_ms)) };
         self.newest_ms = self.newest_ms.max(said.at_ms.unwrap_or_default());
@@ -79,14 +84,63 @@ impl History {
         // The wall clock may go back; what was, was before.
         let from = self.said.back().map_or(now_ms, |(last, _)| now_ms.max(last + 1));
         self.said.push_back((from, said.clone()));
-        let mut gone = Vec::new();
-        // One more than is needed: what was so at the beginning of the time.
-        while self.said.len() > MAX_READINGS
-            || self.said.get(1).is_some_and(|(second, _)| second.saturating_add(HISTORY_MS) < from)
-        {
-            gone.extend(self.said.pop_front().map(|(at, _)| at));
+        let mut change = Change { kept: vec![(from, said)], gone: Vec::new() };
+        while self.said.len() > MAX_READINGS {
+            match self.join_quarter() {
+                Some((joined, gone)) => {
+                    change.kept.insert(0, joined);
+                    change.gone.extend(gone);
+                }
+                None => change.gone.extend(self.said.pop_front().map(|(at, _)| at)),
+            }
         }
-        Some((from, said, gone))
+        // One more than is needed: what was so at the beginning of the time.
+        while self.said.get(1).is_some_and(|(second, _)| second.saturating_add(HISTORY_MS) < from) {
+            change.gone.extend(self.said.pop_front().map(|(at, _)| at));
+        }
+        Some(change)
+    }
+
+    /// Makes one of the oldest that were said within a quarter of an hour, by how long each of them was so. Gives what came
+    /// of it, and which are gone.
+    // spec: CO2-2, CO2-3
+    fn join_quarter(&mut self) -> Option<((u64, Said), Vec<u64>)> {
+        let quarter = |ms: u64| ms / JOINED_MS;
+        let alike = |at: usize, next: usize| {
+            let ((from, one), (then, other)) = (self.said.get(at)?, self.said.get(next)?);
+            let (first, second) = (one.reading.as_ref()?, other.reading.as_ref()?);
+            let same = quarter(*from) == quarter(*then)
+                && one.at_ms.map(quarter) == other.at_ms.map(quarter)
+                && (first.scope, first.kind) == (second.scope, second.kind);
+            same.then_some(())
+        };
+        // The last one is so until nobody knows when.
+        let ends = self.said.len().saturating_sub(1);
+        let first = (1..ends).find(|next| alike(next - 1, *next).is_some())? - 1;
+        let after = (first + 1..ends).find(|next| alike(first, *next).is_none()).unwrap_or(ends);
+        let said = self.said.range(first..after).zip(self.said.range(first + 1..));
+        let parts: Vec<(u64, &Reading)> = said
+            .filter_map(|((from, said), (until, _))| {
+                Some((until.saturating_sub(*from), said.reading.as_ref()?))
+            })
+            .collect();
+        let reading = mean(&parts)?;
+        let gone = self.said.drain(first + 1..after).map(|(from, _)| from).collect();
+        let (from, said) = self.said.get_mut(first)?;
+        said.reading = Some(reading);
+        Some(((*from, said.clone()), gone))
+    }
+
+    /// From when on the last was said.
+    pub(crate) fn newest(&self) -> Option<u64> {
+        self.said.back().map(|(from, _)| *from)
+    }
+
+    /// Forgets what was said ahead of now; what was so last was so until then, and is said anew. Gives what is gone.
+    fn forget_ahead(&mut self, now_ms: u64) -> Vec<u64> {
+        self.newest_ms = self.newest_ms.min(now_ms);
+        let first = self.said.partition_point(|(from, _)| *from <= now_ms);
+        self.said.drain(first..).map(|(from, _)| from).collect()
     }
 
     /// From when on the last was said.
@@ -179,12 +233,46 @@ impl History {
     }
 }
 
+/// A reading without a meter's word.
+fn unsigned(reading: &Reading) -> Reading {
+    Reading { attestation: None, ..reading.clone() }
+}
+
+/// Readings of one kind as one, each by how long it was so; none if there are none.
+fn mean(parts: &[(u64, &Reading)]) -> Option<Reading> {
+    let (_, longest) = parts.iter().max_by_key(|(ms, _)| *ms)?;
+    if parts.iter().all(|(_, reading)| unsigned(reading) == unsigned(longest)) {
+        return Some(unsigned(longest));
+    }
+    let all: u128 = parts.iter().map(|(ms, _)| u128::from(*ms)).sum();
+    let of = |value: fn(&EnergyClaim) -> u16| {
+        let sum: u128 = parts.iter().map(|(ms, it)| u128::from(*ms) * u128::from(value(&it.claim))).sum();
+        u16::try_from((sum + all / 2) / all.max(1)).unwrap_or(u16::MAX)
+    };
+    let renewable = of(|claim| claim.renewable_percent.into());
+    let claim = EnergyClaim {
+        source: longest.claim.source,
+        renewable_percent: u8::try_from(renewable).unwrap_or(u8::MAX),
+        g_per_kwh: of(|claim| claim.g_per_kwh),
+    };
+    let one = |word: fn(&Reading) -> &String| parts.iter().all(|(_, it)| word(it) == word(longest));
+    Some(Reading {
+        claim,
+        estimated: true,
+        origin: if one(|it| &it.origin) { longest.origin.clone() } else { "several".into() },
+        zone: if one(|it| &it.zone) { longest.zone.clone() } else { String::new() },
+        ..unsigned(longest)
+    })
+}
+
 /// Two pieces that follow each other as one, whose reading is the mean of theirs; none if they are not of one kind.
 fn together(a: &Piece, b: &Piece) -> Option<Piece> {
     let energy_mj = a.energy_mj.saturating_add(b.energy_mj);
     let reading = match (&a.reading, &b.reading) {
         (None, None) => None,
         (Some(one), Some(other)) if one == other => Some(one.clone()),
+        // A meter's words for two times are none for both, but what it told is as sure.
+        (Some(one), Some(other)) if unsigned(one) == unsigned(other) => Some(unsigned(one)),
         (Some(one), Some(other)) if (one.scope, one.kind) == (other.scope, other.kind) => {
             let mean = |x: u64, y: u64| {
                 // Of two that used nothing, neither counts.
@@ -364,9 +452,11 @@ impl Node {
 
     pub(crate) fn energy_is(&mut self, reading: Option<Reading>, at_ms: Option<u64>) {
         let news = self.accounts.history.push(self.now.wall_ms, reading, at_ms);
-        let Some((from, said, gone)) = news else { return };
+        let Some(Change { kept, gone }) = news else { return };
         let key = |at: u64| [META_READING, &at.to_be_bytes()].concat();
-        self.keep(Table::Meta, key(from), &said);
+        for (from, said) in kept {
+            self.keep(Table::Meta, key(from), &said);
+        }
         for at in gone {
             self.drop_kept(Table::Meta, key(at));
         }

@@ -302,6 +302,8 @@ fn a_wrong_source_is_refused_with_its_line() {
         (format!("{http}signal = \"both\"\nfields = {{ solar_watts = \"/s\" }}\n"), 4, "average or marginal"),
         (format!("{http}scope = \"half\"\nfields = {{ solar_watts = \"/s\" }}\n"), 4, "life-cycle or direct"),
         ("kind = \"gb\"\nregion = 18\n".into(), 3, "from 1 to 17"),
+        ("kind = \"gb\"\nscope = \"life-cycle\"\n".into(), 3, "scope cannot be set for gb"),
+        ("kind = \"gb\"\nregion = 1\nsignal = \"average\"\n".into(), 4, "take signal away"),
         ("kind = \"carbon-aware-sdk\"\nurl = \"http://x.local\"\n".into(), 1, "location is missing"),
         (
             "kind = \"carbon-aware-sdk\"\nurl = \"http://x.local\"\nlocation = \"x\"\n".into(),

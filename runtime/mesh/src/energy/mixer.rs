@@ -269,6 +269,11 @@ impl Mixer {
         self.settings = settings;
     }
 
+    /// From which it is read.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Was each source heard once?
     pub(super) fn is_complete(&self) -> bool {
         self.slots.iter().all(|slot| slot.heard)

@@ -108,6 +108,19 @@ fn ahead(answer: &Value) -> Vec<Ahead> {
 mod tests {
     use super::*;
 
+    // spec: EN-3, ARC-7
+    #[test]
+    fn what_it_expects_of_the_end_of_time_is_bounded() {
+        let answer = |timestamp: Value| {
+            serde_json::json!([{ "forecastData": [
+                { "timestamp": timestamp, "duration": 1440, "value": 1.0 },
+            ] }])
+        };
+        assert_eq!(ahead(&answer(serde_json::json!(1e300))), [], "that is no time");
+        let last = ahead(&answer(serde_json::json!("9999-12-30T00:00:00Z")));
+        assert_eq!(last[0].until_ms - last[0].from_ms, 1440 * MINUTE);
+    }
+
     #[test]
     fn spans_and_names_are_written_as_it_does() {
         assert_eq!(span("00:30:00"), Some(30 * MINUTE));

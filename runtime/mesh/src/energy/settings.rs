@@ -49,6 +49,23 @@ pub(crate) struct Settings {
     pub(crate) sources: Vec<Setting>,
 }
 
+impl Settings {
+    /// A recorded day that was being played plays on where it is, whatever else has changed.
+    // spec: CLI-7
+    pub(super) fn play_on(&mut self, before: &Self) {
+        for setting in &mut self.sources {
+            let Which::Trace(trace) = &mut setting.kind else { continue };
+            let played = before.sources.iter().find_map(|before| match &before.kind {
+                Which::Trace(played) if *played == *trace => Some(played),
+                _ => None,
+            });
+            if let Some(played) = played {
+                trace.clone_from(played);
+            }
+        }
+    }
+}
+
 /// One source.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Setting {
@@ -195,6 +212,14 @@ pub(crate) fn setting(table: &Table<'_>, folder: &Path, env: &Path) -> Result<Se
     setting.holds = table.read("holds", span)?.unwrap_or(setting.holds);
     setting.name = table.read("name", name)?.unwrap_or(setting.name);
     setting.constant = table.read("constant", truth)?.unwrap_or(setting.constant);
+    if matches!(setting.kind, Which::Gb(_)) {
+        for key in ["scope", "signal"] {
+            if let Some((_, line)) = table.said(key)? {
+                let why = format!("{key} cannot be set for gb: its grams are direct and average");
+                return Err(Wrong::at(line, why, Some(format!("take {key} away"))));
+            }
+        }
+    }
     setting.signal.scope = table.read("scope", scope)?.unwrap_or(setting.signal.scope);
     let kind = table.read("signal", signal)?;
     // Its own documentation had it wrong for years: nobody but the owner knows what it reads from.

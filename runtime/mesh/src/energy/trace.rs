@@ -23,7 +23,7 @@ struct Reading {
 }
 
 /// A trace and how it is played.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Trace {
     file: PathBuf,
     /// Times in milliseconds since 1970, rising.
@@ -31,7 +31,19 @@ pub(crate) struct Trace {
     /// The trace's time at `began_ms`.
     from: i64,
     began_ms: u64,
+    /// Was it said when it begins? Else it does when it is first read.
+    at_said: bool,
     speed: f64,
+}
+
+/// Where nobody said when it begins, the same trace read again is the same one.
+// spec: CLI-7
+impl PartialEq for Trace {
+    fn eq(&self, other: &Self) -> bool {
+        let began = |trace: &Self| trace.at_said.then_some(trace.began_ms);
+        (&self.file, &self.rows, self.from, self.speed, began(self))
+            == (&other.file, &other.rows, other.from, other.speed, began(other))
+    }
 }
 
 impl Trace {
@@ -61,7 +73,14 @@ impl Trace {
         }
         let rows = read(&file)?;
         let first = rows.first().map_or(0, |row| row.0);
-        Ok(Self { file, rows, from: start.unwrap_or(first), began_ms: at.unwrap_or_else(now_ms), speed })
+        Ok(Self {
+            file,
+            rows,
+            from: start.unwrap_or(first),
+            began_ms: at.unwrap_or_else(now_ms),
+            at_said: at.is_some(),
+            speed,
+        })
     }
 
     /// The trace's time at a moment of ours.
@@ -212,6 +231,45 @@ time,source,renewable_percent,g_per_kwh
         assert_eq!(at(2999), Ok((90, 80, 3000)), "the last row holds as long as the one before");
         assert!(at(3000).unwrap_err().contains("nothing for this time"));
         assert_eq!(trace.look(0).unwrap().claim.g_per_kwh, 700, "it has not begun to play");
+    }
+
+    // spec: CLI-7
+    #[test]
+    fn a_trace_that_is_read_again_is_another_one_only_if_something_of_it_is() {
+        let first = trace(",speed=3600");
+        let again = |change: fn(&mut Trace)| {
+            let mut trace = Trace { began_ms: first.began_ms + 5_000, ..first.clone() };
+            change(&mut trace);
+            trace == first
+        };
+        assert!(again(|_| {}), "nobody said when it begins");
+        assert!(!again(|trace| trace.at_said = true));
+        assert!(!again(|trace| trace.speed = 1.0) && !again(|trace| trace.from += 1));
+        assert!(!again(|trace| trace.rows.truncate(1)) && !again(|trace| trace.file = "other".into()));
+        assert!(trace(",at=1").at_said && !first.at_said);
+    }
+
+    // spec: CLI-7
+    #[test]
+    fn a_trace_plays_on_where_it_is_when_another_setting_changes() {
+        use crate::energy::{Setting, Settings, Which};
+        let settings = |trace: Trace| Settings {
+            sources: vec![Setting { constant: false, ..Setting::of(Which::Trace(trace)) }],
+            ..Settings::default()
+        };
+        let first = trace(",speed=3600");
+        let began_ms = first.began_ms + 1_000;
+        let mut same = settings(Trace { began_ms, ..first.clone() });
+        let mut slower = settings(Trace { began_ms, speed: 1.0, ..first.clone() });
+        let grams = |settings: &Settings, ms: u64| match &settings.sources[0].kind {
+            Which::Trace(trace) => trace.at(first.began_ms + ms).map(|claim| claim.g_per_kwh),
+            _ => None,
+        };
+        assert_eq!(grams(&same, 1_000), Some(700), "it would begin again");
+        let before = Settings { battery_floor: 30, ..settings(first.clone()) };
+        same.play_on(&before);
+        slower.play_on(&before);
+        assert_eq!((grams(&same, 1_000), grams(&slower, 1_000)), (Some(41), Some(700)));
     }
 
     // spec: EN-1, EN-3, CLI-5

@@ -58,7 +58,8 @@ pub(super) fn watch(
             let mut now = look(meter.as_mut(), zone.as_deref(), &supplies);
             now.surplus_watts = energy.surplus();
             if now_terms.upload_bytes > 0 {
-                now.uploaded = uploads.count(&Zoned::now().date().to_string(), now_terms.upload_bytes);
+                let today = here(zone.as_deref()).date().to_string();
+                now.uploaded = uploads.count(&today, now_terms.upload_bytes);
             }
             if now_terms.hours.is_empty() {
                 // What nobody asks for is no news.
@@ -85,10 +86,16 @@ pub(super) fn watch(
     std::thread::Builder::new().name("situation".into()).spawn(work).map(|_| ())
 }
 
-fn look(meter: Option<&mut Meter>, zone: Option<&str>, supplies: &Path) -> Situation {
+/// Now, in the zone that was named, else in this machine's.
+// spec: CLI-7, PERM-5
+fn here(zone: Option<&str>) -> Zoned {
     // Checked where it was read; a machine that forgot the zone has its own.
     let zone = zone.and_then(|zone| TimeZone::get(zone).ok());
-    let now = zone.map_or_else(Zoned::now, |zone| Zoned::now().with_time_zone(zone));
+    zone.map_or_else(Zoned::now, |zone| Zoned::now().with_time_zone(zone))
+}
+
+fn look(meter: Option<&mut Meter>, zone: Option<&str>, supplies: &Path) -> Situation {
+    let now = here(zone);
     let minutes = i32::from(now.hour()) * 60 + i32::from(now.minute());
     let (on_mains, battery) = mains_and_charge(supplies);
     Situation {
@@ -226,6 +233,14 @@ mod tests {
         };
         let apart = (at("Pacific/Kiritimati") - at("Etc/GMT+10")).rem_euclid(7 * 24 * 60);
         assert!((apart - 24 * 60).abs() <= 1, "14 hours ahead and ten behind: {apart}");
+    }
+
+    // spec: PERM-5, CLI-7
+    #[test]
+    fn what_was_sent_is_counted_by_the_day_of_the_zone_that_was_named() {
+        let (east, west) = (here(Some("Pacific/Kiritimati")), here(Some("Etc/GMT+10")));
+        let apart = west.date().until(east.date()).unwrap().get_days();
+        assert!((1..=2).contains(&apart), "24 hours apart: {apart} days");
     }
 
     // spec: PERM-5

@@ -1,6 +1,7 @@
-use super::History;
+use super::{History, MAX_READINGS};
 use mesh_protocol::ad::{EnergyClaim, Source};
-use mesh_protocol::energy::Reading;
+use mesh_protocol::energy::{Attestation, Reading};
+use mesh_protocol::key::{Domain, SecretKey};
 
 // spec: CO2-1
 #[test]
@@ -11,7 +12,7 @@ fn readings_of_a_week_are_kept_and_older_ones_are_not() {
     for number in 0..20_u64 {
         let claim = EnergyClaim { source: Source::Grid, renewable_percent: 1, g_per_kwh: number as u16 };
         let kept = history.push(number * day, Some(Reading::of(claim, "fixed")), None);
-        gone.extend(kept.expect("it is news").2);
+        gone.extend(kept.expect("it is news").gone);
     }
     // One more than is needed: what was so at the beginning of the eight days.
     assert_eq!(gone, (0..10).map(|number| number * day).collect::<Vec<_>>());
@@ -64,4 +65,52 @@ fn what_is_told_late_is_of_its_own_time_once_it_is_there() {
         again.restore(from, said);
     }
     assert_eq!((parts(&again, 16, 20), again.newest_ms), (known.to_vec(), 18 * HOUR));
+}
+
+/// A meter signs every ten seconds, which is another word each time: what was said a week ago is still there.
+// spec: CO2-3, EN-6
+#[test]
+fn readings_of_a_week_are_kept_however_often_a_meter_signs() {
+    const QUARTER: u64 = 15 * 60_000;
+    let key = SecretKey::from_seed(&[7; 32]);
+    let signature = key.sign(Domain::Meter, b"");
+    let mut history = History::default();
+    let mut kept = std::collections::BTreeMap::new();
+    let (week, grams) = (7 * 96 * QUARTER, |quarter: u64| 100 + (quarter % 90) as u16);
+    for now in (0..week).step_by(10_000) {
+        // Of each quarter, the first five minutes are thirty grams more.
+        let more = if now % QUARTER < 300_000 { 30 } else { 0 };
+        let g_per_kwh = grams(now / QUARTER) + more;
+        let claim = EnergyClaim { source: Source::Grid, renewable_percent: 40, g_per_kwh };
+        let word = Attestation { meter: key.public(), from_ms: now, until_ms: now + 10_000, signature };
+        let reading = Reading { attestation: Some(word), ..Reading::of(claim, "meter") };
+        let change = history.push(now, Some(reading), None).expect("it is news");
+        kept.extend(change.kept);
+        for from in change.gone {
+            kept.remove(&from);
+        }
+        assert!(history.said.len() <= MAX_READINGS);
+    }
+    assert_eq!(
+        kept.into_iter().collect::<Vec<_>>(),
+        Vec::from(history.said.clone()),
+        "the same in the store"
+    );
+    for quarter in 0..7 * 96 {
+        let parts = history.parts(quarter * QUARTER, (quarter + 1) * QUARTER);
+        let sum: u64 = parts
+            .iter()
+            .map(|(from, until, reading)| {
+                (until - from) * u64::from(reading.as_ref().expect("it is known").claim.g_per_kwh)
+            })
+            .sum();
+        let mean = sum as f64 / QUARTER as f64 - f64::from(grams(quarter));
+        assert!((mean - 10.0).abs() <= 2.0, "quarter {quarter}: {mean}");
+    }
+    // What was said of the last hours is as it was, with the meter's word.
+    let last = history.parts(week - 8 * 3_600_000, week);
+    assert!(
+        last.len() >= 8 * 360
+            && last.iter().all(|(_, _, it)| it.as_ref().is_some_and(|it| it.attestation.is_some()))
+    );
 }

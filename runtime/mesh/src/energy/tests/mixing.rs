@@ -264,9 +264,11 @@ fn a_fixed_sun_sets() {
 #[test]
 fn panels_that_tell_of_sun_by_night_are_not_believed() {
     let mut rig = rig(settings(&["grid", "pv"]));
-    let made = [(Field::Solar, 700.0), (Field::Household, 400.0)];
     let night = NOW + 12 * HOUR;
-    for (now, source, surplus) in [(NOW, Source::Solar, 300), (night, Source::Grid, -400)] {
+    for (now, made, source, surplus) in [(NOW, 710.0, Source::Solar, 310), (night, 700.0, Source::Grid, -401)]
+    {
+        let household = if now == NOW { 400.0 } else { 401.0 };
+        let made = [(Field::Solar, made), (Field::Household, household)];
         rig.told(0, &[(Field::Grams, 350.0), (Field::Renewable, 40.0)], now);
         rig.told(1, &made, now);
         assert_eq!((rig.now(now).unwrap().0, rig.report.surplus()), (source, Some(surplus)));
