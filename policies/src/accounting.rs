@@ -138,6 +138,114 @@ pub fn scaled(value: u64, (whole, part): (u64, u64)) -> u64 {
     }
 }
 
+/// Home is believed to need up to so many times the energy and time that the work was seen to take. Between the thriftiest
+/// and the hungriest device that runs such tasks lies a factor of five or so, and between a counter's word and a model's
+/// another three; more is no other hardware.
+const HOME_TIMES: u64 = 16;
+/// Or so much: a milliwatt-hour, of which counters say next to nothing, and which is not worth a lie.
+const HOME_LEAST_MJ: u64 = 3_600;
+/// Or so long, as hardly anything counts below.
+const HOME_LEAST_MS: u64 = 60_000;
+/// By so much the date of a submission's entry may differ from when the task was submitted: as much as rules let clocks.
+const AROUND_MS: u64 = 3_600_000;
+
+/// What an account says of home, added up.
+// spec: CO2-3
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Home {
+    /// The same work at once.
+    pub at_once: Sum,
+    /// The same work when it ran.
+    pub then: Sum,
+    /// When it would have run at once; none if that is nothing.
+    span: Option<(u64, u64)>,
+    /// From when until when `then` is.
+    then_span: Option<(u64, u64)>,
+    /// Is it without a gap?
+    unbroken: bool,
+}
+
+/// On record of a task that is done: what its account is held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Did it run on the device it was submitted on?
+    pub at_home: bool,
+    /// The attempt whose result is the task's.
+    pub taken: Taken,
+    /// Energy that is known of the other attempts.
+    pub others_mj: u64,
+    /// From when until when that attempt used its energy; none if it used none.
+    pub span: Option<(u64, u64)>,
+    /// When it was submitted, by its entry.
+    pub submitted_ms: u64,
+    /// When its result came, by its entry.
+    pub done_ms: u64,
+}
+
+/// From when until when pieces are.
+pub fn span(pieces: &[Piece]) -> Option<(u64, u64)> {
+    Some((pieces.first()?.from_ms, pieces.last()?.until_ms()))
+}
+
+impl Seen {
+    /// The most that home can have needed, in millijoule. Where it ran at home that is what it needed there.
+    pub fn most_mj(&self) -> u64 {
+        let all_mj = self.taken.sum.energy_mj.saturating_add(self.others_mj);
+        let most = all_mj.saturating_mul(HOME_TIMES).max(HOME_LEAST_MJ);
+        if self.at_home { most.min(self.taken.whole_mj()) } else { most }
+    }
+
+    /// The longest that home can have taken.
+    pub fn most_ms(&self) -> u64 {
+        let took = self.done_ms.saturating_sub(self.submitted_ms);
+        took.saturating_mul(HOME_TIMES).max(HOME_LEAST_MS)
+    }
+
+    /// When it would have begun at home, for a task that says to have been made then.
+    pub fn begins(&self, created_ms: u64) -> u64 {
+        created_ms
+            .clamp(self.submitted_ms.saturating_sub(AROUND_MS), self.submitted_ms.saturating_add(AROUND_MS))
+    }
+}
+
+impl Home {
+    /// By an account.
+    pub fn of(account: &Accounted) -> Self {
+        let sum = |pieces: &[Piece]| Sum::of(pieces, account.factors);
+        let mut pairs = account.at_once.windows(2);
+        Self {
+            at_once: sum(&account.at_once),
+            then: sum(&account.then),
+            span: span(&account.at_once),
+            then_span: span(&account.then),
+            unbroken: pairs.all(|pair| pair[0].until_ms() == pair[1].from_ms),
+        }
+    }
+
+    /// Can it be, by what is on record of the task? An account is its submitter's word alone, and adds to what the
+    /// community saved.
+    // spec: CO2-3, CO2-4
+    pub fn check(&self, seen: &Seen) -> Result<(), &'static str> {
+        if self.at_once.energy_mj > seen.most_mj() {
+            return Err("home would not need so much more than the work was measured to use");
+        }
+        if let Some((from, until)) = self.span {
+            if seen.begins(from) != from {
+                return Err("home would have begun when the task was submitted, and not at another time");
+            }
+            if !self.unbroken || until.saturating_sub(from) > seen.most_ms() {
+                return Err("home would have computed in one go, and not for so long");
+            }
+        }
+        let within =
+            |(from, until): (u64, u64)| seen.span.is_some_and(|(first, last)| first <= from && until <= last);
+        match self.then_span {
+            Some(then) if !within(then) => Err("the same work at home is not of when it ran"),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What a task saved: home at once, less everything that it really caused, in parts that are all of it. None where
 /// home's energy is not known, since what is unknown must help nobody, and where the intensities are not of one kind.
 ///
@@ -306,6 +414,67 @@ mod tests {
         assert_eq!(saved.total_ug(), 4_000_000 - 500_000 - 300_000);
         let unknown = [Piece { reading: None, ..at_once[0].clone() }];
         assert_eq!(saved_by(&account(&unknown, Factors::default()), &taken, &others), None);
+    }
+
+    // spec: CO2-3, CO2-4
+    #[test]
+    fn an_account_of_home_is_held_against_what_the_work_was_seen_to_take() {
+        const HOUR: u64 = 3_600_000;
+        let at = |from_ms: u64, ms: u64, energy_mj: u64| Piece { from_ms, ms, ..on(energy_mj, 2000, 0) };
+        let account = |at_once: &[Piece], then: &[Piece]| Accounted {
+            task: TaskId([7; 32]),
+            attempt: 1,
+            factors: Factors::default(),
+            at_once: at_once.to_vec(),
+            then: then.to_vec(),
+            transfer_mj: 0,
+            counted: vec![1],
+            saved: None,
+        };
+        // Submitted at 10 o'clock, run from 12 to 13 elsewhere, and its result here a minute later.
+        let seen = Seen {
+            at_home: false,
+            taken: whole(sum(&[on(WH, 50, 95)])),
+            others_mj: WH,
+            span: Some((12 * HOUR, 13 * HOUR)),
+            submitted_ms: 10 * HOUR,
+            done_ms: 13 * HOUR + 60_000,
+        };
+        let ran = |mj: u64| vec![at(12 * HOUR, HOUR, mj)];
+        let check = |seen: &Seen, at_once: &[Piece], then: &[Piece]| {
+            Home::of(&account(at_once, then)).check(seen).map_err(|why| why.to_owned())
+        };
+        let much = 32 * WH;
+        // Of both attempts sixteen times as much, over the whole of the longest that it can take.
+        assert_eq!(check(&seen, &[at(10 * HOUR, 48 * HOUR, much)], &ran(much)), Ok(()));
+        assert!(check(&seen, &[at(10 * HOUR, HOUR, much + 1)], &ran(much + 1)).is_err(), "10 kWh for 1 Wh");
+        for (from, fits) in
+            [(9 * HOUR, true), (11 * HOUR, true), (9 * HOUR - 1, false), (11 * HOUR + 1, false)]
+        {
+            assert_eq!(check(&seen, &[at(from, HOUR, WH)], &ran(WH)).is_ok(), fits, "{from}");
+        }
+        let apart = [at(10 * HOUR, HOUR, 1), at(20 * HOUR, HOUR, WH - 1)];
+        assert!(check(&seen, &apart, &ran(WH)).is_err(), "the dirtiest hour of the day");
+        let joined = [at(10 * HOUR, HOUR, 1), at(11 * HOUR, HOUR, WH - 1)];
+        assert_eq!(check(&seen, &joined, &ran(WH)), Ok(()));
+        assert!(check(&seen, &[at(10 * HOUR, 49 * HOUR, WH)], &ran(WH)).is_err(), "it waits for a dirty day");
+        for then in [at(12 * HOUR - 1, HOUR, WH), at(12 * HOUR, HOUR + 1, WH)] {
+            assert!(check(&seen, &[at(10 * HOUR, HOUR, WH)], &[then]).is_err(), "it ran then, and then only");
+        }
+        // What ran here needed what it needed here.
+        let here = Seen { at_home: true, others_mj: 0, ..seen };
+        assert_eq!(check(&here, &[at(10 * HOUR, HOUR, WH)], &ran(WH)), Ok(()));
+        assert!(check(&here, &[at(10 * HOUR, HOUR, WH + 1)], &ran(WH + 1)).is_err());
+        // The smallest and the shortest of all.
+        let span = Some((12 * HOUR, 12 * HOUR));
+        let tiny =
+            Seen { taken: whole(sum(&[on(1, 50, 95)])), others_mj: 0, span, done_ms: 10 * HOUR, ..seen };
+        let little = [at(10 * HOUR, 60_000, 3_600)];
+        assert_eq!(check(&tiny, &little, &[at(12 * HOUR, 0, 3_600)]), Ok(()));
+        assert!(check(&tiny, &[at(10 * HOUR, 60_000, 3_601)], &[at(12 * HOUR, 0, 3_601)]).is_err());
+        assert!(check(&tiny, &[at(10 * HOUR, 60_001, 1)], &[at(12 * HOUR, 0, 1)]).is_err());
+        assert_eq!(check(&tiny, &[], &[]), Ok(()), "nothing is claimed");
+        assert_eq!((tiny.begins(0), tiny.begins(10 * HOUR + 7)), (9 * HOUR, 10 * HOUR + 7));
     }
 
     // spec: EN-2

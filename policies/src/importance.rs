@@ -250,6 +250,7 @@ impl Start<'_> {
             Energy::Any => (true, Reason::EnergyNotClean),
             Energy::Clean => (clean(), Reason::EnergyNotClean),
             Energy::OwnRenewable => (own_renewable(), Reason::EnergyNotClean),
+            // spec: SLA-3, SLA-5
             // A source's name says nothing of how much of the energy is from it.
             Energy::OwnSolar => (from(Source::Solar) && self.sun && clean(), Reason::NoSun),
             Energy::OwnWind => (from(Source::Wind) && clean(), Reason::NoWind),
@@ -364,7 +365,7 @@ mod tests {
         }
     }
 
-    // spec: VOTE-5, VOTE-6, VOTE-7, DEL-12
+    // spec: VOTE-5, VOTE-6, VOTE-7, DEL-12, SLA-3, SLA-5
     #[test]
     fn each_course_has_its_energy_and_its_moment() {
         let rules = Rules::default();
@@ -428,6 +429,9 @@ mod tests {
             assert_eq!(ask(sla, none, home(little)), Err(missing), "{sla:?}: the rest is coal");
             assert_eq!(ask(sla, none, home(much)), Ok(()), "{sla:?}");
         }
+        // However much of it is wind by somebody's word, it is the grid.
+        let grid = claim(Source::Grid, 100, 11);
+        assert_eq!(ask(Sla::WindOnly, Voice::NoBallot, home(&grid)), Err(Reason::NoWind));
         assert_eq!(ask(Sla::SolarOnly, Voice::Health, home(&coal)), Ok(()));
         assert_eq!(ask(Sla::SolarOnly, Voice::Health, start(Some(&coal))), Err(Reason::Elsewhere));
 

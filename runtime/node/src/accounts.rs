@@ -637,7 +637,18 @@ impl Node {
         let here = owed.device == self.me;
         let as_there = (scaled(ran, owed.fuel), scaled(computed, owed.fuel));
         let learnt = self.accounts.learnt.estimate(owed.fuel.0).filter(|_| !here);
-        let (energy_mj, ms) = learnt.unwrap_or(as_there);
+        let (mut energy_mj, mut ms) = learnt.unwrap_or(as_there);
+        let tasks = self.ledger.facts().tasks();
+        let key = (self.me, owed.task);
+        let mut counted = tasks.counted(&key);
+        counted.truncate(MAX_COUNTED);
+        let mut begins = owed.submitted_ms;
+        // What fuel costs here is learnt from other tasks, and may be far off for one of another kind: more than anybody
+        // would believe is not claimed.
+        if let Some(seen) = tasks.seen_of(&key, owed.attempt, &counted) {
+            (energy_mj, ms) = (energy_mj.min(seen.most_mj()), ms.min(seen.most_ms()));
+            begins = seen.begins(begins);
+        }
         // Each piece's part of the whole, in the same proportions as it really was.
         let part = |whole: u64, value: u64, of: u64| match of {
             0 => whole,
@@ -651,7 +662,7 @@ impl Node {
             let (upto_mj, upto_ms) = (part(energy_mj, used, ran), part(ms, passed, computed));
             let (mj, took) = (upto_mj - used_here, upto_ms - passed_here);
             let history = &self.accounts.history;
-            let begun = owed.submitted_ms.saturating_add(passed_here);
+            let begun = begins.saturating_add(passed_here);
             at_once.extend(history.pieces(begun, took, mj));
             settled &= history.is_settled(begun, begun.saturating_add(took));
             if here {

@@ -104,7 +104,7 @@ impl Node {
         let balance = self.ledger.facts().tasks().balance(&(self.me, *id))?;
         let (_, done) = balance.done;
         let provisional = self.provisional(id);
-        let written = balance.account.map(|account| (account.at_once, balance.saved));
+        let written = balance.account.map(|account| (account.home.at_once, balance.saved));
         let (at_once, saved) = match (written, &provisional) {
             (Some((at_once, saved)), _) => (Some(at_once), saved),
             (None, Some((account, at_once))) => (Some(*at_once), account.saved),

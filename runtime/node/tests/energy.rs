@@ -181,6 +181,32 @@ fn what_is_known_to_be_short_stays_where_bringing_it_away_would_cost_more() {
     assert_eq!(submit(&mut room, 3, 10), 1, "hardly anything travels");
 }
 
+// spec: CO2-1, CO2-3
+#[test]
+fn what_was_learnt_of_other_tasks_claims_no_more_of_home_than_anybody_believes() {
+    let mut room = street();
+    // Here so much fuel took a hundred times the energy that it takes on Bob's.
+    let mut run = |nonce, number: usize, name: &str, energy_mj| {
+        let id = submit(&mut room, nonce, name);
+        let run = room.peers[number].runs.last().cloned().unwrap();
+        room.handle(number, Input::Run(run.attempt, RunEvent::Started));
+        room.pass(1_800_000);
+        let mut receipt = receipt_for(&run);
+        (receipt.usage.fuel, receipt.usage.wall_ms) = (2_000_000, 1_800_000);
+        let blob = Blob { hash: mesh_protocol::ids::BlobHash([9; 32]), len: 10 };
+        let metering = used(&room, energy_mj);
+        room.handle(number, Input::Run(run.attempt, RunEvent::Ended(Box::new(receipt), blob, metering)));
+        room.pass(20_000);
+        task(&mut room, 0, &id).energy.unwrap()
+    };
+    run(1, 0, "alice-laptop", 100 * WH);
+    let energy = run(2, 1, "bob-laptop", WH);
+    // Sixteen watt-hours at 450 g.
+    assert_eq!(energy.baseline_ug, Some(7_200_000));
+    assert!(energy.saved_ug > Some(7_000_000) && !energy.provisional, "{:?}", energy.why);
+    assert_eq!(stats(&mut room, 1, None, None).tasks_unaccounted, 0);
+}
+
 // spec: CO2-3, DEL-13
 #[test]
 fn a_stopped_attempt_says_once_what_it_used_and_is_overhead() {

@@ -36,6 +36,9 @@ struct Sun {
     claim: EnergyClaim,
 }
 
+/// Those of a statement: where in the log it is on record, when, and what they are.
+type Suns = (u64, u64, Vec<Sun>);
+
 impl Sun {
     fn of(piece: &Piece) -> Option<Self> {
         let reading = piece.reading.as_ref().filter(|it| it.claim.source == Source::Solar)?;
@@ -50,7 +53,7 @@ impl Sun {
             let evidence = Evidence { place, now_ms, ..Evidence::default() };
             doubt(&self.claim, &evidence).is_some()
         };
-        doubtful(self.from_ms) && !(self.estimated && !doubtful(self.until_ms))
+        doubtful(self.from_ms) && (!self.estimated || doubtful(self.until_ms))
     }
 }
 
@@ -62,7 +65,7 @@ pub struct Conduct {
     /// By executing device: attempts that were given to it.
     given: BTreeMap<PublicKey, BTreeMap<Spot, u64>>,
     /// By executing device: the claims of sun in each statement, as of when the first is for, and when it was on record.
-    suns: BTreeMap<PublicKey, BTreeMap<Spot, (u64, u64, Vec<Sun>)>>,
+    suns: BTreeMap<PublicKey, BTreeMap<Spot, Suns>>,
     /// By device: when it came and went.
     presence: BTreeMap<PublicKey, BTreeMap<u64, (u64, bool)>>,
     /// By name: tasks as they were submitted.

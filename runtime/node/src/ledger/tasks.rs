@@ -6,7 +6,7 @@
 // spec: LED-3, CO2-3, CO2-4, DEL-13
 
 use super::conduct::Same;
-use mesh_policies::accounting::{Sum, Taken, saved};
+use mesh_policies::accounting::{Home, Seen, Sum, Taken, saved, span};
 use mesh_protocol::energy::How;
 use mesh_protocol::ids::TaskId;
 use mesh_protocol::key::PublicKey;
@@ -32,6 +32,8 @@ pub struct Ran {
     pub how: (How, u8),
     /// What it used; none if that is not known.
     pub sum: Option<Sum>,
+    /// From when until when.
+    span: Option<(u64, u64)>,
     /// Fuel of the whole task, and what of it this attempt burnt.
     fuel: (u64, u64),
     /// Engine, outcome and output; none where another run need not come to the same.
@@ -49,6 +51,7 @@ impl Ran {
             peak_memory: statement.peak_memory,
             how: (statement.energy.how, statement.energy.uncertainty_percent),
             sum: Sum::metered(&statement.energy),
+            span: span(&statement.energy.pieces),
             fuel: (statement.fuel, statement.fuel.saturating_sub(statement.fuel_before)),
             same: (statement.comparable && statement.fuel_before == 0).then_some((
                 statement.profile,
@@ -100,10 +103,8 @@ pub struct AccountFact {
     seq: u64,
     /// Against which attempt.
     pub attempt: u32,
-    /// The same work at once at home.
-    pub at_once: Sum,
-    /// The same work at home when it ran.
-    pub then: Sum,
+    /// The same work at home.
+    pub home: Home,
     /// Energy of moving it, in millijoule.
     pub transfer_mj: u64,
 }
@@ -178,7 +179,7 @@ pub struct Balance<'a> {
     pub unsaid: Vec<u32>,
     /// Is any part an estimate?
     pub estimated: bool,
-    /// The same at home, if that is on record.
+    /// The same at home, if that is on record and can be.
     pub account: Option<&'a AccountFact>,
     /// What was saved, if all of it is known.
     pub saved: Option<Saved>,
@@ -334,15 +335,43 @@ impl Tasks {
                 }
             }
         }
+        let seen = self.seen(key, number, &others);
+        balance.account =
+            balance.account.filter(|account| seen.is_none_or(|seen| account.home.check(&seen).is_ok()));
         if let (Some(account), Some(taken), true) =
             (balance.account, done.taken(), balance.unmeasured.is_empty())
         {
-            balance.saved = saved(&account.at_once, &account.then, &taken, &others, account.transfer_mj);
+            let Home { at_once, then, .. } = &account.home;
+            balance.saved = saved(at_once, then, &taken, &others, account.transfer_mj);
         }
         if let (Some((_, submitted)), Some((_, _, given))) = (task.submitted, task.delegated.get(number)) {
             balance.deferred_ms = given.saturating_sub(submitted);
         }
         Some(balance)
+    }
+
+    /// What an account against this attempt is held against, beside these others; none where the attempt's energy is not
+    /// known, so that nothing is saved.
+    fn seen(&self, key: &TaskKey, attempt: u32, others: &[Sum]) -> Option<Seen> {
+        let life = self.life(key)?;
+        let ran = life.completed.get(attempt)?;
+        Some(Seen {
+            at_home: ran.device == key.0,
+            taken: ran.taken()?,
+            others_mj: others.iter().fold(0, |sum, other| sum.saturating_add(other.energy_mj)),
+            span: ran.span,
+            // Of a task that was never submitted nothing is known, and nothing was saved by it.
+            submitted_ms: life.submitted.map_or(ran.at_ms, |(_, at_ms)| at_ms),
+            done_ms: ran.at_ms,
+        })
+    }
+
+    /// What is on record now for an account against this attempt that names these.
+    // spec: CO2-3
+    pub fn seen_of(&self, key: &TaskKey, attempt: u32, counted: &[u32]) -> Option<Seen> {
+        let others = counted.iter().filter(|it| **it != attempt);
+        let others: Vec<Sum> = others.filter_map(|it| self.attempt(key, *it)?.sum).collect();
+        self.seen(key, attempt, &others)
     }
 
     /// What an account should say was saved, by the attempts that it names.
@@ -351,7 +380,7 @@ impl Tasks {
         let key = (*submitter, account.task);
         let task = self.life(&key).ok_or("its task was never submitted")?;
         let done = task.completed.get(account.attempt).filter(|ran| ran.effect == Effect::Done);
-        let done = done.ok_or("the attempt that it names had no effect")?;
+        done.ok_or("the attempt that it names had no effect")?;
         let mut others = Vec::new();
         for attempt in account.counted.iter().filter(|it| **it != account.attempt) {
             match self.attempt(&key, *attempt).ok_or("an attempt that it counts is not on record")?.sum {
@@ -359,7 +388,9 @@ impl Tasks {
                 None => return Ok(None),
             }
         }
-        Ok(done.taken().and_then(|taken| mesh_policies::accounting::saved_by(account, &taken, &others)))
+        let Some(seen) = self.seen(&key, account.attempt, &others) else { return Ok(None) };
+        Home::of(account).check(&seen)?;
+        Ok(mesh_policies::accounting::saved_by(account, &seen.taken, &others))
     }
 
     fn task(&mut self, author: PublicKey, task: TaskId) -> &mut Life {
@@ -417,8 +448,7 @@ impl Tasks {
                 self.task(author, account.task).account.get_or_insert_with(|| AccountFact {
                     seq,
                     attempt: account.attempt,
-                    at_once: Sum::of(&account.at_once, account.factors),
-                    then: Sum::of(&account.then, account.factors),
+                    home: Home::of(account),
                     transfer_mj: account.transfer_mj,
                 });
             }

@@ -9,8 +9,8 @@ use mesh_protocol::ids::{Commitment, ModuleHash, ProfileId, TaskId};
 use mesh_protocol::invite::{DeviceCert, JoinRequest};
 use mesh_protocol::key::{Signature, UserKey};
 use mesh_protocol::ledger::{
-    Completed, DeviceAdded, Effect, Founded, Grant, Pattern, PeerRegistered, Revocation, Rotation, Statement,
-    TaskSubmitted,
+    Accounted, Completed, DeviceAdded, Effect, Founded, Grant, Pattern, PeerRegistered, Revocation, Rotation,
+    Statement, TaskSubmitted,
 };
 use mesh_protocol::permissions::Permissions;
 use mesh_protocol::reason::Reason;
@@ -516,6 +516,57 @@ fn each_claim_of_sun_of_a_run_is_judged_and_not_its_first_alone() {
         implausible.sort_unstable();
         expected.sort_unstable();
         assert_eq!(implausible, expected);
+    }
+}
+
+// spec: CO2-3, CO2-4, API-3
+#[test]
+fn an_account_that_cannot_be_adds_nothing_and_is_named() {
+    const WH: u64 = 3_600_000;
+    let mut world = World::of(2);
+    let (submitter, device) = (world.device(0), world.device(1));
+    let grid = |g_per_kwh| {
+        let claim = EnergyClaim { source: Source::Grid, renewable_percent: 0, g_per_kwh };
+        Some(Reading::of(claim, "fixed"))
+    };
+    let piece =
+        |start, energy_mj, g_per_kwh| Piece { from_ms: start, ms: WH, energy_mj, reading: grid(g_per_kwh) };
+    for (number, home_mj, grams) in [(1, 2 * WH, Some(2)), (2, 16 * WH, Some(16)), (3, 10_000 * WH, None)] {
+        let (task, start) = (TaskId([number; 32]), world.now);
+        world.say(0, submitted(task));
+        world.say(0, Payload::Delegated { task, attempt: 1, device, grant: None });
+        let Payload::Completed(mut ran) = completed(task, 1, &key(1, 1)) else { panic!("no result") };
+        let pieces = vec![piece(start, WH, 0)];
+        ran.statement.energy = Metered { how: How::Measured, pieces, ..Metered::default() };
+        ran.signature = ran.statement.sign(&key(1, 1));
+        world.now += WH;
+        world.say(0, Payload::Completed(ran));
+        let mut account = Accounted {
+            task,
+            attempt: 1,
+            factors: mesh_protocol::factors::Factors::default(),
+            at_once: vec![piece(start, home_mj, 1000)],
+            then: vec![piece(start, home_mj, 1000)],
+            transfer_mj: 0,
+            counted: vec![1],
+            saved: None,
+        };
+        account.saved = mesh_policies::accounting::saved_by(
+            &account,
+            &world.ledgers[0].facts().tasks().result(&(submitter, task), 1).unwrap().taken().unwrap(),
+            &[],
+        );
+        world.say(0, Payload::Accounted(Box::new(account.clone())));
+        world.sync_all();
+        let tasks = world.ledgers[1].facts().tasks();
+        let checked = tasks.check(&submitter, &account);
+        let balance = tasks.balance(&(submitter, task)).unwrap();
+        let saved = balance.saved.map(|saved| saved.total_ug());
+        assert_eq!(saved, grams.map(|grams| grams * 1_000_000), "{number}");
+        match grams {
+            Some(_) => assert_eq!(checked, Ok(account.saved)),
+            None => assert!(checked.is_err() && balance.account.is_none(), "{checked:?}"),
+        }
     }
 }
 
