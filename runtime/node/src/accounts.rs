@@ -143,18 +143,6 @@ impl History {
         self.said.drain(first..).map(|(from, _)| from).collect()
     }
 
-    /// From when on the last was said.
-    pub(crate) fn newest(&self) -> Option<u64> {
-        self.said.back().map(|(from, _)| *from)
-    }
-
-    /// Forgets what was said ahead of now; what was so last was so until then, and is said anew. Gives what is gone.
-    fn forget_ahead(&mut self, now_ms: u64) -> Vec<u64> {
-        self.newest_ms = self.newest_ms.min(now_ms);
-        let first = self.said.partition_point(|(from, _)| *from <= now_ms);
-        self.said.drain(first..).map(|(from, _)| from).collect()
-    }
-
     fn restore(&mut self, from_ms: u64, said: Said) {
         self.newest_ms = self.newest_ms.max(said.at_ms.unwrap_or_default());
         let after = self.said.partition_point(|(from, _)| *from < from_ms);
