@@ -310,7 +310,7 @@ impl Node {
         // Whole watts, at least those that a task needs: less changes nothing.
         let surplus =
             self.situation.surplus_watts.map(|watts| u32::try_from(watts.max(0)).unwrap_or(u32::MAX));
-        let of_hour = self.energy_at.map_or_else(|| u64::from(hour), |at| at / HOUR_MS);
+        let of_hour = self.energy_at.map_or_else(|| hour.into(), |at| at / HOUR_MS);
         let expected_for = Some((hour, self.config.energy, of_hour, surplus));
         if self.expected_for == expected_for {
             return;
