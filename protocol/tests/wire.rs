@@ -194,7 +194,7 @@ const LISTS: [&str; 9] = [
     "0400010203",
     "050001020304",
 ];
-const REASONS: [&str; 55] = [
+const REASONS: [&str; 56] = [
     "00",
     "01",
     "02",
@@ -250,6 +250,7 @@ const REASONS: [&str; 55] = [
     "34010203",
     "35",
     "36",
+    "370178",
 ];
 
 // spec: ARC-6, LED-2
