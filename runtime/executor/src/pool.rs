@@ -213,3 +213,44 @@ impl Pool {
         fresh.iter().chain(used.iter()).map(|worker| worker.child.id()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that waits as a worker does.
+    fn waiting(idle_since: Instant) -> Worker {
+        let (socket, theirs) = wire::pair().expect("a pair of sockets");
+        let child = Command::new("cat").stdin(Stdio::from(theirs)).spawn().expect("a process");
+        let key = ReuseKey {
+            submitter: PublicKey([1; 32]),
+            module: ModuleHash([2; 32]),
+            granted: mesh_protocol::permissions::Permissions::default(),
+        };
+        Worker { child, socket, walls: None, last: Some(key), tasks: 1, idle_since }
+    }
+
+    // spec: SBX-16
+    #[test]
+    fn used_workers_beyond_those_kept_wait_for_a_burst_and_no_longer() {
+        let pool = Pool::default();
+        let now = Instant::now();
+        for count in 1..=4 {
+            assert_eq!(pool.put_used(waiting(now), 4), count);
+        }
+        assert_eq!(pool.put_used(waiting(now), 4), 4, "the oldest went");
+        assert_eq!(pool.put_used(waiting(now), 0), 0);
+        let pids = pool.pids();
+        assert!(pool.let_go(1).is_some_and(|wait| wait <= LINGER), "they have just ended a task");
+        assert_eq!(pool.pids(), pids);
+        let long_ago = now.checked_sub(LINGER * 2).expect("this machine has run for longer");
+        for worker in &mut *pool.used.lock().expect("nobody failed") {
+            worker.idle_since = long_ago;
+        }
+        assert_eq!(pool.let_go(1), None);
+        assert_eq!(pool.pids(), pids[3..], "the one used last stays");
+        let key = pool.used.lock().expect("nobody failed")[0].last.clone().expect("it was used");
+        assert_eq!(pool.take_used(&key).map(|worker| worker.child.id()), pids.last().copied());
+        assert!(pool.take_used(&key).is_none());
+    }
+}
