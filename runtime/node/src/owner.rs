@@ -953,7 +953,10 @@ impl Node {
             }
         }
         let Some(task) = self.tasks.get(&id) else { return Placing::Waits };
-        let plan = self.told(&decision, &candidates);
+        // The next place that is free is what it waits for then, and no hour: the peers' reasons say so.
+        let no_place = matches!(decision, Decision::Wait { why: Why::Busy, .. })
+            && self.has_waited(task.spec(), &task.course, stand.left_ms);
+        let plan = self.told(&decision, &candidates).filter(|_| !no_place);
         let late = matches!(decision, Decision::Impossible { soonest_ms: Some(_), .. });
         let starved = task.overtaken >= u32::from(self.ledger.governance().rules().max_overtaken);
         let device = match decision {
@@ -1015,6 +1018,14 @@ impl Node {
         Placing::Offered
     }
 
+    /// Did it wait for its energy until now, and has no time left to wait for a place?
+    // spec: SLA-2, VOTE-6
+    fn has_waited(&self, spec: &TaskSpec, course: &Course, left_ms: u64) -> bool {
+        let latest_ms = Times::of(spec).latest_ms(left_ms);
+        course.patience == Patience::UntilLatestStart
+            && latest_ms.is_some_and(|latest| self.now.wall_ms >= latest)
+    }
+
     /// What becomes of a task that does not run: the one place where the node asks.
     // spec: PLACE-1, PLACE-2, SLA-1, SLA-2
     pub(crate) fn ask(
@@ -1026,11 +1037,8 @@ impl Node {
         stand: Stand,
     ) -> Decision {
         let rules = self.ledger.governance().rules();
-        // What waited for its energy until now has no time left to wait for a place.
-        // spec: SLA-2, VOTE-6
         let latest_ms = Times::of(spec).latest_ms(stand.left_ms);
-        let due = course.patience == Patience::UntilLatestStart
-            && latest_ms.is_some_and(|latest| self.now.wall_ms >= latest);
+        let due = self.has_waited(spec, course, stand.left_ms);
         let (class, finish_by_ms) = match (late, due) {
             (Some(()), _) | (_, true) => (Sla::Urgent, None),
             (None, false) => haste(course, &Times::of(spec)),
