@@ -139,6 +139,9 @@ fn sound(verified: &Verified) -> String {
         let what = format!("place {} in the log of {} does not count: {}", it.seq, it.author.short(), it.why);
         lines.push(("not counted", what));
     }
+    for what in &verified.absent {
+        lines.push(("not there", format!("{what}; it was left out, or never was")));
+    }
     sheet(&lines)
 }
 

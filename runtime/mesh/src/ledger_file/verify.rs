@@ -1,7 +1,7 @@
 //! Whether an exported ledger holds together, told from the file alone.
 //!
 //! First what each entry says of itself and of those before it; then, once all are known, whether each of them counts:
-//! whether somebody entitled admitted its author, and whether what it names is there or need not be.
+//! whether somebody entitled admitted its author; and says what is named and not there.
 // spec: LED-1, LED-3, LED-6
 
 use super::{Entries, Fault, Framed, Trouble};
@@ -36,6 +36,8 @@ pub(crate) struct Verified {
     /// Entries that are whole and do not count, since what they say is not signed by whom they name. Anybody can write
     /// such a thing into a log of their own; it makes nothing else unsound.
     pub(crate) uncounted: Vec<Uncounted>,
+    /// What entries name that would count and is not there: it was left out, or never was, since a name may be made up.
+    pub(crate) absent: Vec<String>,
     /// What each run used of which energy, and whether each account is what comes out.
     pub(crate) carbon: Vec<Carbon>,
 }
@@ -97,7 +99,7 @@ struct Before {
     /// Who may replace whose key.
     recovery: BTreeMap<UserKey, PublicKey>,
     /// What entries name that is not before them, by their numbers.
-    missing: BTreeMap<u64, String>,
+    missing: Vec<(Tip, String)>,
     ledger: Ledger,
     /// Whatever says something of energy, with its author.
     energy: Vec<(PublicKey, Payload)>,
@@ -206,9 +208,7 @@ impl Before {
         if self.last.is_some_and(|last| last >= place) {
             return Err("it does not stand in the order of clock and id".into());
         }
-        if let Some(missing) = self.refs(&entry)? {
-            self.missing.insert(framed.number, missing);
-        }
+        self.missing.extend(self.absent(&entry));
         if let Err(why) = self.content(&entry, &community) {
             self.found.uncounted.push(Uncounted { author: header.author, seq: header.seq, why });
         }
@@ -266,29 +266,26 @@ impl Before {
         }
     }
 
-    /// Are the entries it names earlier than it? Says which is not there: that may be one that does not count.
-    fn refs(&self, entry: &Entry) -> Result<Option<String>, String> {
+    /// The last of what it names and is not there. Names decide nothing, but show what was left out.
+    fn absent(&self, entry: &Entry) -> Option<(Tip, String)> {
         let header = entry.header();
-        let mut missing = None;
-        for tip in &header.refs {
-            let place = format!("place {} in the log of {}", tip.seq, tip.author.short());
-            match self.here(tip) {
-                None => missing = Some(format!("it names {place}, which is missing before it")),
-                Some(here) if here.id != tip.id => {
-                    let (named, is) = (tip.id.short(), here.id.short());
-                    missing =
-                        Some(format!("it names {named} at {place}, where {is} stands: that log was forked"));
-                }
-                Some(here) if here.hlc >= header.hlc => {
-                    return Err(format!("its clock is not later than that of {place}, which it names"));
-                }
-                Some(_) => {}
-            }
-        }
-        Ok(missing)
+        let by = named(entry.payload().kind_name(), header.seq, &header.author);
+        let absent =
+            header.refs.iter().rev().find(|tip| self.here(tip).is_none_or(|here| here.id != tip.id))?;
+        let what = match self.here(absent) {
+            None => format!("place {} in the log of {}, which {by} names", absent.seq, absent.author.short()),
+            Some(here) => format!(
+                "{} at place {} in the log of {}, which {by} names: {} stands there",
+                absent.id.short(),
+                absent.seq,
+                absent.author.short(),
+                here.id.short()
+            ),
+        };
+        Some((*absent, what))
     }
 
-    /// Does every entry count? What an entry names need not be there if it does not: the other branch of a proven fork,
+    /// Does every entry count? And is there all that is named and would? The other branch of a proven fork need not be, nor
     /// the last words of somebody who was expelled meanwhile.
     fn judge(&mut self) -> Result<(), Fault> {
         loop {
@@ -309,7 +306,15 @@ impl Before {
             }
             Some((author, seq, log.get(usize::try_from(seq).ok()?)?))
         });
-        let Some((author, seq, here)) = beyond.min_by_key(|(_, _, here)| here.at) else { return Ok(()) };
+        let Some((author, seq, here)) = beyond.min_by_key(|(_, _, here)| here.at) else {
+            let counts = |tip: &Tip| {
+                governance.device(&tip.author).is_some()
+                    && governance.cap(&tip.author).is_none_or(|cap| tip.seq < cap)
+            };
+            let absent = std::mem::take(&mut self.missing).into_iter().filter(|(tip, _)| counts(tip));
+            self.found.absent = absent.map(|(_, what)| what).collect();
+            return Ok(());
+        };
         let why = if governance.founder().is_none() {
             "the entry that founds the community is missing".to_owned()
         } else if governance.cap(author).is_some_and(|cap| seq >= cap) {
@@ -317,10 +322,7 @@ impl Before {
         } else if governance.device(author).is_none() {
             "its author is no device of anybody who was admitted".to_owned()
         } else {
-            self.missing
-                .get(&here.number)
-                .cloned()
-                .unwrap_or_else(|| "what it rests on does not count".to_owned())
+            "what it rests on does not count".to_owned()
         };
         let what = format!("{why} ({})", named(here.kind, seq, author));
         Err(Fault { at: here.at, entry: Some(here.number), what })
