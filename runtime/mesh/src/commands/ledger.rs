@@ -17,6 +17,9 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Write as _};
 use std::path::Path;
 
+/// Names that lead nowhere which are shown: one member can make up any number.
+const ABSENT_SHOWN: usize = 10;
+
 pub(super) fn run(ledger: &Ledger) -> Result<u8> {
     match ledger {
         Ledger::Log { file, last, json } => log::run(file.as_deref(), *last, *json),
@@ -139,8 +142,11 @@ fn sound(verified: &Verified) -> String {
         let what = format!("place {} in the log of {} does not count: {}", it.seq, it.author.short(), it.why);
         lines.push(("not counted", what));
     }
-    for what in &verified.absent {
+    for what in verified.absent.iter().take(ABSENT_SHOWN) {
         lines.push(("not there", format!("{what}; it was left out, or never was")));
+    }
+    if let Some(more) = verified.absent.len().checked_sub(ABSENT_SHOWN).filter(|more| *more > 0) {
+        lines.push(("not there", format!("and {more} more, which --json lists")));
     }
     sheet(&lines)
 }

@@ -207,8 +207,8 @@ impl Blobs {
         writer.finish()
     }
 
-    /// Takes in a whole file made under [`Blobs::partial`] or [`Blobs::coming`], whose hash is known. `lasting`: it is durable when this
-    /// returns; else it is there after a crash only if that comes late enough.
+    /// Takes in a whole file made under [`Blobs::partial`] or [`Blobs::coming`], whose hash is known. `lasting`: it is
+    /// durable when this returns; else it is there after a crash only if that comes late enough.
     pub(crate) fn adopt(
         &self,
         keeper: Keeper,

@@ -168,21 +168,26 @@ impl Fetcher {
             }
         }
         let blobs = self.blobs.clone();
-        let sound = check.is_some();
-        let here = blocking(move || {
+        let is_output = check.is_some();
+        let coming = blocking(move || {
+            let sound = |path: &Path| is_sound(path, &blob.hash, blob.len);
             let here = blobs.share(keeper, &blob.hash).map_err(no_room)?;
             // What is damaged here would be laid at the door of whoever made it.
-            let path = || blobs.path(&blob.hash);
-            Ok(here && (!sound || path().is_some_and(|path| is_sound(&path, &blob.hash, blob.len))))
+            if here && (!is_output || blobs.path(&blob.hash).is_some_and(|path| sound(&path))) {
+                return Ok(None);
+            }
+            blobs.room(blob.len).map_err(no_room)?;
+            let coming = blobs.coming(keeper, &blob.hash);
+            // One that was ended while it was put in its place.
+            let whole = sound(coming.path());
+            Ok(Some((coming, whole)))
         })
         .await?;
-        if here {
-            return Ok(Brought::Here);
+        let Some((coming, whole)) = coming else { return Ok(Brought::Here) };
+        if !whole {
+            let checkpoint = keeper == Keeper::Own && !is_output;
+            self.transfer(coming.path(), blob, from, checkpoint).await?;
         }
-        self.blobs.room(blob.len).map_err(no_room)?;
-        let coming = self.blobs.coming(keeper, &blob.hash);
-        let checkpoint = keeper == Keeper::Own && check.is_none();
-        self.transfer(coming.path(), blob, from, checkpoint).await?;
         Ok(Brought::Whole(coming))
     }
 
@@ -225,11 +230,6 @@ impl Fetcher {
         from: PublicKey,
         checkpoint: bool,
     ) -> Result<(), Unfetched> {
-        // One that was ended while it was put in its place.
-        let path = into.to_owned();
-        if blocking(move || Ok(is_sound(&path, &blob.hash, blob.len))).await? {
-            return Ok(());
-        }
         let (mut tries, mut resumes, mut waits, mut lies) = (TRIES, RESUMES, WAITS, 1);
         let mut wait = WAIT.0;
         loop {

@@ -9,7 +9,7 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -30,6 +30,8 @@ pub(crate) struct Partials {
     most: u64,
     names: AtomicU64,
     in_use: Mutex<BTreeSet<String>>,
+    /// Was a part left here since it was last looked what is too much?
+    left: AtomicBool,
 }
 
 /// What lies there under one name.
@@ -43,7 +45,13 @@ impl Partials {
     /// Opens the folder, making it if need be. `most` is what is given to blobs altogether.
     pub(crate) fn open(folder: PathBuf, most: u64) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-        let this = Self { folder, most: most / SHARE, names: AtomicU64::new(0), in_use: Mutex::default() };
+        let this = Self {
+            folder,
+            most: most / SHARE,
+            names: AtomicU64::new(0),
+            in_use: Mutex::default(),
+            left: AtomicBool::new(false),
+        };
         this.sweep()?;
         Ok(this)
     }
@@ -55,7 +63,10 @@ impl Partials {
     /// The place where a blob is fetched to, with what is there of it. While one fetch has it, another of the same blob
     /// gets a place of its own, which goes with it: nobody waits for a peer that was asked by somebody else.
     pub(crate) fn take(self: &Arc<Self>, keeper: Keeper, hash: &BlobHash) -> Coming {
-        if let Err(error) = self.sweep() {
+        // Most blobs come whole, and leave nothing to look for.
+        if self.left.swap(false, Ordering::Relaxed)
+            && let Err(error) = self.sweep()
+        {
             tracing::warn!(%error, "parts of blobs could not be looked through");
         }
         let area = if keeper == Keeper::Own { "own" } else { "lent" };
@@ -140,8 +151,9 @@ impl Coming {
 
 impl Drop for Coming {
     fn drop(&mut self) {
-        if !self.keep {
-            remove(&self.path);
+        match self.keep {
+            true => self.partials.left.store(true, Ordering::Relaxed),
+            false => remove(&self.path),
         }
         self.partials.in_use().remove(&self.name);
     }
@@ -222,7 +234,7 @@ mod tests {
             aged(&part(&coming), Duration::from_secs(hours * 3600));
             paths.push(part(&coming));
         }
-        partials.sweep().unwrap();
+        drop(partials.take(Keeper::Own, &BlobHash([8; 32])));
         assert_eq!(paths.iter().map(|path| path.exists()).collect::<Vec<_>>(), [false, true, true]);
         assert!(part(&oldest).exists());
     }
