@@ -264,6 +264,8 @@ pub struct Node {
     /// Peers that said to know more of this log than it does itself, and have yet to show it.
     pub(crate) claimed: BTreeSet<PublicKey>,
     /// Grants that their donors say to hold no more, and until when they are not offered on.
+    /// How many fetches were begun since the start.
+    pub(crate) fetches_begun: u64,
     pub(crate) stale_grants: BTreeMap<mesh_protocol::ids::EntryId, (u64, Reason)>,
     /// Devices of members whose entries are dated too far ahead to be taken, and up to when.
     pub(crate) dated_ahead: BTreeMap<PublicKey, u64>,
@@ -350,6 +352,7 @@ impl Node {
             numbering_until: None,
             claimed: BTreeSet::new(),
             dated_ahead: BTreeMap::new(),
+            fetches_begun: 0,
             stale_grants: BTreeMap::new(),
             went_astray: false,
             turned_away_by: BTreeMap::new(),
@@ -477,7 +480,7 @@ impl Node {
             Input::Task(peer, attempt, frame) => self.heard_task(peer, attempt, frame),
             Input::Command(id, command) => self.command(id, *command),
             Input::Run(attempt, event) => self.ran(attempt, event),
-            Input::Fetched(attempt, hash, result) => self.fetched(attempt, hash, result),
+            Input::Fetched(number, attempt, hash, result) => self.fetched(number, attempt, hash, result),
             Input::Stored(entry) => self.looked_up(&entry),
             Input::Energy(reading, at_ms) => {
                 self.energy_read(reading.map(|reading| *reading), at_ms);

@@ -294,6 +294,10 @@ pub(crate) struct Task {
     pub(crate) fetching: Option<Box<Ended>>,
     /// What of it is on its way here.
     pub(crate) fetches: Fetches,
+    /// Which engine its state is of, as far as is known since the start.
+    pub(crate) state_of: Option<ProfileId>,
+    /// How often in a row whoever was given its state could not run it.
+    pub(crate) in_vain: u32,
     /// What its service level and its vote make of it.
     pub(crate) course: Course,
     /// Where it stands in the queue while it waits.
@@ -322,6 +326,8 @@ impl Task {
             warned: false,
             fetching: None,
             fetches: Fetches::default(),
+            state_of: None,
+            in_vain: 0,
         }
     }
 
@@ -1291,7 +1297,7 @@ impl Node {
         task.heard_at = self.now.boot_ms;
         task.renew_at = self.now.boot_ms;
         task.ran_ms = 0;
-        task.stands.begins(task.kept.resume.is_some());
+        task.stands.begins(task.last().is_some_and(|last| last.resumed));
         task.progress = None;
         task.why.clear();
         // Nothing in it is of any length, so it is always written.
@@ -1334,7 +1340,7 @@ impl Node {
             lease_ms: self.lease_ms(task),
             tip,
             entries: self.ledger.recent(tip.seq),
-            resume: task.kept.resume,
+            resume: task.kept.resume.filter(|_| last.resumed),
         };
         self.send_task(device, AttemptId { task: id, attempt }, TaskFrame::Offer(Box::new(offer)));
     }
@@ -1588,13 +1594,15 @@ impl Node {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         if task.is_twin() {
             // What goes on from somebody else's state is no word of its own.
-            return self.tell(Happening::Unneeded(blob.hash));
+            return self.unneeded(blob.hash);
         }
         task.saved(now);
-        if let Some(before) = task.kept.resume.replace(blob)
-            && before != blob
-        {
-            self.tell(Happening::Unneeded(before.hash));
+        let before = task.kept.resume.replace(blob);
+        task.in_vain = 0;
+        task.state_of =
+            task.device().and_then(|device| self.ledger.facts().registered(&device)).map(|it| it.profile);
+        if let Some(before) = before {
+            self.unneeded(before.hash);
         }
         self.keep_task(id);
         // What stands still may go on elsewhere now.
@@ -1616,7 +1624,7 @@ impl Node {
         task.kept.result = Some((attempt, ended.receipt.clone(), ended.output));
         let moved = bytes_of(task.spec()).saturating_add(ended.output.len);
         if let Some(checkpoint) = task.kept.resume.take() {
-            self.tell(Happening::Unneeded(checkpoint.hash));
+            self.unneeded(checkpoint.hash);
         }
         self.keep_task(id);
         let statement = ended.statement.clone();
@@ -1658,6 +1666,8 @@ impl Node {
         task.fetching = None;
         task.progress = None;
         let Some(device) = task.device() else { return };
+        let with_state = task.last().is_some_and(|last| last.resumed);
+        self.resumed_in_vain(id, &reason);
         self.set_fate(id, Fate::Lost(reason.clone()));
         if self.is_too_late(id) {
             self.slot_freed(device);
@@ -1671,6 +1681,8 @@ impl Node {
         let begun = task.begun();
         // What went wrong there may go wrong there again: others come first.
         let wait = match reason {
+            // It may be another's doing that the state is of no use; without it, it may be asked once more.
+            Reason::Inadmissible(_) if with_state => back_off(begun + 6),
             Reason::VetoedByDonor | Reason::BadResult(_) | Reason::Inadmissible(_) => NEVER_MS,
             // Its energy says when it may be asked again.
             _ if moved => 0,

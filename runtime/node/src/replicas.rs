@@ -234,7 +234,10 @@ impl Node {
             true => before.max(1),
             false => before.checked_add(1)?,
         };
-        let resumed = self.tasks.get(&key)?.kept.resume.is_some();
+        // Another engine cannot go on from it.
+        let engine = self.ledger.facts().registered(&device).map(|it| it.profile);
+        let task = self.tasks.get(&key)?;
+        let resumed = task.kept.resume.is_some() && (task.state_of.is_none() || task.state_of == engine);
         let it = Try { device, grant, tip_seq: 0, fate: Fate::Open, number, twin: of != key, resumed };
         if of != key {
             go_on(&mut self.tasks.get_mut(&key)?.kept.tries, Try { twin: false, ..it.clone() });
