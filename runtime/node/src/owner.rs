@@ -50,6 +50,8 @@ const PLACE_EVERY_MS: u64 = 5_000;
 /// Offers made for one task, refused ones included: enough for days of refusals at the longest back-off.
 pub(crate) const MAX_OFFERS: usize = 4_000;
 const _: () = assert!(MAX_OFFERS <= crate::ledger::MOST_OFFERS, "the ledger tells of each");
+/// How long a device may take to be told the time after it started: minutes, where the network comes up late.
+const CLOCK_MS: u64 = 600_000;
 /// Tasks kept on this device, those that have ended included. Each is some kilobytes. Of more, those that ended first
 /// are forgotten.
 const MAX_TASKS: usize = 20_000;
@@ -294,6 +296,8 @@ pub(crate) struct Task {
     pub(crate) fetching: Option<Box<Ended>>,
     /// What of it is on its way here.
     pub(crate) fetches: Fetches,
+    /// Since when there is a result of a time that has not come, by the boot clock.
+    ahead: Option<u64>,
     /// Which engine its state is of, as far as is known since the start.
     pub(crate) state_of: Option<ProfileId>,
     /// How often in a row whoever was given its state could not run it.
@@ -326,6 +330,7 @@ impl Task {
             warned: false,
             fetching: None,
             fetches: Fetches::default(),
+            ahead: None,
             state_of: None,
             in_vain: 0,
         }
@@ -1296,6 +1301,7 @@ impl Node {
         let wire = task.wire(id);
         task.heard_at = self.now.boot_ms;
         task.renew_at = self.now.boot_ms;
+        task.ahead = None;
         task.ran_ms = 0;
         task.stands.begins(task.last().is_some_and(|last| last.resumed));
         task.progress = None;
@@ -1459,7 +1465,7 @@ impl Node {
     /// About an attempt that does not count any more.
     // spec: DEL-3, DEL-4, DEL-11
     fn heard_late(&mut self, peer: PublicKey, id: AttemptId, frame: TaskFrame) {
-        let ran_within = self.ran_within(id);
+        let ran_within = self.ran_within(id, peer);
         let Some(task) = self.tasks.get_mut(&id.task) else { return };
         let over = task.kept.state == TaskState::Cancelled;
         // A replica whose result is here says more of it: what becomes of it is said when all are compared.
@@ -1514,11 +1520,29 @@ impl Node {
     /// From when until when an attempt whose result comes now can have run, by whichever clock: two may differ by as much
     /// as the rules allow, and so may the date on which it was given and the clock of who gave it.
     // spec: REP-2, CO2-4
-    pub(crate) fn ran_within(&self, id: AttemptId) -> (u64, u64) {
+    pub(crate) fn ran_within(&self, id: AttemptId, peer: PublicKey) -> (u64, u64) {
+        if peer == self.me {
+            // By this clock, however it was set meanwhile: entries are dated ahead for as long as it was.
+            return (0, u64::MAX);
+        }
         let of = self.tasks.get(&id.task).map_or(id.task, |task| task.wire(id.task));
         let given = self.ledger.facts().tasks().given_ms(&(self.me, of), id.attempt);
         let slack = self.ledger.governance().rules().max_skew_ms.saturating_mul(2);
         (given.unwrap_or(0).saturating_sub(slack), self.now.wall_ms.saturating_add(slack))
+    }
+
+    /// Is a result of a time that has not come by this clock? A device that has just started may not have been told the
+    /// time yet, and whoever ran the task honestly did it by a better clock: for a while, it is asked again instead of
+    /// judged.
+    // spec: DEL-4
+    fn is_ahead(&mut self, id: AttemptId, ended: &Ended, until_ms: u64) -> bool {
+        let now = self.now.boot_ms;
+        let Some(task) = self.tasks.get_mut(&id.task) else { return false };
+        if ended.statement.energy.pieces.iter().all(|piece| piece.until_ms() <= until_ms) {
+            return false;
+        }
+        let since = *task.ahead.get_or_insert(now);
+        now.saturating_sub(since) < CLOCK_MS
     }
 
     pub(crate) fn completed(&mut self, ended: &Ended, effect: Effect) {
@@ -1562,11 +1586,12 @@ impl Node {
 
     fn heard_ended(&mut self, peer: PublicKey, id: AttemptId, ended: Box<Ended>) {
         let anyones = self.has_bug(Misbehaviour::BelievesUnsignedResults);
-        let ran_within = self.ran_within(id);
-        let Some(task) = self.tasks.get_mut(&id.task) else { return };
-        if task.kept.state == TaskState::Fetching {
+        let ran_within = self.ran_within(id, peer);
+        let Some(task) = self.tasks.get(&id.task) else { return };
+        if task.kept.state == TaskState::Fetching || self.is_ahead(id, &ended, ran_within.1) {
             return;
         }
+        let Some(task) = self.tasks.get_mut(&id.task) else { return };
         if task.is_twin() {
             return self.twin_ended(peer, id, &ended);
         }

@@ -471,7 +471,7 @@ impl Node {
         let replicated = task.spec().is_replicated();
         let resumed = task.try_of(id.attempt).is_some_and(|it| it.resumed);
         let of_id = AttemptId { task: of, ..id };
-        let judged = match genuine(ended, task.spec(), of_id, peer, resumed, self.ran_within(id)) {
+        let judged = match genuine(ended, task.spec(), of_id, peer, resumed, self.ran_within(id, peer)) {
             Err(why) => Err(why),
             Ok(()) if replicated && promise.is_none() => Err("it was shown before it was promised"),
             Ok(()) if replicated && promise != Some(ended.statement.promise()) => {

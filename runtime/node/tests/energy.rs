@@ -119,8 +119,49 @@ fn said_of(from_before: u64, ms: u64) -> (Room, TaskView) {
     let receipt = Box::new(receipt_for(&run));
     room.handle(1, Input::Run(run.attempt, RunEvent::Ended(receipt, blob, metering)));
     room.pass(20_000);
+    // Of a time that has not come it is asked for again, for ten minutes.
+    room.pass(600_000);
     let view = task(&mut room, 0, &id);
     (room, view)
+}
+
+// spec: DEL-4
+#[test]
+fn who_has_not_been_told_the_time_yet_judges_nobody_by_it() {
+    const MINUTE: u64 = 60_000;
+    let mut room = street();
+    let id = submit(&mut room, 1, "bob-laptop");
+    let run = room.peers[1].runs.last().cloned().unwrap();
+    room.handle(1, Input::Run(run.attempt, RunEvent::Started));
+    let sample = Sample { from_ms: room.now.wall_ms, ms: 8 * MINUTE, energy_mj: WH };
+    let metering = Metering { samples: vec![sample], ..used(&room, WH) };
+    let blob = Blob { hash: mesh_protocol::ids::BlobHash([9; 32]), len: 10 };
+    room.handle(1, Input::Run(run.attempt, RunEvent::Ended(Box::new(receipt_for(&run)), blob, metering)));
+    room.pass(3 * MINUTE);
+    let view = task(&mut room, 0, &id);
+    assert_eq!((view.state.as_str(), view.history.len()), ("running", 1));
+    assert_eq!(room.peers[0].node.counters().bad_results, 0);
+    room.pass(2 * MINUTE);
+    let view = task(&mut room, 0, &id);
+    assert_eq!((view.state.as_str(), view.history.len()), ("done", 1));
+}
+
+// spec: DEL-4
+#[test]
+fn entries_dated_ahead_make_no_run_one_of_before_it_was_given() {
+    let mut room = street();
+    // The clock of Alice's device is two hours ahead when it writes something, and is then set right.
+    let right = room.now.wall_ms;
+    room.now.wall_ms = right + 7_200_000;
+    let first = submit(&mut room, 1, "bob-laptop");
+    end(&mut room, 1, WH);
+    assert_eq!(task(&mut room, 0, &first).state, "done");
+    room.now.wall_ms = right + 1_000;
+    // What is dated ahead others take when its time comes, and the device itself runs on.
+    let id = submit(&mut room, 2, "alice-laptop");
+    end(&mut room, 0, WH);
+    let view = task(&mut room, 0, &id);
+    assert_eq!((view.state.as_str(), view.history.len()), ("done", 1), "{:?}", view.history);
 }
 
 // spec: REP-2, CO2-3, CO2-4
