@@ -425,7 +425,10 @@ impl Node {
                 // The result was on its way: it is asked for again.
                 TaskState::Fetching => {
                     task.kept.state = TaskState::Running;
-                    self.arm_in(Timer::Task(id), 0);
+                    // Of replicas, whoever has it need not be the one that is there first.
+                    if !task.has_replicas() {
+                        self.arm_in(Timer::Task(id), 0);
+                    }
                 }
                 TaskState::Offered | TaskState::Running => self.arm_in(Timer::Task(id), 0),
                 _ => {}
@@ -1756,6 +1759,7 @@ impl Node {
                 task.heard_at = now;
             }
         }
+        self.grant_groups();
     }
 
     pub(crate) fn task_due(&mut self, id: TaskId) {
