@@ -73,6 +73,8 @@ pub struct Counters {
     pub entries_ignored: u64,
     /// Ads that were wrong, old or too many.
     pub ads_dropped: u64,
+    /// Words of addresses, because there were too many.
+    pub hellos_dropped: u64,
     /// Offers refused.
     pub offers_refused: u64,
     /// Results that did not hold.
