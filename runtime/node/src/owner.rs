@@ -789,7 +789,7 @@ impl Node {
                 let outlook = self.outlook_of(&device);
                 let path = claim.and(outlook).map_or_else(Vec::new, |it| it.path(self.now.wall_ms));
                 let slots = self.ledger.facts().registered(&device).map_or(free_slots, |it| it.slots);
-                let watts = outlook.map_or(0, |it| it.slot_watts);
+                let watts = outlook.map_or(0, |it| crate::energy::bound_watts(it.slot_watts));
                 let low = start.low_g_per_kwh;
                 list.push(Candidate {
                     device,
@@ -1067,8 +1067,14 @@ impl Node {
         // What it costs is another question, which what was measured answers best. One that runs may be past that already.
         let usual_mj = runs_on.is_none().then(|| self.usual_mj(&spec.name)).flatten();
         // Measured on whichever device: what differs between devices is taken as their watts differ.
-        let watts = candidates.iter().map(|peer| u64::from(peer.watts)).sum::<u64>();
-        let mean_watts = (watts / candidates.len().max(1) as u64).max(1);
+        // Against what this device draws, or else what most do not exceed: one that says a great deal would make the work
+        // at all others seem nothing beside the way there.
+        let known = |peer: &&Candidate| peer.watts > 0;
+        let own_watts = candidates.iter().filter(known).find(|peer| peer.own).map(|peer| peer.watts);
+        let mut all_watts: Vec<u16> = candidates.iter().filter(known).map(|peer| peer.watts).collect();
+        all_watts.sort_unstable();
+        let middle = all_watts.get(all_watts.len().saturating_sub(1) / 2).copied();
+        let usual_watts = u64::from(own_watts.or(middle).unwrap_or(1).max(1));
         let bytes = spec.inputs.iter().map(|file| file.blob.len).sum::<u64>().saturating_add(spec.module_len);
         // As the accounts count it: what travels, by the energy at home.
         let home = candidates.iter().find(|peer| peer.own);
@@ -1114,7 +1120,7 @@ impl Node {
                     work_ms: left_ms,
                     // At least something, so that places differ for the shortest, too.
                     work_uwh: match usual_mj {
-                        Some(mj) => mj.saturating_mul(1000 * u64::from(peer.watts)) / mean_watts,
+                        Some(mj) => mj.saturating_mul(1000 * u64::from(peer.watts)) / usual_watts,
                         None => u64::from(peer.watts).saturating_mul(left_ms * 1000),
                     }
                     .div_euclid(UJ_PER_UWH)

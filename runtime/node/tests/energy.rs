@@ -62,11 +62,15 @@ fn submit(room: &mut Room, nonce: u8, on: &str) -> String {
 }
 
 fn street() -> Room {
+    street_of(&["alice", "bob"])
+}
+
+fn street_of(names: &[&str]) -> Room {
     let rules = mesh_protocol::rules::Rules {
         free: mesh_protocol::rules::Tier { tasks: 0, longest_ms: 3_600_000, memory_bytes: 1 << 30 },
         ..mesh_protocol::rules::Rules::default()
     };
-    let mut room = Room::community_by(&["alice", "bob"], rules);
+    let mut room = Room::community_by(names, rules);
     room.grant(1, "alice");
     on(&mut room, 0, 450, 30);
     on(&mut room, 1, 50, 90);
@@ -220,6 +224,24 @@ fn what_is_known_to_be_short_stays_where_bringing_it_away_would_cost_more() {
     assert_eq!(submit(&mut room, 1, 100_000), 1, "nothing is known of it, and Bob has a ninth of the carbon");
     assert_eq!(submit(&mut room, 2, 100_000), 0, "it took less than a millisecond");
     assert_eq!(submit(&mut room, 3, 10), 1, "hardly anything travels");
+}
+
+// spec: PLACE-1, PLACE-2
+#[test]
+fn who_says_that_it_draws_a_great_deal_keeps_nobodys_tasks_at_home() {
+    let mut room = street_of(&["alice", "bob", "carol"]);
+    room.grant(2, "alice");
+    on(&mut room, 2, 500, 10);
+    room.handle(2, Input::SlotWatts(u16::MAX));
+    room.pass(60_000);
+    submit(&mut room, 1, "bob-laptop");
+    end(&mut room, 1, WH);
+    let mut draft = draft("word-count", 2);
+    (draft.sla, draft.followed, draft.module_len) = (Sla::Urgent, false, 1_000_000);
+    draft.limits.duration_ms = 3_600_000;
+    room.submit_draft(0, draft).unwrap();
+    let runs = |number: usize| room.peers[number].runs.len();
+    assert_eq!((runs(0), runs(1), runs(2)), (0, 2, 0), "Bob has a ninth of the carbon");
 }
 
 // spec: CO2-1, CO2-3
