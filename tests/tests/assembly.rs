@@ -127,7 +127,9 @@ fn votes_move_the_queue() {
     bob.refused(&["vote", &backup, "low"], "the ballot is closed");
     let view = decided(&peers, &plain);
     assert_eq!((&view["importance"], &view["percent"]), (&"NORMAL".into(), &100.into()), "{view}");
-    assert!(carol.ok(&["ballots", &plain]).contains("very high: all 2 agree"));
+    let told = carol.ok(&["ballots", &plain]);
+    assert!(told.contains("very high: all 2 agree"));
+    assert!(told.contains("weights") && told.contains("very high 2"), "{told}");
     alice.ok(&["task", "cancel", &first]);
     for task in [&backup, &plain] {
         alice.waits_for(task, "done", |task| task["state"] == "done");

@@ -50,6 +50,7 @@ struct Ballot {
     state: String,
     importance: Option<Importance>,
     confidence: Option<String>,
+    weights: Vec<(Importance, u64)>,
     votes: Vec<OneVote>,
     unseen: Vec<Unseen>,
     closes_ms: u64,
@@ -122,6 +123,10 @@ fn told(ballot: &Ballot) -> Vec<(&'static str, String)> {
         ("task", format!("{} {} of {}", ballot.task, ballot.name, ballot.user)),
         ("result", result(ballot)),
     ];
+    // Under some rules a vote weighs more than one.
+    let weights: Vec<String> =
+        ballot.weights.iter().map(|(level, weight)| format!("{} {weight}", word(level))).collect();
+    lines.extend((!weights.is_empty()).then(|| ("weights", weights.join(", "))));
     for vote in &ballot.votes {
         let comment = if vote.comment.is_empty() { String::new() } else { format!(": {}", vote.comment) };
         lines.push(("vote", format!("{} {}{comment}", vote.user, word(&vote.importance))));
