@@ -106,7 +106,7 @@ impl DiskStore {
         };
         make_folder(folder, &*files).map_err(at(folder))?;
         let lock = lock(folder)?;
-        tidy(folder).map_err(at(folder))?;
+        tidy(folder, &*files).map_err(at(folder))?;
         let mark = take_mark(folder, &*files).map_err(at(folder))?;
         let found = read_journal(folder, &files, bounds)?;
         let torn = found.as_ref().map_or(0, |found| found.torn);
@@ -205,7 +205,7 @@ impl Inner {
     }
 
     fn mend(&mut self) -> Result<Database, Fault> {
-        self.journal.take_back()?;
+        self.journal.settle()?;
         let again = |error: OpenError| match error {
             OpenError::Database(fault) => fault,
             OpenError::Folder { source, .. } => Fault::Io(source),
@@ -433,11 +433,13 @@ fn make_folder(folder: &Path, files: &dyn Files) -> io::Result<()> {
 }
 
 /// Removes what earlier starts may have left half done.
-fn tidy(folder: &Path) -> io::Result<()> {
+fn tidy(folder: &Path, files: &dyn Files) -> io::Result<()> {
     let [path, old] = ["db", "db.old"].map(|name| folder.join(name));
     if !path.try_exists()? && old.try_exists()? {
         fs::rename(&old, &path)?;
     }
+    // An earlier start may have ended between a rename and its way to the disk. Whatever follows counts on the names.
+    files.sync_folder(folder)?;
     for name in ["db.old", "db.next", "db.new"] {
         remove_folder(&folder.join(name))?;
     }
