@@ -273,7 +273,9 @@ impl<B: Brain, H: Hands, S: Store> Driver<B, H, S> {
                     }
                     return Ok(());
                 }
-                Err(error @ CommitError::TooLarge { .. }) => return Err(DriverError::Commit(error)),
+                Err(error @ (CommitError::TooLarge { .. } | CommitError::Lost(_))) => {
+                    return Err(DriverError::Commit(error));
+                }
                 Err(error) => {
                     let why = super::causes(&error);
                     if !failed {
@@ -363,7 +365,7 @@ mod tests {
     use mesh_node::Happening;
     use mesh_protocol::ledger::{Entry, Payload};
     use mesh_protocol::record::Table;
-    use mesh_store::{LoadError, Loaded, MemoryStore, Size};
+    use mesh_store::{Fault, LoadError, Loaded, MemoryStore, Size};
     use std::cell::RefCell;
     use std::rc::Rc;
 
@@ -571,6 +573,38 @@ mod tests {
         let error = rig.driver.settle(&mut VecDeque::from([Input::Wake])).unwrap_err();
         assert!(matches!(error, DriverError::Unkept));
         assert_eq!(*rig.lines.borrow(), [("full".to_owned(), vec![])]);
+    }
+
+    /// A store whose database is lost.
+    struct Lost;
+
+    impl Store for Lost {
+        fn commit(&mut self, _: &[Record]) -> Result<(), CommitError> {
+            Err(CommitError::Lost(Fault::Damaged("its stamp has no meaning".into())))
+        }
+
+        fn load(&self, _: &mut dyn FnMut(Loaded<'_>)) -> Result<(), LoadError> {
+            Ok(())
+        }
+
+        fn entries(&self, _: &PublicKey, _: u64, _: usize) -> Result<Vec<Vec<u8>>, LoadError> {
+            Ok(vec![])
+        }
+
+        fn size(&self) -> Size {
+            Size::default()
+        }
+    }
+
+    // spec: LED-8
+    #[test]
+    fn a_lost_database_ends_it_and_nothing_leaves() {
+        let Rig { driver, lines, _runtime, stop: _stop, .. } = rig();
+        let Driver { brain, hands, runtime, arrivals, questions, reads, stop, .. } = driver;
+        let mut driver = Driver { brain, hands, store: Lost, runtime, arrivals, questions, reads, stop };
+        let error = driver.settle(&mut VecDeque::from([Input::Wake])).unwrap_err();
+        assert!(matches!(error, DriverError::Commit(CommitError::Lost(_))));
+        assert!(lines.borrow().is_empty());
     }
 
     #[test]

@@ -324,3 +324,29 @@ fn a_failed_sync_of_the_database_fails_the_commit_and_the_next_one_opens_it_anew
     store.commit(&[peers(0, "entry")]).expect("the commit succeeds");
     assert_eq!(content(&store), ["me 0: first", "me 1: second", "peer 0: entry"]);
 }
+
+// spec: LED-8
+#[test]
+fn a_database_that_is_damaged_while_it_is_open_ends_the_process_and_is_made_anew_by_the_next() {
+    let temp = tempfile::tempdir().expect("a folder can be made");
+    let rig = Arc::new(Rig::default());
+    let (mut store, _) = open_on(temp.path(), rig.clone());
+    store.commit(&[own(0, "first"), peers(0, "entry")]).expect("the commit succeeds");
+    // The next one closes the database, and when it is to be opened anew it is no database any more.
+    rig.syncs_left.store(1, Ordering::SeqCst);
+    assert!(matches!(store.commit(&[peers(1, "entry")]), Err(CommitError::Database(_))));
+    let conf = temp.path().join("db/conf");
+    let sound = fs::read(&conf).expect("the file is readable");
+    fs::write(&conf, b"nothing that sled would understand").expect("the file can be written");
+    assert!(matches!(store.commit(&[peers(1, "entry")]), Err(CommitError::Lost(_))));
+    // Not even if it came back: what was handled since may count on what it did not take.
+    fs::write(&conf, sound).expect("the file can be written");
+    assert!(matches!(store.commit(&[own(1, "second")]), Err(CommitError::Lost(_))));
+    assert!(store.entries(&super::PEER, 0, 100).is_err());
+    assert!(!temp.path().join("db.broken-1").exists());
+    fs::write(&conf, b"nothing that sled would understand").expect("the file can be written");
+    assert!(store.close().is_err());
+    let (store, opened) = open_on(temp.path(), rig);
+    assert!(opened.unclean && opened.rebuilt.is_some_and(|rebuilt| rebuilt.set_aside.is_some()));
+    assert_eq!(content(&store), ["me 0: first"]);
+}
