@@ -192,6 +192,11 @@ pub(crate) enum Draws {
     NothingForWantOfSun,
 }
 
+/// What anybody is believed of the watts that a busy slot draws.
+pub(crate) fn bound_watts(watts: u16) -> u16 {
+    watts.clamp(1, u16::try_from(MAX_WATTS).unwrap_or(u16::MAX))
+}
+
 impl Node {
     /// Its source expects something.
     // spec: EN-5
@@ -253,7 +258,7 @@ impl Node {
 
     /// Watts of a busy slot, as far as that can be.
     fn slot_watts(&self) -> u16 {
-        self.config.slot_watts.clamp(1, u16::try_from(MAX_WATTS).unwrap_or(u16::MAX))
+        bound_watts(self.config.slot_watts)
     }
 
     fn by_history(&self) -> Option<Reading> {

@@ -4,12 +4,12 @@
 
 use crate::command::Happening;
 use crate::community::Misbehaviour;
-use crate::io::{Output, Unfetched};
+use crate::io::{Output, Unfetched, Wanted};
 use crate::node::{Node, Timer};
 use crate::owner::{Task, TaskState};
 use mesh_protocol::frame::{AttemptId, TaskFrame};
 use mesh_protocol::ids::{BlobHash, TaskId};
-use mesh_protocol::limits::MAX_CHECKPOINT;
+use mesh_protocol::limits::{Limits, MAX_CHECKPOINT};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::task::Blob;
 
@@ -18,17 +18,31 @@ const AGAIN_MS: (u64, u64) = (1_000, 60_000);
 /// How often whoever has a result, and is there, may fail to give it: six minutes of pauses, in each of which a transfer
 /// was tried several times. Then somebody else runs the task.
 const MOST_FAILURES: u32 = 12;
-/// Most bytes of a checkpoint: its state and its files, standard output and standard error have a largest size each, and
+/// Most bytes of any checkpoint: its state and its files, standard output and standard error have a largest size each, and
 /// names take some.
 const MAX_CHECKPOINT_FILE: u64 = 4 * MAX_CHECKPOINT;
+/// For a file's name and a link's target.
+const NAME_BYTES: u64 = 10_000;
+/// How often whoever is given a task's state may fail before it has run, until the state is what is wrong.
+const MOST_IN_VAIN: u32 = 2;
+
+/// Most bytes of a checkpoint of a task with these limits; of one that saves nothing, there is none.
+fn largest_checkpoint(limits: &Limits) -> u64 {
+    if limits.checkpoint_bytes == 0 {
+        return 0;
+    }
+    let names = u64::from(limits.out_files).saturating_mul(NAME_BYTES).saturating_add(NAME_BYTES);
+    let parts = [limits.checkpoint_bytes, limits.stdout_bytes, limits.stderr_bytes, limits.out_bytes];
+    parts.iter().fold(names, |sum, part| sum.saturating_add(*part)).min(MAX_CHECKPOINT_FILE)
+}
 
 /// What of a task is on its way here.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fetches {
-    /// Of which attempt the result is.
-    result: Option<u32>,
-    /// The checkpoint, and of which attempt.
-    saving: Option<(u32, Blob)>,
+    /// Of which attempt the result is, and the number of the fetch.
+    result: Option<(u32, u64)>,
+    /// The checkpoint, of which attempt, and the number of the fetch.
+    saving: Option<(u32, u64, Blob)>,
     /// The one that is fetched after it: a later one takes its place.
     next: Option<Blob>,
     /// How often the result did not come in a row, and how often of these for something that whoever has it can mend.
@@ -41,7 +55,7 @@ pub(crate) struct Fetches {
 impl Fetches {
     /// The checkpoint that is on its way.
     pub(crate) fn saving(&self) -> Option<Blob> {
-        self.saving.map(|(_, blob)| blob)
+        self.saving.map(|(.., blob)| blob)
     }
 
     /// Is the result on its way?
@@ -56,16 +70,18 @@ impl Node {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let Some(ended) = task.fetching.as_ref().filter(|_| !task.fetches.has_begun()) else { return };
         let (number, from, blob) = (ended.statement.attempt, ended.statement.executor, ended.output);
-        let receipt = Box::new(ended.receipt.receipt.clone());
+        let wanted = Wanted::Output(Box::new(ended.receipt.receipt.clone()));
         let saving = task.fetches.saving.take();
+        self.fetches_begun += 1;
         (task.fetches.next, task.fetches.hindered) = (None, None);
-        task.fetches.result = Some(number);
-        if let Some((attempt, _)) = saving {
+        task.fetches.result = Some((number, self.fetches_begun));
+        let fetch = self.fetches_begun;
+        if let Some((attempt, ..)) = saving {
             // With the result here nobody goes on from it, and the line is the result's.
             self.output(Output::Unfetch(AttemptId { task: id, attempt }));
         }
         let attempt = AttemptId { task: id, attempt: number };
-        self.output(Output::Fetch { attempt, blob, from, check: Some(receipt) });
+        self.output(Output::Fetch { number: fetch, attempt, blob, from, wanted });
     }
 
     /// The attempt that counts saved its state where it runs.
@@ -76,10 +92,15 @@ impl Node {
         if task.is_twin() || task.kept.state == TaskState::Fetching {
             return;
         }
-        if blob.len > MAX_CHECKPOINT_FILE {
+        if task.kept.resume == Some(blob) {
+            return;
+        }
+        // Nothing that is kept here for another use is a checkpoint: as one, it would go when the next one comes.
+        if blob.len > largest_checkpoint(&task.spec().limits) || self.needed().contains(&blob.hash) {
             self.counters.bad_results += 1;
             return;
         }
+        let Some(task) = self.tasks.get_mut(&id) else { return };
         task.fetches.next = Some(blob);
         self.fetch_checkpoint(id);
     }
@@ -88,17 +109,22 @@ impl Node {
         let Some(task) = self.tasks.get_mut(&id).filter(|task| task.fetches.saving.is_none()) else { return };
         let (Some(from), attempt) = (task.device(), task.current()) else { return };
         let Some(blob) = task.fetches.next.take() else { return };
-        task.fetches.saving = Some((attempt, blob));
+        // Its maker's, who never said which engine it has: then nobody could go on from it either.
+        let Some(profile) = self.ledger.facts().registered(&from).map(|it| it.profile) else { return };
+        let wanted = Wanted::Checkpoint(Box::new(task.spec().clone()), profile);
+        self.fetches_begun += 1;
+        let number = self.fetches_begun;
+        task.fetches.saving = Some((attempt, number, blob));
         let attempt = AttemptId { task: id, attempt };
-        self.output(Output::Fetch { attempt, blob, from, check: None });
+        self.output(Output::Fetch { number, attempt, blob, from, wanted });
     }
 
     /// Ends what is on its way.
     pub(crate) fn stop_fetching(&mut self, id: TaskId) {
         self.disarm(Timer::Fetch(id));
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        let saving = task.fetches.saving.take().map(|(attempt, _)| attempt);
-        let under_way = task.fetches.result.take().or(saving);
+        let saving = task.fetches.saving.take().map(|(attempt, ..)| attempt);
+        let under_way = task.fetches.result.take().map(|(attempt, _)| attempt).or(saving);
         task.fetches.next = None;
         if let Some(attempt) = under_way {
             self.output(Output::Unfetch(AttemptId { task: id, attempt }));
@@ -120,7 +146,13 @@ impl Node {
         }
     }
 
-    pub(crate) fn fetched(&mut self, id: AttemptId, hash: BlobHash, result: Result<(), Unfetched>) {
+    pub(crate) fn fetched(
+        &mut self,
+        number: u64,
+        id: AttemptId,
+        hash: BlobHash,
+        result: Result<(), Unfetched>,
+    ) {
         let stale_counts = self.has_bug(Misbehaviour::TakesStaleResults);
         let Some(task) = self.tasks.get_mut(&id.task) else {
             return self.came_in_vain(hash, result.is_ok());
@@ -128,14 +160,18 @@ impl Node {
         if id.attempt != task.current() && !stale_counts || !task.kept.state.is_out() {
             return self.came_in_vain(hash, result.is_ok());
         }
-        if let Some((_, blob)) = task.fetches.saving.filter(|(_, blob)| blob.hash == hash) {
+        if let Some((.., blob)) = task.fetches.saving.filter(|(_, saving, _)| *saving == number) {
             task.fetches.saving = None;
-            if result.is_ok() {
-                self.checkpointed(id.task, blob);
+            match result {
+                Ok(()) => self.checkpointed(id.task, blob),
+                Err(Unfetched::False(_)) => self.counters.bad_results += 1,
+                Err(_) => {}
             }
             return self.fetch_checkpoint(id.task);
         }
-        if !task.fetches.has_begun() || task.fetching.as_ref().is_none_or(|it| it.output.hash != hash) {
+        // What was looked at as something else was not held against the receipt.
+        let asked = task.fetches.result.is_some_and(|(_, asked)| asked == number || stale_counts);
+        if !asked || task.fetching.as_ref().is_none_or(|it| it.output.hash != hash) {
             return self.came_in_vain(hash, result.is_ok());
         }
         task.fetches.result = None;
@@ -149,8 +185,38 @@ impl Node {
     /// What came when nobody wanted it any more goes again.
     // spec: ARC-7
     fn came_in_vain(&mut self, hash: BlobHash, came: bool) {
-        if came && !self.needed().contains(&hash) {
+        if came {
+            self.unneeded(hash);
+        }
+    }
+
+    /// A blob has lost one use. If it has no other, it goes: whoever makes checkpoints and results may name any blob.
+    // spec: ARC-7
+    pub(crate) fn unneeded(&mut self, hash: BlobHash) {
+        if !self.needed().contains(&hash) {
             self.tell(Happening::Unneeded(hash));
+        }
+    }
+
+    /// A try that was given the task's state came to nothing: from a state that nobody can go on from, nobody is to be
+    /// asked to go on, and the task begins anew.
+    // spec: DEL-3, DEL-7
+    pub(crate) fn resumed_in_vain(&mut self, id: TaskId, reason: &Reason) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        if !task.last().is_some_and(|last| last.resumed) || task.kept.resume.is_none() {
+            return;
+        }
+        task.in_vain += match reason {
+            Reason::Inadmissible(_) => MOST_IN_VAIN,
+            Reason::SandboxFailed(_) | Reason::NotFetched(_) => 1,
+            _ => 0,
+        };
+        if task.in_vain >= MOST_IN_VAIN {
+            task.in_vain = 0;
+            task.state_of = None;
+            if let Some(state) = task.kept.resume.take() {
+                self.unneeded(state.hash);
+            }
         }
     }
 

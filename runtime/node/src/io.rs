@@ -5,7 +5,7 @@ use crate::command::{Answer, Command, CommandError, Happening};
 use mesh_policies::donor::{Situation, Terms};
 use mesh_protocol::energy::{How, Reading};
 use mesh_protocol::frame::{AttemptId, HelloFrame, Released, SyncFrame, TaskFrame};
-use mesh_protocol::ids::{BlobHash, CommunityId, ModuleHash};
+use mesh_protocol::ids::{BlobHash, CommunityId, ModuleHash, ProfileId};
 use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::ledger::{Entry, Pattern};
 use mesh_protocol::limits::Limits;
@@ -64,8 +64,8 @@ pub enum Input {
     Command(CommandId, Box<Command>),
     /// The executor tells.
     Run(AttemptId, RunEvent),
-    /// A blob that was asked for is here, or will not come by itself.
-    Fetched(AttemptId, BlobHash, Result<(), Unfetched>),
+    /// What was asked for under this number is here and is what was wanted, or will not come by itself.
+    Fetched(u64, AttemptId, BlobHash, Result<(), Unfetched>),
     /// A stored entry that was asked for.
     Stored(Box<Entry>),
     /// What the device's energy is now, as far as it is known, and since when it is so by its source's own word, in
@@ -90,6 +90,16 @@ pub enum Input {
     Hook(AttemptId, HookSays),
     /// Time has passed.
     Wake,
+}
+
+/// What a blob must be to be taken from whoever made it.
+// spec: DEL-4, DEL-5
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// The output that this receipt speaks of.
+    Output(Box<Receipt>),
+    /// A checkpoint of this task, made by this engine.
+    Checkpoint(Box<TaskSpec>, ProfileId),
 }
 
 /// Why a blob that was asked for is not here.
@@ -235,16 +245,18 @@ pub enum Output {
     Resume(AttemptId),
     /// End it at once. Nothing more is said of it.
     Stop(AttemptId),
-    /// Fetch a blob from a peer and keep it.
+    /// Fetch a blob from a peer and keep it, if it is what is wanted.
     Fetch {
+        /// By which number the answer is known: a peer may name one blob for two things, which are checked otherwise.
+        number: u64,
         /// For which attempt.
         attempt: AttemptId,
         /// Which blob.
         blob: Blob,
         /// From whom.
         from: PublicKey,
-        /// Open it as this task's output and check it against the receipt, as the owner must; else just keep it.
-        check: Option<Box<Receipt>>,
+        /// What it must be.
+        wanted: Wanted,
     },
     /// End at once what is being fetched for an attempt. Nothing more is said of it; what came may be of use later.
     Unfetch(AttemptId),

@@ -35,6 +35,8 @@ const MAX_REMEMBERED: usize = 1024;
 const RETRY_MS: u64 = 600_000;
 /// Shortest and longest time between two questions where such peers are: one that is away for weeks costs nothing.
 const SEEK_EVERY_MS: (u64, u64) = (5_000, 600_000);
+/// Words of where it and others are that a peer may say in a minute; it greets once and tells of each that comes.
+const MAX_TOLD: u16 = 120;
 /// Told of, and not known as members. 64: far more than come in within the seconds that an entry takes to arrive; told
 /// again at the next greeting.
 const MAX_HEARSAY: usize = 64;
@@ -59,6 +61,11 @@ pub(crate) struct Peer {
     pub(crate) heard_at: Option<u64>,
     ads_since: u64,
     ads: u16,
+    /// What it told of itself and others in this minute.
+    told_since: u64,
+    told: u16,
+    /// Where it is connected now, if that is an address.
+    reached: Option<SocketAddr>,
     pub(crate) compared_at: Option<u64>,
     /// Does this device want to be connected to it?
     dialled: bool,
@@ -262,6 +269,7 @@ impl Node {
         entry.guide = unknown && !entry.addrs.is_empty();
         let guide = entry.guide;
         entry.connected = true;
+        entry.reached = Some(addr);
         entry.unreached_at = None;
         entry.member = member;
         entry.heard_at = Some(now);
@@ -351,6 +359,7 @@ impl Node {
     pub(crate) fn disconnected(&mut self, peer: PublicKey) {
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         entry.connected = false;
+        entry.reached = None;
         // What it offered, it offered over this connection.
         entry.ad = None;
         let guide = std::mem::take(&mut entry.guide);
@@ -423,6 +432,11 @@ impl Node {
         if let Some(entry) = self.peers.get_mut(&peer) {
             entry.heard_at = Some(now);
         }
+        let tells = matches!(frame, HelloFrame::Hello { .. } | HelloFrame::Peers(_) | HelloFrame::Seek(_));
+        if tells && (member || lets_in) && self.tells_too_much(peer) {
+            self.counters.hellos_dropped += 1;
+            return;
+        }
         match frame {
             HelloFrame::Hello { version, community, addrs } => {
                 if !member {
@@ -432,6 +446,9 @@ impl Node {
                     tracing::warn!(peer = %peer.short(), version, "a peer runs another version of the protocol");
                 }
                 self.turned_away_by.remove(&peer);
+                // A peer knows its own addresses, and not always the one by which others reach it.
+                let reached = self.peers.get(&peer).and_then(|known| known.reached);
+                let addrs = reached.into_iter().chain(addrs).collect();
                 if Some(community) == self.community() && self.remember(peer, addrs, true) {
                     self.introduce(peer);
                 }
@@ -449,6 +466,18 @@ impl Node {
             HelloFrame::TipAnswer(tip) => self.heard_own_tip(peer, tip),
             HelloFrame::Seek(sought) => self.tell_peers(peer, &sought),
         }
+    }
+
+    /// Each word of an address may be new, and then it is kept, and passed on to everybody who is connected.
+    // spec: NET-4
+    fn tells_too_much(&mut self, peer: PublicKey) -> bool {
+        let now = self.now.boot_ms;
+        let Some(entry) = self.peers.get_mut(&peer) else { return false };
+        if now.saturating_sub(entry.told_since) >= 60_000 {
+            (entry.told_since, entry.told) = (now, 0);
+        }
+        entry.told = entry.told.saturating_add(1);
+        entry.told > MAX_TOLD
     }
 
     /// Members are told of, or who will turn out to be.
@@ -989,10 +1018,11 @@ impl Node {
 
     fn admit(&mut self, peer: PublicKey, request: JoinRequest) -> Result<JoinAnswer, JoinRefusal> {
         let community = self.community().ok_or(JoinRefusal::UnknownTicket)?;
+        // Before its signatures: strangers may ask as often as they like, and looking costs nothing.
+        self.check_ticket(&request.invite, TicketKind::Member, peer)?;
         if request.cert.device != peer || !request.verify(&community) {
             return Err(JoinRefusal::Invalid);
         }
-        self.check_ticket(&request.invite, TicketKind::Member, peer)?;
         if Payload::Admitted(Box::new(request.clone())).check().is_err() {
             return Err(JoinRefusal::Invalid);
         }
@@ -1049,10 +1079,10 @@ impl Node {
     // spec: NET-1
     fn certify(&mut self, peer: PublicKey, request: &DeviceRequest) -> Result<JoinAnswer, JoinRefusal> {
         let community = self.community().ok_or(JoinRefusal::UnknownTicket)?;
+        self.check_ticket(&request.invite, TicketKind::Device, peer)?;
         if request.device != peer || !request.verify() {
             return Err(JoinRefusal::Invalid);
         }
-        self.check_ticket(&request.invite, TicketKind::Device, peer)?;
         if self.ledger.governance().device(&peer).is_some_and(|device| Some(device.user) != self.my_user()) {
             return Err(JoinRefusal::Invalid);
         }

@@ -73,6 +73,8 @@ pub struct Counters {
     pub entries_ignored: u64,
     /// Ads that were wrong, old or too many.
     pub ads_dropped: u64,
+    /// Words of addresses, because there were too many.
+    pub hellos_dropped: u64,
     /// Offers refused.
     pub offers_refused: u64,
     /// Results that did not hold.
@@ -188,6 +190,8 @@ const MAX_DRAFTS: usize = 10_000;
 
 /// Hours' worth of entries that one device may bring at once, whatever dates they bear: a day that it spent by itself.
 const HOURS_AT_ONCE: u64 = 24;
+/// A clock that is this much off from one moment to the next was set; slower ones are steered.
+const CLOCK_SET_MS: u64 = 60_000;
 
 /// Entries that a device brought.
 #[derive(Default)]
@@ -241,6 +245,8 @@ pub struct Node {
     pub(crate) waiting_by_age: BTreeSet<(u64, TaskId)>,
     /// Tasks of this device on which the members may still decide.
     pub(crate) open_ballots: BTreeSet<TaskId>,
+    /// What the wall clock shows when the boot clock shows nothing.
+    offset: u64,
     /// The others by state, oldest first.
     pub(crate) out: BTreeSet<(u64, TaskId)>,
     pub(crate) over: BTreeSet<(u64, TaskId)>,
@@ -264,6 +270,8 @@ pub struct Node {
     /// Peers that said to know more of this log than it does itself, and have yet to show it.
     pub(crate) claimed: BTreeSet<PublicKey>,
     /// Grants that their donors say to hold no more, and until when they are not offered on.
+    /// How many fetches were begun since the start.
+    pub(crate) fetches_begun: u64,
     pub(crate) stale_grants: BTreeMap<mesh_protocol::ids::EntryId, (u64, Reason)>,
     /// Devices of members whose entries are dated too far ahead to be taken, and up to when.
     pub(crate) dated_ahead: BTreeMap<PublicKey, u64>,
@@ -332,6 +340,7 @@ impl Node {
             waiting: BTreeSet::new(),
             waiting_by_age: BTreeSet::new(),
             open_ballots: BTreeSet::new(),
+            offset: now.wall_ms.wrapping_sub(now.boot_ms),
             out: BTreeSet::new(),
             over: BTreeSet::new(),
             placed_last: None,
@@ -350,6 +359,7 @@ impl Node {
             numbering_until: None,
             claimed: BTreeSet::new(),
             dated_ahead: BTreeMap::new(),
+            fetches_begun: 0,
             stale_grants: BTreeMap::new(),
             went_astray: false,
             turned_away_by: BTreeMap::new(),
@@ -461,6 +471,7 @@ impl Node {
         self.now = Now { boot_ms: now.boot_ms.max(self.now.boot_ms), wall_ms: now.wall_ms };
         self.woke(slept);
         self.owner_woke(slept);
+        self.look_at_the_clock();
         match input {
             Input::Connected { peer, addr } => self.connected(peer, addr),
             Input::Disconnected { peer } => self.disconnected(peer),
@@ -477,7 +488,7 @@ impl Node {
             Input::Task(peer, attempt, frame) => self.heard_task(peer, attempt, frame),
             Input::Command(id, command) => self.command(id, *command),
             Input::Run(attempt, event) => self.ran(attempt, event),
-            Input::Fetched(attempt, hash, result) => self.fetched(attempt, hash, result),
+            Input::Fetched(number, attempt, hash, result) => self.fetched(number, attempt, hash, result),
             Input::Stored(entry) => self.looked_up(&entry),
             Input::Energy(reading, at_ms) => {
                 self.energy_read(reading.map(|reading| *reading), at_ms);
@@ -560,6 +571,31 @@ impl Node {
     // ---- time ----
 
     /// The moment of the boot clock at which the wall clock will show `wall_ms`.
+    /// The wall clock was set: what waits for a date waits for another moment now. A device that starts before it is told
+    /// the time would else close its ballots hours late.
+    fn look_at_the_clock(&mut self) {
+        let offset = self.now.wall_ms.wrapping_sub(self.now.boot_ms);
+        if offset.wrapping_sub(self.offset).min(self.offset.wrapping_sub(offset)) <= CLOCK_SET_MS {
+            return;
+        }
+        self.offset = offset;
+        let ballots: Vec<TaskId> = self.open_ballots.iter().copied().collect();
+        for ballot in ballots {
+            self.requeue(ballot);
+        }
+        let dated = |timer: &&Timer| matches!(timer, Timer::Rules | Timer::Group(_));
+        let timers: Vec<Timer> = self.timers.keys().filter(dated).copied().collect();
+        for timer in timers {
+            self.arm_in(timer, 0);
+        }
+        if let Donor::Paused(Some(until)) = self.donor {
+            self.arm(Timer::Donor, self.boot_of(until));
+        }
+        if !self.open_ballots.is_empty() {
+            self.place_soon();
+        }
+    }
+
     pub(crate) fn boot_of(&self, wall_ms: u64) -> u64 {
         self.now.boot_ms + wall_ms.saturating_sub(self.now.wall_ms)
     }

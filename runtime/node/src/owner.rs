@@ -50,6 +50,8 @@ const PLACE_EVERY_MS: u64 = 5_000;
 /// Offers made for one task, refused ones included: enough for days of refusals at the longest back-off.
 pub(crate) const MAX_OFFERS: usize = 4_000;
 const _: () = assert!(MAX_OFFERS <= crate::ledger::MOST_OFFERS, "the ledger tells of each");
+/// How long a device may take to be told the time after it started: minutes, where the network comes up late.
+const CLOCK_MS: u64 = 600_000;
 /// Tasks kept on this device, those that have ended included. Each is some kilobytes. Of more, those that ended first
 /// are forgotten.
 const MAX_TASKS: usize = 20_000;
@@ -294,6 +296,12 @@ pub(crate) struct Task {
     pub(crate) fetching: Option<Box<Ended>>,
     /// What of it is on its way here.
     pub(crate) fetches: Fetches,
+    /// Since when there is a result of a time that has not come, by the boot clock.
+    ahead: Option<u64>,
+    /// Which engine its state is of, as far as is known since the start.
+    pub(crate) state_of: Option<ProfileId>,
+    /// How often in a row whoever was given its state could not run it.
+    pub(crate) in_vain: u32,
     /// What its service level and its vote make of it.
     pub(crate) course: Course,
     /// Where it stands in the queue while it waits.
@@ -322,6 +330,9 @@ impl Task {
             warned: false,
             fetching: None,
             fetches: Fetches::default(),
+            ahead: None,
+            state_of: None,
+            in_vain: 0,
         }
     }
 
@@ -414,7 +425,10 @@ impl Node {
                 // The result was on its way: it is asked for again.
                 TaskState::Fetching => {
                     task.kept.state = TaskState::Running;
-                    self.arm_in(Timer::Task(id), 0);
+                    // Of replicas, whoever has it need not be the one that is there first.
+                    if !task.has_replicas() {
+                        self.arm_in(Timer::Task(id), 0);
+                    }
                 }
                 TaskState::Offered | TaskState::Running => self.arm_in(Timer::Task(id), 0),
                 _ => {}
@@ -775,7 +789,7 @@ impl Node {
                 let outlook = self.outlook_of(&device);
                 let path = claim.and(outlook).map_or_else(Vec::new, |it| it.path(self.now.wall_ms));
                 let slots = self.ledger.facts().registered(&device).map_or(free_slots, |it| it.slots);
-                let watts = outlook.map_or(0, |it| it.slot_watts);
+                let watts = outlook.map_or(0, |it| crate::energy::bound_watts(it.slot_watts));
                 let low = start.low_g_per_kwh;
                 list.push(Candidate {
                     device,
@@ -1053,8 +1067,14 @@ impl Node {
         // What it costs is another question, which what was measured answers best. One that runs may be past that already.
         let usual_mj = runs_on.is_none().then(|| self.usual_mj(&spec.name)).flatten();
         // Measured on whichever device: what differs between devices is taken as their watts differ.
-        let watts = candidates.iter().map(|peer| u64::from(peer.watts)).sum::<u64>();
-        let mean_watts = (watts / candidates.len().max(1) as u64).max(1);
+        // Against what this device draws, or else what most do not exceed: one that says a great deal would make the work
+        // at all others seem nothing beside the way there.
+        let known = |peer: &&Candidate| peer.watts > 0;
+        let own_watts = candidates.iter().filter(known).find(|peer| peer.own).map(|peer| peer.watts);
+        let mut all_watts: Vec<u16> = candidates.iter().filter(known).map(|peer| peer.watts).collect();
+        all_watts.sort_unstable();
+        let middle = all_watts.get(all_watts.len().saturating_sub(1) / 2).copied();
+        let usual_watts = u64::from(own_watts.or(middle).unwrap_or(1).max(1));
         let bytes = spec.inputs.iter().map(|file| file.blob.len).sum::<u64>().saturating_add(spec.module_len);
         // As the accounts count it: what travels, by the energy at home.
         let home = candidates.iter().find(|peer| peer.own);
@@ -1100,7 +1120,7 @@ impl Node {
                     work_ms: left_ms,
                     // At least something, so that places differ for the shortest, too.
                     work_uwh: match usual_mj {
-                        Some(mj) => mj.saturating_mul(1000 * u64::from(peer.watts)) / mean_watts,
+                        Some(mj) => mj.saturating_mul(1000 * u64::from(peer.watts)) / usual_watts,
                         None => u64::from(peer.watts).saturating_mul(left_ms * 1000),
                     }
                     .div_euclid(UJ_PER_UWH)
@@ -1290,8 +1310,9 @@ impl Node {
         let wire = task.wire(id);
         task.heard_at = self.now.boot_ms;
         task.renew_at = self.now.boot_ms;
+        task.ahead = None;
         task.ran_ms = 0;
-        task.stands.begins(task.kept.resume.is_some());
+        task.stands.begins(task.last().is_some_and(|last| last.resumed));
         task.progress = None;
         task.why.clear();
         // Nothing in it is of any length, so it is always written.
@@ -1334,7 +1355,7 @@ impl Node {
             lease_ms: self.lease_ms(task),
             tip,
             entries: self.ledger.recent(tip.seq),
-            resume: task.kept.resume,
+            resume: task.kept.resume.filter(|_| last.resumed),
         };
         self.send_task(device, AttemptId { task: id, attempt }, TaskFrame::Offer(Box::new(offer)));
     }
@@ -1453,7 +1474,7 @@ impl Node {
     /// About an attempt that does not count any more.
     // spec: DEL-3, DEL-4, DEL-11
     fn heard_late(&mut self, peer: PublicKey, id: AttemptId, frame: TaskFrame) {
-        let ran_within = self.ran_within(id);
+        let ran_within = self.ran_within(id, peer);
         let Some(task) = self.tasks.get_mut(&id.task) else { return };
         let over = task.kept.state == TaskState::Cancelled;
         // A replica whose result is here says more of it: what becomes of it is said when all are compared.
@@ -1508,11 +1529,29 @@ impl Node {
     /// From when until when an attempt whose result comes now can have run, by whichever clock: two may differ by as much
     /// as the rules allow, and so may the date on which it was given and the clock of who gave it.
     // spec: REP-2, CO2-4
-    pub(crate) fn ran_within(&self, id: AttemptId) -> (u64, u64) {
+    pub(crate) fn ran_within(&self, id: AttemptId, peer: PublicKey) -> (u64, u64) {
+        if peer == self.me {
+            // By this clock, however it was set meanwhile: entries are dated ahead for as long as it was.
+            return (0, u64::MAX);
+        }
         let of = self.tasks.get(&id.task).map_or(id.task, |task| task.wire(id.task));
         let given = self.ledger.facts().tasks().given_ms(&(self.me, of), id.attempt);
         let slack = self.ledger.governance().rules().max_skew_ms.saturating_mul(2);
         (given.unwrap_or(0).saturating_sub(slack), self.now.wall_ms.saturating_add(slack))
+    }
+
+    /// Is a result of a time that has not come by this clock? A device that has just started may not have been told the
+    /// time yet, and whoever ran the task honestly did it by a better clock: for a while, it is asked again instead of
+    /// judged.
+    // spec: DEL-4
+    fn is_ahead(&mut self, id: AttemptId, ended: &Ended, until_ms: u64) -> bool {
+        let now = self.now.boot_ms;
+        let Some(task) = self.tasks.get_mut(&id.task) else { return false };
+        if ended.statement.energy.pieces.iter().all(|piece| piece.until_ms() <= until_ms) {
+            return false;
+        }
+        let since = *task.ahead.get_or_insert(now);
+        now.saturating_sub(since) < CLOCK_MS
     }
 
     pub(crate) fn completed(&mut self, ended: &Ended, effect: Effect) {
@@ -1556,11 +1595,12 @@ impl Node {
 
     fn heard_ended(&mut self, peer: PublicKey, id: AttemptId, ended: Box<Ended>) {
         let anyones = self.has_bug(Misbehaviour::BelievesUnsignedResults);
-        let ran_within = self.ran_within(id);
-        let Some(task) = self.tasks.get_mut(&id.task) else { return };
-        if task.kept.state == TaskState::Fetching {
+        let ran_within = self.ran_within(id, peer);
+        let Some(task) = self.tasks.get(&id.task) else { return };
+        if task.kept.state == TaskState::Fetching || self.is_ahead(id, &ended, ran_within.1) {
             return;
         }
+        let Some(task) = self.tasks.get_mut(&id.task) else { return };
         if task.is_twin() {
             return self.twin_ended(peer, id, &ended);
         }
@@ -1588,13 +1628,15 @@ impl Node {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         if task.is_twin() {
             // What goes on from somebody else's state is no word of its own.
-            return self.tell(Happening::Unneeded(blob.hash));
+            return self.unneeded(blob.hash);
         }
         task.saved(now);
-        if let Some(before) = task.kept.resume.replace(blob)
-            && before != blob
-        {
-            self.tell(Happening::Unneeded(before.hash));
+        let before = task.kept.resume.replace(blob);
+        task.in_vain = 0;
+        task.state_of =
+            task.device().and_then(|device| self.ledger.facts().registered(&device)).map(|it| it.profile);
+        if let Some(before) = before {
+            self.unneeded(before.hash);
         }
         self.keep_task(id);
         // What stands still may go on elsewhere now.
@@ -1616,7 +1658,7 @@ impl Node {
         task.kept.result = Some((attempt, ended.receipt.clone(), ended.output));
         let moved = bytes_of(task.spec()).saturating_add(ended.output.len);
         if let Some(checkpoint) = task.kept.resume.take() {
-            self.tell(Happening::Unneeded(checkpoint.hash));
+            self.unneeded(checkpoint.hash);
         }
         self.keep_task(id);
         let statement = ended.statement.clone();
@@ -1658,6 +1700,8 @@ impl Node {
         task.fetching = None;
         task.progress = None;
         let Some(device) = task.device() else { return };
+        let with_state = task.last().is_some_and(|last| last.resumed);
+        self.resumed_in_vain(id, &reason);
         self.set_fate(id, Fate::Lost(reason.clone()));
         if self.is_too_late(id) {
             self.slot_freed(device);
@@ -1671,6 +1715,8 @@ impl Node {
         let begun = task.begun();
         // What went wrong there may go wrong there again: others come first.
         let wait = match reason {
+            // It may be another's doing that the state is of no use; without it, it may be asked once more.
+            Reason::Inadmissible(_) if with_state => back_off(begun + 6),
             Reason::VetoedByDonor | Reason::BadResult(_) | Reason::Inadmissible(_) => NEVER_MS,
             // Its energy says when it may be asked again.
             _ if moved => 0,
@@ -1719,6 +1765,7 @@ impl Node {
                 task.heard_at = now;
             }
         }
+        self.grant_groups();
     }
 
     pub(crate) fn task_due(&mut self, id: TaskId) {

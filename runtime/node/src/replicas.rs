@@ -32,6 +32,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// How soon a result on which the quorum agrees is asked for again, when none of those who have it is there.
 const FETCH_AGAIN_MS: u64 = 5_000;
+/// After how many times the span in which a silent peer becomes suspect those that are still there are back.
+const BACK_IN: u64 = 4;
 
 /// What makes a kept task a twin.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -234,7 +236,10 @@ impl Node {
             true => before.max(1),
             false => before.checked_add(1)?,
         };
-        let resumed = self.tasks.get(&key)?.kept.resume.is_some();
+        // Another engine cannot go on from it.
+        let engine = self.ledger.facts().registered(&device).map(|it| it.profile);
+        let task = self.tasks.get(&key)?;
+        let resumed = task.kept.resume.is_some() && (task.state_of.is_none() || task.state_of == engine);
         let it = Try { device, grant, tip_seq: 0, fate: Fate::Open, number, twin: of != key, resumed };
         if of != key {
             go_on(&mut self.tasks.get_mut(&key)?.kept.tries, Try { twin: false, ..it.clone() });
@@ -402,7 +407,29 @@ impl Node {
         group.is_none_or(|group| group.stage != Stage::Running)
     }
 
+    /// This device was not there for a while: whoever has a result to show, or has promised one, is given the time to come
+    /// back to it before anybody is late.
+    // spec: DEL-3, DEL-8
+    pub(crate) fn grant_groups(&mut self) {
+        let back = self.ledger.governance().rules().suspect_after_ms.saturating_mul(BACK_IN);
+        let least = self.now.wall_ms.saturating_add(back);
+        let mut later = Vec::new();
+        for (id, task) in &mut self.tasks {
+            if let Some(until) = task.kept.group.as_mut().and_then(|group| group.until_ms.as_mut())
+                && *until < least
+            {
+                *until = least;
+                later.push(*id);
+            }
+        }
+        for id in later {
+            let at = self.boot_of(least);
+            self.arm(Timer::Group(id), at);
+        }
+    }
+
     pub(crate) fn start_groups(&mut self) {
+        self.grant_groups();
         let groups = self.tasks.iter().filter(|(_, task)| task.kept.group.is_some());
         let ids: Vec<TaskId> = groups.map(|(id, _)| *id).collect();
         for id in ids {
@@ -468,7 +495,7 @@ impl Node {
         let replicated = task.spec().is_replicated();
         let resumed = task.try_of(id.attempt).is_some_and(|it| it.resumed);
         let of_id = AttemptId { task: of, ..id };
-        let judged = match genuine(ended, task.spec(), of_id, peer, resumed, self.ran_within(id)) {
+        let judged = match genuine(ended, task.spec(), of_id, peer, resumed, self.ran_within(id, peer)) {
             Err(why) => Err(why),
             Ok(()) if replicated && promise.is_none() => Err("it was shown before it was promised"),
             Ok(()) if replicated && promise != Some(ended.statement.promise()) => {
@@ -511,6 +538,10 @@ impl Node {
         let Some(task) = self.tasks.get(&of) else { return };
         let Some(group) = &task.kept.group else { return };
         if let Stage::Fetching(number) = group.stage {
+            if group.until_ms.is_some_and(|until| until <= self.now.wall_ms) {
+                let why = "whoever had the result that was agreed on did not come back with it";
+                return self.no_quorum(of, Reason::ResultNotFetched(why.into()));
+            }
             let from = group.results.iter().find(|it| it.statement.attempt == number);
             let there = from.is_some_and(|it| self.is_connected(&it.statement.executor));
             if there && task.fetches.has_begun() {
@@ -592,6 +623,7 @@ impl Node {
     fn count_replicas(&mut self, of: TaskId) {
         let Some(task) = self.tasks.get(&of) else { return };
         let (replicas, quorum) = (task.spec().replicas, task.spec().quorum);
+        let kept_until = self.now.wall_ms.saturating_add(self.ledger.governance().rules().retain_result_ms);
         let Some(group) = &task.kept.group else { return };
         let results = group.results.clone();
         let most = most(&results.iter().collect::<Vec<_>>());
@@ -629,7 +661,8 @@ impl Node {
         }
         if let Some(group) = self.tasks.get_mut(&of).and_then(|task| task.kept.group.as_mut()) {
             group.results = agree;
-            group.until_ms = None;
+            // So long they keep it.
+            group.until_ms = Some(kept_until);
         }
         self.step_task(of, TaskEvent::End);
         self.fetch_agreed(of);

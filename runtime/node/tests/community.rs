@@ -1461,3 +1461,24 @@ fn a_part_of_the_quota_is_given_to_another_device() {
     assert!(refused.message.contains("quota"), "{refused:?}");
     equal(&room);
 }
+
+// spec: VOTE-1, VOTE-5
+#[test]
+fn a_ballot_closes_by_the_date_also_where_the_clock_was_set_meanwhile() {
+    let mut room = street(Rules { voting_window_ms: 3_600_000, ..rules() });
+    room.energy(2, coal());
+    let on = Some("carol-laptop".into());
+    let task = room.submit_draft(0, mesh_node::Draft { on, ..draft("plain", 1) }).unwrap();
+    room.pass(1_000);
+    assert_eq!(room.state(0, &task).0, "waiting");
+    assert!(room.state(0, &task).1.contains("ballot is still open"));
+    // The device had started an hour behind, and is told the time.
+    room.now.wall_ms += 3_600_000;
+    for number in 0..3 {
+        room.handle(number, Input::Wake);
+    }
+    room.pass(10_000);
+    let why = room.state(0, &task).1;
+    assert!(!why.contains("ballot is still open"), "{why}");
+    assert_ne!(room.ballot(0, &task).state, "open", "{why}");
+}

@@ -62,11 +62,15 @@ fn submit(room: &mut Room, nonce: u8, on: &str) -> String {
 }
 
 fn street() -> Room {
+    street_of(&["alice", "bob"])
+}
+
+fn street_of(names: &[&str]) -> Room {
     let rules = mesh_protocol::rules::Rules {
         free: mesh_protocol::rules::Tier { tasks: 0, longest_ms: 3_600_000, memory_bytes: 1 << 30 },
         ..mesh_protocol::rules::Rules::default()
     };
-    let mut room = Room::community_by(&["alice", "bob"], rules);
+    let mut room = Room::community_by(names, rules);
     room.grant(1, "alice");
     on(&mut room, 0, 450, 30);
     on(&mut room, 1, 50, 90);
@@ -119,8 +123,49 @@ fn said_of(from_before: u64, ms: u64) -> (Room, TaskView) {
     let receipt = Box::new(receipt_for(&run));
     room.handle(1, Input::Run(run.attempt, RunEvent::Ended(receipt, blob, metering)));
     room.pass(20_000);
+    // Of a time that has not come it is asked for again, for ten minutes.
+    room.pass(600_000);
     let view = task(&mut room, 0, &id);
     (room, view)
+}
+
+// spec: DEL-4
+#[test]
+fn who_has_not_been_told_the_time_yet_judges_nobody_by_it() {
+    const MINUTE: u64 = 60_000;
+    let mut room = street();
+    let id = submit(&mut room, 1, "bob-laptop");
+    let run = room.peers[1].runs.last().cloned().unwrap();
+    room.handle(1, Input::Run(run.attempt, RunEvent::Started));
+    let sample = Sample { from_ms: room.now.wall_ms, ms: 8 * MINUTE, energy_mj: WH };
+    let metering = Metering { samples: vec![sample], ..used(&room, WH) };
+    let blob = Blob { hash: mesh_protocol::ids::BlobHash([9; 32]), len: 10 };
+    room.handle(1, Input::Run(run.attempt, RunEvent::Ended(Box::new(receipt_for(&run)), blob, metering)));
+    room.pass(3 * MINUTE);
+    let view = task(&mut room, 0, &id);
+    assert_eq!((view.state.as_str(), view.history.len()), ("running", 1));
+    assert_eq!(room.peers[0].node.counters().bad_results, 0);
+    room.pass(2 * MINUTE);
+    let view = task(&mut room, 0, &id);
+    assert_eq!((view.state.as_str(), view.history.len()), ("done", 1));
+}
+
+// spec: DEL-4
+#[test]
+fn entries_dated_ahead_make_no_run_one_of_before_it_was_given() {
+    let mut room = street();
+    // The clock of Alice's device is two hours ahead when it writes something, and is then set right.
+    let right = room.now.wall_ms;
+    room.now.wall_ms = right + 7_200_000;
+    let first = submit(&mut room, 1, "bob-laptop");
+    end(&mut room, 1, WH);
+    assert_eq!(task(&mut room, 0, &first).state, "done");
+    room.now.wall_ms = right + 1_000;
+    // What is dated ahead others take when its time comes, and the device itself runs on.
+    let id = submit(&mut room, 2, "alice-laptop");
+    end(&mut room, 0, WH);
+    let view = task(&mut room, 0, &id);
+    assert_eq!((view.state.as_str(), view.history.len()), ("done", 1), "{:?}", view.history);
 }
 
 // spec: REP-2, CO2-3, CO2-4
@@ -179,6 +224,24 @@ fn what_is_known_to_be_short_stays_where_bringing_it_away_would_cost_more() {
     assert_eq!(submit(&mut room, 1, 100_000), 1, "nothing is known of it, and Bob has a ninth of the carbon");
     assert_eq!(submit(&mut room, 2, 100_000), 0, "it took less than a millisecond");
     assert_eq!(submit(&mut room, 3, 10), 1, "hardly anything travels");
+}
+
+// spec: PLACE-1, PLACE-2
+#[test]
+fn who_says_that_it_draws_a_great_deal_keeps_nobodys_tasks_at_home() {
+    let mut room = street_of(&["alice", "bob", "carol"]);
+    room.grant(2, "alice");
+    on(&mut room, 2, 500, 10);
+    room.handle(2, Input::SlotWatts(u16::MAX));
+    room.pass(60_000);
+    submit(&mut room, 1, "bob-laptop");
+    end(&mut room, 1, WH);
+    let mut draft = draft("word-count", 2);
+    (draft.sla, draft.followed, draft.module_len) = (Sla::Urgent, false, 1_000_000);
+    draft.limits.duration_ms = 3_600_000;
+    room.submit_draft(0, draft).unwrap();
+    let runs = |number: usize| room.peers[number].runs.len();
+    assert_eq!((runs(0), runs(1), runs(2)), (0, 2, 0), "Bob has a ninth of the carbon");
 }
 
 // spec: CO2-1, CO2-3

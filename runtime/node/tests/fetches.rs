@@ -7,6 +7,7 @@ mod room;
 use mesh_node::{Answer, AttemptView, Command, Draft, Input, Run, RunEvent, Unfetched};
 use mesh_protocol::ids::BlobHash;
 use mesh_protocol::limits::Limits;
+use mesh_protocol::reason::Reason;
 use mesh_protocol::rules::Rules;
 use mesh_protocol::task::{Blob, Sla};
 use room::*;
@@ -201,5 +202,117 @@ fn what_is_under_way_for_an_attempt_ends_when_it_does_not_count_any_more() {
             room.pass(60_000);
         }
         assert!(room.peers[0].fetches.is_empty());
+    }
+}
+
+// spec: DEL-4, ARC-7
+#[test]
+fn what_somebody_calls_a_checkpoint_is_none_if_it_is_kept_here_for_something_else() {
+    let (mut room, task, run) = at_bob();
+    let module = Blob { hash: run.spec.module.into(), len: 10 };
+    saves(&mut room, &run, module);
+    assert_eq!((room.peers[0].begun, bad_results(&room)), (0, 1));
+    // His result's, which he names before it is one.
+    let output = Blob { hash: BlobHash([9; 32]), len: 10 };
+    saves(&mut room, &run, output);
+    room.comes(0, Ok(()));
+    saves(&mut room, &run, saved(1));
+    room.comes(0, Ok(()));
+    assert_eq!(room.peers[0].unneeded, [output.hash]);
+    saves(&mut room, &run, output);
+    room.comes(0, Ok(()));
+    assert_eq!(room.peers[0].unneeded, [output.hash, saved(1).hash]);
+    room.peers[0].unneeded.clear();
+    room.end(1, &run);
+    room.comes(0, Ok(()));
+    assert_eq!(room.state(0, &task).0, "done");
+    assert!(room.peers[0].unneeded.is_empty(), "the result stays");
+    assert!(room.peers[0].node.needed().contains(&output.hash));
+}
+
+// spec: DEL-4
+#[test]
+fn a_result_that_came_as_a_checkpoint_was_not_held_against_its_receipt() {
+    let (mut room, task, run) = at_bob();
+    let output = Blob { hash: BlobHash([9; 32]), len: 10 };
+    saves(&mut room, &run, output);
+    let as_checkpoint = room.peers[0].numbers.last().unwrap().2;
+    room.end(1, &run);
+    // It was whole when it was to be ended.
+    room.handle(0, Input::Fetched(as_checkpoint, run.attempt, output.hash, Ok(())));
+    assert_eq!(room.state(0, &task).0, "fetching");
+    assert!(room.peers[0].unneeded.is_empty());
+    room.comes(0, Err(Unfetched::False("the output's /out is not the one in the receipt".into())));
+    assert_eq!(bad_results(&room), 1);
+    assert_ne!(room.state(0, &task).0, "done");
+}
+
+// spec: DEL-5, DEL-7
+#[test]
+fn of_a_task_that_saves_nothing_no_checkpoint_is_taken_and_of_another_none_larger_than_its_limits() {
+    let (mut room, _, run) = at_bob();
+    let limits = &run.spec.limits;
+    let parts = limits.checkpoint_bytes + limits.stdout_bytes + limits.stderr_bytes + limits.out_bytes;
+    let most = parts + 10_000 * (u64::from(limits.out_files) + 1);
+    saves(&mut room, &run, Blob { len: most + 1, ..saved(1) });
+    assert_eq!((room.peers[0].begun, bad_results(&room)), (0, 1));
+    saves(&mut room, &run, Blob { len: most, ..saved(1) });
+    assert_eq!(room.peers[0].begun, 1);
+    room.comes(0, Err(Unfetched::False("it is not a checkpoint file".into())));
+    assert_eq!(bad_results(&room), 2);
+
+    let mut room = Room::community(&["alice", "bob"]);
+    room.grant(1, "alice");
+    room.slow = true;
+    room.submit_draft(0, draft("word-count", 1)).unwrap();
+    let run = room.peers[1].runs.pop().unwrap();
+    room.handle(1, Input::Run(run.attempt, RunEvent::Started));
+    saves(&mut room, &run, saved(1));
+    assert_eq!((room.peers[0].begun, bad_results(&room)), (0, 1));
+}
+
+// spec: DEL-3, DEL-7
+#[test]
+fn from_a_state_that_nobody_can_go_on_from_nobody_is_asked_to_go_on() {
+    for (reasons, tries) in [
+        (vec![Reason::Inadmissible("its checkpoint: it belongs to another engine profile".into())], 1),
+        (vec![Reason::SandboxFailed("it fell over".into()), Reason::SandboxFailed("again".into())], 2),
+    ] {
+        let mut room = Room::community(&["alice", "bob", "carol"]);
+        room.grant(1, "alice");
+        room.grant(2, "alice");
+        room.slow = true;
+        let mut draft = draft("word-count", 1);
+        draft.limits.checkpoint_bytes = 1_000;
+        let task = room.submit_draft(0, draft).unwrap();
+        let take = |room: &mut Room| {
+            let at = (0..3).find(|number| !room.peers[*number].runs.is_empty()).expect("somebody runs it");
+            (at, room.peers[at].runs.pop().unwrap())
+        };
+        let (first, run) = take(&mut room);
+        room.handle(first, Input::Run(run.attempt, RunEvent::Started));
+        room.handle(first, Input::Run(run.attempt, RunEvent::Checkpoint(1, saved(1))));
+        if first != 0 {
+            room.comes(0, Ok(()));
+        }
+        room.handle(first, Input::Run(run.attempt, RunEvent::Lost(Reason::StorageFailed("no room".into()))));
+        let mut given = 0;
+        for reason in reasons {
+            room.pass(600_000);
+            let (at, run) = take(&mut room);
+            assert_eq!(run.resume, Some(saved(1)));
+            given += 1;
+            room.handle(at, Input::Run(run.attempt, RunEvent::Lost(reason)));
+        }
+        assert_eq!(given, tries);
+        assert_eq!(room.peers[0].unneeded, [saved(1).hash]);
+        room.pass(600_000);
+        let (at, run) = take(&mut room);
+        assert_eq!(run.resume, None);
+        room.end(at, &run);
+        if at != 0 {
+            room.comes(0, Ok(()));
+        }
+        assert_eq!(room.state(0, &task).0, "done");
     }
 }

@@ -516,3 +516,31 @@ fn a_task_that_fails_wherever_it_runs_is_given_up_after_as_many_attempts_as_the_
     let (state, why) = room.state(0, &task);
     assert_eq!((state.as_str(), begun), ("failed", Rules::default().max_attempts), "{why}");
 }
+
+// spec: NET-4, NET-5
+#[test]
+fn words_of_addresses_are_kept_and_passed_on_so_often_and_not_as_fast_as_a_line_allows() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    let (bob, community) = (room.key(1), room.peers[0].node.community().unwrap());
+    let hello = |port: u16| HelloFrame::Hello {
+        version: mesh_protocol::frame::VERSION,
+        community,
+        addrs: vec![std::net::SocketAddr::from(([192, 0, 2, 1], port))],
+    };
+    let before = room.peers[0].kept.len();
+    for number in 0..1000 {
+        room.handle(0, Input::Hello(bob, hello(1 + number % 2)));
+    }
+    let kept = room.peers[0].kept.len() - before;
+    assert!((100..=120).contains(&kept), "{kept}");
+    assert!(room.peers[0].node.counters().hellos_dropped >= 880);
+    room.pass(60_000);
+    room.handle(0, Input::Hello(bob, hello(3)));
+    assert_eq!(room.peers[0].kept.len() - before, kept + 1, "each minute anew");
+    // Where it is connected now it is known by, though it does not know that itself.
+    let Some(mesh_protocol::record::Record::Put { value, .. }) = room.peers[0].kept.last() else {
+        panic!("nothing was kept")
+    };
+    let known: PeerAddrs = mesh_protocol::canonical::decode(value).unwrap();
+    assert_eq!(known.addrs, [addr(1), std::net::SocketAddr::from(([192, 0, 2, 1], 3))]);
+}

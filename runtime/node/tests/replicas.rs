@@ -318,6 +318,65 @@ fn replicas_outlive_their_owners_crash_at_every_step() {
     }
 }
 
+// spec: DEL-3, DEL-8
+#[test]
+fn who_was_away_while_results_were_to_be_shown_has_them_shown() {
+    for asleep in [false, true] {
+        let mut room = street(&["alice", "bob", "carol", "dave"]);
+        let task = room.submit_draft(0, replicated(1, 3, 3)).unwrap();
+        let all = runs(&mut room);
+        let last = *all.keys().last().unwrap();
+        for (number, run) in &all {
+            if *number == last {
+                // All have promised now, and only this one is there to hear that it may show.
+                for other in 1..last {
+                    room.disconnect(0, other);
+                }
+            }
+            room.end(*number, run);
+        }
+        assert_eq!(room.state(0, &task).0, "running");
+        room.now.boot_ms += 3_600_000;
+        room.now.wall_ms += 3_600_000;
+        if !asleep {
+            room.restart(0, "alice");
+        }
+        room.handle(0, Input::Wake);
+        for other in 1..room.peers.len() {
+            room.connect(0, other);
+        }
+        room.pass(20_000);
+        let (state, why) = room.state(0, &task);
+        assert_eq!(state, "done", "asleep: {asleep}: {why}");
+    }
+}
+
+// spec: DEL-8, DEL-9
+#[test]
+fn an_agreed_result_is_waited_for_as_long_as_it_is_kept_and_not_longer() {
+    let rules =
+        Rules { vote_after_ms: 0, voting_window_ms: 0, retain_result_ms: 3_600_000, ..Rules::default() };
+    let mut room = Room::community_by(&["alice", "bob", "carol"], rules);
+    room.grant(1, "alice");
+    room.grant(2, "alice");
+    room.slow = true;
+    let task = room.submit_draft(0, Draft { on: None, ..replicated(1, 3, 2) }).unwrap();
+    for (number, run) in runs(&mut room) {
+        room.end_with(number, &run, if number == 0 { 66 } else { 1 });
+    }
+    assert_eq!(room.peers[0].fetches.len(), 1);
+    room.disconnect(0, 1);
+    room.disconnect(0, 2);
+    // Also over a restart, in which nobody is there at once.
+    room.restart(0, "alice");
+    room.pass(3_000_000);
+    assert!(["running", "fetching"].contains(&room.state(0, &task).0.as_str()), "{:?}", room.state(0, &task));
+    room.pass(700_000);
+    let (state, why) = room.state(0, &task);
+    assert_eq!(state, "failed");
+    assert!(why.contains("did not come back with it"), "{why}");
+}
+
 fn restart(room: &mut Room, _own: bool) {
     room.restart(0, "alice");
     for other in 1..room.peers.len() {

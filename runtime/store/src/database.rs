@@ -37,6 +37,10 @@ const RELEASE: Duration = Duration::from_secs(10);
 /// Bytes that are copied in one batch. Sled holds a batch in memory.
 const COPY: i64 = 1 << 20;
 
+/// The most that is read ahead, and how much at once. 4 GiB is more than any peer's memory keeps for it.
+const READ_AHEAD: u64 = 4 << 30;
+const READ_STEP: usize = 2 << 20;
+
 pub(crate) struct Database {
     db: sled::Db,
     path: PathBuf,
@@ -115,6 +119,7 @@ impl Database {
     fn start(path: &Path, files: Arc<dyn Files>) -> Result<Self, Fault> {
         wait_until_released(&path.join("db"))?;
         remove_half_snapshots(path)?;
+        read_ahead(&path.join("db"));
         let config = sled::Config::new().path(path).cache_capacity(CACHE);
         let db = guarded(|| Ok(config.open()?))?;
         let data = File::open(path.join("db"))?;
@@ -310,6 +315,25 @@ impl Database {
         let writes = writes.iter().map(|(key, value)| (key.as_slice(), Some(value.as_slice())));
         self.write(writes, weight, self.applied)
     }
+}
+
+/// Has the system read the file from its start while sled opens: sled asks for each page by itself, in the order of keys
+/// and not in that of the file, and a disk that nobody has read from yet answers that far more slowly than a walk.
+// spec: LED-9
+fn read_ahead(data: &Path) {
+    // A database that is made now has no file yet, and one that cannot be read is sled's to complain of.
+    let Ok(file) = File::open(data) else { return };
+    let read = move || {
+        let length = file.metadata().map_or(0, |meta| meta.len()).min(READ_AHEAD);
+        for at in (0..length).step_by(READ_STEP) {
+            let step = std::num::NonZeroU64::new(READ_STEP as u64);
+            if rustix::fs::fadvise(&file, at, step, rustix::fs::Advice::WillNeed).is_err() {
+                return;
+            }
+        }
+    };
+    // It is a help and no more: without a thread, the database opens all the same.
+    let _no_thread = std::thread::Builder::new().name("read ahead".to_owned()).spawn(read);
 }
 
 impl Kept for Database {

@@ -211,14 +211,14 @@ impl World {
             Output::Pause(attempt) => self.wish(who, attempt, super::executor::Step::Pause),
             Output::Resume(attempt) => self.wish(who, attempt, super::executor::Step::Resume),
             Output::Stop(attempt) => self.wish(who, attempt, super::executor::Step::Stop),
-            Output::Fetch { attempt, blob, from, check } => {
+            Output::Fetch { number, attempt, blob, from, wanted } => {
                 let Some(from) = self.who(&from) else { return };
                 let incarnation = self.peers[who].incarnation;
                 let takes = self.rng.within(5, 300);
-                self.peers[who].fetching.insert((attempt, blob.hash), incarnation);
-                self.after(takes, Event::Fetched { who, incarnation, attempt, blob, from, check });
+                self.peers[who].fetching.insert(number, (attempt, incarnation));
+                self.after(takes, Event::Fetched { who, incarnation, number, attempt, blob, from, wanted });
             }
-            Output::Unfetch(attempt) => self.peers[who].fetching.retain(|(of, _), _| *of != attempt),
+            Output::Unfetch(attempt) => self.peers[who].fetching.retain(|_, (of, _)| *of != attempt),
             Output::Release(attempt) => {
                 let done = Input::Run(attempt, RunEvent::Released(Released::Released));
                 self.peers[who].inbox.push_back(done);

@@ -4,12 +4,11 @@ use super::executor::{Job, Phase, Step, Way, blob_of, energy_of, receipt_for, tr
 use super::net::Who;
 use super::peer::Role;
 use super::world::{Event, World};
-use mesh_node::{Input, Metering, Run, RunEvent, Sample, Unfetched};
+use mesh_node::{Input, Metering, Run, RunEvent, Sample, Unfetched, Wanted};
 use mesh_protocol::energy::How;
 use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ids::{BlobHash, Digest};
 use mesh_protocol::reason::Reason;
-use mesh_protocol::receipt::Receipt;
 use mesh_protocol::task::Blob;
 
 /// How often a run says how far it is.
@@ -212,20 +211,21 @@ impl World {
     pub(crate) fn fetched(
         &mut self,
         who: Who,
+        number: u64,
         attempt: AttemptId,
         blob: Blob,
         from: Who,
-        check: Option<Box<Receipt>>,
+        wanted: Wanted,
     ) {
         let me = self.peers[who].key;
-        if self.peers[who].fetching.get(&(attempt, blob.hash)) != Some(&self.peers[who].incarnation) {
+        if self.peers[who].fetching.get(&number) != Some(&(attempt, self.peers[who].incarnation)) {
             return self.count("transfer that was ended");
         }
         let there = self.net.is_whole(who, from) && self.net.is_open(who, from) && self.peers[from].awake();
         if !there && self.net.is_up(who, from) {
             // A transfer stands still as long as its connection is not given up.
             let incarnation = self.peers[who].incarnation;
-            return self.after(500, Event::Fetched { who, incarnation, attempt, blob, from, check });
+            return self.after(500, Event::Fetched { who, incarnation, number, attempt, blob, from, wanted });
         }
         let may = self.peers[from].node.as_ref().is_some_and(|node| node.may_fetch(&me, &blob.hash));
         let result = match self.peers[from].blobs.get(&blob.hash).copied() {
@@ -233,7 +233,7 @@ impl World {
             _ if self.peers[who].disk.full => Err(Unfetched::NoRoom("the disk is full".to_owned())),
             _ if !may => Err(Unfetched::Withheld),
             None => Err(Unfetched::Withheld),
-            Some(content) if check.is_some_and(|receipt| receipt.output.out != content) => {
+            Some(content) if matches!(&wanted, Wanted::Output(receipt) if receipt.output.out != content) => {
                 Err(Unfetched::False("the output is not what the receipt says: /out differs".to_owned()))
             }
             Some(content) => {
@@ -241,10 +241,10 @@ impl World {
                 Ok(())
             }
         };
-        self.peers[who].fetching.remove(&(attempt, blob.hash));
+        self.peers[who].fetching.remove(&number);
         if result.is_err() {
             self.count("transfer that failed");
         }
-        self.arrive(who, Input::Fetched(attempt, blob.hash, result));
+        self.arrive(who, Input::Fetched(number, attempt, blob.hash, result));
     }
 }

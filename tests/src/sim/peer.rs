@@ -88,7 +88,7 @@ pub(crate) struct Peer {
     pub(crate) executor: Executor,
     pub(crate) blobs: BTreeMap<BlobHash, Digest>,
     /// What is fetched for which attempt, and by which process.
-    pub(crate) fetching: BTreeMap<(AttemptId, BlobHash), u64>,
+    pub(crate) fetching: BTreeMap<u64, (AttemptId, u64)>,
     pub(crate) asleep_until: Option<u64>,
     pub(crate) crash: Option<CrashPoint>,
     pub(crate) unclean: bool,

@@ -193,7 +193,7 @@ enum Event {
     Arrive { from: Number, to: Number, channel: Channel, bytes: Vec<u8> },
     Dial { from: Number, to: Number, tries: u32 },
     Run(Number, AttemptId, RunEvent),
-    Fetched(Number, AttemptId, BlobHash),
+    Fetched(Number, u64, AttemptId, BlobHash),
     Submit,
 }
 
@@ -294,8 +294,8 @@ impl World {
             Event::Arrive { from, to, channel, bytes } => self.arrive(from, to, channel, &bytes),
             Event::Dial { from, to, tries } => self.dial(from, to, tries),
             Event::Run(number, attempt, what) => self.handle(number, Input::Run(attempt, what)),
-            Event::Fetched(number, attempt, hash) => {
-                self.handle(number, Input::Fetched(attempt, hash, Ok(())));
+            Event::Fetched(number, fetch, attempt, hash) => {
+                self.handle(number, Input::Fetched(fetch, attempt, hash, Ok(())));
             }
             Event::Submit => self.submit(),
         }
@@ -410,9 +410,9 @@ impl World {
             Output::Pause(attempt) => inputs.push_back(Input::Run(attempt, RunEvent::Paused)),
             Output::Resume(attempt) => inputs.push_back(Input::Run(attempt, RunEvent::Resumed)),
             Output::Stop(attempt) => inputs.push_back(Input::Run(attempt, RunEvent::Spent(None))),
-            Output::Fetch { attempt, blob, from, .. } => {
+            Output::Fetch { number: fetch, attempt, blob, from, .. } => {
                 let there = self.index.get(&from).map_or(0, |from| Self::delay(number, *from));
-                self.at(self.now + 2 * there, Event::Fetched(number, attempt, blob.hash));
+                self.at(self.now + 2 * there, Event::Fetched(number, fetch, attempt, blob.hash));
             }
             Output::Dial(peer, addrs) => {
                 let Some(to) = self.index.get(&peer).copied() else { return };

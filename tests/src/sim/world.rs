@@ -9,11 +9,10 @@ use super::model::{Ask, Model};
 use super::net::{Net, Packet, Weather, Who};
 use super::peer::{Peer, Role};
 use super::rng::Rng;
-use mesh_node::{Command, CommandId, Input, Node};
+use mesh_node::{Command, CommandId, Input, Node, Wanted};
 use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ids::TaskId;
 use mesh_protocol::key::PublicKey;
-use mesh_protocol::receipt::Receipt;
 use mesh_protocol::record::Record;
 use mesh_protocol::task::Blob;
 use std::collections::BTreeMap;
@@ -41,10 +40,11 @@ pub(crate) enum Event {
     Fetched {
         who: Who,
         incarnation: u64,
+        number: u64,
         attempt: AttemptId,
         blob: Blob,
         from: Who,
-        check: Option<Box<Receipt>>,
+        wanted: Wanted,
     },
     /// Somebody who is invited tries to get in.
     Join(Who),
@@ -225,9 +225,9 @@ impl World {
                 }
                 Some(who)
             }
-            Event::Fetched { who, incarnation, attempt, blob, from, check } => {
+            Event::Fetched { who, incarnation, number, attempt, blob, from, wanted } => {
                 if self.lives(who, incarnation) {
-                    self.fetched(who, attempt, blob, from, check);
+                    self.fetched(who, number, attempt, blob, from, wanted);
                 }
                 Some(who)
             }

@@ -5,9 +5,9 @@ use super::blobs::{Blobs, Keeper, is_sound};
 use super::partials::Coming;
 use super::{causes, output};
 use mesh_net::{FetchError, Net};
-use mesh_node::Unfetched;
+use mesh_node::{Unfetched, Wanted};
+use mesh_protocol::checkpoint::{Checkpoint, Expected};
 use mesh_protocol::key::PublicKey;
-use mesh_protocol::receipt::Receipt;
 use mesh_protocol::task::Blob;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -51,6 +51,7 @@ struct Lines {
     all: Arc<Semaphore>,
     checkpoints: Arc<Semaphore>,
     of_peers: Mutex<BTreeMap<PublicKey, Arc<OfPeer>>>,
+    looked_at: Arc<tokio::sync::Mutex<()>>,
 }
 
 struct OfPeer {
@@ -71,6 +72,7 @@ impl Lines {
             all: Arc::new(Semaphore::new(AT_ONCE)),
             checkpoints: Arc::new(Semaphore::new(CHECKPOINTS)),
             of_peers: Mutex::default(),
+            looked_at: Arc::default(),
         }
     }
 
@@ -112,22 +114,32 @@ impl Fetcher {
         Self { net, blobs, lines: Lines::new() }
     }
 
-    /// Brings a blob here for this device's owner and keeps it, unless it is here already. With a receipt, it must be the
-    /// output that the receipt speaks of; without, it is a checkpoint. None: it was ended, and nothing was kept.
+    /// Brings a blob here for this device's owner and keeps it if it is what is wanted, unless it is here already. None: it
+    /// was ended, and nothing was kept.
     pub(crate) async fn fetch(
         &self,
         blob: Blob,
         from: PublicKey,
-        check: Option<Box<Receipt>>,
+        wanted: Wanted,
+        ended: oneshot::Receiver<()>,
+    ) -> Option<Result<(), Unfetched>> {
+        self.fetch_any(blob, from, Some(wanted), ended).await
+    }
+
+    async fn fetch_any(
+        &self,
+        blob: Blob,
+        from: PublicKey,
+        wanted: Option<Wanted>,
         ended: oneshot::Receiver<()>,
     ) -> Option<Result<(), Unfetched>> {
         let brought = tokio::select! {
-            brought = self.bring(Keeper::Own, blob, from, check.as_deref()) => brought,
+            brought = self.bring(Keeper::Own, blob, from, wanted.as_ref()) => brought,
             _ = ended => return None,
         };
         // What is whole is kept, and said to be.
         Some(match brought {
-            Ok(brought) => self.take_in(Keeper::Own, blob, brought, check).await,
+            Ok(brought) => self.take_in(Keeper::Own, blob, brought, wanted).await,
             Err(why) => Err(why),
         })
     }
@@ -158,9 +170,9 @@ impl Fetcher {
         keeper: Keeper,
         blob: Blob,
         from: PublicKey,
-        check: Option<&Receipt>,
+        wanted: Option<&Wanted>,
     ) -> Result<Brought, Unfetched> {
-        if let Some(receipt) = check {
+        if let Some(Wanted::Output(receipt)) = wanted {
             output::within(&receipt.output, &receipt.limits)
                 .map_err(|error| Unfetched::False(causes(&error)))?;
             if blob.len > output::most_bytes(&receipt.output) {
@@ -168,12 +180,12 @@ impl Fetcher {
             }
         }
         let blobs = self.blobs.clone();
-        let is_output = check.is_some();
+        let (is_wanted, is_output) = (wanted.is_some(), matches!(wanted, Some(Wanted::Output(_))));
         let coming = blocking(move || {
             let sound = |path: &Path| is_sound(path, &blob.hash, blob.len);
             let here = blobs.share(keeper, &blob.hash).map_err(no_room)?;
             // What is damaged here would be laid at the door of whoever made it.
-            if here && (!is_output || blobs.path(&blob.hash).is_some_and(|path| sound(&path))) {
+            if here && (!is_wanted || blobs.path(&blob.hash).is_some_and(|path| sound(&path))) {
                 return Ok(None);
             }
             blobs.room(blob.len).map_err(no_room)?;
@@ -196,19 +208,24 @@ impl Fetcher {
         keeper: Keeper,
         blob: Blob,
         brought: Brought,
-        check: Option<Box<Receipt>>,
+        wanted: Option<Wanted>,
     ) -> Result<(), Unfetched> {
         let blobs = self.blobs.clone();
+        let _alone = match wanted {
+            // Each is held in memory as a whole while it is looked at.
+            Some(Wanted::Checkpoint(..)) => Some(self.lines.looked_at.clone().lock_owned().await),
+            _ => None,
+        };
         blocking(move || match brought {
             Brought::Here => {
-                let Some(receipt) = check else { return Ok(()) };
+                let Some(wanted) = wanted else { return Ok(()) };
                 let path = blobs.path(&blob.hash);
-                checked(&path.ok_or_else(|| Unfetched::Line("it was taken away meanwhile".into()))?, &receipt)
+                checked(&path.ok_or_else(|| Unfetched::Line("it was taken away meanwhile".into()))?, &wanted)
             }
             Brought::Whole(coming) => {
                 // What an attempt reads is of no use after a crash, for the attempt is lost too.
                 let lasting = keeper == Keeper::Own;
-                let looked = look(coming.path(), blob, check.as_deref());
+                let looked = look(coming.path(), blob, wanted.as_ref());
                 let taken = looked
                     .and_then(|()| blobs.adopt(keeper, coming.path(), blob.hash, lasting).map_err(no_room));
                 // A disk that was full may have room for it later; then it need not come again.
@@ -281,20 +298,32 @@ fn no_room(error: io::Error) -> Unfetched {
 
 /// Is a whole file what it was said to be?
 // spec: DEL-4
-fn look(path: &Path, blob: Blob, check: Option<&Receipt>) -> Result<(), Unfetched> {
+fn look(path: &Path, blob: Blob, wanted: Option<&Wanted>) -> Result<(), Unfetched> {
     let len = fs::metadata(path).map_err(no_room)?.len();
     if len != blob.len {
         return Err(Unfetched::False(format!("it has {len} bytes and not {}", blob.len)));
     }
-    check.map_or(Ok(()), |receipt| checked(path, receipt))
+    wanted.map_or(Ok(()), |wanted| checked(path, wanted))
 }
 
-fn checked(path: &Path, receipt: &Receipt) -> Result<(), Unfetched> {
-    let file = File::open(path).map_err(no_room)?;
-    output::check(BufReader::new(file), receipt).map_err(|error| match is_systems(&error) {
-        true => Unfetched::NoRoom(causes(&error)),
-        false => Unfetched::False(causes(&error)),
-    })
+fn checked(path: &Path, wanted: &Wanted) -> Result<(), Unfetched> {
+    match wanted {
+        Wanted::Output(receipt) => {
+            let file = File::open(path).map_err(no_room)?;
+            output::check(BufReader::new(file), receipt).map_err(|error| match is_systems(&error) {
+                true => Unfetched::NoRoom(causes(&error)),
+                false => Unfetched::False(causes(&error)),
+            })
+        }
+        Wanted::Checkpoint(spec, profile) => {
+            let bytes = fs::read(path).map_err(no_room)?;
+            let (task, input) = (spec.id(), spec.input);
+            let expected =
+                Expected { task: &task, module: &spec.module, input: &input, profile, limits: &spec.limits };
+            let sound = Checkpoint::decode(&bytes).and_then(|checkpoint| checkpoint.check(&expected));
+            sound.map_err(|error| Unfetched::False(causes(&error)))
+        }
+    }
 }
 
 /// Did the system refuse something, rather than anybody say something false?
@@ -389,7 +418,7 @@ mod tests {
 
         async fn fetch(&self, fetcher: &Fetcher, blob: Blob) -> Result<(), Unfetched> {
             let (_end, ended) = oneshot::channel();
-            fetcher.fetch(blob, self.there.key(), None, ended).await.unwrap()
+            fetcher.fetch_any(blob, self.there.key(), None, ended).await.unwrap()
         }
     }
 
@@ -465,7 +494,7 @@ mod tests {
         }
         let (end, ended) = oneshot::channel();
         let blob = pair.offer(b"too late");
-        let fetch = fetcher.fetch(blob, pair.there.key(), None, ended);
+        let fetch = fetcher.fetch_any(blob, pair.there.key(), None, ended);
         let (told, ()) = tokio::join!(fetch, async { drop(end) });
         assert_eq!(told, None);
         assert_eq!(fetcher.blobs.path(&blob.hash), None);
@@ -513,5 +542,64 @@ mod tests {
         let read = |error: io::Error| is_systems(&output::OutputError::Read(error));
         assert!(read(refused()) && read(io::Error::other(refused())));
         assert!(!read(io::Error::other("not an archive")) && !read(io::ErrorKind::UnexpectedEof.into()));
+    }
+
+    // spec: DEL-5, DEL-7
+    #[tokio::test]
+    async fn a_checkpoint_is_one_of_this_task_by_its_makers_engine_or_it_is_not_kept() {
+        use mesh_protocol::checkpoint::{Header, OutNode, out_digest};
+        use mesh_protocol::ids::{Digest, ProfileId};
+        let pair = Pair::new().await;
+        let fetcher = pair.fetcher(1 << 30);
+        let (mut spec, profile) = (crate::up::runner::tests::spec(&[]), ProfileId([7; 32]));
+        (spec.limits.checkpoint_bytes, spec.limits.fuel) = (1000, 1000);
+        (spec.limits.out_bytes, spec.limits.out_files) = (1000, 10);
+        let out = vec![("a".to_owned(), OutNode::File(b"so far".to_vec()))];
+        let nothing = mesh_protocol::digest::bytes(b"");
+        let header = Header {
+            task: spec.id(),
+            module: spec.module,
+            input: spec.input,
+            profile,
+            seq: 1,
+            parent: Digest([0; 32]),
+            fuel_used: 1,
+            clock_ns: 0,
+            random_pos: 0,
+            stdin_read: 0,
+            stdin: nothing,
+            stdout: nothing,
+            stderr: nothing,
+            out: out_digest(&out),
+            state: mesh_protocol::digest::bytes(b"state"),
+        };
+        let good = Checkpoint { header, state: b"state".to_vec(), stdout: vec![], stderr: vec![], out };
+        let mut foreign = good.clone();
+        foreign.header.profile = ProfileId([8; 32]);
+        let mut large = good.clone();
+        large.state = vec![1; 2000];
+        large.header.state = mesh_protocol::digest::bytes(&large.state);
+        let fetch = async |bytes: &[u8]| {
+            let blob = pair.offer(bytes);
+            let (_end, ended) = oneshot::channel();
+            let wanted = Wanted::Checkpoint(Box::new(spec.clone()), profile);
+            let result = fetcher.fetch(blob, pair.there.key(), wanted, ended).await.unwrap();
+            (result, fetcher.blobs.path(&blob.hash).is_some())
+        };
+        for (bytes, why) in [
+            (noise(100), "it is not a checkpoint file"),
+            (foreign.encode(), "it belongs to another engine profile"),
+            (large.encode(), "its state is larger than the task's limit"),
+        ] {
+            assert_eq!(fetch(&bytes).await, (Err(Unfetched::False(why.into())), false));
+        }
+        assert_eq!(fetch(&good.encode()).await, (Ok(()), true));
+        // What is here already is looked at all the same.
+        assert_eq!(fetch(&good.encode()).await, (Ok(()), true));
+        let other = noise(200);
+        let blob = pair.offer(&other);
+        pair.fetch(&fetcher, blob).await.unwrap();
+        let (result, here) = fetch(&other).await;
+        assert_eq!((result, here), (Err(Unfetched::False("it is not a checkpoint file".into())), true));
     }
 }

@@ -15,7 +15,6 @@ use mesh_gossip::{Effect, Gossip, Heard};
 use mesh_net::{Channel, Net, SendError, Standing};
 use mesh_node::{Answer, CommandError, CommandId, Happening, Input, Message, Now, Output};
 use mesh_protocol::frame::{AttemptId, Frame, TaskFrame};
-use mesh_protocol::ids::BlobHash;
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::ledger::Entry;
 use mesh_store::Store;
@@ -52,7 +51,7 @@ pub(crate) struct Shell {
     pub(crate) talks: BTreeMap<AttemptId, PublicKey>,
     /// What is being fetched, for which attempt. Each ends when its sender goes. The node asks for one at a time of each
     /// attempt.
-    pub(crate) fetches: BTreeMap<(AttemptId, BlobHash), oneshot::Sender<()>>,
+    pub(crate) fetches: BTreeMap<u64, (AttemptId, oneshot::Sender<()>)>,
     pub(crate) refused: Arc<Refused>,
     /// The owner's program that is asked about offers, if there is one.
     pub(crate) hook: Option<Hook>,
@@ -145,7 +144,7 @@ impl Hands for Shell {
                 // It can ask nothing of others at this moment.
                 let _effects = self.gossip.down(*peer, Instant::now());
             }
-            Input::Fetched(attempt, hash, _) => drop(self.fetches.remove(&(*attempt, *hash))),
+            Input::Fetched(number, ..) => drop(self.fetches.remove(number)),
             // The other side has said its last word.
             Input::Task(peer, attempt, TaskFrame::Refused(_) | TaskFrame::Lost(_))
                 if self.talks.get(attempt) == Some(peer) =>
@@ -188,18 +187,18 @@ impl Hands for Shell {
             Output::Pause(attempt) => self.runner.want(attempt, Wish::Hold),
             Output::Resume(attempt) => self.runner.want(attempt, Wish::Run),
             Output::Stop(attempt) => self.runner.want(attempt, Wish::Stop),
-            Output::Fetch { attempt, blob, from, check } => {
+            Output::Fetch { number, attempt, blob, from, wanted } => {
                 let (fetcher, arrivals) = (self.fetcher.clone(), self.arrivals.clone());
                 let (end, ended) = oneshot::channel();
-                self.fetches.insert((attempt, blob.hash), end);
+                self.fetches.insert(number, (attempt, end));
                 self.runtime.spawn(async move {
-                    if let Some(result) = fetcher.fetch(blob, from, check, ended).await {
-                        let _node_gone =
-                            arrivals.send(Input::Fetched(attempt, blob.hash, result).into()).await;
+                    if let Some(result) = fetcher.fetch(blob, from, wanted, ended).await {
+                        let fetched = Input::Fetched(number, attempt, blob.hash, result);
+                        let _node_gone = arrivals.send(fetched.into()).await;
                     }
                 });
             }
-            Output::Unfetch(attempt) => self.fetches.retain(|(of, _), _| *of != attempt),
+            Output::Unfetch(attempt) => self.fetches.retain(|_, (of, _)| *of != attempt),
             Output::Release(attempt) => self.runner.release(attempt),
             Output::Forget(attempt) => {
                 runs::clear(&self.runner.release_folder(attempt));

@@ -586,7 +586,7 @@ impl Modules {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use mesh_protocol::ids::CommunityId;
     use mesh_protocol::key::UserKey;
@@ -594,7 +594,7 @@ mod tests {
     use mesh_protocol::permissions::Permissions;
     use mesh_protocol::task::Sla;
 
-    fn spec(inputs: &[(&str, &[u8])]) -> TaskSpec {
+    pub(in crate::up) fn spec(inputs: &[(&str, &[u8])]) -> TaskSpec {
         let blob = |bytes: &[u8]| Blob { hash: BlobHash(digest::bytes(bytes).0), len: bytes.len() as u64 };
         let inputs = inputs.iter().map(|(path, bytes)| InputFile { path: (*path).into(), blob: blob(bytes) });
         TaskSpec {

@@ -60,6 +60,10 @@ pub struct Peer {
     pub forgotten: Vec<AttemptId>,
     /// What is being fetched for which attempt, and from whom, where nothing comes by itself.
     pub fetches: Vec<(AttemptId, Blob, PublicKey)>,
+    /// Under which number each was asked for.
+    pub numbers: Vec<(AttemptId, Blob, u64)>,
+    /// Blobs that are of no use any more.
+    pub unneeded: Vec<BlobHash>,
     /// How many fetches were begun.
     pub begun: usize,
     /// Offers that the owner's program was asked about.
@@ -143,6 +147,8 @@ impl Room {
             releases: vec![],
             forgotten: vec![],
             fetches: vec![],
+            numbers: vec![],
+            unneeded: vec![],
             begun: 0,
             asked: vec![],
             answers: vec![],
@@ -235,16 +241,20 @@ impl Room {
                     Output::Stop(attempt) => self.peers[number].wishes.push((attempt, Wish::Stop)),
                     Output::Release(attempt) => self.peers[number].releases.push(attempt),
                     Output::Forget(attempt) => self.peers[number].forgotten.push(attempt),
+                    Output::Tell(mesh_node::Happening::Unneeded(blob)) => {
+                        self.peers[number].unneeded.push(blob)
+                    }
                     Output::Answer(id, answer) => self.peers[number].answers.push((id, answer)),
-                    Output::Fetch { attempt, blob, from, .. } if self.slow => {
+                    Output::Fetch { number: fetch, attempt, blob, from, .. } if self.slow => {
                         self.peers[number].begun += 1;
                         self.peers[number].fetches.push((attempt, blob, from));
+                        self.peers[number].numbers.push((attempt, blob, fetch));
                     }
                     Output::Unfetch(attempt) => {
                         self.peers[number].fetches.retain(|(of, ..)| *of != attempt);
                     }
-                    Output::Fetch { attempt, blob, .. } => {
-                        inputs.push_back((number, Input::Fetched(attempt, blob.hash, Ok(()))));
+                    Output::Fetch { number: fetch, attempt, blob, .. } => {
+                        inputs.push_back((number, Input::Fetched(fetch, attempt, blob.hash, Ok(()))));
                     }
                     _ => {}
                 }
@@ -255,7 +265,10 @@ impl Room {
     /// What becomes of the blob that is under way longest.
     pub fn comes(&mut self, number: usize, result: Result<(), Unfetched>) {
         let (attempt, blob, _) = self.peers[number].fetches.remove(0);
-        self.handle(number, Input::Fetched(attempt, blob.hash, result));
+        let mut numbers = self.peers[number].numbers.iter().rev();
+        let fetch =
+            numbers.find(|(of, it, _)| (*of, *it) == (attempt, blob)).map(|(.., fetch)| *fetch).unwrap();
+        self.handle(number, Input::Fetched(fetch, attempt, blob.hash, result));
     }
 
     /// A peer dies, and comes back with what it had kept.
