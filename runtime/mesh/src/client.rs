@@ -5,7 +5,7 @@ mod transfer;
 
 pub(crate) use transfer::Download;
 
-use crate::api::{FILE, Published};
+use crate::api::{FILE, Published, is_served};
 use crate::exit_codes;
 use crate::failure::{Failure, Result};
 use crate::home::Home;
@@ -21,9 +21,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::convert::Infallible;
-use std::io::{self, ErrorKind};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -40,6 +42,9 @@ type Body = BoxBody<Bytes, Infallible>;
 pub(crate) struct Client {
     addr: SocketAddr,
     token: String,
+    /// Where that stood.
+    published: Arc<File>,
+    path: PathBuf,
 }
 
 fn not_running() -> Failure {
@@ -97,13 +102,19 @@ fn runtime() -> Result<Runtime> {
 impl Client {
     /// Finds the node that runs on these folders.
     pub(crate) fn find() -> Result<Self> {
-        let home = Home::find()?;
-        let path = home.data().join(FILE);
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(not_started(home.data())),
-            Err(error) => return Err(Failure::file("find the node by", &path, &error)),
+        Self::by(Home::find()?.data())
+    }
+
+    fn by(data: &Path) -> Result<Self> {
+        let path = data.join(FILE);
+        let unreadable = |error| Failure::file("find the node by", &path, &error);
+        let mut published = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(not_started(data)),
+            Err(error) => return Err(unreadable(error)),
         };
+        let mut bytes = Vec::new();
+        published.read_to_end(&mut bytes).map_err(unreadable)?;
         let Published { mut addr, token, .. } = serde_json::from_slice(&bytes).map_err(|error| {
             Failure::because(format!("find the node by {}", path.display()), &error)
                 .hint("start it anew with `mesh up`")
@@ -112,7 +123,7 @@ impl Client {
             // It listens everywhere, so here too.
             addr.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
         }
-        Ok(Self { addr, token })
+        Ok(Self { addr, token, published: Arc::new(published), path })
     }
 
     /// Asks for what there is.
@@ -184,6 +195,13 @@ impl Client {
             ErrorKind::ConnectionRefused => not_running(),
             _ => broken(&error),
         })?;
+        // Now that somebody is there: a peer that was killed has left its address to whoever takes it, and they would be
+        // told the token and all that is asked.
+        match is_served(&self.published) {
+            Ok(true) => {}
+            Ok(false) => return Err(not_running()),
+            Err(error) => return Err(Failure::file("find the node by", &self.path, &error)),
+        }
         let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
         // Its errors are those of the request, too.

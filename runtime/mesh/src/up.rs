@@ -497,6 +497,9 @@ async fn end(peer: Peer) -> Result<u8> {
                 DriverError::Commit(mesh_store::CommitError::TooLarge { .. }) => {
                     "this is a fault of this program: please report it with the lines above"
                 }
+                DriverError::Commit(mesh_store::CommitError::Lost(_)) => {
+                    "start it again: the database is made anew then, and what peers know is fetched from them"
+                }
                 _ => "free some space on the disk that holds its --home, and start it again",
             };
             return Err(Failure::because("go on", &error).hint(hint));

@@ -79,6 +79,8 @@ struct Inner {
     journal: Journal,
     /// None after a fault, until it could be opened anew.
     database: Option<Database>,
+    /// Why it never will be by this process.
+    given_up: Option<String>,
 }
 
 impl std::fmt::Debug for DiskStore {
@@ -106,7 +108,7 @@ impl DiskStore {
         };
         make_folder(folder, &*files).map_err(at(folder))?;
         let lock = lock(folder)?;
-        tidy(folder).map_err(at(folder))?;
+        tidy(folder, &*files).map_err(at(folder))?;
         let mark = take_mark(folder, &*files).map_err(at(folder))?;
         let found = read_journal(folder, &files, bounds)?;
         let torn = found.as_ref().map_or(0, |found| found.torn);
@@ -118,7 +120,14 @@ impl DiskStore {
         if database.size() > bounds.shrink_above.max(SHRINK_FACTOR.saturating_mul(database.live())) {
             database = shrink(folder, &files, database).map_err(OpenError::Database)?;
         }
-        let mut inner = Inner { folder: folder.to_owned(), files, bounds, journal, database: Some(database) };
+        let mut inner = Inner {
+            folder: folder.to_owned(),
+            files,
+            bounds,
+            journal,
+            database: Some(database),
+            given_up: None,
+        };
         inner.compact_if_bloated();
         let opened =
             Opened { fresh, unclean: !fresh && (!whole || rebuilt.is_some() || torn > 0), rebuilt, torn };
@@ -199,13 +208,26 @@ impl Inner {
     fn database(&mut self) -> Result<&mut Database, Fault> {
         let database = match self.database.take() {
             Some(database) => database,
-            None => self.mend()?,
+            None => self.open_anew()?,
         };
         Ok(self.database.insert(database))
     }
 
-    fn mend(&mut self) -> Result<Database, Fault> {
-        self.journal.take_back()?;
+    fn open_anew(&mut self) -> Result<Database, Fault> {
+        if let Some(why) = &self.given_up {
+            return Err(Fault::Damaged(why.clone()));
+        }
+        let opened = self.try_open_anew();
+        if let Err(Fault::Damaged(why)) = &opened {
+            // Whoever holds in memory what it knew would go on as if it were still kept, so it is not made anew here.
+            tracing::error!(why, "the database is damaged; the next start makes it anew");
+            self.given_up = Some(why.clone());
+        }
+        opened
+    }
+
+    fn try_open_anew(&mut self) -> Result<Database, Fault> {
+        self.journal.settle()?;
         let again = |error: OpenError| match error {
             OpenError::Database(fault) => fault,
             OpenError::Folder { source, .. } => Fault::Io(source),
@@ -214,9 +236,12 @@ impl Inner {
         let found = read_journal(&self.folder, &self.files, self.bounds).map_err(again)?;
         let found = found.filter(|found| found.journal.last() == self.journal.last());
         let found = found.ok_or_else(|| Fault::Damaged("the journal has changed under it".to_owned()))?;
-        let risen = rise(&self.folder, &self.files, self.bounds, Some(found)).map_err(again)?;
-        self.journal = risen.journal;
-        Ok(risen.database)
+        let database = standing(&self.folder, &self.files, Some(&found))?;
+        if database.applied() != found.journal.last() {
+            return Err(Fault::Damaged("it knows more than the journal".to_owned()));
+        }
+        self.journal = found.journal;
+        Ok(database)
     }
 
     fn commit(&mut self, records: &[Record]) -> Result<(), CommitError> {
@@ -248,7 +273,10 @@ impl Inner {
     /// Nothing is done with a database that had a fault but opening it anew.
     fn fault(&mut self, fault: Fault) -> CommitError {
         self.database = None;
-        CommitError::database(fault)
+        match (fault, &self.given_up) {
+            (fault @ Fault::Damaged(_), Some(_)) => CommitError::Lost(fault),
+            (fault, _) => CommitError::database(fault),
+        }
     }
 
     fn compact_if_bloated(&mut self) {
@@ -307,16 +335,7 @@ fn rise(
         })
     };
     let exists = path.try_exists().map_err(|source| OpenError::Folder { path: path.clone(), source })?;
-    let standing = if exists {
-        Database::open(&path, files.clone())
-    } else {
-        Err(Fault::Damaged("the database is missing".to_owned()))
-    };
-    let standing = standing.and_then(|database| match &found {
-        Some(found) if database.applied() <= found.journal.last() => catch_up(database, found),
-        Some(found) => database.checked_ahead(&found.index),
-        None => database.checked_ahead(&Index::new()),
-    });
+    let standing = standing(folder, files, found.as_ref());
     match (found, standing) {
         (Some(found), Ok(database)) if database.applied() == found.journal.last() => {
             Ok(Risen { journal: found.journal, database, fresh: false, rebuilt: None })
@@ -358,6 +377,20 @@ fn rise(
             Ok(Risen { journal, database, fresh, rebuilt })
         }
         (_, Err(fault)) => Err(OpenError::Database(fault)),
+    }
+}
+
+/// The database as it stands, brought to where the journal is.
+fn standing(folder: &Path, files: &Arc<dyn Files>, found: Option<&Found>) -> Result<Database, Fault> {
+    let path = database_path(folder);
+    if !path.try_exists()? {
+        return Err(Fault::Damaged("the database is missing".to_owned()));
+    }
+    let database = Database::open(&path, files.clone())?;
+    match found {
+        Some(found) if database.applied() <= found.journal.last() => catch_up(database, found),
+        Some(found) => database.checked_ahead(&found.index),
+        None => database.checked_ahead(&Index::new()),
     }
 }
 
@@ -433,11 +466,13 @@ fn make_folder(folder: &Path, files: &dyn Files) -> io::Result<()> {
 }
 
 /// Removes what earlier starts may have left half done.
-fn tidy(folder: &Path) -> io::Result<()> {
+fn tidy(folder: &Path, files: &dyn Files) -> io::Result<()> {
     let [path, old] = ["db", "db.old"].map(|name| folder.join(name));
     if !path.try_exists()? && old.try_exists()? {
         fs::rename(&old, &path)?;
     }
+    // An earlier start may have ended between a rename and its way to the disk. Whatever follows counts on the names.
+    files.sync_folder(folder)?;
     for name in ["db.old", "db.next", "db.new"] {
         remove_folder(&folder.join(name))?;
     }

@@ -77,6 +77,10 @@ pub enum CommitError {
     /// The database could not be written. It is opened anew at the next commit.
     #[error("write the database")]
     Database(#[source] Fault),
+    /// The database could not even be opened anew. Nothing more is kept by this process; the next start makes the
+    /// database anew, without peers' entries, which whoever goes on would take for kept.
+    #[error("write the database; the next start makes it anew")]
+    Lost(#[source] Fault),
 }
 
 impl CommitError {

@@ -53,6 +53,8 @@ pub(crate) struct Journal {
     len: u64,
     /// A failed append could not be taken back yet.
     spoiled: bool,
+    /// After a loss of power another file might still have the name.
+    unnamed: bool,
     /// The last commit.
     last: u64,
     /// Keys and values that count.
@@ -151,7 +153,11 @@ impl Journal {
         let (len, live) = (draft.len, draft.live);
         files.sync(beside, &file)?;
         fs::rename(beside, &path)?;
-        files.sync_folder(folder)?;
+        // Nothing may fail from here on: this is the journal now, and what went to the one before it would be lost.
+        let named = files.sync_folder(folder);
+        if let Err(error) = &named {
+            tracing::warn!(%error, "the new journal's name is not on the disk; nothing is kept until it is");
+        }
         Ok(Self {
             path,
             files,
@@ -159,6 +165,7 @@ impl Journal {
             salt,
             len,
             spoiled: false,
+            unnamed: named.is_err(),
             last: base,
             live,
             compact_above,
@@ -190,6 +197,7 @@ impl Journal {
             salt,
             len: size,
             spoiled: false,
+            unnamed: false,
             last: base,
             live: 0,
             compact_above,
@@ -241,7 +249,7 @@ impl Journal {
         writes: impl Iterator<Item = Write<'a>>,
         own_live: i64,
     ) -> io::Result<u64> {
-        self.take_back()?;
+        self.settle()?;
         let writes: Vec<_> = writes.collect();
         let number = self.last + 1;
         let frame = frame(self.salt, number, &writes)?;
@@ -263,8 +271,18 @@ impl Journal {
         Ok(number)
     }
 
+    /// Does what could not be done at its time, and without which nothing that follows would be durable.
+    pub(crate) fn settle(&mut self) -> io::Result<()> {
+        self.take_back()?;
+        if self.unnamed {
+            self.files.sync_folder(self.path.parent().unwrap_or(&self.path))?;
+            self.unnamed = false;
+        }
+        Ok(())
+    }
+
     /// Removes what a failed append left. Were it kept, a later start might take it for a commit.
-    pub(crate) fn take_back(&mut self) -> io::Result<()> {
+    fn take_back(&mut self) -> io::Result<()> {
         if self.spoiled {
             self.file.set_len(self.len)?;
             self.files.sync(&self.path, &self.file)?;
@@ -283,7 +301,7 @@ impl Journal {
     /// deletions and peers' entries go.
     pub(crate) fn compact(&mut self, folder: &Path) -> Result<(), Unreadable> {
         self.tried_at = self.len;
-        self.take_back()?;
+        self.settle()?;
         let found = Self::open(folder, self.files.clone(), self.compact_above)?;
         let Some(found) = found.filter(|found| found.journal.last == self.last) else {
             return Err(Unreadable::Io(io::Error::other("it is not the file that was written")));

@@ -2,6 +2,7 @@
 // spec: API-1
 
 use super::State;
+use super::serve::Guest;
 use axum::Json;
 use axum::extract::{Request, State as Extract};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -119,8 +120,14 @@ fn refuse(state: &State, headers: &HeaderMap) -> Option<Problem> {
 
 /// Lets in whom it may.
 pub(crate) async fn guard(Extract(state): Extract<State>, request: Request, next: Next) -> Response {
-    match refuse(&state, request.headers()) {
-        Some(problem) => problem.into_response(),
+    let refused = refuse(&state, request.headers()).or_else(|| {
+        let stays = request.extensions().get::<Guest>().is_none_or(Guest::shows_token);
+        (!stays)
+            .then(|| Problem::new(StatusCode::REQUEST_TIMEOUT, "use the API: the token came too late", None))
+    });
+    match refused {
+        // Whoever was refused is not heard again on this connection, since each answer holds a place until it is read.
+        Some(problem) => ([(header::CONNECTION, "close")], problem).into_response(),
         None => next.run(request).await,
     }
 }

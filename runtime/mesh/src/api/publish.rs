@@ -1,4 +1,5 @@
-//! Where the API is and who may ask: a file that only this user can read.
+//! Where the API is and who may ask: a file that only this user can read, and that its peer keeps locked. What a peer
+//! that was killed has left is not locked, and who listens at that address now may be anybody.
 // spec: API-1
 
 use mesh_protocol::ids::to_hex;
@@ -25,11 +26,23 @@ pub(crate) struct Published {
 
 /// Takes the file away when the peer ends.
 #[derive(Debug)]
-pub(crate) struct Unpublish(PathBuf);
+pub(crate) struct Unpublish {
+    path: PathBuf,
+    _locked: File,
+}
 
 impl Drop for Unpublish {
     fn drop(&mut self) {
-        let _gone = fs::remove_file(&self.0);
+        let _gone = fs::remove_file(&self.path);
+    }
+}
+
+/// Does the peer that has written this file still run?
+pub(crate) fn is_served(file: &File) -> io::Result<bool> {
+    match file.try_lock_shared() {
+        Ok(()) => file.unlock().map(|()| false),
+        Err(fs::TryLockError::WouldBlock) => Ok(true),
+        Err(fs::TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -47,9 +60,11 @@ pub(crate) fn publish(data: &Path, addr: SocketAddr, token: &str) -> io::Result<
     let text = serde_json::to_string(&Published { addr, token: token.to_owned(), pid: std::process::id() })?;
     let _left_over = fs::remove_file(&temporary);
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    // Before anybody can find it, so that nobody looks at it and is in the way.
+    file.try_lock()?;
     file.write_all(text.as_bytes())?;
     fs::rename(&temporary, &path)?;
-    Ok(Unpublish(path))
+    Ok(Unpublish { path, _locked: file })
 }
 
 #[cfg(test)]
@@ -69,6 +84,16 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         let read: Published = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         assert_eq!((read.addr, read.token), (addr, token));
+        let found = File::open(&path).unwrap();
+        assert!(is_served(&found).unwrap() && is_served(&File::open(&path).unwrap()).unwrap());
+        // Killed, it leaves the file; the next one writes its own.
+        let left = folder.path().join("left");
+        fs::rename(&path, &left).unwrap();
+        drop(published);
+        assert!(!is_served(&found).unwrap() && !is_served(&File::open(&left).unwrap()).unwrap());
+        fs::rename(&left, &path).unwrap();
+        let published = publish(folder.path(), addr, &super::token().unwrap()).unwrap();
+        assert!(is_served(&File::open(&path).unwrap()).unwrap() && !is_served(&found).unwrap());
         drop(published);
         assert!(!path.exists());
     }

@@ -66,6 +66,10 @@ struct Server {
 }
 
 async fn server() -> Server {
+    server_with(PATIENCE).await
+}
+
+async fn server_with(patience: Duration) -> Server {
     let (questions, mut asked) = mpsc::channel::<crate::up::Question>(8);
     let (happenings, _) = broadcast::channel(8);
     tokio::spawn(async move {
@@ -93,7 +97,7 @@ async fn server() -> Server {
     let until = async {
         let _dropped = stopped.await;
     };
-    tokio::spawn(patiently(state, listener, until, PATIENCE));
+    tokio::spawn(patiently(state, listener, until, patience));
     Server { addr, happenings, _stop: stop }
 }
 
@@ -184,6 +188,55 @@ async fn whoever_says_nothing_does_not_stay() {
         assert!(!raw(&server, begun).await.starts_with("HTTP/1.1 200"), "{begun}");
     }
     assert!(ask(&server, "POST", "/v1/resume", TOKEN, "").await.starts_with("HTTP/1.1 200"));
+}
+
+// spec: API-1, NET-4
+#[tokio::test]
+async fn whoever_shows_no_token_gives_way_and_whoever_has_shown_it_stays() {
+    let server = server_with(Duration::from_secs(600)).await;
+    let mut watcher = TcpStream::connect(server.addr).await.unwrap();
+    let request = format!("GET /v1/events HTTP/1.1\r\nHost: {}\r\n{TOKEN}\r\n", server.addr);
+    watcher.write_all(request.as_bytes()).await.unwrap();
+    let mut heard = Vec::new();
+    let soon = Duration::from_secs(60);
+    let until = async |watcher: &mut TcpStream, heard: &mut Vec<u8>, text: &str| {
+        while !String::from_utf8_lossy(heard).contains(text) {
+            heard.push(tokio::time::timeout(soon, watcher.read_u8()).await.unwrap().unwrap());
+        }
+    };
+    until(&mut watcher, &mut heard, "\r\n\r\n").await;
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        let mut stream = TcpStream::connect(server.addr).await.unwrap();
+        stream.write_all(b"GET /v1/status HTTP/1.1\r\n").await.unwrap();
+        silent.push(stream);
+    }
+    let answer = tokio::time::timeout(soon, ask(&server, "POST", "/v1/resume", TOKEN, "")).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    server.happenings.send(Happening::Warning { text: "full".into() }).unwrap();
+    until(&mut watcher, &mut heard, "{\"event\":\"warning\",\"text\":\"full\"}").await;
+    // Nobody goes for nothing: the last ones are still waited for.
+    let mut last = silent.pop().unwrap();
+    last.write_all(format!("Host: {}\r\nConnection: close\r\n\r\n", server.addr).as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    last.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+}
+
+// spec: API-1, NET-4
+#[tokio::test]
+async fn whoever_is_refused_is_heard_once_and_cannot_stay_by_not_reading() {
+    let server = server_with(Duration::from_secs(600)).await;
+    let request = format!("POST /v1/resume HTTP/1.1\r\nHost: {}\r\n\r\n", server.addr);
+    let soon = Duration::from_secs(60);
+    let answers = tokio::time::timeout(soon, raw(&server, &request.repeat(2))).await.unwrap();
+    assert!(answers.starts_with("HTTP/1.1 401") && answers.matches("HTTP/1.1").count() == 1, "{answers}");
+
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(1024).unwrap();
+    let mut stream = socket.connect(server.addr).await.unwrap();
+    let asks = async { while stream.write_all(request.as_bytes()).await.is_ok() {} };
+    tokio::time::timeout(soon, asks).await.expect("it is cut off");
 }
 
 // spec: DEL-1

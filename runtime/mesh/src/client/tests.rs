@@ -1,12 +1,14 @@
 use super::*;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::TcpListener;
 
 /// A node that answers one request with `answer`, and gives what it was asked.
 fn node(answer: &'static str) -> (Client, std::thread::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
+    let (client, published) = client(addr);
     let asked = std::thread::spawn(move || {
+        let _runs = published;
         let (mut stream, _) = listener.accept().unwrap();
         let mut asked = Vec::new();
         let mut byte = [0; 4096];
@@ -30,7 +32,14 @@ fn node(answer: &'static str) -> (Client, std::thread::JoinHandle<String>) {
         stream.write_all(answer.as_bytes()).unwrap();
         String::from_utf8_lossy(&asked).into_owned()
     });
-    (Client { addr, token: "secret".into() }, asked)
+    (client, asked)
+}
+
+/// Asks a peer that listens there, as long as the other is kept.
+fn client(addr: SocketAddr) -> (Client, crate::api::Unpublish) {
+    let folder = tempfile::tempdir().unwrap();
+    let published = crate::api::publish(folder.path(), addr, "secret").unwrap();
+    (Client::by(folder.path()).unwrap(), published)
 }
 
 // spec: API-1, CLI-5
@@ -61,9 +70,27 @@ fn an_error_keeps_its_words_and_its_hint() {
 #[test]
 fn a_node_that_does_not_run_is_said_to() {
     let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let failure = Client { addr, token: String::new() }.get("/v1/status").unwrap_err();
+    let (client, _runs) = client(addr);
+    let failure = client.get("/v1/status").unwrap_err();
     assert_eq!(failure.exit_code(), exit_codes::NODE_NOT_RUNNING);
     assert!(failure.to_string().contains("hint: start it with `mesh up`"));
+}
+
+// spec: API-1
+#[test]
+fn nothing_is_said_to_whoever_listens_where_a_peer_was_killed() {
+    let somebody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (client, runs) = client(somebody.local_addr().unwrap());
+    drop(runs);
+    let failure = client.post("/v1/join", &"a ticket").unwrap_err();
+    assert_eq!(failure.exit_code(), exit_codes::NODE_NOT_RUNNING);
+    assert!(failure.to_string().contains("hint: start it with `mesh up`"));
+    assert!(client.upload("/v1/blobs", &b"bytes"[..], &mut |_| ()).is_err());
+    for _ in 0..2 {
+        let mut heard = Vec::new();
+        somebody.accept().unwrap().0.read_to_end(&mut heard).unwrap();
+        assert!(heard.is_empty(), "{}", String::from_utf8_lossy(&heard));
+    }
 }
 
 #[test]

@@ -166,6 +166,10 @@ impl<B: Brain, H: Hands, S: Store> Driver<B, H, S> {
                 }
                 room -= 1;
             }
+            // One of them: however much there is to do, who reads gets a turn, and holds nobody up for longer.
+            if let Ok(read) = self.reads.try_recv() {
+                self.read(read);
+            }
             if self.brain.deadline().is_some_and(|at| at <= self.hands.now().boot_ms) {
                 then.push_back(Input::Wake);
             }
@@ -273,7 +277,9 @@ impl<B: Brain, H: Hands, S: Store> Driver<B, H, S> {
                     }
                     return Ok(());
                 }
-                Err(error @ CommitError::TooLarge { .. }) => return Err(DriverError::Commit(error)),
+                Err(error @ (CommitError::TooLarge { .. } | CommitError::Lost(_))) => {
+                    return Err(DriverError::Commit(error));
+                }
                 Err(error) => {
                     let why = super::causes(&error);
                     if !failed {
@@ -363,7 +369,7 @@ mod tests {
     use mesh_node::Happening;
     use mesh_protocol::ledger::{Entry, Payload};
     use mesh_protocol::record::Table;
-    use mesh_store::{LoadError, Loaded, MemoryStore, Size};
+    use mesh_store::{Fault, LoadError, Loaded, MemoryStore, Size};
     use std::cell::RefCell;
     use std::rc::Rc;
 
@@ -571,6 +577,94 @@ mod tests {
         let error = rig.driver.settle(&mut VecDeque::from([Input::Wake])).unwrap_err();
         assert!(matches!(error, DriverError::Unkept));
         assert_eq!(*rig.lines.borrow(), [("full".to_owned(), vec![])]);
+    }
+
+    /// A store whose database is lost.
+    struct Lost;
+
+    impl Store for Lost {
+        fn commit(&mut self, _: &[Record]) -> Result<(), CommitError> {
+            Err(CommitError::Lost(Fault::Damaged("its stamp has no meaning".into())))
+        }
+
+        fn load(&self, _: &mut dyn FnMut(Loaded<'_>)) -> Result<(), LoadError> {
+            Ok(())
+        }
+
+        fn entries(&self, _: &PublicKey, _: u64, _: usize) -> Result<Vec<Vec<u8>>, LoadError> {
+            Ok(vec![])
+        }
+
+        fn size(&self) -> Size {
+            Size::default()
+        }
+    }
+
+    // spec: LED-8
+    #[test]
+    fn a_lost_database_ends_it_and_nothing_leaves() {
+        let Rig { driver, lines, _runtime, stop: _stop, .. } = rig();
+        let Driver { brain, hands, runtime, arrivals, questions, reads, stop, .. } = driver;
+        let mut driver = Driver { brain, hands, store: Lost, runtime, arrivals, questions, reads, stop };
+        let error = driver.settle(&mut VecDeque::from([Input::Wake])).unwrap_err();
+        assert!(matches!(error, DriverError::Commit(CommitError::Lost(_))));
+        assert!(lines.borrow().is_empty());
+    }
+
+    /// Has something more to do whenever it has done something, so often, and then tells the driver to stop.
+    struct Busy {
+        left: RefCell<u32>,
+        more: mpsc::Sender<Arrival>,
+        stop: watch::Sender<bool>,
+    }
+
+    impl Brain for Busy {
+        fn handle(&self, _: Now, _: Input) {
+            let mut left = self.left.borrow_mut();
+            *left -= 1;
+            match *left {
+                0 => drop(self.stop.send_replace(true)),
+                _ => self.more.try_send(Input::Wake.into()).unwrap(),
+            }
+        }
+
+        fn poll(&self) -> Option<Output> {
+            None
+        }
+
+        fn deadline(&self) -> Option<u64> {
+            None
+        }
+    }
+
+    #[test]
+    fn who_reads_gets_a_turn_however_much_there_is_to_do() {
+        let Rig { driver, stop, .. } = rig();
+        let Driver { hands, store, stop: stopped, .. } = driver;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (more, arrivals) = mpsc::channel(1);
+        let (wanted, reads) = mpsc::channel(2);
+        more.try_send(Input::Wake.into()).unwrap();
+        let mut answers = Vec::new();
+        for from in 0..2 {
+            let (answer, answered) = oneshot::channel();
+            wanted.try_send(Read { author: PublicKey([1; 32]), from, max_bytes: 1, answer }).unwrap();
+            answers.push(answered);
+        }
+        let driver = Driver {
+            brain: Busy { left: RefCell::new(10), more, stop },
+            hands,
+            store,
+            runtime: runtime.handle().clone(),
+            arrivals,
+            questions: mpsc::channel(1).1,
+            reads,
+            stop: stopped,
+        };
+        driver.run().unwrap();
+        for answered in &mut answers {
+            assert_eq!(answered.try_recv(), Ok(Ok(vec![])));
+        }
     }
 
     #[test]

@@ -18,6 +18,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const OWN_FOR: Duration = Duration::from_secs(8 * 24 * 3600);
 /// And of what somebody else's task needs: whoever was cut off comes back within a day or asks another.
 const LENT_FOR: Duration = DAY;
+/// How far two clocks may be apart, as those of this machine and of one that keeps its files.
+const AHEAD: Duration = Duration::from_secs(3600);
 /// Parts that nobody fetches at the moment may take so much of what is given to blobs, and be so many.
 const SHARE: u64 = 8;
 const MOST: usize = 1024;
@@ -95,7 +97,14 @@ impl Partials {
             // A file that is partly there is as long as it will be, and has holes.
             part.1 += meta.blocks() * 512;
         }
-        let age = |at: Option<SystemTime>| at.and_then(|at| at.elapsed().ok()).unwrap_or_default();
+        // What was written while the clock was ahead is old: were it new, it would be so for as long, and everything else
+        // would go for it.
+        let age = |at: SystemTime| match at.elapsed() {
+            Ok(age) => age,
+            Err(ahead) if ahead.duration() < AHEAD => Duration::ZERO,
+            Err(_) => Duration::MAX,
+        };
+        let age = |at: Option<SystemTime>| at.map_or(Duration::MAX, age);
         Ok(parts.into_iter().map(|(name, (at, bytes))| Part { name, age: age(at), bytes }).collect())
     }
 
@@ -199,6 +208,25 @@ mod tests {
             coming.clear();
             assert!(!part(&partials.take(keeper, &new)).exists());
         }
+    }
+
+    // spec: DEL-5, ARC-7
+    #[test]
+    fn a_part_from_a_time_that_is_still_to_come_is_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let partials = open(&dir, 1 << 30);
+        let coming = [1, 2, 3].map(|n| partials.take(Keeper::Own, &BlobHash([n; 32])));
+        for coming in &coming {
+            fs::write(part(coming), b"half").unwrap();
+        }
+        for (coming, ahead) in coming.iter().zip([30 * DAY, AHEAD / 2]) {
+            let file = File::options().write(true).open(part(coming)).unwrap();
+            file.set_modified(SystemTime::now() + ahead).unwrap();
+        }
+        let paths = coming.each_ref().map(part);
+        drop(coming);
+        drop(open(&dir, 1 << 30));
+        assert_eq!(paths.map(|path| path.exists()), [false, true, true]);
     }
 
     // spec: DEL-5

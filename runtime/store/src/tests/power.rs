@@ -31,6 +31,7 @@ struct Rig {
     /// So many more writes succeed before one stops half-way for want of room; 0 for no fault.
     writes_left: AtomicU32,
     syncs_left: AtomicU32,
+    folder_syncs_left: AtomicU32,
 }
 
 fn due(counter: &AtomicU32) -> bool {
@@ -53,6 +54,9 @@ impl Files for Rig {
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        if due(&self.folder_syncs_left) {
+            return Err(io::Error::other("too many open files"));
+        }
         let mut names = Vec::new();
         for file in fs::read_dir(path)? {
             let file = file?;
@@ -145,6 +149,71 @@ fn a_compacted_journal_survives_a_loss_of_power() {
     let value = "x".repeat(3000);
     let steps = (0..12).map(|n| vec![peers(n, "entry"), put("same", &format!("{n}{value}"))]);
     survives_after_each(steps, Bounds { compact_above: 8000, ..Bounds::default() });
+}
+
+// spec: LED-8
+#[test]
+fn a_journal_whose_name_could_not_be_synced_takes_nothing_until_it_is_and_then_loses_nothing() {
+    let temp = tempfile::tempdir().expect("a folder can be made");
+    let (folder, after) = (temp.path().join("store"), temp.path().join("after"));
+    let rig = Arc::new(Rig::default());
+    let bounds = Bounds { compact_above: 8000, ..Bounds::default() };
+    let (mut store, _) = DiskStore::open_with(&folder, rig.clone(), bounds).expect("the store opens");
+    let value = "x".repeat(3000);
+    let mut again = 0;
+    for round in 0..2 {
+        rig.folder_syncs_left.store(1, Ordering::SeqCst);
+        while rig.folder_syncs_left.load(Ordering::SeqCst) > 0 {
+            assert!(again < 20, "it is never compacted");
+            again += 1;
+            store.commit(&[put("same", &format!("{again}{value}"))]).expect("it is in both journals");
+        }
+        if round == 1 {
+            rig.folder_syncs_left.store(1, Ordering::SeqCst);
+            assert!(matches!(store.commit(&[own(round, "not yet")]), Err(CommitError::Journal(_))));
+        }
+        store.commit(&[own(round, "entry")]).expect("the commit succeeds");
+        rig.lose_power(&folder, &after);
+        assert_eq!(content(&open_on(&after, Arc::new(Rig::default())).0), content(&store));
+        fs::remove_dir_all(&after).expect("the folder can be removed");
+    }
+    let all = content(&store);
+    assert_eq!(all.len(), 3);
+    drop(store);
+    assert_eq!(content(&open_on(&folder, rig).0), all);
+}
+
+// spec: LED-8
+#[test]
+fn a_start_that_could_not_sync_a_name_leaves_it_to_the_next_one() {
+    for damaged in [false, true] {
+        let mut failed = 0;
+        for nth in 1.. {
+            let temp = tempfile::tempdir().expect("a folder can be made");
+            let (folder, after) = (temp.path().join("store"), temp.path().join("after"));
+            fs::create_dir(&folder).expect("a folder can be made");
+            let rig = Arc::new(Rig::default());
+            if damaged {
+                drop(open_on(&folder, rig.clone()));
+                fs::write(folder.join("db/conf"), b"nothing that sled would understand")
+                    .expect("the file can be written");
+            }
+            rig.folder_syncs_left.store(nth, Ordering::SeqCst);
+            let first = DiskStore::open_with(&folder, rig.clone(), Bounds::default());
+            if rig.folder_syncs_left.swap(0, Ordering::SeqCst) > 0 {
+                break;
+            }
+            failed += usize::from(first.is_err());
+            drop(first);
+            let (mut store, _) = open_on(&folder, rig.clone());
+            store.commit(&[peers(0, "entry")]).expect("the commit succeeds");
+            store.commit(&[own(0, "first")]).expect("the commit succeeds");
+            rig.lose_power(&folder, &after);
+            let left = content(&open_on(&after, Arc::new(Rig::default())).0);
+            assert_eq!(left, content(&store), "damaged: {damaged}, the sync number {nth} had failed");
+        }
+        assert!(failed > 3, "{failed}");
+    }
 }
 
 // spec: LED-8
@@ -254,4 +323,30 @@ fn a_failed_sync_of_the_database_fails_the_commit_and_the_next_one_opens_it_anew
     store.commit(&[own(1, "second")]).expect("the commit succeeds");
     store.commit(&[peers(0, "entry")]).expect("the commit succeeds");
     assert_eq!(content(&store), ["me 0: first", "me 1: second", "peer 0: entry"]);
+}
+
+// spec: LED-8
+#[test]
+fn a_database_that_is_damaged_while_it_is_open_ends_the_process_and_is_made_anew_by_the_next() {
+    let temp = tempfile::tempdir().expect("a folder can be made");
+    let rig = Arc::new(Rig::default());
+    let (mut store, _) = open_on(temp.path(), rig.clone());
+    store.commit(&[own(0, "first"), peers(0, "entry")]).expect("the commit succeeds");
+    // The next one closes the database, and when it is to be opened anew it is no database any more.
+    rig.syncs_left.store(1, Ordering::SeqCst);
+    assert!(matches!(store.commit(&[peers(1, "entry")]), Err(CommitError::Database(_))));
+    let conf = temp.path().join("db/conf");
+    let sound = fs::read(&conf).expect("the file is readable");
+    fs::write(&conf, b"nothing that sled would understand").expect("the file can be written");
+    assert!(matches!(store.commit(&[peers(1, "entry")]), Err(CommitError::Lost(_))));
+    // Not even if it came back: what was handled since may count on what it did not take.
+    fs::write(&conf, sound).expect("the file can be written");
+    assert!(matches!(store.commit(&[own(1, "second")]), Err(CommitError::Lost(_))));
+    assert!(store.entries(&super::PEER, 0, 100).is_err());
+    assert!(!temp.path().join("db.broken-1").exists());
+    fs::write(&conf, b"nothing that sled would understand").expect("the file can be written");
+    assert!(store.close().is_err());
+    let (store, opened) = open_on(temp.path(), rig);
+    assert!(opened.unclean && opened.rebuilt.is_some_and(|rebuilt| rebuilt.set_aside.is_some()));
+    assert_eq!(content(&store), ["me 0: first"]);
 }
