@@ -139,10 +139,10 @@ impl Shared {
         }
     }
 
-    /// A session ended: whoever wants that peer dials again.
-    pub(crate) fn redial(&self, peer: PublicKey) {
+    /// A session ended after so long: whoever wants that peer dials again.
+    pub(crate) fn redial(&self, peer: PublicKey, lived: Duration) {
         if let Some(dial) = lock(&self.dials).get(&peer) {
-            dial.wake.notify_one();
+            dial.lost(lived);
         }
     }
 
@@ -295,7 +295,8 @@ impl Net {
     }
 
     /// Keeps a connection to this peer: dials now, again after failures with growing pauses, and again after a
-    /// loss, until [`forget`](Self::forget). Called again, it adds addresses and tries at once.
+    /// loss (with growing pauses, too, while none of them lasts), until [`forget`](Self::forget). Called again, it adds addresses, and
+    /// tries at once if one of them is new.
     pub fn connect(&self, peer: PublicKey, addrs: Vec<SocketAddr>) {
         dial::want(self.shared(), peer, &addrs, None);
     }

@@ -207,7 +207,7 @@ async fn run(
     first: Arc<Conn>,
     mut joined: mpsc::UnboundedReceiver<Arc<Conn>>,
 ) {
-    let (addr, dialled, path) = (first.addr(), first.dialled, first.path);
+    let (addr, dialled, path, begun) = (first.addr(), first.dialled, first.path, first.born);
     shared.tell(Event::Connected { peer: session.peer, addr, dialled, path }).await;
     shared.learn(session.peer, &first);
     let mut running = JoinSet::new();
@@ -235,7 +235,7 @@ async fn run(
                     break reason;
                 }
                 // A direct one may be gone and a relayed one left.
-                shared.redial(session.peer);
+                shared.redial(session.peer, conn.born.elapsed());
             }
         }
     };
@@ -244,7 +244,7 @@ async fn run(
     shared.tell(Event::Disconnected { peer: session.peer, reason }).await;
     lock(&shared.peers).ended(&session);
     session.gone.send_replace(true);
-    shared.redial(session.peer);
+    shared.redial(session.peer, begun.elapsed());
 }
 
 impl Conn {
