@@ -37,12 +37,36 @@ impl Prefix {
     }
 }
 
+/// So many a second, and as many at once.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    left: f64,
+    refilled: Instant,
+}
+
+impl Bucket {
+    pub(crate) fn new(rate: u32) -> Self {
+        Self { left: rate.into(), refilled: Instant::now() }
+    }
+
+    /// Takes one out, if there is one.
+    pub(crate) fn take(&mut self, rate: u32) -> bool {
+        let (now, rate) = (Instant::now(), f64::from(rate));
+        self.left = rate.min(self.left + rate * now.duration_since(self.refilled).as_secs_f64());
+        self.refilled = now;
+        let some = self.left >= 1.0;
+        if some {
+            self.left -= 1.0;
+        }
+        some
+    }
+}
+
 #[derive(Debug)]
 struct PrefixUse {
     connections: usize,
-    /// Handshakes it may still make now: a bucket that refills by the second.
-    tokens: f64,
-    refilled: Instant,
+    /// Handshakes it may still make now.
+    handshakes: Bucket,
 }
 
 #[derive(Debug, Default)]
@@ -98,18 +122,13 @@ impl Admission {
                 self.counts.connections_per_prefix.one();
                 return Verdict::Refuse;
             }
-            let rate = f64::from(self.bounds.handshakes_per_prefix);
-            let now = Instant::now();
-            used.tokens = rate.min(used.tokens + rate * now.duration_since(used.refilled).as_secs_f64());
-            used.refilled = now;
-            if used.tokens < 1.0 {
+            if !used.handshakes.take(self.bounds.handshakes_per_prefix) {
                 if !proven {
                     return Verdict::Retry;
                 }
                 self.counts.handshake_rate.one();
                 return Verdict::Refuse;
             }
-            used.tokens -= 1.0;
         }
         table.connections += 1;
         table.half_open += 1;
@@ -166,8 +185,7 @@ impl Admission {
         }
         table.prefixes.entry(prefix).or_insert_with(|| PrefixUse {
             connections: 0,
-            tokens: f64::from(self.bounds.handshakes_per_prefix),
-            refilled: Instant::now(),
+            handshakes: Bucket::new(self.bounds.handshakes_per_prefix),
         })
     }
 }

@@ -1,13 +1,12 @@
 //! The way in: one task per stream, which turns frames into events.
 
 use crate::conn::{self, Conn};
-use crate::net::Shared;
+use crate::net::{Shared, lock};
 use crate::session::Session;
 use crate::wire::{FrameError, read_frame};
 use crate::{Channel, Event, Standing};
 use quinn::{RecvStream, VarInt};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Why a moved stream is stopped: it was read.
 const READ: VarInt = VarInt::from_u32(0);
@@ -24,7 +23,6 @@ pub(crate) async fn read(
     // A channel that moved to another connection: the old stream's frames come first.
     let _turn = session.turn(channel).await;
     let bounds = &shared.config.bounds;
-    let (mut tokens, mut refilled) = (f64::from(bounds.stranger_frames), Instant::now());
     loop {
         let bytes = match read_frame(&mut stream, bounds.frame).await {
             Ok(Some(bytes)) => bytes,
@@ -41,16 +39,10 @@ pub(crate) async fn read(
             }
         };
         // spec: NET-4
-        if session.standing() == Standing::Stranger {
-            let rate = f64::from(bounds.stranger_frames);
-            tokens = rate.min(tokens + rate * refilled.elapsed().as_secs_f64());
-            refilled = Instant::now();
-            if tokens < 1.0 {
-                shared.counts.strangers_frames.one();
-                conn.close(conn::MISBEHAVED, "too many frames for a stranger");
-                return;
-            }
-            tokens -= 1.0;
+        if session.standing() == Standing::Stranger && !lock(&session.frames).take(bounds.stranger_frames) {
+            shared.counts.strangers_frames.one();
+            conn.close(conn::MISBEHAVED, "too many frames for a stranger");
+            return;
         }
         if !shared.tell(Event::Frame { peer: session.peer, channel, bytes }).await {
             return;

@@ -6,7 +6,7 @@
 //! once it is quiet. A peer that comes back as another run, or has lost its end of the session, or dials again, gets a
 //! new session; the old one ends first.
 
-use crate::admit::StrangerSlot;
+use crate::admit::{Bucket, StrangerSlot};
 use crate::conn::{self, Conn};
 use crate::net::{Shared, lock};
 use crate::send::{self, Queues};
@@ -41,6 +41,8 @@ pub(crate) struct Session {
     gone: watch::Sender<bool>,
     turns: Mutex<HashMap<Channel, Arc<tokio::sync::Mutex<()>>>>,
     stranger: Mutex<Option<StrangerSlot>>,
+    /// What it may still send while it is a stranger, on however many streams.
+    pub(crate) frames: Mutex<Bucket>,
 }
 
 /// What became of a new connection.
@@ -86,6 +88,7 @@ pub(crate) fn join(
             gone: watch::Sender::new(false),
             turns: Mutex::default(),
             stranger: Mutex::new(stranger.take()),
+            frames: Mutex::new(Bucket::new(shared.config.bounds.stranger_frames)),
         });
         session.set_standing(shared, standing);
         peers.sessions.insert(conn.peer, session.clone());
