@@ -131,3 +131,28 @@ async fn frames_queued_before_an_orderly_disconnect_arrive_before_its_event() {
     });
     assert!(last.await.expect("a frame too many").contains("enough"));
 }
+
+// spec: NET-4
+#[tokio::test]
+async fn channels_that_a_peer_takes_no_stream_for_are_counted_though_they_are_finished() {
+    let mut a = peer_with(1, |config| config.bounds.channels_per_peer = 40).await;
+    let raw = Raw::new(2);
+    a.net.set_standing(raw.key(), Standing::Member);
+    // It gives 32 streams and takes none back.
+    let (_connection, _hello) = raw.greet(&a).await;
+    a.connected(raw.key()).await;
+    let say = |attempt| {
+        let channel = Channel::Task { task: [7; 32], attempt };
+        let said = a.net.send(raw.key(), channel, Bytes::from_static(b"lost"));
+        a.net.finish(raw.key(), channel);
+        said
+    };
+    let mut refused = 0;
+    for n in 0..1000 {
+        refused += usize::from(say(n) == Err(SendError::QueueFull));
+        tokio::time::sleep(std::time::Duration::from_micros(100)).await;
+    }
+    // One stream is the hello's; the other 31 are written to.
+    assert_eq!(refused, 1000 - 31 - 40);
+    a.net.send(raw.key(), Channel::Sync, Bytes::from_static(b"still")).unwrap();
+}
