@@ -78,8 +78,8 @@ impl Conn {
     /// Gives a member its share of streams and bytes.
     pub(crate) fn welcome(&self, bounds: &Bounds) {
         self.quic.set_receive_window(VarInt::from_u32(bounds.window));
-        self.quic.set_max_concurrent_uni_streams(VarInt::from_u32(bounds.streams));
-        self.quic.set_max_concurrent_bi_streams(VarInt::from_u32(bounds.streams));
+        self.quic.set_max_concurrent_uni_streams(VarInt::from_u32(bounds.channels));
+        self.quic.set_max_concurrent_bi_streams(VarInt::from_u32(bounds.requests));
     }
 }
 

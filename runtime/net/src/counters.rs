@@ -55,6 +55,8 @@ counters! {
     bad_streams,
     /// Frames longer than the bound.
     oversized_frames,
+    /// Members that began more frames than they ended.
+    unfinished_frames,
     /// Frames not taken for sending because the queue was full.
     queue_full,
     /// Channels that the other side refused to read; what was queued on them is lost.

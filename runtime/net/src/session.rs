@@ -9,6 +9,7 @@
 use crate::admit::{Bucket, StrangerSlot};
 use crate::conn::{self, Conn};
 use crate::net::{Shared, lock};
+use crate::recv::Held;
 use crate::send::{self, Queues};
 use crate::wire::Instance;
 use crate::{Channel, Event, Path, Standing};
@@ -43,6 +44,7 @@ pub(crate) struct Session {
     stranger: Mutex<Option<StrangerSlot>>,
     /// What it may still send while it is a stranger, on however many streams.
     pub(crate) frames: Mutex<Bucket>,
+    pub(crate) held: Held,
 }
 
 /// What became of a new connection.
@@ -89,6 +91,7 @@ pub(crate) fn join(
             turns: Mutex::default(),
             stranger: Mutex::new(stranger.take()),
             frames: Mutex::new(Bucket::new(shared.config.bounds.stranger_frames)),
+            held: Held::default(),
         });
         session.set_standing(shared, standing);
         peers.sessions.insert(conn.peer, session.clone());
