@@ -65,8 +65,10 @@ impl Bucket {
 #[derive(Debug)]
 struct PrefixUse {
     connections: usize,
-    /// Handshakes it may still make now.
-    handshakes: Bucket,
+    /// Handshakes it may still make now: with addresses that are proven, and with bare first packets. Apart, since the
+    /// sender of those may be forged, and would use up the handshakes of somebody else.
+    proven: Bucket,
+    unproven: Bucket,
 }
 
 #[derive(Debug, Default)]
@@ -122,7 +124,8 @@ impl Admission {
                 self.counts.connections_per_prefix.one();
                 return Verdict::Refuse;
             }
-            if !used.handshakes.take(self.bounds.handshakes_per_prefix) {
+            let handshakes = if proven { &mut used.proven } else { &mut used.unproven };
+            if !handshakes.take(self.bounds.handshakes_per_prefix) {
                 if !proven {
                     return Verdict::Retry;
                 }
@@ -185,7 +188,8 @@ impl Admission {
         }
         table.prefixes.entry(prefix).or_insert_with(|| PrefixUse {
             connections: 0,
-            handshakes: Bucket::new(self.bounds.handshakes_per_prefix),
+            proven: Bucket::new(self.bounds.handshakes_per_prefix),
+            unproven: Bucket::new(self.bounds.handshakes_per_prefix),
         })
     }
 }
@@ -329,6 +333,8 @@ mod tests {
         let admission = admission(Bounds { handshakes_per_prefix: 1, ..Bounds::default() });
         assert!(matches!(admission.knock(at("10.0.0.1"), false), Verdict::Admit(_)));
         assert!(matches!(admission.knock(at("10.0.0.1"), false), Verdict::Retry));
+        // Whoever sent the first packets may be somebody else.
+        assert!(matches!(admission.knock(at("10.0.0.1"), true), Verdict::Admit(_)));
         assert!(matches!(admission.knock(at("10.0.0.1"), true), Verdict::Refuse));
         assert_eq!(admission.counts.handshake_rate.get(), 1);
     }
