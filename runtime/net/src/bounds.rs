@@ -65,8 +65,8 @@ pub struct Bounds {
     pub served_at_once: usize,
     /// Blobs served at once to all peers of one owner. 4: nobody takes all 16, with however many devices.
     pub served_per_owner: usize,
-    /// How long a request for a blob waits for a place before it is told to come again. 2 s: a blob of usual size goes
-    /// in that time, and whoever asks has no place of its own taken up by one who is busy.
+    /// How long a request for a blob waits for a place, and then for the blob to be hashed if it was not handed out
+    /// before, until it is told to come again. 2 s each: a blob of usual size goes in that time, and whoever asks has no place of its own taken up by one who is busy.
     pub serve_wait: Duration,
     /// How long a blob's or follow's other side may not move before it is given up. 30 s: the idle timeout.
     pub stall: Duration,

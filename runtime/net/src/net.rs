@@ -97,7 +97,7 @@ pub(crate) struct Shared {
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) outboards: Outboards,
     /// Blobs being served.
-    pub(crate) places: Places,
+    pub(crate) places: Arc<Places>,
     /// Files being fetched into, so that no two fetches write the same one.
     pub(crate) fetching: Mutex<HashSet<PathBuf>>,
     pub(crate) endpoint: Endpoint,
@@ -206,7 +206,7 @@ impl Net {
             peers: Mutex::default(),
             dials: Mutex::default(),
             outboards: Outboards::default(),
-            places: Places::new(&config.bounds),
+            places: Places::new(config.bounds.served_at_once, config.bounds.served_per_owner),
             fetching: Mutex::default(),
             relay: Relay::new(&config),
             mdns: OnceLock::new(),
@@ -367,6 +367,11 @@ impl Net {
     #[cfg(test)]
     pub(crate) fn open_connections(&self) -> usize {
         self.shared().endpoint.open_connections()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn hashed(&self) -> usize {
+        self.shared().outboards.begun.load(Ordering::Relaxed)
     }
 
     /// What was refused or lost so far, by reason.

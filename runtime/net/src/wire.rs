@@ -56,7 +56,8 @@ const FOLLOW: u8 = 17;
 const RELAY: u8 = 18;
 const RELAYED: u8 = 19;
 
-/// The answer to a request: no (and no word about why), or yes; to one for a blob also: others are served first.
+/// The answer to a request: no (and no word about why), or yes; to one for a blob also: later, since others are served
+/// first or it is being hashed.
 pub(crate) const NO: u8 = 0;
 pub(crate) const YES: u8 = 1;
 pub(crate) const LATER: u8 = 2;
