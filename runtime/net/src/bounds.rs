@@ -77,6 +77,12 @@ pub struct Bounds {
     pub circuits: usize,
     /// Connections forwarded at the wish of one peer. 4.
     pub circuits_per_peer: usize,
+    /// Connections that come through relays, of which nobody knows yet that a member is at the other end. 32: as many
+    /// as there may be strangers.
+    pub arriving: usize,
+    /// Of those, through one relay. 4: no relay takes all the places of strangers, and a handshake takes a few round
+    /// trips, so that those who dial at once wait for little.
+    pub arriving_per_relay: usize,
 }
 
 impl Default for Bounds {
@@ -111,6 +117,8 @@ impl Default for Bounds {
             slowest: 32 << 10,
             circuits: 32,
             circuits_per_peer: 4,
+            arriving: 32,
+            arriving_per_relay: 4,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::admit::Slot;
 use crate::net::{Shared, lock};
+use crate::serve::Place;
 use crate::session::{self, Joined, Session};
 use crate::wire::{Head, Instance};
 use crate::{Bounds, Channel, Path, Standing, follow, recv, relay, serve, tls};
@@ -89,6 +90,8 @@ pub(crate) struct Origin {
     pub(crate) path: Path,
     pub(crate) tunnel: Option<watch::Receiver<bool>>,
     pub(crate) slot: Slot,
+    /// Its place among what comes through its relay.
+    pub(crate) through: Option<Place>,
 }
 
 /// Takes a connection whose handshake is done into its peer's session. The error is for people.
@@ -112,8 +115,12 @@ pub(crate) async fn establish(
     let (_arrival, born) = (shared.admission.arrive(peer, &quic), Instant::now());
     let mut stranger = None;
     if !origin.dialled && !lock(&shared.peers).members.contains(&peer) {
-        stranger =
-            Some(shared.admission.stranger().ok_or_else(|| refuse(BUSY, "too many strangers at once"))?);
+        stranger = Some(
+            shared
+                .admission
+                .stranger(origin.through.take())
+                .ok_or_else(|| refuse(BUSY, "too many strangers at once"))?,
+        );
     }
     let mut said = origin.dialled.then(|| lock(&shared.peers).number(&peer));
     let (hello, hello_in, theirs) =
@@ -123,6 +130,7 @@ pub(crate) async fn establish(
             Err(_) => return Err(refuse(MISBEHAVED, "said nothing")),
         };
     origin.slot.settle();
+    origin.through = None;
     let conn = Arc::new(Conn {
         quic: quic.clone(),
         peer,

@@ -70,6 +70,8 @@ counters! {
     lying_blobs,
     /// Relay wishes refused: not willing, not a member, not reachable, too many.
     relay_refused,
+    /// Connections through a relay turned away because too many unknown ones came through it.
+    arrivals_refused,
     /// Relayed connections cut because the day's bytes were used up.
     relay_capped,
     /// Bytes forwarded for others.

@@ -223,7 +223,7 @@ async fn round(shared: &Arc<Shared>, peer: PublicKey, dial: &Dial, relayed: bool
     match any(shared, peer, addrs, patience).await {
         Some(Ok(quic)) => {
             let slot = own_slot(shared)?;
-            let origin = Origin { dialled: true, path: Path::Direct, tunnel: None, slot };
+            let origin = Origin { dialled: true, path: Path::Direct, tunnel: None, slot, through: None };
             match conn::establish(shared, quic, origin).await {
                 Ok(_) => return Ok(()),
                 Err(why) => reason = why,

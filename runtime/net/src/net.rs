@@ -98,6 +98,8 @@ pub(crate) struct Shared {
     pub(crate) outboards: Outboards,
     /// Blobs being served.
     pub(crate) places: Arc<Places>,
+    /// Connections that come through relays, until it is known that a member is at the other end.
+    pub(crate) arriving: Arc<Places>,
     /// Files being fetched into, so that no two fetches write the same one.
     pub(crate) fetching: Mutex<HashSet<PathBuf>>,
     pub(crate) endpoint: Endpoint,
@@ -207,6 +209,7 @@ impl Net {
             dials: Mutex::default(),
             outboards: Outboards::default(),
             places: Places::new(config.bounds.served_at_once, config.bounds.served_per_owner),
+            arriving: Places::new(config.bounds.arriving, config.bounds.arriving_per_relay),
             fetching: Mutex::default(),
             relay: Relay::new(&config),
             mdns: OnceLock::new(),
@@ -444,7 +447,7 @@ async fn accept(shared: Arc<Shared>) {
     while let Some(incoming) = shared.endpoint.accept().await {
         match shared.admission.knock(incoming.remote_address(), incoming.remote_address_validated()) {
             Verdict::Admit(slot) => {
-                let origin = Origin { dialled: false, path: Path::Direct, tunnel: None, slot };
+                let origin = Origin { dialled: false, path: Path::Direct, tunnel: None, slot, through: None };
                 tokio::spawn(handshake(shared.clone(), incoming, origin));
             }
             Verdict::Retry => {
@@ -457,16 +460,24 @@ async fn accept(shared: Arc<Shared>) {
     }
 }
 
+// spec: NET-4
 async fn accept_relayed(shared: Arc<Shared>) {
     while let Some(incoming) = shared.relayed.accept().await {
         // The tunnel's address cannot be forged: our own socket made it up.
-        let (Some((by, tunnel)), Some(slot)) =
-            (shared.tunnels.of(incoming.remote_address()), shared.admission.dial())
-        else {
+        let Some((ticket, slot)) = shared.tunnels.of(incoming.remote_address()).and_then(|ticket| {
+            let slot = shared.admission.knock_relayed(ticket.by)?;
+            Some((ticket, slot))
+        }) else {
             incoming.refuse();
             continue;
         };
-        let origin = Origin { dialled: false, path: Path::Relayed { by }, tunnel: Some(tunnel), slot };
+        let origin = Origin {
+            dialled: false,
+            path: Path::Relayed { by: ticket.by },
+            tunnel: Some(ticket.closed),
+            slot,
+            through: ticket.place,
+        };
         tokio::spawn(handshake(shared.clone(), incoming, origin));
     }
 }
