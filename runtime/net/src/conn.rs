@@ -26,8 +26,11 @@ pub(crate) const MISBEHAVED: u32 = 2;
 pub(crate) const UNWELCOME: u32 = 3;
 pub(crate) const REPLACED: u32 = 4;
 
-/// How long the connection that is not used lives on, for what is under way on it.
+/// How long the connection that is not used lives on after what was under way on it: nothing comes or goes on its
+/// streams any more. 3 s: longer than most losses take to be mended.
 const RETIRE: Duration = Duration::from_secs(3);
+/// The longest that it lives on. 5 min: a blob of usual size; a longer one goes on where it stopped.
+const RETIRED: Duration = Duration::from_secs(5 * 60);
 /// How long a stream may take to say what it is.
 const HEAD: Duration = Duration::from_secs(10);
 
@@ -62,6 +65,12 @@ impl Conn {
     /// Bytes that went into the network for it; those of a relayed one are its tunnel's.
     pub(crate) fn sent(&self) -> u64 {
         if self.is_direct() { self.quic.stats().udp_tx.bytes } else { 0 }
+    }
+
+    /// A number that changes while anything of its streams comes or goes, losses that are mended included.
+    fn moved(&self) -> u64 {
+        let stats = self.quic.stats();
+        stats.frame_rx.stream.wrapping_add(stats.frame_tx.stream)
     }
 
     /// It is over: what it sent stays counted.
@@ -212,7 +221,7 @@ pub(crate) async fn run(shared: Arc<Shared>, session: Arc<Session>, conn: Arc<Co
     if let Some(hello) = hello {
         readers.spawn(recv::read(shared.clone(), session.clone(), conn.clone(), Channel::Hello, hello));
     }
-    let mut retired = false;
+    let mut retired: Option<Retired> = None;
     let patience = tokio::time::sleep(shared.config.bounds.stranger_stay);
     let mut patience = std::pin::pin!(patience);
     let mut waiting = !conn.dialled;
@@ -238,16 +247,13 @@ pub(crate) async fn run(shared: Arc<Shared>, session: Arc<Session>, conn: Arc<Co
                     conn.close(UNWELCOME, "still a stranger");
                 }
             }
-            () = conn.retire.notified(), if !retired => {
-                retired = true;
+            () = conn.retire.notified(), if retired.is_none() => {
+                retired = Some(Retired { since: Instant::now(), moved: conn.moved() });
                 retiring.as_mut().reset(tokio::time::Instant::now() + RETIRE);
             }
-            () = &mut retiring, if retired => {
-                retired = false;
-                // The other one may be gone meanwhile.
-                if session.active.borrow().as_ref().is_some_and(|active| !Arc::ptr_eq(active, &conn)) {
-                    conn.close(REPLACED, "another connection is in use");
-                }
+            () = &mut retiring, if retired.is_some() => {
+                retired = retired.and_then(|retired| retired.go_on(&session, &conn));
+                retiring.as_mut().reset(tokio::time::Instant::now() + RETIRE);
             }
             () = tunnel_closed(&mut tunnel) => {
                 tunnel = None;
@@ -262,6 +268,30 @@ pub(crate) async fn run(shared: Arc<Shared>, session: Arc<Session>, conn: Arc<Co
     match (reason, conn.farewell.get()) {
         (ConnectionError::LocallyClosed, Some(farewell)) => farewell.clone(),
         (reason, _) => reason.to_string(),
+    }
+}
+
+/// A connection that another took over from.
+struct Retired {
+    since: Instant,
+    /// What had moved on it when that was looked at last.
+    moved: u64,
+}
+
+impl Retired {
+    /// Closes it, unless something is under way on it or it is in use again.
+    fn go_on(self, session: &Session, conn: &Arc<Conn>) -> Option<Self> {
+        // The other one may be gone meanwhile.
+        if session.active.borrow().as_ref().is_none_or(|active| Arc::ptr_eq(active, conn)) {
+            return None;
+        }
+        // What is lost with it would be lost in a session that goes on.
+        let moved = conn.moved();
+        if self.since.elapsed() < RETIRED && (moved != self.moved || session.held.is_behind()) {
+            return Some(Self { moved, ..self });
+        }
+        conn.close(REPLACED, "another connection is in use");
+        None
     }
 }
 

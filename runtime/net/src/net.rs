@@ -373,6 +373,11 @@ impl Net {
     }
 
     #[cfg(test)]
+    pub(crate) fn relayed_connections(&self) -> usize {
+        self.shared().relayed.open_connections()
+    }
+
+    #[cfg(test)]
     pub(crate) fn hashed(&self) -> usize {
         self.shared().outboards.begun.load(Ordering::Relaxed)
     }

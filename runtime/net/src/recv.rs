@@ -55,6 +55,11 @@ impl Held {
         Untold(self, length)
     }
 
+    /// Has the caller no room for something that came?
+    pub(crate) fn is_behind(&self) -> bool {
+        *self.untold.borrow() > 0
+    }
+
     /// Waits while the caller is far behind.
     async fn told(&self, bound: usize) {
         // The sender is in self, so this cannot fail.

@@ -88,6 +88,34 @@ async fn a_direct_connection_takes_over_from_a_relayed_one() {
 
 // spec: NET-6
 #[tokio::test]
+async fn what_is_under_way_on_a_connection_when_another_takes_over_is_not_cut_off() {
+    let (mut a, mut b, relay) = trio(10 << 20).await;
+    let (a_key, b_key) = (a.key(), b.key());
+    a.net.connect_via(b_key, relay.key());
+    a.connected(b_key).await;
+    b.connected(a_key).await;
+    let (grows, source) = tokio::sync::mpsc::channel(1);
+    b.shelf.streams.lock().unwrap().insert(b"log".to_vec(), source);
+    let mut followed = a.net.follow(b_key, b"log".to_vec(), 0).await.unwrap();
+    a.dial(&b);
+    let path = |peer: &Peer, other| {
+        let all = peer.net.connected();
+        all.into_iter().find(|info| info.peer == other).map(|info| info.path)
+    };
+    eventually(|| path(&a, b_key) == Some(Path::Direct) && path(&b, a_key) == Some(Path::Direct)).await;
+    for n in 0..10_u8 {
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        grows.send(Bytes::from(vec![n])).await.unwrap();
+        assert_eq!(followed.recv().await.expect("it ended").expect("it was cut off"), vec![n]);
+    }
+    // Once it is quiet, the one that is not used goes.
+    drop(grows);
+    assert!(followed.recv().await.is_none());
+    eventually(|| relay.net.counters().relay_bytes > 0 && a.net.relayed_connections() == 0).await;
+}
+
+// spec: NET-6
+#[tokio::test]
 async fn who_does_not_volunteer_does_not_relay() {
     let (mut a, b, relay) = trio(0).await;
     a.net.connect_via(b.key(), relay.key());
