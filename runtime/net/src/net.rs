@@ -297,9 +297,9 @@ impl Net {
         }
     }
 
-    /// Keeps a connection to this peer: dials now, again after failures with growing pauses, and again after a
-    /// loss (with growing pauses, too, while none of them lasts), until [`forget`](Self::forget). Called again, it adds addresses, and
-    /// tries at once if one of them is new.
+    /// Keeps a connection to this peer: dials now, again after failures with growing pauses, and again after a loss (with
+    /// growing pauses, too, while no session lasts), until [`forget`](Self::forget). Called again, it adds addresses,
+    /// and tries at once if one of them is new.
     pub fn connect(&self, peer: PublicKey, addrs: Vec<SocketAddr>) {
         dial::want(self.shared(), peer, &addrs, None);
     }
