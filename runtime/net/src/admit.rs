@@ -4,6 +4,7 @@ use crate::Bounds;
 use crate::conn::BUSY;
 use crate::counters::Counts;
 use crate::net::lock;
+use crate::serve::Place;
 use mesh_protocol::key::PublicKey;
 use quinn::{Connection, VarInt};
 use std::collections::{BTreeMap, HashMap};
@@ -11,15 +12,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-/// Prefixes remembered for their rate. 1,024 are 64 KiB; beyond that those without connections are forgotten, and
+/// Prefixes remembered for their rate. 1,024 are 128 KiB; beyond that those without connections are forgotten, and
 /// a flood from so many prefixes meets Retry by its number of unfinished handshakes instead.
 const PREFIXES: usize = 1024;
 
-/// The part of an address that one party usually holds: an IPv4 /24 or an IPv6 /48.
+/// The part of an address that one party usually holds: an IPv4 /24 or an IPv6 /48. For what comes through a relay, whose
+/// address this peer made up, the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Prefix {
     V4([u8; 3]),
     V6([u8; 6]),
+    Relay([u8; 32]),
 }
 
 impl Prefix {
@@ -37,12 +40,38 @@ impl Prefix {
     }
 }
 
+/// So many a second, and as many at once.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    left: f64,
+    refilled: Instant,
+}
+
+impl Bucket {
+    pub(crate) fn new(rate: u32) -> Self {
+        Self { left: rate.into(), refilled: Instant::now() }
+    }
+
+    /// Takes one out, if there is one.
+    pub(crate) fn take(&mut self, rate: u32) -> bool {
+        let (now, rate) = (Instant::now(), f64::from(rate));
+        self.left = rate.min(self.left + rate * now.duration_since(self.refilled).as_secs_f64());
+        self.refilled = now;
+        let some = self.left >= 1.0;
+        if some {
+            self.left -= 1.0;
+        }
+        some
+    }
+}
+
 #[derive(Debug)]
 struct PrefixUse {
     connections: usize,
-    /// Handshakes it may still make now: a bucket that refills by the second.
-    tokens: f64,
-    refilled: Instant,
+    /// Handshakes it may still make now: with addresses that are proven, and with bare first packets. Apart, since the
+    /// sender of those may be forged, and would use up the handshakes of somebody else.
+    proven: Bucket,
+    unproven: Bucket,
 }
 
 #[derive(Debug, Default)]
@@ -98,18 +127,14 @@ impl Admission {
                 self.counts.connections_per_prefix.one();
                 return Verdict::Refuse;
             }
-            let rate = f64::from(self.bounds.handshakes_per_prefix);
-            let now = Instant::now();
-            used.tokens = rate.min(used.tokens + rate * now.duration_since(used.refilled).as_secs_f64());
-            used.refilled = now;
-            if used.tokens < 1.0 {
+            let handshakes = if proven { &mut used.proven } else { &mut used.unproven };
+            if !handshakes.take(self.bounds.handshakes_per_prefix) {
                 if !proven {
                     return Verdict::Retry;
                 }
                 self.counts.handshake_rate.one();
                 return Verdict::Refuse;
             }
-            used.tokens -= 1.0;
         }
         table.connections += 1;
         table.half_open += 1;
@@ -118,6 +143,26 @@ impl Admission {
             slot.take_prefix(&mut table, prefix);
         }
         Verdict::Admit(slot)
+    }
+
+    /// A first packet came through that relay. `None`: there is no place, or it brings too many.
+    // spec: NET-4
+    pub(crate) fn knock_relayed(self: &Arc<Self>, by: PublicKey) -> Option<Slot> {
+        let mut table = lock(&self.table);
+        let refused = if table.connections >= self.bounds.connections_total {
+            &self.counts.connections_total
+        } else if table.half_open >= self.bounds.half_open_total {
+            &self.counts.half_open
+        } else if !self.entry(&mut table, Prefix::Relay(by.0)).proven.take(self.bounds.handshakes_per_prefix)
+        {
+            &self.counts.handshake_rate
+        } else {
+            table.connections += 1;
+            table.half_open += 1;
+            return Some(Slot { admission: self.clone(), prefix: None, half_open: true });
+        };
+        refused.one();
+        None
     }
 
     /// A place for a connection that this peer dials: bound by the total only, since it is its own wish.
@@ -144,15 +189,15 @@ impl Admission {
         Arrival { admission: self.clone(), peer, id: quic.stable_id() }
     }
 
-    /// A place for a stranger that dialled.
-    pub(crate) fn stranger(self: &Arc<Self>) -> Option<StrangerSlot> {
+    /// A place for a stranger that dialled, `through` a relay perhaps.
+    pub(crate) fn stranger(self: &Arc<Self>, through: Option<Place>) -> Option<StrangerSlot> {
         let mut table = lock(&self.table);
         if table.strangers >= self.bounds.strangers_total {
             self.counts.strangers_total.one();
             return None;
         }
         table.strangers += 1;
-        Some(StrangerSlot(self.clone()))
+        Some(StrangerSlot { admission: self.clone(), _through: through })
     }
 
     fn prefix(&self, from: SocketAddr) -> Option<Prefix> {
@@ -166,8 +211,8 @@ impl Admission {
         }
         table.prefixes.entry(prefix).or_insert_with(|| PrefixUse {
             connections: 0,
-            tokens: f64::from(self.bounds.handshakes_per_prefix),
-            refilled: Instant::now(),
+            proven: Bucket::new(self.bounds.handshakes_per_prefix),
+            unproven: Bucket::new(self.bounds.handshakes_per_prefix),
         })
     }
 }
@@ -243,11 +288,15 @@ impl Drop for Arrival {
 
 /// One stranger's place.
 #[derive(Debug)]
-pub(crate) struct StrangerSlot(Arc<Admission>);
+pub(crate) struct StrangerSlot {
+    admission: Arc<Admission>,
+    /// Its place among what comes through its relay, as long as nobody vouches for it.
+    _through: Option<Place>,
+}
 
 impl Drop for StrangerSlot {
     fn drop(&mut self) {
-        lock(&self.0.table).strangers -= 1;
+        lock(&self.admission.table).strangers -= 1;
     }
 }
 
@@ -307,10 +356,30 @@ mod tests {
 
     // spec: NET-4
     #[test]
+    fn what_comes_through_a_relay_is_half_open_and_comes_no_faster_than_from_a_prefix() {
+        let bounds = Bounds { half_open_total: 2, handshakes_per_prefix: 3, ..Bounds::default() };
+        let admission = admission(bounds);
+        let (relay, other) = (PublicKey([1; 32]), PublicKey([2; 32]));
+        let mut first = admission.knock_relayed(relay).expect("not admitted");
+        let _second = admission.knock_relayed(relay).expect("not admitted");
+        assert!(admission.knock_relayed(relay).is_none());
+        assert_eq!(admission.counts.half_open.get(), 1);
+        first.settle();
+        let mut third = admission.knock_relayed(relay).expect("not admitted");
+        third.settle();
+        assert!(admission.knock_relayed(relay).is_none());
+        assert_eq!(admission.counts.handshake_rate.get(), 1);
+        assert!(admission.knock_relayed(other).is_some());
+    }
+
+    // spec: NET-4
+    #[test]
     fn a_prefix_that_hammers_must_prove_itself_and_is_then_refused() {
         let admission = admission(Bounds { handshakes_per_prefix: 1, ..Bounds::default() });
         assert!(matches!(admission.knock(at("10.0.0.1"), false), Verdict::Admit(_)));
         assert!(matches!(admission.knock(at("10.0.0.1"), false), Verdict::Retry));
+        // Whoever sent the first packets may be somebody else.
+        assert!(matches!(admission.knock(at("10.0.0.1"), true), Verdict::Admit(_)));
         assert!(matches!(admission.knock(at("10.0.0.1"), true), Verdict::Refuse));
         assert_eq!(admission.counts.handshake_rate.get(), 1);
     }

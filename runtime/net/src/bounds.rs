@@ -33,12 +33,19 @@ pub struct Bounds {
     pub stranger_frames: u32,
     /// Bytes a stranger may have in flight. 128 KiB: two frames.
     pub stranger_window: u32,
-    /// Streams of either kind that a member may have open. 32: three channels, and more attempts than a device
-    /// runs; each costs a task and a buffer.
-    pub streams: u32,
+    /// Requests that a member may have open: blobs, follows, relayed connections. 32; each costs a task and a buffer.
+    pub requests: u32,
+    /// Channels that a member may have open. 1,200: three, and one for each attempt of a device with as many places as
+    /// there can be (1,024), since what is given back is told in steps of an eighth. Each costs a task; what it takes
+    /// up beside that, [`window`](Self::window) and [`unfinished`](Self::unfinished) bound.
+    pub channels: u32,
     /// Bytes of one frame. 64 KiB: the largest entry (4 KiB) many times; bigger things are blobs. Who has longer frames
     /// raises it, as `mesh up` does to 128 KiB; the bounds that count in frames are then of half as many.
     pub frame: usize,
+    /// Bytes of a member's frames that have begun to come and not ended. 16 MiB: twice what can be in flight, so that an
+    /// honest peer whose frames all come at once stays below it; a bad one could else begin the longest frame on every
+    /// channel.
+    pub unfinished: usize,
     /// Bytes a member may have in flight on all its streams, received but not yet taken. 8 MiB: a full line of
     /// 1 Gbit/s at 60 ms, and 2 GB if all 256 were members gone bad at once.
     pub window: u32,
@@ -49,7 +56,8 @@ pub struct Bounds {
     /// Bytes queued to send on all task channels of one peer. 4 MiB. Hello, gossip and sync have their own
     /// [`queue_per_channel`](Self::queue_per_channel) each, so that tasks cannot starve them.
     pub queue_per_peer: usize,
-    /// Task channels to one peer that have something to send. 128: four times what the peer lets be open at once.
+    /// Channels to one peer that are being written, or were finished and wait for the peer to take what was said.
+    /// 1,200: as many as the peer lets be open at once. Those for tasks are refused beyond it.
     pub channels_per_peer: usize,
     /// Events waiting for the caller. 256 of the largest frames are 16 MiB; a full queue slows the senders down.
     pub events: usize,
@@ -57,8 +65,8 @@ pub struct Bounds {
     pub served_at_once: usize,
     /// Blobs served at once to all peers of one owner. 4: nobody takes all 16, with however many devices.
     pub served_per_owner: usize,
-    /// How long a request for a blob waits for a place before it is told to come again. 2 s: a blob of usual size goes
-    /// in that time, and whoever asks has no place of its own taken up by one who is busy.
+    /// How long a request for a blob waits for a place, and then for the blob to be hashed if it was not handed out
+    /// before, until it is told to come again. 2 s each: a blob of usual size goes in that time, and whoever asks has no place of its own taken up by one who is busy.
     pub serve_wait: Duration,
     /// How long a blob's or follow's other side may not move before it is given up. 30 s: the idle timeout.
     pub stall: Duration,
@@ -69,6 +77,12 @@ pub struct Bounds {
     pub circuits: usize,
     /// Connections forwarded at the wish of one peer. 4.
     pub circuits_per_peer: usize,
+    /// Connections that come through relays, of which nobody knows yet that a member is at the other end. 32: as many
+    /// as there may be strangers.
+    pub arriving: usize,
+    /// Of those, through one relay. 4: no relay takes all the places of strangers, and a handshake takes a few round
+    /// trips, so that those who dial at once wait for little.
+    pub arriving_per_relay: usize,
 }
 
 impl Default for Bounds {
@@ -86,13 +100,15 @@ impl Default for Bounds {
             stranger_stay: Duration::from_secs(20),
             stranger_frames: 16,
             stranger_window: 128 << 10,
-            streams: 32,
+            requests: 32,
+            channels: 1200,
+            unfinished: 16 << 20,
             frame: 64 << 10,
             window: 8 << 20,
             stream_window: 1 << 20,
             queue_per_channel: 1 << 20,
             queue_per_peer: 4 << 20,
-            channels_per_peer: 128,
+            channels_per_peer: 1200,
             events: 256,
             served_at_once: 16,
             served_per_owner: 4,
@@ -101,6 +117,8 @@ impl Default for Bounds {
             slowest: 32 << 10,
             circuits: 32,
             circuits_per_peer: 4,
+            arriving: 32,
+            arriving_per_relay: 4,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::admit::Slot;
 use crate::net::{Shared, lock};
+use crate::serve::Place;
 use crate::session::{self, Joined, Session};
 use crate::wire::{Head, Instance};
 use crate::{Bounds, Channel, Path, Standing, follow, recv, relay, serve, tls};
@@ -25,8 +26,11 @@ pub(crate) const MISBEHAVED: u32 = 2;
 pub(crate) const UNWELCOME: u32 = 3;
 pub(crate) const REPLACED: u32 = 4;
 
-/// How long the connection that is not used lives on, for what is under way on it.
+/// How long the connection that is not used lives on after what was under way on it: nothing comes or goes on its
+/// streams any more. 3 s: longer than most losses take to be mended.
 const RETIRE: Duration = Duration::from_secs(3);
+/// The longest that it lives on. 5 min: a blob of usual size; a longer one goes on where it stopped.
+const RETIRED: Duration = Duration::from_secs(5 * 60);
 /// How long a stream may take to say what it is.
 const HEAD: Duration = Duration::from_secs(10);
 
@@ -63,6 +67,12 @@ impl Conn {
         if self.is_direct() { self.quic.stats().udp_tx.bytes } else { 0 }
     }
 
+    /// A number that changes while anything of its streams comes or goes, losses that are mended included.
+    fn moved(&self) -> u64 {
+        let stats = self.quic.stats();
+        stats.frame_rx.stream.wrapping_add(stats.frame_tx.stream)
+    }
+
     /// It is over: what it sent stays counted.
     fn count(&self, shared: &Shared) {
         if !self.counted.swap(true, Ordering::Relaxed) {
@@ -78,8 +88,8 @@ impl Conn {
     /// Gives a member its share of streams and bytes.
     pub(crate) fn welcome(&self, bounds: &Bounds) {
         self.quic.set_receive_window(VarInt::from_u32(bounds.window));
-        self.quic.set_max_concurrent_uni_streams(VarInt::from_u32(bounds.streams));
-        self.quic.set_max_concurrent_bi_streams(VarInt::from_u32(bounds.streams));
+        self.quic.set_max_concurrent_uni_streams(VarInt::from_u32(bounds.channels));
+        self.quic.set_max_concurrent_bi_streams(VarInt::from_u32(bounds.requests));
     }
 }
 
@@ -89,6 +99,8 @@ pub(crate) struct Origin {
     pub(crate) path: Path,
     pub(crate) tunnel: Option<watch::Receiver<bool>>,
     pub(crate) slot: Slot,
+    /// Its place among what comes through its relay.
+    pub(crate) through: Option<Place>,
 }
 
 /// Takes a connection whose handshake is done into its peer's session. The error is for people.
@@ -112,8 +124,12 @@ pub(crate) async fn establish(
     let (_arrival, born) = (shared.admission.arrive(peer, &quic), Instant::now());
     let mut stranger = None;
     if !origin.dialled && !lock(&shared.peers).members.contains(&peer) {
-        stranger =
-            Some(shared.admission.stranger().ok_or_else(|| refuse(BUSY, "too many strangers at once"))?);
+        stranger = Some(
+            shared
+                .admission
+                .stranger(origin.through.take())
+                .ok_or_else(|| refuse(BUSY, "too many strangers at once"))?,
+        );
     }
     let mut said = origin.dialled.then(|| lock(&shared.peers).number(&peer));
     let (hello, hello_in, theirs) =
@@ -123,6 +139,7 @@ pub(crate) async fn establish(
             Err(_) => return Err(refuse(MISBEHAVED, "said nothing")),
         };
     origin.slot.settle();
+    origin.through = None;
     let conn = Arc::new(Conn {
         quic: quic.clone(),
         peer,
@@ -204,7 +221,7 @@ pub(crate) async fn run(shared: Arc<Shared>, session: Arc<Session>, conn: Arc<Co
     if let Some(hello) = hello {
         readers.spawn(recv::read(shared.clone(), session.clone(), conn.clone(), Channel::Hello, hello));
     }
-    let mut retired = false;
+    let mut retired: Option<Retired> = None;
     let patience = tokio::time::sleep(shared.config.bounds.stranger_stay);
     let mut patience = std::pin::pin!(patience);
     let mut waiting = !conn.dialled;
@@ -230,16 +247,13 @@ pub(crate) async fn run(shared: Arc<Shared>, session: Arc<Session>, conn: Arc<Co
                     conn.close(UNWELCOME, "still a stranger");
                 }
             }
-            () = conn.retire.notified(), if !retired => {
-                retired = true;
+            () = conn.retire.notified(), if retired.is_none() => {
+                retired = Some(Retired { since: Instant::now(), moved: conn.moved() });
                 retiring.as_mut().reset(tokio::time::Instant::now() + RETIRE);
             }
-            () = &mut retiring, if retired => {
-                retired = false;
-                // The other one may be gone meanwhile.
-                if session.active.borrow().as_ref().is_some_and(|active| !Arc::ptr_eq(active, &conn)) {
-                    conn.close(REPLACED, "another connection is in use");
-                }
+            () = &mut retiring, if retired.is_some() => {
+                retired = retired.and_then(|retired| retired.go_on(&session, &conn));
+                retiring.as_mut().reset(tokio::time::Instant::now() + RETIRE);
             }
             () = tunnel_closed(&mut tunnel) => {
                 tunnel = None;
@@ -254,6 +268,30 @@ pub(crate) async fn run(shared: Arc<Shared>, session: Arc<Session>, conn: Arc<Co
     match (reason, conn.farewell.get()) {
         (ConnectionError::LocallyClosed, Some(farewell)) => farewell.clone(),
         (reason, _) => reason.to_string(),
+    }
+}
+
+/// A connection that another took over from.
+struct Retired {
+    since: Instant,
+    /// What had moved on it when that was looked at last.
+    moved: u64,
+}
+
+impl Retired {
+    /// Closes it, unless something is under way on it or it is in use again.
+    fn go_on(self, session: &Session, conn: &Arc<Conn>) -> Option<Self> {
+        // The other one may be gone meanwhile.
+        if session.active.borrow().as_ref().is_none_or(|active| Arc::ptr_eq(active, conn)) {
+            return None;
+        }
+        // What is lost with it would be lost in a session that goes on.
+        let moved = conn.moved();
+        if self.since.elapsed() < RETIRED && (moved != self.moved || session.held.is_behind()) {
+            return Some(Self { moved, ..self });
+        }
+        conn.close(REPLACED, "another connection is in use");
+        None
     }
 }
 

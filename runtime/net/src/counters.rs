@@ -55,18 +55,23 @@ counters! {
     bad_streams,
     /// Frames longer than the bound.
     oversized_frames,
+    /// Members that began more frames than they ended.
+    unfinished_frames,
     /// Frames not taken for sending because the queue was full.
     queue_full,
     /// Channels that the other side refused to read; what was queued on them is lost.
     channels_stopped,
     /// Blobs and follows not handed out.
     not_served,
-    /// Requests for blobs that were told to come again, since others were served first.
+    /// Requests for blobs that were told to come again, since others were served first or it was
+    /// being hashed.
     served_later,
     /// Blobs that came with bytes that do not belong to their hash.
     lying_blobs,
     /// Relay wishes refused: not willing, not a member, not reachable, too many.
     relay_refused,
+    /// Connections through a relay turned away because too many unknown ones came through it.
+    arrivals_refused,
     /// Relayed connections cut because the day's bytes were used up.
     relay_capped,
     /// Bytes forwarded for others.

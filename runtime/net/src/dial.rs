@@ -15,6 +15,9 @@ use tokio::task::{AbortHandle, JoinSet};
 /// The first pause after a failed round, and the longest. 60 s: a peer that comes back is found within a minute, and
 /// a hundred peers that are away cost two packets a second.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
+/// What a session must have lived, or the next round comes after a pause, too, which grows. 30 s: as the idle timeout;
+/// what breaks sooner, again and again, does so because one side closes it.
+const LASTED: Duration = Duration::from_secs(30);
 /// Between starting one address and the next. 300 ms: most direct answers are back by then, so that a peer rarely
 /// sees more than one of our attempts.
 const STAGGER: Duration = Duration::from_millis(300);
@@ -39,8 +42,11 @@ pub(crate) struct Dial {
     ways: Mutex<Ways>,
     /// Why the last round failed, in words.
     failed: Mutex<Option<String>>,
-    /// Something changed: a session ended, or there is a new way.
-    pub(crate) wake: Notify,
+    /// How long the session lived that ended last, until that was looked at.
+    lived: Mutex<Option<Duration>>,
+    ended: Notify,
+    /// There is a new way.
+    news: Notify,
     task: Mutex<Option<AbortHandle>>,
 }
 
@@ -56,6 +62,12 @@ impl Dial {
     /// The peer was met there: tried first from now on.
     pub(crate) fn met(&self, addr: SocketAddr) {
         first(&mut lock(&self.ways).addrs, addr, ADDRESSES);
+    }
+
+    /// A session with it, or a connection of one, ended after so long.
+    pub(crate) fn lost(&self, lived: Duration) {
+        *lock(&self.lived) = Some(lived);
+        self.ended.notify_one();
     }
 
     /// Why it is not reached, if that is known.
@@ -88,11 +100,16 @@ pub(crate) fn want(shared: &Arc<Shared>, peer: PublicKey, addrs: &[SocketAddr], 
         Arc::new(Dial {
             ways: Mutex::default(),
             failed: Mutex::default(),
-            wake: Notify::new(),
+            lived: Mutex::default(),
+            ended: Notify::new(),
+            news: Notify::new(),
             task: Mutex::default(),
         })
     });
     let mut ways = lock(&dial.ways);
+    // What is known already is no reason to hurry: anybody on the local network can say it all the time.
+    let new = addrs.iter().any(|addr| !ways.addrs.contains(addr))
+        || relay.is_some_and(|relay| !ways.relays.contains(&relay));
     for addr in addrs.iter().rev() {
         first(&mut ways.addrs, *addr, ADDRESSES);
     }
@@ -101,7 +118,9 @@ pub(crate) fn want(shared: &Arc<Shared>, peer: PublicKey, addrs: &[SocketAddr], 
     }
     drop(ways);
     if known.is_some() {
-        dial.wake.notify_one();
+        if new {
+            dial.news.notify_one();
+        }
     } else {
         let task = tokio::spawn(run(shared.clone(), peer, dial.clone()));
         *lock(&dial.task) = Some(task.abort_handle());
@@ -109,8 +128,10 @@ pub(crate) fn want(shared: &Arc<Shared>, peer: PublicKey, addrs: &[SocketAddr], 
     }
 }
 
+// spec: NET-5
 async fn run(shared: Arc<Shared>, peer: PublicKey, dial: Arc<Dial>) {
-    let mut pause = BACK_OFF.0;
+    // After a round that failed, and after a session that did not last.
+    let (mut pause, mut brief) = (BACK_OFF.0, BACK_OFF.0);
     let mut was = Reached::No;
     loop {
         let now = reached(&shared, peer);
@@ -123,20 +144,44 @@ async fn run(shared: Arc<Shared>, peer: PublicKey, dial: Arc<Dial>) {
             Reached::No => round(&shared, peer, &dial, true).await,
         };
         *lock(&dial.failed) = tried.as_ref().err().cloned();
-        match tried {
-            Ok(()) if reached(&shared, peer) == Reached::Directly => {
-                dial.wake.notified().await;
+        if let Err(reason) = tried
+            && reached(&shared, peer) == Reached::No
+        {
+            shared.tell(Event::DialFailed { peer, reason }).await;
+        }
+        if reached(&shared, peer) == Reached::Directly {
+            pause = BACK_OFF.0;
+        }
+        let lived = tokio::select! {
+            lived = lost(&shared, peer, &dial) => lived,
+            () = tokio::time::sleep(jittered(pause)), if reached(&shared, peer) != Reached::Directly => {
+                pause = BACK_OFF.1.min(pause * 2);
                 continue;
             }
-            Err(reason) if reached(&shared, peer) == Reached::No => {
-                shared.tell(Event::DialFailed { peer, reason }).await;
+            () = dial.news.notified() => {
+                pause = BACK_OFF.0;
+                continue;
             }
-            // Relayed, or it dialled us meanwhile.
-            _ => {}
+        };
+        if lived >= LASTED {
+            brief = BACK_OFF.0;
+            continue;
         }
+        // Whoever lets a session begin and closes it, or whom we cannot understand, costs a handshake each time.
         tokio::select! {
-            () = tokio::time::sleep(jittered(pause)) => pause = BACK_OFF.1.min(pause * 2),
-            () = dial.wake.notified() => pause = BACK_OFF.0,
+            () = tokio::time::sleep(jittered(brief)) => brief = BACK_OFF.1.min(brief * 2),
+            () = dial.news.notified() => brief = BACK_OFF.0,
+        }
+    }
+}
+
+/// Waits until a session ends and none reaches the peer directly, and says how long it lived.
+async fn lost(shared: &Shared, peer: PublicKey, dial: &Dial) -> Duration {
+    loop {
+        dial.ended.notified().await;
+        let lived = lock(&dial.lived).take();
+        if let Some(lived) = lived.filter(|_| reached(shared, peer) != Reached::Directly) {
+            return lived;
         }
     }
 }
@@ -178,7 +223,7 @@ async fn round(shared: &Arc<Shared>, peer: PublicKey, dial: &Dial, relayed: bool
     match any(shared, peer, addrs, patience).await {
         Some(Ok(quic)) => {
             let slot = own_slot(shared)?;
-            let origin = Origin { dialled: true, path: Path::Direct, tunnel: None, slot };
+            let origin = Origin { dialled: true, path: Path::Direct, tunnel: None, slot, through: None };
             match conn::establish(shared, quic, origin).await {
                 Ok(_) => return Ok(()),
                 Err(why) => reason = why,

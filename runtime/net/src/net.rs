@@ -97,7 +97,9 @@ pub(crate) struct Shared {
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) outboards: Outboards,
     /// Blobs being served.
-    pub(crate) places: Places,
+    pub(crate) places: Arc<Places>,
+    /// Connections that come through relays, until it is known that a member is at the other end.
+    pub(crate) arriving: Arc<Places>,
     /// Files being fetched into, so that no two fetches write the same one.
     pub(crate) fetching: Mutex<HashSet<PathBuf>>,
     pub(crate) endpoint: Endpoint,
@@ -139,10 +141,10 @@ impl Shared {
         }
     }
 
-    /// A session ended: whoever wants that peer dials again.
-    pub(crate) fn redial(&self, peer: PublicKey) {
+    /// A session ended after so long: whoever wants that peer dials again.
+    pub(crate) fn redial(&self, peer: PublicKey, lived: Duration) {
         if let Some(dial) = lock(&self.dials).get(&peer) {
-            dial.wake.notify_one();
+            dial.lost(lived);
         }
     }
 
@@ -206,7 +208,8 @@ impl Net {
             peers: Mutex::default(),
             dials: Mutex::default(),
             outboards: Outboards::default(),
-            places: Places::new(&config.bounds),
+            places: Places::new(config.bounds.served_at_once, config.bounds.served_per_owner),
+            arriving: Places::new(config.bounds.arriving, config.bounds.arriving_per_relay),
             fetching: Mutex::default(),
             relay: Relay::new(&config),
             mdns: OnceLock::new(),
@@ -294,8 +297,9 @@ impl Net {
         }
     }
 
-    /// Keeps a connection to this peer: dials now, again after failures with growing pauses, and again after a
-    /// loss, until [`forget`](Self::forget). Called again, it adds addresses and tries at once.
+    /// Keeps a connection to this peer: dials now, again after failures with growing pauses, and again after a loss (with
+    /// growing pauses, too, while no session lasts), until [`forget`](Self::forget). Called again, it adds addresses,
+    /// and tries at once if one of them is new.
     pub fn connect(&self, peer: PublicKey, addrs: Vec<SocketAddr>) {
         dial::want(self.shared(), peer, &addrs, None);
     }
@@ -368,6 +372,16 @@ impl Net {
         self.shared().endpoint.open_connections()
     }
 
+    #[cfg(test)]
+    pub(crate) fn relayed_connections(&self) -> usize {
+        self.shared().relayed.open_connections()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn hashed(&self) -> usize {
+        self.shared().outboards.begun.load(Ordering::Relaxed)
+    }
+
     /// What was refused or lost so far, by reason.
     pub fn counters(&self) -> Counters {
         self.shared().counts.snapshot()
@@ -438,7 +452,7 @@ async fn accept(shared: Arc<Shared>) {
     while let Some(incoming) = shared.endpoint.accept().await {
         match shared.admission.knock(incoming.remote_address(), incoming.remote_address_validated()) {
             Verdict::Admit(slot) => {
-                let origin = Origin { dialled: false, path: Path::Direct, tunnel: None, slot };
+                let origin = Origin { dialled: false, path: Path::Direct, tunnel: None, slot, through: None };
                 tokio::spawn(handshake(shared.clone(), incoming, origin));
             }
             Verdict::Retry => {
@@ -451,16 +465,24 @@ async fn accept(shared: Arc<Shared>) {
     }
 }
 
+// spec: NET-4
 async fn accept_relayed(shared: Arc<Shared>) {
     while let Some(incoming) = shared.relayed.accept().await {
         // The tunnel's address cannot be forged: our own socket made it up.
-        let (Some((by, tunnel)), Some(slot)) =
-            (shared.tunnels.of(incoming.remote_address()), shared.admission.dial())
-        else {
+        let Some((ticket, slot)) = shared.tunnels.of(incoming.remote_address()).and_then(|ticket| {
+            let slot = shared.admission.knock_relayed(ticket.by)?;
+            Some((ticket, slot))
+        }) else {
             incoming.refuse();
             continue;
         };
-        let origin = Origin { dialled: false, path: Path::Relayed { by }, tunnel: Some(tunnel), slot };
+        let origin = Origin {
+            dialled: false,
+            path: Path::Relayed { by: ticket.by },
+            tunnel: Some(ticket.closed),
+            slot,
+            through: ticket.place,
+        };
         tokio::spawn(handshake(shared.clone(), incoming, origin));
     }
 }

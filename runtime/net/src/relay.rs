@@ -18,6 +18,9 @@ use tokio::io::AsyncReadExt as _;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the other peer may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
+/// How long one that comes through a relay waits for those before it. 5 s: half of what the relay waits, and long enough
+/// for all who dial a peer that was away.
+const ROOM: Duration = Duration::from_secs(5);
 /// Copied at once.
 const PIECE: usize = 64 << 10;
 
@@ -155,6 +158,7 @@ async fn copy(shared: &Shared, from: &mut RecvStream, to: &mut SendStream) {
 }
 
 /// The far peer's part: somebody comes through that relay. Who it is, the handshake inside tells.
+// spec: NET-4
 pub(crate) async fn arrive(
     shared: &Arc<Shared>,
     by: PublicKey,
@@ -163,7 +167,13 @@ pub(crate) async fn arrive(
     recv: RecvStream,
 ) {
     tracing::debug!(%by, %from, "a relayed connection arrives");
-    let end = shared.tunnels.open(by);
+    let Ok(Some(place)) = tokio::time::timeout(ROOM, shared.arriving.take(by)).await else {
+        shared.counts.arrivals_refused.one();
+        let _ = send.write_all(&[NO]).await;
+        let _ = send.finish();
+        return;
+    };
+    let end = shared.tunnels.open(by, Some(place));
     if send.write_all(&[YES]).await.is_ok() {
         end.run(send, recv).await;
     }
@@ -186,9 +196,9 @@ pub(crate) async fn dial(shared: &Arc<Shared>, peer: PublicKey, by: PublicKey) -
     };
     let (send, recv) =
         tokio::time::timeout(ANSWER, ask).await.map_err(|_| "the relay did not answer".to_owned())??;
-    let end = shared.tunnels.open(by);
+    let end = shared.tunnels.open(by, None);
     let addr = end.addr;
-    let (_, ticket) = shared.tunnels.of(addr).ok_or_else(|| "the tunnel is gone".to_owned())?;
+    let ticket = shared.tunnels.of(addr).ok_or_else(|| "the tunnel is gone".to_owned())?;
     tokio::spawn(end.run(send, recv));
     let transport = Arc::new(tunnel::transport(&shared.config.bounds));
     let client = shared.identity.client(peer, transport).map_err(|e| e.to_string())?;
@@ -198,7 +208,12 @@ pub(crate) async fn dial(shared: &Arc<Shared>, peer: PublicKey, by: PublicKey) -
         Ok(Err(e)) => return Err(dial::explain(shared, e)),
         Err(_) => return Err("no answer".to_owned()),
     };
-    let origin =
-        Origin { dialled: true, path: Path::Relayed { by }, tunnel: Some(ticket), slot: own_slot(shared)? };
+    let origin = Origin {
+        dialled: true,
+        path: Path::Relayed { by },
+        tunnel: Some(ticket.closed),
+        slot: own_slot(shared)?,
+        through: None,
+    };
     conn::establish(shared, quic, origin).await.map(drop)
 }

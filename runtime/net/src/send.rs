@@ -47,7 +47,10 @@ pub enum SendError {
 #[derive(Default)]
 pub(crate) struct Queues {
     channels: BTreeMap<Channel, Queue>,
+    /// Bytes in all queues of tasks.
     tasks: Arc<AtomicUsize>,
+    /// Held by each writer: those of finished channels, too, which may wait for long until the peer takes a stream.
+    writers: Arc<()>,
     closed: bool,
 }
 
@@ -91,7 +94,9 @@ pub(crate) fn send(
         return Err(SendError::NotConnected);
     }
     let is_task = matches!(channel, Channel::Task { .. });
-    let (crowded, tasks) = (queues.channels.len() >= bounds.channels_per_peer, queues.tasks.clone());
+    let (tasks, writer) = (queues.tasks.clone(), queues.writers.clone());
+    // One is the session's own, and one is at hand here.
+    let crowded = Arc::strong_count(&writer) - 2 >= bounds.channels_per_peer;
     let full = || {
         shared.counts.queue_full.one();
         SendError::QueueFull
@@ -106,7 +111,7 @@ pub(crate) fn send(
         Entry::Vacant(entry) => {
             // Unbounded in number, bounded in bytes by `own` and `tasks`.
             let (frames, queued) = mpsc::unbounded_channel();
-            tokio::spawn(write(shared.clone(), session.clone(), channel, queued));
+            tokio::spawn(write(shared.clone(), session.clone(), channel, queued, writer));
             entry.insert(Queue { frames, own: Arc::default() })
         }
     };
@@ -146,6 +151,7 @@ async fn write(
     session: Arc<Session>,
     channel: Channel,
     mut queued: mpsc::UnboundedReceiver<Queued>,
+    _writer: Arc<()>,
 ) {
     let mut open: Option<Stream> = None;
     while let Some(next) = queued.recv().await {

@@ -1,6 +1,5 @@
 //! Handing out a file with the hash pairs that prove it.
 
-use crate::Bounds;
 use crate::blob::{CHUNKS_PER_GROUP, GROUP};
 use crate::net::{Shared, lock};
 use crate::session::Session;
@@ -12,13 +11,12 @@ use bao_tree::{BaoTree, ChunkNum, ChunkRanges};
 use bytes::Bytes;
 use mesh_protocol::key::PublicKey;
 use quinn::{SendStream, VarInt};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// Read and handed to QUIC at once. 512 KiB: half a stream's window, so that reading the next overlaps sending this.
 const STEP: usize = 512 << 10;
@@ -29,95 +27,140 @@ const PART: usize = 128 << 10;
 const REMEMBERED: (usize, usize) = (64, 32 << 20);
 
 type Pairs = Arc<PreOrderMemOutboard>;
+/// A file as it was: a change of either makes it another file.
+type Seen = (u64, Option<SystemTime>);
 
 /// The hash pairs of files handed out lately, so that each file is hashed once and not per request.
 #[derive(Default)]
-pub(crate) struct Outboards(Mutex<VecDeque<Remembered>>);
+pub(crate) struct Outboards {
+    known: Mutex<VecDeque<Remembered>>,
+    /// Files being hashed. What is said at the end: it has its hash.
+    hashing: Mutex<HashMap<[u8; 32], watch::Receiver<Option<bool>>>>,
+    #[cfg(test)]
+    pub(crate) begun: std::sync::atomic::AtomicUsize,
+}
 
 struct Remembered {
     hash: [u8; 32],
-    /// The file as it was: a change of either makes it another file.
-    seen: (u64, Option<SystemTime>),
+    seen: Seen,
     pairs: Pairs,
 }
 
 impl Outboards {
-    /// The pairs of this file, if it has this hash.
-    fn of(&self, file: &File, hash: [u8; 32]) -> io::Result<Option<Pairs>> {
-        let meta = file.metadata()?;
-        let seen = (meta.len(), meta.modified().ok());
-        let known = {
-            let mut list = lock(&self.0);
-            let found = list.iter().position(|known| known.hash == hash && known.seen == seen);
-            // To the front: the one not asked for longest goes first.
-            found.and_then(|i| list.remove(i)).map(|known| {
-                let pairs = known.pairs.clone();
-                list.push_front(known);
-                pairs
-            })
-        };
-        if known.is_some() {
-            return Ok(known);
-        }
-        let tree = BaoTree::new(meta.len(), GROUP);
+    fn known(&self, hash: [u8; 32], seen: Seen) -> Option<Pairs> {
+        let mut list = lock(&self.known);
+        let found = list.iter().position(|known| known.hash == hash && known.seen == seen)?;
+        // To the front: the one not asked for longest goes first.
+        let known = list.remove(found)?;
+        let pairs = known.pairs.clone();
+        list.push_front(known);
+        Some(pairs)
+    }
+
+    /// Hashes the file. True if it has this hash; its pairs are known then.
+    fn learn(&self, file: &File, hash: [u8; 32], seen: Seen) -> io::Result<bool> {
+        let tree = BaoTree::new(seen.0, GROUP);
         let length = usize::try_from(tree.outboard_size()).map_err(|_| io::ErrorKind::OutOfMemory)?;
         let root = blake3::Hash::from_bytes(hash);
         let mut pairs = PreOrderMemOutboard { root, tree, data: vec![0; length] };
         if outboard(BufReader::with_capacity(STEP, file), tree, &mut pairs)? != root {
             tracing::warn!(%root, "a stored blob does not have its hash");
-            return Ok(None);
+            return Ok(false);
         }
-        let pairs = Arc::new(pairs);
-        let mut list = lock(&self.0);
-        list.push_front(Remembered { hash, seen, pairs: pairs.clone() });
+        let mut list = lock(&self.known);
+        list.push_front(Remembered { hash, seen, pairs: Arc::new(pairs) });
         while list.len() > REMEMBERED.0
             || list.iter().map(|known| known.pairs.data.len()).sum::<usize>() > REMEMBERED.1 && list.len() > 1
         {
             list.pop_back();
         }
-        Ok(Some(pairs))
+        Ok(true)
     }
 }
 
-/// Who is served blobs now: some at once, and fewer of one owner.
+/// What is to be done about a file whose pairs are not known.
+enum Hashing {
+    /// They are known by now.
+    Done,
+    Begin(Job),
+    Wait(watch::Receiver<Option<bool>>),
+}
+
+/// The hashing of a file, once for all who ask for it meanwhile.
+struct Job {
+    shared: Arc<Shared>,
+    hash: [u8; 32],
+    done: watch::Sender<Option<bool>>,
+}
+
+impl Job {
+    fn of(shared: &Arc<Shared>, hash: [u8; 32], seen: Seen) -> Hashing {
+        let mut hashing = lock(&shared.outboards.hashing);
+        if let Some(done) = hashing.get(&hash) {
+            return Hashing::Wait(done.clone());
+        }
+        // It may have ended since that was asked.
+        if shared.outboards.known(hash, seen).is_some() {
+            return Hashing::Done;
+        }
+        let (done, waits) = watch::channel(None);
+        hashing.insert(hash, waits);
+        Hashing::Begin(Self { shared: shared.clone(), hash, done })
+    }
+
+    fn run(self, file: &File, seen: Seen) -> bool {
+        #[cfg(test)]
+        self.shared.outboards.begun.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let good = self.shared.outboards.learn(file, self.hash, seen).unwrap_or(false);
+        self.done.send_replace(Some(good));
+        good
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        lock(&self.shared.outboards.hashing).remove(&self.hash);
+    }
+}
+
+/// Who is given something now: some at once, and fewer of one owner.
 // spec: NET-4
+#[derive(Debug)]
 pub(crate) struct Places {
     per_owner: usize,
-    all: Semaphore,
+    all: Arc<Semaphore>,
     owners: Mutex<BTreeMap<PublicKey, Arc<Semaphore>>>,
 }
 
 impl Places {
-    pub(crate) fn new(bounds: &Bounds) -> Self {
-        Self {
-            per_owner: bounds.served_per_owner,
-            all: Semaphore::new(bounds.served_at_once),
-            owners: Mutex::default(),
-        }
+    pub(crate) fn new(all: usize, per_owner: usize) -> Arc<Self> {
+        Arc::new(Self { per_owner, all: Arc::new(Semaphore::new(all)), owners: Mutex::default() })
     }
 
     /// Waits until there is a place for one of this owner's.
-    async fn take(&self, owner: PublicKey) -> Option<Place<'_>> {
+    pub(crate) async fn take(self: &Arc<Self>, owner: PublicKey) -> Option<Place> {
         let new = || Arc::new(Semaphore::new(self.per_owner));
         let queue = lock(&self.owners).entry(owner).or_insert_with(new).clone();
         // From here on whoever gives up waiting lets go of it.
-        let mut place = Place { places: self, owner, queue: Some(queue.clone()), mine: None, all: None };
+        let mut place =
+            Place { places: self.clone(), owner, queue: Some(queue.clone()), mine: None, all: None };
         place.mine = Some(queue.acquire_owned().await.ok()?);
-        place.all = Some(self.all.acquire().await.ok()?);
+        place.all = Some(self.all.clone().acquire_owned().await.ok()?);
         Some(place)
     }
 }
 
 /// A place taken.
-struct Place<'a> {
-    places: &'a Places,
+#[derive(Debug)]
+pub(crate) struct Place {
+    places: Arc<Places>,
     owner: PublicKey,
     queue: Option<Arc<Semaphore>>,
     mine: Option<OwnedSemaphorePermit>,
-    all: Option<SemaphorePermit<'a>>,
+    all: Option<OwnedSemaphorePermit>,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
         (self.all, self.mine, self.queue) = (None, None, None);
         let mut owners = lock(&self.places.owners);
@@ -135,27 +178,15 @@ pub(crate) async fn blob(
     from_group: u64,
     send: &mut SendStream,
 ) {
-    // spec: NET-4
-    let (of, peer) = (shared.clone(), session.peer);
-    let Ok(owner) = tokio::task::spawn_blocking(move || of.provider.owner(peer)).await else { return };
-    // Whoever waits here keeps a place taken on its own side, too.
-    let waits = shared.config.bounds.serve_wait;
-    let Ok(Some(_place)) = tokio::time::timeout(waits, shared.places.take(owner)).await else {
-        shared.counts.served_later.one();
-        let _ = send.write_all(&[LATER]).await;
-        let _ = send.finish();
-        return;
-    };
-    let of = shared.clone();
-    let opened = tokio::task::spawn_blocking(move || {
-        let path = of.provider.blob(peer, hash)?;
-        Answer::open(&of.outboards, &path, hash, from_group).ok().flatten()
-    });
-    let Ok(Some(answer)) = opened.await else {
-        shared.counts.not_served.one();
-        let _ = send.write_all(&[NO]).await;
-        let _ = send.finish();
-        return;
+    let (_place, answer) = match open(shared, session.peer, hash, from_group).await {
+        Ok(opened) => opened,
+        Err(no) => {
+            let count = if no == LATER { &shared.counts.served_later } else { &shared.counts.not_served };
+            count.one();
+            let _ = send.write_all(&[no]).await;
+            let _ = send.finish();
+            return;
+        }
     };
     let size = answer.pairs.tree.size().to_le_bytes();
     if send.write_all(&[&[YES], &size[..]].concat()).await.is_err() {
@@ -187,6 +218,72 @@ pub(crate) async fn blob(
     let _ = send.reset(VarInt::from_u32(0));
 }
 
+/// Takes a place and opens the blob, hashing it first if need be. The error is what to answer.
+// spec: NET-4
+async fn open(
+    shared: &Arc<Shared>,
+    peer: PublicKey,
+    hash: [u8; 32],
+    from_group: u64,
+) -> Result<(Place, Answer), u8> {
+    let of = shared.clone();
+    let owner = tokio::task::spawn_blocking(move || of.provider.owner(peer)).await.map_err(|_| NO)?;
+    // Whoever waits here keeps a place taken on its own side, too.
+    let waits = shared.config.bounds.serve_wait;
+    let taken = tokio::time::timeout(waits, shared.places.take(owner)).await;
+    let mut place = taken.map_err(|_| LATER)?.ok_or(NO)?;
+    let until = tokio::time::Instant::now() + waits;
+    loop {
+        // A thread that works keeps the place, even if nobody waits for it any more.
+        let of = shared.clone();
+        let looking = tokio::task::spawn_blocking(move || (Found::look(&of, peer, hash, from_group), place));
+        let (found, held) = looking.await.map_err(|_| NO)?;
+        place = held;
+        let (file, seen) = match found.ok().flatten().ok_or(NO)? {
+            Found::Ready(answer) => return Ok((place, answer)),
+            Found::Unknown(file, seen) => (file, seen),
+        };
+        match Job::of(shared, hash, seen) {
+            Hashing::Done => {}
+            Hashing::Begin(job) => {
+                let hashing = tokio::task::spawn_blocking(move || (job.run(&file, seen), place));
+                let hashed = tokio::time::timeout_at(until, hashing).await.map_err(|_| LATER)?;
+                let (good, held) = hashed.map_err(|_| NO)?;
+                if !good {
+                    return Err(NO);
+                }
+                place = held;
+            }
+            Hashing::Wait(mut done) => {
+                let hashed = tokio::time::timeout_at(until, done.wait_for(Option::is_some)).await;
+                if *hashed.map_err(|_| LATER)?.map_err(|_| NO)? != Some(true) {
+                    return Err(NO);
+                }
+            }
+        }
+    }
+}
+
+/// A blob that may be handed out.
+enum Found {
+    Ready(Answer),
+    /// Its hash pairs are not known.
+    Unknown(File, Seen),
+}
+
+impl Found {
+    fn look(shared: &Shared, peer: PublicKey, hash: [u8; 32], from_group: u64) -> io::Result<Option<Self>> {
+        let Some(path) = shared.provider.blob(peer, hash) else { return Ok(None) };
+        let file = File::open(path)?;
+        let meta = file.metadata()?;
+        let seen = (meta.len(), meta.modified().ok());
+        match shared.outboards.known(hash, seen) {
+            Some(pairs) => Ok(Answer::new(file, pairs, from_group)?.map(Self::Ready)),
+            None => Ok(Some(Self::Unknown(file, seen))),
+        }
+    }
+}
+
 /// An answer under way.
 struct Answer {
     file: File,
@@ -195,9 +292,7 @@ struct Answer {
 }
 
 impl Answer {
-    fn open(outboards: &Outboards, path: &Path, hash: [u8; 32], from_group: u64) -> io::Result<Option<Self>> {
-        let file = File::open(path)?;
-        let Some(pairs) = outboards.of(&file, hash)? else { return Ok(None) };
+    fn new(file: File, pairs: Pairs, from_group: u64) -> io::Result<Option<Self>> {
         if from_group >= pairs.tree.blocks() {
             return Ok(None);
         }

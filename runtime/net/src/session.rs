@@ -6,9 +6,10 @@
 //! once it is quiet. A peer that comes back as another run, or has lost its end of the session, or dials again, gets a
 //! new session; the old one ends first.
 
-use crate::admit::StrangerSlot;
+use crate::admit::{Bucket, StrangerSlot};
 use crate::conn::{self, Conn};
 use crate::net::{Shared, lock};
+use crate::recv::Held;
 use crate::send::{self, Queues};
 use crate::wire::Instance;
 use crate::{Channel, Event, Path, Standing};
@@ -41,6 +42,9 @@ pub(crate) struct Session {
     gone: watch::Sender<bool>,
     turns: Mutex<HashMap<Channel, Arc<tokio::sync::Mutex<()>>>>,
     stranger: Mutex<Option<StrangerSlot>>,
+    /// What it may still send while it is a stranger, on however many streams.
+    pub(crate) frames: Mutex<Bucket>,
+    pub(crate) held: Held,
 }
 
 /// What became of a new connection.
@@ -86,6 +90,8 @@ pub(crate) fn join(
             gone: watch::Sender::new(false),
             turns: Mutex::default(),
             stranger: Mutex::new(stranger.take()),
+            frames: Mutex::new(Bucket::new(shared.config.bounds.stranger_frames)),
+            held: Held::default(),
         });
         session.set_standing(shared, standing);
         peers.sessions.insert(conn.peer, session.clone());
@@ -207,7 +213,7 @@ async fn run(
     first: Arc<Conn>,
     mut joined: mpsc::UnboundedReceiver<Arc<Conn>>,
 ) {
-    let (addr, dialled, path) = (first.addr(), first.dialled, first.path);
+    let (addr, dialled, path, begun) = (first.addr(), first.dialled, first.path, first.born);
     shared.tell(Event::Connected { peer: session.peer, addr, dialled, path }).await;
     shared.learn(session.peer, &first);
     let mut running = JoinSet::new();
@@ -235,7 +241,7 @@ async fn run(
                     break reason;
                 }
                 // A direct one may be gone and a relayed one left.
-                shared.redial(session.peer);
+                shared.redial(session.peer, conn.born.elapsed());
             }
         }
     };
@@ -244,7 +250,7 @@ async fn run(
     shared.tell(Event::Disconnected { peer: session.peer, reason }).await;
     lock(&shared.peers).ended(&session);
     session.gone.send_replace(true);
-    shared.redial(session.peer);
+    shared.redial(session.peer, begun.elapsed());
 }
 
 impl Conn {

@@ -7,6 +7,7 @@
 use crate::Bounds;
 use crate::counters::Counts;
 use crate::net::{BindError, lock};
+use crate::serve::Place;
 use crate::tls::{self, Identity};
 use bytes::Bytes;
 use mesh_protocol::key::PublicKey;
@@ -45,10 +46,19 @@ pub(crate) struct Tunnels {
 
 #[derive(Debug)]
 struct Tunnel {
-    by: PublicKey,
     outgoing: mpsc::Sender<Bytes>,
     /// For the one connection that this tunnel carries.
-    ticket: Option<watch::Receiver<bool>>,
+    ticket: Option<Ticket>,
+}
+
+/// The right to one connection in a tunnel, which ends when `closed` is dropped.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    /// The relay.
+    pub(crate) by: PublicKey,
+    pub(crate) closed: watch::Receiver<bool>,
+    /// What it takes up of what may come through that relay.
+    pub(crate) place: Option<Place>,
 }
 
 /// A tunnel's end of its stream.
@@ -91,20 +101,18 @@ impl Tunnels {
     }
 
     /// A new tunnel over what that peer forwards.
-    pub(crate) fn open(&self, by: PublicKey) -> End {
+    pub(crate) fn open(&self, by: PublicKey, place: Option<Place>) -> End {
         let (outgoing, queued) = mpsc::channel(QUEUE);
-        let (closed, ticket) = watch::channel(false);
+        let (closed, closes) = watch::channel(false);
+        let ticket = Ticket { by, closed: closes, place };
         let addr = self.socket.address(self.socket.made.fetch_add(1, Ordering::Relaxed) + 1);
-        lock(&self.socket.tunnels).insert(addr, Tunnel { by, outgoing, ticket: Some(ticket) });
+        lock(&self.socket.tunnels).insert(addr, Tunnel { outgoing, ticket: Some(ticket) });
         End { addr, socket: self.socket.clone(), counts: self.counts.clone(), outgoing: queued, closed }
     }
 
-    /// The relay and the ticket of a tunnel. Given out once: a tunnel carries one connection, and ends when its
-    /// ticket is dropped.
-    pub(crate) fn of(&self, addr: SocketAddr) -> Option<(PublicKey, watch::Receiver<bool>)> {
-        let mut tunnels = lock(&self.socket.tunnels);
-        let tunnel = tunnels.get_mut(&addr)?;
-        Some((tunnel.by, tunnel.ticket.take()?))
+    /// The ticket of a tunnel. Given out once: a tunnel carries one connection.
+    pub(crate) fn of(&self, addr: SocketAddr) -> Option<Ticket> {
+        lock(&self.socket.tunnels).get_mut(&addr)?.ticket.take()
     }
 }
 

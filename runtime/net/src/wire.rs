@@ -56,7 +56,8 @@ const FOLLOW: u8 = 17;
 const RELAY: u8 = 18;
 const RELAYED: u8 = 19;
 
-/// The answer to a request: no (and no word about why), or yes; to one for a blob also: others are served first.
+/// The answer to a request: no (and no word about why), or yes; to one for a blob also: later, since others are served
+/// first or it is being hashed.
 pub(crate) const NO: u8 = 0;
 pub(crate) const YES: u8 = 1;
 pub(crate) const LATER: u8 = 2;
@@ -154,12 +155,12 @@ pub(crate) fn frame_prefix(frame: &[u8]) -> Option<Bytes> {
     u32::try_from(frame.len()).ok().map(|n| Bytes::copy_from_slice(&n.to_le_bytes()))
 }
 
-/// Reads a frame; `None` at the stream's end.
+/// Reads the length of the next frame; `None` at the stream's end.
 // spec: NET-4
-pub(crate) async fn read_frame<R: AsyncRead + Unpin>(
+pub(crate) async fn read_length<R: AsyncRead + Unpin>(
     stream: &mut R,
     bound: usize,
-) -> Result<Option<Bytes>, FrameError> {
+) -> Result<Option<usize>, FrameError> {
     let mut prefix = [0; 4];
     match stream.read(&mut prefix).await {
         Ok(0) => return Ok(None),
@@ -174,9 +175,28 @@ pub(crate) async fn read_frame<R: AsyncRead + Unpin>(
     if length > bound {
         return Err(FrameError::Oversized);
     }
+    Ok(Some(length))
+}
+
+/// Reads the frame after its length.
+pub(crate) async fn read_rest<R: AsyncRead + Unpin>(
+    stream: &mut R,
+    length: usize,
+) -> Result<Bytes, FrameError> {
     let mut frame = BytesMut::zeroed(length);
     stream.read_exact(&mut frame).await.map_err(|_| FrameError::Lost)?;
-    Ok(Some(frame.freeze()))
+    Ok(frame.freeze())
+}
+
+/// Reads a whole frame; `None` at the stream's end.
+pub(crate) async fn read_frame<R: AsyncRead + Unpin>(
+    stream: &mut R,
+    bound: usize,
+) -> Result<Option<Bytes>, FrameError> {
+    match read_length(stream, bound).await? {
+        Some(length) => read_rest(stream, length).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 #[cfg(test)]

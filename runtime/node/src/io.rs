@@ -37,7 +37,7 @@ pub enum Input {
     Connected {
         /// Which.
         peer: PublicKey,
-        /// Where it was reached.
+        /// Where it was reached. Port 0 if that is through another peer.
         addr: SocketAddr,
     },
     /// It was dialled and not reached. It is tried again until told otherwise.

@@ -5,13 +5,14 @@
 use super::causes;
 use super::driver::Arrival;
 use bytes::Bytes;
-use mesh_net::{Channel, Event, Net};
+use mesh_net::{Channel, Event, Net, Path};
 use mesh_node::{Input, SyncReceived};
 use mesh_protocol::frame::{AttemptId, Frame, FrameError, HelloFrame, SyncFrame, TaskFrame};
 use mesh_protocol::ids::TaskId;
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::ledger::{Entry, EntryError};
 use std::collections::{HashSet, VecDeque};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
@@ -130,7 +131,7 @@ impl Incoming {
         let input = match event {
             Event::Connected { peer, addr, dialled, path } => {
                 tracing::debug!(peer = %peer.short(), %addr, dialled, ?path, "connected");
-                Input::Connected { peer, addr }
+                Input::Connected { peer, addr: listens_at(addr, path) }
             }
             Event::Disconnected { peer, reason } => {
                 tracing::debug!(peer = %peer.short(), reason, "disconnected");
@@ -223,6 +224,16 @@ impl Incoming {
     }
 }
 
+/// Where others may be told that the peer listens. One that comes through a third has an address that this peer made
+/// up; told as port 0, where nobody listens, it is neither remembered nor passed on.
+// spec: NET-5
+fn listens_at(addr: SocketAddr, path: Path) -> SocketAddr {
+    match path {
+        Path::Direct => addr,
+        Path::Relayed { .. } => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+    }
+}
+
 /// Waits for the first of what is being verified.
 async fn first(steps: &mut VecDeque<Step>) -> (PublicKey, Result<Arrival, String>) {
     let Some(Step::Verifying(peer, verifying)) = steps.front_mut() else {
@@ -252,6 +263,15 @@ mod tests {
         let prev = if seq == 0 { EntryId::ZERO } else { EntryId([1; 32]) };
         let place = Place { community: CommunityId([5; 32]), seq, prev, refs: vec![], hlc: Hlc::at(seq) };
         Entry::write(&SecretKey::from_seed(&[1; 32]), place, Payload::PeerOnline)
+    }
+
+    // spec: NET-5
+    #[test]
+    fn an_address_that_was_made_up_for_a_relayed_peer_is_told_to_nobody() {
+        let made_up = "[2001:db8::1]:1".parse().unwrap();
+        assert_eq!(listens_at(made_up, Path::Direct), made_up);
+        let told = listens_at(made_up, Path::Relayed { by: SecretKey::from_seed(&[1; 32]).public() });
+        assert_eq!((told.port(), told.ip().is_unspecified()), (0, true));
     }
 
     // spec: NET-7, NET-2

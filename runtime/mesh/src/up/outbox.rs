@@ -16,6 +16,14 @@ const PIECE: usize = MAX_FRAME / 2;
 /// Bytes that wait for one channel beyond what the transport itself queues. A peer that is further behind than that is
 /// not taking what it is sent.
 const MAX_BYTES: usize = 4 << 20;
+/// The same for all channels of a peer: four of them. There may be one channel for each attempt that it names.
+const MAX_BYTES_OF_PEER: usize = 4 * MAX_BYTES;
+/// Channels to one peer on which something waits. The transport itself takes something on as many as there can be
+/// attempts between two devices, so on so many more only a peer that takes nothing is behind; each is gone through
+/// whenever it is tried again.
+const MAX_CHANNELS: usize = 256;
+/// What a frame that waits costs beside its bytes.
+const OVERHEAD: usize = 64;
 /// Bytes read of one log at the least, however many are under way.
 const READ: usize = 2 << 10;
 /// Logs that wait to be sent to one peer: it asks for as many as a frame names, and comparing anew asks for the rest.
@@ -51,6 +59,7 @@ struct Part {
 #[derive(Default)]
 struct Queue {
     frames: VecDeque<Bytes>,
+    /// What they take up.
     bytes: usize,
     parts: BTreeMap<PublicKey, Part>,
     /// Of the parts of which something was read, the date of what comes next.
@@ -62,25 +71,28 @@ struct Queue {
 /// All of it.
 #[derive(Default)]
 pub(crate) struct Outbox {
-    queues: BTreeMap<(PublicKey, Channel), Queue>,
+    peers: BTreeMap<PublicKey, BTreeMap<Channel, Queue>>,
 }
 
 impl Outbox {
     /// Says something, now or as soon as there is room. False if the peer takes nothing, and should be let go.
+    // spec: NET-4
     pub(crate) fn say(&mut self, line: &impl Line, peer: PublicKey, channel: Channel, bytes: Bytes) -> bool {
-        let queue = self.queues.get_mut(&(peer, channel));
-        if queue.is_none() && line.send(peer, channel, bytes.clone()) != Sent::Full {
+        let waits = self.peers.get(&peer).is_some_and(|queues| queues.contains_key(&channel));
+        if !waits && line.send(peer, channel, bytes.clone()) != Sent::Full {
             return true;
         }
-        let queue = self.queues.entry((peer, channel)).or_default();
-        queue.bytes += bytes.len();
-        queue.frames.push_back(bytes);
+        let queues = self.peers.entry(peer).or_default();
+        let queue = queues.entry(channel).or_default();
+        queue.push_back(bytes);
         queue.bytes <= MAX_BYTES
+            && queues.len() <= MAX_CHANNELS
+            && queues.values().map(|queue| queue.bytes).sum::<usize>() <= MAX_BYTES_OF_PEER
     }
 
     /// Sends a part of a log, as the line takes it. What of the log is under way already is not begun anew.
     pub(crate) fn send_log(&mut self, peer: PublicKey, author: PublicKey, from: u64, until: u64) {
-        let queue = self.queues.entry((peer, Channel::Sync)).or_default();
+        let queue = self.peers.entry(peer).or_default().entry(Channel::Sync).or_default();
         if let Some(part) = queue.parts.get_mut(&author) {
             part.until = until.max(part.until);
             return;
@@ -95,23 +107,31 @@ impl Outbox {
 
     /// Nothing more is to be said to this peer.
     pub(crate) fn drop_peer(&mut self, peer: &PublicKey) {
-        self.queues.retain(|(to, _), _| to != peer);
+        self.peers.remove(peer);
     }
 
     /// Sends what there is room for. True if something is left.
     pub(crate) fn go_on(&mut self, line: &impl Line, store: &dyn Store) -> bool {
-        self.queues.retain(|(peer, channel), queue| !queue.drain(line, store, *peer, *channel));
-        !self.queues.is_empty()
+        self.peers.retain(|peer, queues| {
+            queues.retain(|channel, queue| !queue.drain(line, store, *peer, *channel));
+            !queues.is_empty()
+        });
+        !self.peers.is_empty()
     }
 }
 
 impl Queue {
+    fn push_back(&mut self, frame: Bytes) {
+        self.bytes += frame.len() + OVERHEAD;
+        self.frames.push_back(frame);
+    }
+
     /// Sends from the front. True once it is empty.
     fn drain(&mut self, line: &impl Line, store: &dyn Store, peer: PublicKey, channel: Channel) -> bool {
         loop {
             while let Some(bytes) = self.frames.pop_front() {
                 match line.send(peer, channel, bytes.clone()) {
-                    Sent::Yes => self.bytes = self.bytes.saturating_sub(bytes.len()),
+                    Sent::Yes => self.bytes = self.bytes.saturating_sub(bytes.len() + OVERHEAD),
                     Sent::Full => {
                         self.frames.push_front(bytes);
                         return false;
@@ -120,8 +140,7 @@ impl Queue {
                 }
             }
             let Some(frame) = self.piece(store) else { return true };
-            self.bytes += frame.len();
-            self.frames.push_back(frame);
+            self.push_back(frame);
         }
     }
 
@@ -355,8 +374,32 @@ mod tests {
         wire.room.set(0);
         let big = Bytes::from(vec![0; MAX_FRAME]);
         let taken = (0..100).take_while(|_| outbox.say(&wire, PEER, Channel::Gossip, big.clone())).count();
-        assert_eq!(taken, MAX_BYTES / MAX_FRAME);
+        assert_eq!(taken, MAX_BYTES / (MAX_FRAME + OVERHEAD));
         outbox.drop_peer(&PEER);
         assert!(!outbox.go_on(&wire, &store));
+    }
+
+    /// Says something on a channel of its own each time, to a peer that takes nothing, until it is let go.
+    fn said_on_channels(outbox: &mut Outbox, frame: &Bytes) -> usize {
+        let wire = Wire::default();
+        (1..=10_000)
+            .take_while(|attempt| {
+                outbox.say(&wire, PEER, Channel::Task { task: [7; 32], attempt: *attempt }, frame.clone())
+            })
+            .count()
+    }
+
+    // spec: NET-4
+    #[test]
+    fn a_peer_that_takes_nothing_is_let_go_however_many_attempts_it_names() {
+        let (mut outbox, store) = (Outbox::default(), MemoryStore::new());
+        assert_eq!(said_on_channels(&mut outbox, &Bytes::from_static(b"lost")), MAX_CHANNELS);
+        outbox.drop_peer(&PEER);
+        let frame = Bytes::from(vec![0; MAX_FRAME]);
+        let most = MAX_BYTES_OF_PEER / (MAX_FRAME + OVERHEAD);
+        assert_eq!(said_on_channels(&mut outbox, &frame), most);
+        assert!(most < MAX_CHANNELS);
+        outbox.drop_peer(&PEER);
+        assert!(!outbox.go_on(&Wire::default(), &store));
     }
 }

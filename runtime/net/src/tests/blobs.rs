@@ -271,6 +271,64 @@ async fn devices_of_one_owner_share_their_places_and_who_finds_none_is_told_at_o
     assert_eq!(again().await.unwrap(), 3 << 20);
 }
 
+/// A file that takes a while to hash.
+fn large(files: &Files, peer: &Peer) -> [u8; 32] {
+    files.offer(peer, &noise(64 << 20))
+}
+
+// spec: NET-4
+#[tokio::test]
+async fn a_file_is_hashed_once_for_all_who_ask_and_they_come_again_meanwhile() {
+    let mut b = peer_with(2, |config| config.bounds.serve_wait = Duration::from_millis(5)).await;
+    let (mut a, mut c) = (peer(1).await, peer(3).await);
+    befriend(&mut a, &mut b).await;
+    befriend(&mut c, &mut b).await;
+    let (files, others) = (Files::new(), Files::new());
+    let hash = large(&files, &b);
+    let (first, second) = tokio::join!(
+        a.net.fetch(b.key(), hash, 64 << 20, &files.into),
+        c.net.fetch(b.key(), hash, 64 << 20, &others.into)
+    );
+    assert!(matches!(first, Err(FetchError::Later)), "{first:?}");
+    assert!(matches!(second, Err(FetchError::Later)), "{second:?}");
+    for (peer, files) in [(&a, &files), (&c, &others)] {
+        while let Err(FetchError::Later) = peer.net.fetch(b.key(), hash, 64 << 20, &files.into).await {}
+        assert_eq!(*blake3::hash(&std::fs::read(&files.into).unwrap()).as_bytes(), hash);
+    }
+    assert_eq!(b.net.hashed(), 1);
+}
+
+// spec: NET-4
+#[tokio::test]
+async fn who_asks_and_goes_away_keeps_its_place_until_the_file_is_hashed() {
+    let mut b = peer_with(2, |config| {
+        config.bounds.served_per_owner = 1;
+        config.bounds.serve_wait = Duration::from_millis(5);
+    })
+    .await;
+    let raw = Raw::new(7);
+    b.net.set_standing(raw.key(), Standing::Member);
+    let (connection, _hello) = raw.greet(&b).await;
+    b.connected(raw.key()).await;
+    let files = Files::new();
+    let (hash, small) = (large(&files, &b), files.offer(&b, b"small"));
+    let ask = async |hash: [u8; 32]| {
+        let (mut send, recv) = connection.open_bi().await.unwrap();
+        send.write_all(&Head::Blob { hash, from_group: 0 }.encode()).await.unwrap();
+        (send, recv)
+    };
+    let (_send, mut recv) = ask(hash).await;
+    eventually(|| b.net.hashed() == 1).await;
+    recv.stop(0_u32.into()).unwrap();
+    let mut answers = Vec::new();
+    while answers.last() != Some(&YES) {
+        let (_send, mut recv) = ask(small).await;
+        answers.push(recv.read_u8().await.unwrap());
+    }
+    assert_eq!(answers[0], crate::wire::LATER, "{answers:?}");
+    assert_eq!(b.net.hashed(), 2);
+}
+
 // spec: NET-4, DEL-5
 #[tokio::test]
 async fn who_sends_next_to_nothing_is_given_up_as_slow_and_what_came_is_kept() {

@@ -1,9 +1,10 @@
 //! Frames on channels.
 
 use super::harness::*;
-use crate::wire::Head;
+use crate::wire::{Head, Instance};
 use crate::{Bounds, Channel, Event, SendError, Standing};
 use bytes::Bytes;
+use std::time::{Duration, Instant};
 
 // spec: NET-3
 #[tokio::test]
@@ -130,4 +131,106 @@ async fn frames_queued_before_an_orderly_disconnect_arrive_before_its_event() {
         _ => None,
     });
     assert!(last.await.expect("a frame too many").contains("enough"));
+}
+
+// spec: NET-4
+#[tokio::test]
+async fn as_many_attempts_run_between_two_members_as_there_can_be_places() {
+    let (a, mut b) = friends().await;
+    let attempt = |attempt| Channel::Task { task: [7; 32], attempt };
+    // None is finished, so each keeps its stream.
+    for n in 0..1024 {
+        a.net.send(b.key(), attempt(n), Bytes::from_static(b"offer")).unwrap();
+    }
+    let mut came = std::collections::BTreeSet::new();
+    while came.len() < 1024 {
+        came.insert(b.frame().await.0);
+    }
+    // Others take their places, though what is given back is told only now and then.
+    for n in 0..2048 {
+        a.net.finish(b.key(), attempt(n));
+        a.net.send(b.key(), attempt(1024 + n), Bytes::from_static(b"offer")).unwrap();
+        assert_eq!(b.frame().await.0, attempt(1024 + n));
+    }
+}
+
+// spec: NET-4
+#[tokio::test]
+async fn who_begins_frames_and_ends_none_is_closed_and_counted() {
+    let mut b = peer_with(2, |config| config.bounds.unfinished = 200 << 10).await;
+    let raw = Raw::new(3);
+    b.net.set_standing(raw.key(), Standing::Member);
+    let (connection, _hello) = raw.greet(&b).await;
+    b.connected(raw.key()).await;
+    let frame = vec![0; 60 << 10];
+    let begin = async |channel: Channel| {
+        let mut stream = connection.open_uni().await.unwrap();
+        stream.write_all(&Head::of(channel, Instance::default()).encode()).await.unwrap();
+        stream.write_all(&u32::try_from(frame.len()).unwrap().to_le_bytes()).await.unwrap();
+        stream.write_all(&frame[1..]).await.unwrap();
+        stream
+    };
+    let mut streams = Vec::new();
+    for n in 0..3 {
+        streams.push(begin(task(n)).await);
+    }
+    // What ends makes room.
+    for n in 3..6 {
+        let mut ended = streams.remove(0);
+        ended.write_all(&[0]).await.unwrap();
+        assert_eq!(b.frame().await, (task(n - 3), frame.clone().into()));
+        streams.push(begin(task(n)).await);
+    }
+    assert!(connection.close_reason().is_none());
+    streams.push(begin(task(6)).await);
+    assert!(closed(&connection).await.contains("too many unfinished frames"));
+    assert_eq!(b.net.counters().unfinished_frames, 1);
+}
+
+// spec: NET-4
+#[tokio::test]
+async fn frames_that_the_caller_does_not_take_hold_their_senders_up_and_are_all_told() {
+    let mut b = peer_with(2, |config| config.bounds.events = 1).await;
+    let mut a = peer(1).await;
+    befriend(&mut a, &mut b).await;
+    let frame = Bytes::from(vec![7; Bounds::default().frame]);
+    let attempt = |attempt| Channel::Task { task: [7; 32], attempt };
+    let (mut sent, mut since) = (0, Instant::now());
+    while sent < 1200 && since.elapsed() < Duration::from_secs(1) {
+        match a.net.send(b.key(), attempt(sent), frame.clone()) {
+            Ok(()) => (sent, since) = (sent + 1, Instant::now()),
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+    // More than may be unfinished at once, and less than a reader for each channel could hold.
+    assert!((300..1000).contains(&sent), "{sent} went out");
+    for _ in 0..sent {
+        assert_eq!(b.frame().await.1, frame);
+    }
+    assert_eq!(b.net.counters().unfinished_frames, 0);
+}
+
+// spec: NET-4
+#[tokio::test]
+async fn channels_that_a_peer_takes_no_stream_for_are_counted_though_they_are_finished() {
+    let mut a = peer_with(1, |config| config.bounds.channels_per_peer = 40).await;
+    let raw = Raw::new(2);
+    a.net.set_standing(raw.key(), Standing::Member);
+    // It gives 32 streams and takes none back.
+    let (_connection, _hello) = raw.greet(&a).await;
+    a.connected(raw.key()).await;
+    let say = |attempt| {
+        let channel = Channel::Task { task: [7; 32], attempt };
+        let said = a.net.send(raw.key(), channel, Bytes::from_static(b"lost"));
+        a.net.finish(raw.key(), channel);
+        said
+    };
+    let mut refused = 0;
+    for n in 0..1000 {
+        refused += usize::from(say(n) == Err(SendError::QueueFull));
+        tokio::time::sleep(Duration::from_micros(100)).await;
+    }
+    // One stream is the hello's; the other 31 are written to.
+    assert_eq!(refused, 1000 - 31 - 40);
+    a.net.send(raw.key(), Channel::Sync, Bytes::from_static(b"still")).unwrap();
 }

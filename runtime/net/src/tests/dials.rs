@@ -4,6 +4,7 @@ use super::harness::*;
 use crate::{Channel, Config, Event, MdnsConfig, Net, Path, Standing};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 // spec: NET-3
 #[tokio::test]
@@ -164,7 +165,7 @@ async fn a_failed_dial_is_told_and_forgetting_ends_it() {
     a.net.forget(Raw::new(2).key());
     while a.events.try_recv().is_ok() {}
     a.net.connect(a.key(), vec![a.addr()]);
-    assert!(tokio::time::timeout(std::time::Duration::from_millis(600), a.events.recv()).await.is_err());
+    assert!(tokio::time::timeout(Duration::from_millis(600), a.events.recv()).await.is_err());
 }
 
 #[tokio::test]
@@ -180,4 +181,32 @@ async fn a_taken_address_cannot_be_bound() {
 async fn a_direct_peer_says_so() {
     let (a, _b) = friends().await;
     assert_eq!(a.net.connected()[0].path, Path::Direct);
+}
+
+// spec: NET-5
+#[tokio::test]
+async fn who_lets_a_session_begin_and_closes_it_is_dialled_with_growing_pauses() {
+    let (mut a, mut b) = (peer(1).await, peer(2).await);
+    a.net.set_standing(b.key(), Standing::Member);
+    b.net.set_standing(a.key(), Standing::Member);
+    a.dial(&b);
+    let (key, start) = (a.key(), Instant::now());
+    let mut met = Vec::new();
+    while met.len() < 4 {
+        b.connected(key).await;
+        met.push(start.elapsed());
+        b.net.disconnect(key, "a test");
+        a.disconnected(b.key()).await;
+        // Said again, as anybody on the network can.
+        a.dial(&b);
+    }
+    // A quarter of a second, a half and a whole one, each a quarter less at the least.
+    assert!(met[1] < Duration::from_secs(1), "the first time soon: {met:?}");
+    assert!(met[3] > Duration::from_millis(1300), "{met:?}");
+    // A new address is a reason to hurry.
+    let mut moved = peer(2).await;
+    let moved_at = Instant::now();
+    a.dial(&moved);
+    moved.connected(key).await;
+    assert!(moved_at.elapsed() < Duration::from_secs(1));
 }

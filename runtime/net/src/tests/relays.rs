@@ -1,8 +1,10 @@
 //! Two peers and the one between them.
 
 use super::harness::*;
+use crate::wire::{Head, NO, YES};
 use crate::{Channel, Event, Path, Standing};
 use bytes::Bytes;
+use tokio::io::AsyncReadExt as _;
 
 /// Two peers that know each other and a relay, and are connected to it only.
 async fn trio(relay_bytes: u64) -> (Peer, Peer, Peer) {
@@ -86,6 +88,34 @@ async fn a_direct_connection_takes_over_from_a_relayed_one() {
 
 // spec: NET-6
 #[tokio::test]
+async fn what_is_under_way_on_a_connection_when_another_takes_over_is_not_cut_off() {
+    let (mut a, mut b, relay) = trio(10 << 20).await;
+    let (a_key, b_key) = (a.key(), b.key());
+    a.net.connect_via(b_key, relay.key());
+    a.connected(b_key).await;
+    b.connected(a_key).await;
+    let (grows, source) = tokio::sync::mpsc::channel(1);
+    b.shelf.streams.lock().unwrap().insert(b"log".to_vec(), source);
+    let mut followed = a.net.follow(b_key, b"log".to_vec(), 0).await.unwrap();
+    a.dial(&b);
+    let path = |peer: &Peer, other| {
+        let all = peer.net.connected();
+        all.into_iter().find(|info| info.peer == other).map(|info| info.path)
+    };
+    eventually(|| path(&a, b_key) == Some(Path::Direct) && path(&b, a_key) == Some(Path::Direct)).await;
+    for n in 0..10_u8 {
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        grows.send(Bytes::from(vec![n])).await.unwrap();
+        assert_eq!(followed.recv().await.expect("it ended").expect("it was cut off"), vec![n]);
+    }
+    // Once it is quiet, the one that is not used goes.
+    drop(grows);
+    assert!(followed.recv().await.is_none());
+    eventually(|| relay.net.counters().relay_bytes > 0 && a.net.relayed_connections() == 0).await;
+}
+
+// spec: NET-6
+#[tokio::test]
 async fn who_does_not_volunteer_does_not_relay() {
     let (mut a, b, relay) = trio(0).await;
     a.net.connect_via(b.key(), relay.key());
@@ -116,4 +146,52 @@ async fn the_days_bytes_end_a_relayed_connection() {
     b.disconnected(a.key()).await;
     let counters = relay.net.counters();
     assert!(counters.relay_capped >= 1 && counters.relay_bytes <= 200_000, "{counters:?}");
+}
+
+// spec: NET-4
+#[tokio::test]
+async fn one_relay_brings_few_that_nobody_knows_at_a_time() {
+    let mut b = peer(2).await;
+    let relay = Raw::new(3);
+    b.net.set_standing(relay.key(), Standing::Member);
+    let (connection, _hello) = relay.greet(&b).await;
+    b.connected(relay.key()).await;
+    let mut brought = Vec::new();
+    for n in 0..6 {
+        let (mut send, recv) = connection.open_bi().await.unwrap();
+        let from = Raw::new(10 + n).key();
+        send.write_all(&Head::Relayed { from }.encode()).await.unwrap();
+        brought.push((send, recv));
+    }
+    let mut answers = Vec::new();
+    for (_, recv) in &mut brought {
+        answers.push(recv.read_u8().await.unwrap());
+    }
+    answers.sort_unstable();
+    assert_eq!(answers, [NO, NO, YES, YES, YES, YES]);
+    assert_eq!(b.net.counters().arrivals_refused, 2);
+}
+
+// spec: NET-4, NET-6
+#[tokio::test]
+async fn a_relay_brings_any_number_of_members() {
+    let mut relay = peer_with(3, |config| config.relay_bytes = 10 << 20).await;
+    let mut b = peer_with(2, |config| config.bounds.arriving_per_relay = 1).await;
+    befriend(&mut b, &mut relay).await;
+    let mut others = Vec::new();
+    for seed in 10..14 {
+        let mut other = peer(seed).await;
+        befriend(&mut other, &mut relay).await;
+        other.net.set_standing(b.key(), Standing::Member);
+        b.net.set_standing(other.key(), Standing::Member);
+        others.push(other);
+    }
+    for other in &others {
+        other.net.connect_via(b.key(), relay.key());
+    }
+    for other in &mut others {
+        other.connected(b.key()).await;
+    }
+    eventually(|| b.net.connected().len() == 5).await;
+    assert_eq!(b.net.counters().arrivals_refused, 0);
 }

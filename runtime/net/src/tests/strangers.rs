@@ -104,3 +104,26 @@ async fn strangers_are_few_and_slow() {
     assert!(closed(&connection).await.contains("too many frames"));
     assert_eq!(b.net.counters().strangers_frames, 1);
 }
+
+// spec: NET-4
+#[tokio::test]
+async fn a_stranger_sends_no_faster_on_many_streams_than_on_one() {
+    let tight = Bounds { stranger_frames: 3, ..Bounds::default() };
+    let mut b = peer_with(2, |config| config.bounds = tight).await;
+    let raw = Raw::new(3);
+    let (connection, mut hello) = raw.greet(&b).await;
+    b.connected(raw.key()).await;
+    let sending = async {
+        for _ in 0..20 {
+            write_frame(&mut hello, b"x").await?;
+            write_frame(&mut hello, b"x").await?;
+            hello.finish()?;
+            hello = connection.open_uni().await?;
+            hello.write_all(&Head::Hello { instance: crate::wire::Instance::default() }.encode()).await?;
+        }
+        Ok::<_, Box<dyn std::error::Error>>(())
+    };
+    assert!(sending.await.is_err(), "all of it was taken");
+    assert!(closed(&connection).await.contains("too many frames"));
+    assert_eq!(b.net.counters().strangers_frames, 1);
+}
