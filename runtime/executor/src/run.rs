@@ -23,6 +23,7 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How an executor works.
 #[derive(Debug, Clone)]
@@ -201,8 +202,24 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
     move |source| StartError::System { what, source }
 }
 
-/// Bytes of failed modules remembered: each a hash and a reason.
+/// Failed modules remembered: each a hash and a reason.
 const MAX_FAILED: usize = 1000;
+
+/// How long a module that this machine failed to compile is not tried again.
+const TROUBLE: Duration = Duration::from_secs(5 * 60);
+
+/// Why a module is not compiled again.
+#[derive(Clone)]
+enum Failed {
+    /// It took a compiler down and would do so again.
+    ForGood(Refusal),
+    /// This machine was at its limits; soon after it would only add to them.
+    Until(Instant, String),
+}
+
+fn overtaxed(why: String) -> StartError {
+    StartError::System { what: "compile the module", source: io::Error::other(why) }
+}
 
 pub(crate) struct Inner {
     pub(crate) config: Config,
@@ -210,7 +227,7 @@ pub(crate) struct Inner {
     starter: Starter,
     cache: Option<Cache>,
     profile: ProfileId,
-    failed: Mutex<BTreeMap<ModuleHash, Refusal>>,
+    failed: Mutex<BTreeMap<ModuleHash, Failed>>,
     pub(crate) memory_used: Mutex<u64>,
 }
 
@@ -287,14 +304,23 @@ impl Executor {
     }
 
     fn compile(&self, hash: &ModuleHash, bytes: &[u8]) -> Result<Compiled, StartError> {
-        // A module that took a compiler down would do so again.
         let failed = || self.0.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(refusal) = failed().get(hash) {
-            return Err(refusal.clone().into());
+        let known = failed().get(hash).cloned();
+        match known {
+            Some(Failed::ForGood(refusal)) => return Err(refusal.into()),
+            Some(Failed::Until(until, why)) if Instant::now() < until => return Err(overtaxed(why)),
+            Some(Failed::Until(..)) | None => {}
         }
-        let compiled = compile::in_child(&self.0.config.program, bytes, self.0.config.compile);
-        match compiled {
+        let remember = |why: Failed| {
+            let mut failed = failed();
+            if failed.len() >= MAX_FAILED && !failed.contains_key(hash) {
+                failed.pop_first();
+            }
+            failed.insert(*hash, why);
+        };
+        match compile::in_child(&self.0.config.program, bytes, self.0.config.compile) {
             Ok(compiled) => {
+                failed().remove(hash);
                 if let Some(cache) = &self.0.cache
                     && let Err(error) = cache.put(hash, &compiled)
                 {
@@ -303,12 +329,12 @@ impl Executor {
                 Ok(compiled)
             }
             Err(compile::Failure::Refused(refusal)) => {
-                let mut failed = failed();
-                if failed.len() >= MAX_FAILED {
-                    failed.pop_first();
-                }
-                failed.insert(*hash, refusal.clone());
+                remember(Failed::ForGood(refusal.clone()));
                 Err(refusal.into())
+            }
+            Err(compile::Failure::Overtaxed(why)) => {
+                remember(Failed::Until(Instant::now() + TROUBLE, why.clone()));
+                Err(overtaxed(why))
             }
             Err(compile::Failure::System(what, source)) => Err(StartError::System { what, source }),
         }
