@@ -151,7 +151,7 @@ pub(crate) enum FromWorker {
     },
     /// It could not get ready.
     Failed(String),
-    /// Instantiated; the guest's first instruction is next.
+    /// Its world is set up; the guest's first instruction is next.
     Started,
     Stdout(Vec<u8>),
     Stderr(Vec<u8>),

@@ -465,16 +465,16 @@ fn core_fds(host: &mut Host, dirs: &[HostDir]) -> Result<(), Outcome> {
 }
 
 async fn enter(module: &Kept, store: &mut Store<Host>, conn: &Conn) -> wasmtime::Result<()> {
+    // A module may do all its work while it is instantiated: whoever holds or meters tasks must know of it by then.
+    conn.tell(&FromWorker::Started).await?;
     match module {
         Kept::Core(pre) => {
             let instance = pre.instantiate_async(&mut *store).await.map_err(unmade)?;
-            conn.tell(&FromWorker::Started).await?;
             let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
             start.call_async(&mut *store, ()).await
         }
         Kept::Component(pre) => {
             let command = pre.instantiate_async(&mut *store).await.map_err(unmade)?;
-            conn.tell(&FromWorker::Started).await?;
             match command.wasi_cli_run().call_run(&mut *store).await? {
                 Ok(()) => Ok(()),
                 Err(()) => Err(guest::End::Exit(1).into()),
