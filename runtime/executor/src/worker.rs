@@ -483,10 +483,15 @@ async fn enter(module: &Kept, store: &mut Store<Host>, conn: &Conn) -> wasmtime:
     }
 }
 
-/// What a guest did in its first instructions is its own; that there was no room for it is this machine's matter.
+/// What a guest did in its first instructions is its own; that there was no room for it is this machine's matter. The
+/// engine notes where in the guest an error came up, whoever raised it, and that it was in none otherwise.
 // spec: SBX-13
 fn unmade(error: wasmtime::Error) -> wasmtime::Error {
-    if error.is::<wasmtime::Trap>() || error.is::<guest::End>() || error.is::<wasmtime_wasi::I32Exit>() {
+    if error.is::<wasmtime::Trap>()
+        || error.is::<guest::End>()
+        || error.is::<wasmtime_wasi::I32Exit>()
+        || error.is::<wasmtime::WasmBacktrace>()
+    {
         return error;
     }
     guest::End::Unmade(format!("{error:#}")).into()
