@@ -59,6 +59,7 @@ pub(crate) struct Compiled {
 /// Runs as a compiler: a module on standard input, the result on standard output.
 pub(crate) fn main(arguments: &[String]) -> i32 {
     walls::close_inherited();
+    walls::survive_full_files();
     if !walls::die_with_parent() {
         return 2;
     }

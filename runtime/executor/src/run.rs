@@ -426,7 +426,7 @@ impl Executor {
             granted: granted.clone(),
         });
         let mut worker = self.0.worker(key.as_ref(), &dirs)?;
-        let walls = worker.ready().map(<[String]>::to_vec).map_err(system("start a worker"))?;
+        let mut walls = worker.ready().map(<[String]>::to_vec).map_err(system("start a worker"))?;
 
         let writable = task.shares.iter().any(|share| share.access == Access::Rw);
         let wants_blocks = (limits.out_bytes > 0 && limits.out_files > 0) || writable;
@@ -473,7 +473,9 @@ impl Executor {
             checkpoints: task.checkpoints,
             resume,
         };
-        bound(&worker, &limits, blocks.is_some());
+        if !bound(&worker, &limits, blocks.is_some(), staged.entries.len()) {
+            walls.retain(|wall| wall != "rlimits");
+        }
         let talk = system("talk to the worker");
         if staged.files.len() > 1 || !staged.entries.is_empty() || start.resume.is_some() {
             for files in staged.files.chunks(crate::wire::MAX_FDS) {
@@ -737,22 +739,32 @@ fn restage(staged: &mut Staged, checkpoint: &Checkpoint) {
     }
 }
 
-/// Bounds from outside what even a worker that was taken over could write and hold.
+/// Most bytes of a file that the engine makes for itself: the first content of a component's memory, which may be twice
+/// as long as the data in its module.
+const ENGINE_FILE: u64 = 2 * admission::MAX_MODULE + (1 << 20);
+
+/// Bounds from outside what even a worker that was taken over could write and hold; false if it cannot be bounded.
 // spec: SBX-9
-fn bound(worker: &Worker, limits: &Limits, blocks: bool) {
-    use rustix::process::{Pid, Resource, Rlimit, prlimit};
-    // A block is the least that a file takes.
-    let file =
-        if blocks { limits.out_bytes + u64::from(limits.out_files) * crate::guest::blocks::BLOCK } else { 0 };
+fn bound(worker: &Worker, limits: &Limits, blocks: bool, handed_in: usize) -> bool {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+    // A block is the least that a file takes: one of its own, one handed in and rewritten, and one that has lost its
+    // name and is open.
+    let files = u64::from(limits.out_files) + (handed_in + crate::engine::HANDLES) as u64;
+    let file = if blocks { limits.out_bytes + files * crate::guest::blocks::BLOCK } else { 0 };
     // Room for the engine, its stacks and its module; the guest's own memory is bounded by its limiter before this.
     let data = limits.memory_bytes + (256 << 20);
-    for (resource, value) in [(Resource::Fsize, file.max(1 << 20)), (Resource::Data, data)] {
-        let limit = Rlimit { current: Some(value), maximum: None };
+    let mut bounded = true;
+    for (resource, value) in [(Resource::Fsize, file.max(ENGINE_FILE)), (Resource::Data, data)] {
+        // A worker is bound anew for each task, and what it has from us it may be given again, but no more.
+        let maximum = getrlimit(resource).maximum;
+        let limit = Rlimit { current: Some(maximum.map_or(value, |most| value.min(most))), maximum };
         let pid = Pid::from_child(&worker.child);
         if let Err(error) = prlimit(Some(pid), resource, limit) {
-            tracing::debug!(%error, "a worker's resource limit could not be set");
+            tracing::warn!(%error, "a worker's resource limit could not be set");
+            bounded = false;
         }
     }
+    bounded
 }
 
 /// A file without a name.

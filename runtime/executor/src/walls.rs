@@ -92,6 +92,17 @@ pub(crate) fn close_inherited() {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn close_inherited() {}
 
+/// A write beyond the largest size of a file is an error like any other and ends no process.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "what a signal does has no safe wrapper")]
+pub(crate) fn survive_full_files() {
+    // SAFETY: the signal is ignored; no code of ours runs in a handler.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn survive_full_files() {}
+
 #[cfg(target_os = "linux")]
 fn landlock(who: Who<'_>) -> bool {
     use landlock::{

@@ -41,6 +41,7 @@ pub(crate) fn main() -> i32 {
     if !walls::die_with_parent() {
         return 1;
     }
+    walls::survive_full_files();
     let Ok(socket) = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3) else { return 1 };
     let mut buffer = Vec::new();
     let Ok(Some((ToWorker::Prepare { dirs }, _))) = wire::receive(&socket, &mut buffer, true) else {
