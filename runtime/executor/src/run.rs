@@ -425,9 +425,6 @@ impl Executor {
             module: module.hash,
             granted: granted.clone(),
         });
-        let mut worker = self.0.worker(key.as_ref(), &dirs)?;
-        let mut walls = worker.ready().map(<[String]>::to_vec).map_err(system("start a worker"))?;
-
         let writable = task.shares.iter().any(|share| share.access == Access::Rw);
         let wants_blocks = (limits.out_bytes > 0 && limits.out_files > 0) || writable;
         let blocks = if wants_blocks {
@@ -440,7 +437,6 @@ impl Executor {
         // Not the file's name, which could make the same task say something else elsewhere.
         let mut args = vec![format!("{}.wasm", module.manifest.name)];
         args.extend(task.args.iter().cloned());
-        let same_module = key.is_some() && worker.last == key;
         // A program that knows nothing of tasks and is given no files sees none, as with any runner of WASI programs.
         // spec: SBX-3
         let output = limits.out_bytes > 0 && limits.out_files > 0;
@@ -452,7 +448,7 @@ impl Executor {
         };
         let start = Start {
             kind: module.summary.kind(),
-            same_module,
+            same_module: false,
             args,
             env: env.clone(),
             limits: limits.clone(),
@@ -473,25 +469,44 @@ impl Executor {
             checkpoints: task.checkpoints,
             resume,
         };
-        if !bound(&worker, &limits, blocks.is_some(), staged.entries.len()) {
-            walls.retain(|wall| wall != "rlimits");
-        }
-        let talk = system("talk to the worker");
-        if staged.files.len() > 1 || !staged.entries.is_empty() || start.resume.is_some() {
-            for files in staged.files.chunks(crate::wire::MAX_FDS) {
-                let fds: Vec<_> = files.iter().map(|file| file.as_fd()).collect();
-                send(&worker.socket, &ToWorker::Files, &fds, true).map_err(&talk)?;
+        let entries = parts(staged.entries.clone());
+        let hand_over = |worker: &mut Worker| -> Result<Vec<String>, StartError> {
+            let mut walls = worker.ready().map(<[String]>::to_vec).map_err(system("start a worker"))?;
+            worker.begin();
+            if !bound(worker, &limits, blocks.is_some(), staged.entries.len()) {
+                walls.retain(|wall| wall != "rlimits");
             }
-            for entries in parts(staged.entries.clone()) {
-                send(&worker.socket, &ToWorker::Entries(entries), &[], true).map_err(&talk)?;
+            let talk = system("talk to the worker");
+            if staged.files.len() > 1 || !staged.entries.is_empty() || start.resume.is_some() {
+                for files in staged.files.chunks(crate::wire::MAX_FDS) {
+                    let fds: Vec<_> = files.iter().map(|file| file.as_fd()).collect();
+                    send(&worker.socket, &ToWorker::Files, &fds, true).map_err(&talk)?;
+                }
+                for entries in &entries {
+                    send(&worker.socket, &ToWorker::Entries(entries.clone()), &[], true).map_err(&talk)?;
+                }
             }
-        }
-        let code = (!same_module).then(|| module.code.as_fd());
-        let fds: Vec<_> = [code, blocks.as_ref().map(|f| f.as_fd()), stdin_file.as_ref().map(|f| f.as_fd())]
-            .into_iter()
-            .flatten()
-            .collect();
-        send(&worker.socket, &ToWorker::Start(Box::new(start)), &fds, true).map_err(&talk)?;
+            let same_module = key.is_some() && worker.last == key;
+            let code = (!same_module).then(|| module.code.as_fd());
+            let fds: Vec<_> =
+                [code, blocks.as_ref().map(|f| f.as_fd()), stdin_file.as_ref().map(|f| f.as_fd())]
+                    .into_iter()
+                    .flatten()
+                    .collect();
+            let start = Start { same_module, ..start.clone() };
+            send(&worker.socket, &ToWorker::Start(Box::new(start)), &fds, true).map_err(&talk)?;
+            Ok(walls)
+        };
+        let mut worker = self.0.worker(key.as_ref(), &dirs)?;
+        let walls = match hand_over(&mut worker) {
+            Ok(walls) => walls,
+            // One that waited may have died meanwhile, or been taken by the kernel when memory was short.
+            Err(error) => {
+                tracing::debug!(%error, "a worker could not be given its task; a new one is started");
+                worker = self.0.spawn(dirs)?;
+                hand_over(&mut worker)?
+            }
+        };
         worker.last = key;
         worker.tasks += 1;
 
@@ -575,9 +590,9 @@ impl Inner {
 
     /// Starts workers until as many wait as should.
     pub(crate) fn refill(&self) {
-        while self.pool.fresh_count() < self.config.ready_workers {
+        while let Some(place) = self.pool.place(self.config.ready_workers) {
             match self.spawn(Vec::new()) {
-                Ok(worker) => self.pool.put_fresh(worker),
+                Ok(worker) => place.fill(worker),
                 Err(error) => {
                     tracing::warn!(%error, "no worker could be started ahead of time");
                     return;

@@ -415,7 +415,8 @@ impl Supervisor {
         {
             // It had its chance to end by itself.
             let outcome = outcome.clone();
-            self.killed(outcome);
+            let cpu_us = self.setup.worker.cpu_us();
+            self.killed(outcome, cpu_us);
             return false;
         }
         true
@@ -647,8 +648,7 @@ impl Supervisor {
         }
     }
 
-    fn killed(&mut self, outcome: Outcome) {
-        let cpu_us = process_cpu_us(self.setup.worker.child.id());
+    fn killed(&mut self, outcome: Outcome, cpu_us: u64) {
         let _gone = self.setup.worker.child.kill();
         self.finished = Some(Box::new(Finished {
             outcome,
@@ -667,6 +667,7 @@ impl Supervisor {
     fn end(mut self) {
         self.mailbox.close();
         if let Some(broken) = self.broken.take() {
+            let cpu_us = self.setup.worker.cpu_us();
             let status = self.setup.worker.child.try_wait().ok().flatten();
             // A worker that dies while it is being ended has been ended.
             let outcome = match self.ending.take() {
@@ -676,7 +677,7 @@ impl Supervisor {
                     None => broken,
                 }),
             };
-            self.killed(outcome);
+            self.killed(outcome, cpu_us);
         }
         let Some(mut finished) = self.finished.take() else { return };
         if finished.outcome == Outcome::Cancelled
@@ -686,7 +687,7 @@ impl Supervisor {
         }
         let wall = self.elapsed();
         self.go_on();
-        let peak_resident = peak_resident(self.setup.worker.child.id());
+        let peak_resident = self.setup.worker.peak_resident();
         let mut trees: Vec<Option<OutTree>> = Vec::new();
         for (number, entries) in std::mem::take(&mut self.trees).into_iter().enumerate() {
             // The first is `/out`, where nothing was handed in; the others are shares.
@@ -792,23 +793,4 @@ fn pump(mut stream: Box<dyn Read + Send>, mailbox: Arc<Mailbox>) -> Option<SyncS
         }
     });
     reader.is_ok().then_some(ask)
-}
-
-/// Most bytes ever resident in a process.
-fn peak_resident(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib =
-        line.and_then(|line| line.trim().strip_suffix("kB")).and_then(|kib| kib.trim().parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
-}
-
-/// CPU time of a process so far.
-fn process_cpu_us(pid: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name in parentheses may hold spaces; what follows does not.
-    let fields: Vec<&str> = stat.rsplit_once(") ").map_or(Vec::new(), |(_, rest)| rest.split(' ').collect());
-    let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-    let per_second = rustix::param::clock_ticks_per_second().max(1);
-    (ticks(11) + ticks(12)) * 1_000_000 / per_second
 }
