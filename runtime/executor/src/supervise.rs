@@ -669,6 +669,10 @@ impl Supervisor {
         if let Some(broken) = self.broken.take() {
             let cpu_us = self.setup.worker.cpu_us();
             let status = self.setup.worker.child.try_wait().ok().flatten();
+            // Its number may be another process's from here on.
+            if let Some(since) = self.paused_since.take() {
+                self.paused += since.elapsed();
+            }
             // A worker that dies while it is being ended has been ended.
             let outcome = match self.ending.take() {
                 Some((_, outcome)) => outcome,
