@@ -794,3 +794,6 @@ fn scratch_file(dir: &std::path::Path) -> io::Result<File> {
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests;
