@@ -470,10 +470,11 @@ impl Executor {
             resume,
         };
         let entries = parts(staged.entries.clone());
+        let largest = file_limit(&limits, blocks.is_some(), staged.entries.len(), &dirs);
         let hand_over = |worker: &mut Worker| -> Result<Vec<String>, StartError> {
             let mut walls = worker.ready().map(<[String]>::to_vec).map_err(system("start a worker"))?;
             worker.begin();
-            if !bound(worker, &limits, blocks.is_some(), staged.entries.len()) {
+            if !bound(worker, &limits, largest) {
                 walls.retain(|wall| wall != "rlimits");
             }
             let talk = system("talk to the worker");
@@ -758,21 +759,29 @@ fn restage(staged: &mut Staged, checkpoint: &Checkpoint) {
 /// as long as the data in its module.
 const ENGINE_FILE: u64 = 2 * admission::MAX_MODULE + (1 << 20);
 
-/// Bounds from outside what even a worker that was taken over could write and hold; false if it cannot be bounded.
-// spec: SBX-9
-fn bound(worker: &Worker, limits: &Limits, blocks: bool, handed_in: usize) -> bool {
-    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+/// Most bytes of any file that a worker writes; none where it works in folders of this machine, which are unmetered.
+fn file_limit(limits: &Limits, blocks: bool, handed_in: usize, dirs: &[HostDir]) -> Option<u64> {
+    if dirs.iter().any(|dir| dir.writable) {
+        return None;
+    }
     // A block is the least that a file takes: one of its own, one handed in and rewritten, and one that has lost its
     // name and is open.
     let files = u64::from(limits.out_files) + (handed_in + crate::engine::HANDLES) as u64;
     let file = if blocks { limits.out_bytes + files * crate::guest::blocks::BLOCK } else { 0 };
+    Some(file.max(ENGINE_FILE))
+}
+
+/// Bounds from outside what even a worker that was taken over could write and hold; false if it cannot be bounded.
+// spec: SBX-9
+fn bound(worker: &Worker, limits: &Limits, file: Option<u64>) -> bool {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
     // Room for the engine, its stacks and its module; the guest's own memory is bounded by its limiter before this.
     let data = limits.memory_bytes + (256 << 20);
     let mut bounded = true;
-    for (resource, value) in [(Resource::Fsize, file.max(ENGINE_FILE)), (Resource::Data, data)] {
+    for (resource, value) in [(Resource::Fsize, file), (Resource::Data, Some(data))] {
         // A worker is bound anew for each task, and what it has from us it may be given again, but no more.
         let maximum = getrlimit(resource).maximum;
-        let limit = Rlimit { current: Some(maximum.map_or(value, |most| value.min(most))), maximum };
+        let limit = Rlimit { current: value.into_iter().chain(maximum).min(), maximum };
         let pid = Pid::from_child(&worker.child);
         if let Err(error) = prlimit(Some(pid), resource, limit) {
             tracing::warn!(%error, "a worker's resource limit could not be set");

@@ -175,6 +175,35 @@ fn the_first_content_of_a_components_memory_is_no_file_of_its_own() {
     assert_eq!(report.outcome, Outcome::Exited(0), "{}", report.detail);
 }
 
+// spec: SBX-3
+#[test]
+fn a_file_in_a_folder_of_this_machine_may_be_larger_than_any_out() {
+    let place = Place::new();
+    let executor = place.executor("be_a_worker", |_| {});
+    // Writes a byte far from the beginning, and ends with the error number of it.
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "path_open"
+            (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_pwrite"
+            (func $write (param i32 i32 i32 i64 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 0) "file") (data (i32.const 8) "\00\00\00\00\01\00\00\00")
+        (func $checked (param i32) (if (local.get 0) (then (call $exit (local.get 0)))))
+        (func (export "_start")
+            (call $checked (call $open (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 4) (i32.const 1)
+                (i64.const 0x44) (i64.const 0) (i32.const 0) (i32.const 16)))
+            (call $checked (call $write (i32.load (i32.const 16)) (i32.const 8) (i32.const 1)
+                (i64.const 500000000) (i32.const 20)))))"#;
+    let host = tempfile::tempdir().unwrap();
+    let mut task = Task::new(module(text));
+    let path = host.path().to_str().unwrap().to_owned();
+    task.dirs = vec![HostDir { host: path, guest: "/".into(), writable: true }];
+    let report = executor.start(task).unwrap().wait().unwrap();
+    assert_eq!(report.outcome, Outcome::Exited(0), "{}", report.detail);
+    assert_eq!(std::fs::metadata(host.path().join("file")).unwrap().len(), 500_000_001);
+}
+
 // spec: SBX-13
 #[test]
 fn a_mistake_in_a_components_start_function_is_its_own() {
