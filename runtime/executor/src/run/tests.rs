@@ -175,6 +175,28 @@ fn the_first_content_of_a_components_memory_is_no_file_of_its_own() {
     assert_eq!(report.outcome, Outcome::Exited(0), "{}", report.detail);
 }
 
+// spec: SBX-9
+#[test]
+fn a_hard_limit_of_this_process_stays_that_of_its_workers() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    // Larger than any file of any test.
+    let most = 1 << 40;
+    setrlimit(Resource::Fsize, Rlimit { current: Some(most), maximum: Some(most) }).unwrap();
+    let place = Place::new();
+    let executor = place.executor("be_a_worker", |_| {});
+    let text = r#"(module (memory (export "memory") 1) (func (export "_start") (loop $again (br $again))))"#;
+    let mut running = executor.start(Task::new(module(text))).unwrap();
+    assert!(until_started(&mut running).is_none());
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", running.worker_pid())).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max file size")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let Limits { out_bytes, out_files, .. } = Limits::default();
+    let soft = out_bytes + (u64::from(out_files) + crate::engine::HANDLES as u64) * 4096;
+    assert_eq!(words[..2], [soft.to_string(), most.to_string()]);
+    running.control().cancel();
+    assert!(running.wait().unwrap().receipt.walls.contains(&"rlimits".to_owned()));
+}
+
 // spec: SBX-3
 #[test]
 fn a_file_in_a_folder_of_this_machine_may_be_larger_than_any_out() {
