@@ -94,7 +94,7 @@ pub struct Usage {
     pub paused_ms: u64,
     /// Most bytes in all memories and tables at once.
     pub peak_memory: u64,
-    /// Most bytes resident in the worker, its own code and data included.
+    /// Most bytes resident in the worker, its own code and data included; 0 where it is not known.
     pub peak_resident: u64,
     /// Was it ever refused memory?
     pub memory_refused: bool,

@@ -8,12 +8,12 @@ use crate::memory_file;
 use crate::walls::{self, Who};
 use mesh_protocol::outcome::Refusal;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use wasmtime::component::Component;
 use wasmtime::{Linker, Module};
@@ -22,7 +22,7 @@ use wasmtime_wasi::p2::bindings::CommandPre;
 /// How much compiling one module may take.
 #[derive(Debug, Clone, Copy)]
 pub struct CompileLimits {
-    /// Seconds, of the clock and of CPU time.
+    /// Seconds of CPU time; by the clock twice as many, since what else runs here is not the module's doing.
     pub seconds: u64,
     /// Bytes of address space.
     pub memory: u64,
@@ -43,7 +43,12 @@ pub(crate) enum Failure {
     Refused(Refusal),
     /// It is this machine's.
     System(&'static str, io::Error),
+    /// It is this machine's, after much work; it may do better when it has less to do.
+    Overtaxed(String),
 }
+
+/// What a compiler answers; the outer error is its machine's.
+type Answer<T> = Result<Result<T, Refusal>, String>;
 
 /// What a module asks for, and its machine code.
 pub(crate) struct Compiled {
@@ -54,6 +59,7 @@ pub(crate) struct Compiled {
 /// Runs as a compiler: a module on standard input, the result on standard output.
 pub(crate) fn main(arguments: &[String]) -> i32 {
     walls::close_inherited();
+    walls::survive_full_files();
     if !walls::die_with_parent() {
         return 2;
     }
@@ -64,12 +70,13 @@ pub(crate) fn main(arguments: &[String]) -> i32 {
         return 2;
     }
     let result = match walls::enter(Who::Compiler { address_space, cpu_seconds }) {
-        Ok(_) => compile(&module),
-        Err(error) => Err(Refusal::Compile(error)),
+        Ok(_) => Ok(compile(&module)),
+        Err(error) => Err(error),
     };
-    let (head, code) = match result {
-        Ok(Compiled { summary, code }) => (Ok(summary), code),
-        Err(refusal) => (Err(refusal), Vec::new()),
+    let (head, code): (Answer<Summary>, _) = match result {
+        Ok(Ok(Compiled { summary, code })) => (Ok(Ok(summary)), code),
+        Ok(Err(refusal)) => (Ok(Err(refusal)), Vec::new()),
+        Err(error) => (Err(error), Vec::new()),
     };
     let Ok(head) = postcard::to_stdvec(&head) else { return 2 };
     let mut out = io::stdout().lock();
@@ -78,7 +85,7 @@ pub(crate) fn main(arguments: &[String]) -> i32 {
     i32::from(written.and_then(|()| out.flush()).is_err())
 }
 
-fn compile(bytes: &[u8]) -> Result<Compiled, Refusal> {
+pub(crate) fn compile(bytes: &[u8]) -> Result<Compiled, Refusal> {
     let summary = admission::examine(bytes)?;
     summary.manifest()?;
     let failed = |error: wasmtime::Error| Refusal::Compile(format!("{error:#}"));
@@ -132,7 +139,6 @@ fn runs(component: &Component) -> bool {
 /// Compiles in a child process of `program`.
 pub(crate) fn in_child(program: &Path, module: &[u8], limits: CompileLimits) -> Result<Compiled, Failure> {
     let io = Failure::System;
-    let refused = |why: String| Err(Failure::Refused(Refusal::Compile(why)));
     let input =
         memory_file("module", module).map_err(|error| io("hand the module to the compiler", error))?;
     let output = memory_file("code", &[]).map_err(|error| io("make room for the code", error))?;
@@ -146,30 +152,55 @@ pub(crate) fn in_child(program: &Path, module: &[u8], limits: CompileLimits) -> 
         .process_group(0)
         .spawn()
         .map_err(|error| io("start the compiler", error))?;
-    let in_time = wait(&child, Duration::from_secs(limits.seconds)).unwrap_or(false);
-    if !in_time {
+    let waited = wait(&child, Duration::from_secs(limits.seconds.saturating_mul(2)));
+    if !matches!(waited, Ok(true)) {
         let _gone = child.kill();
     }
     let status = child.wait().map_err(|error| io("wait for the compiler", error))?;
-    let cpu_limit = rustix::process::Signal::XCPU.as_raw();
-    match (in_time, status.signal()) {
-        (false, _) => refused(format!("it took longer than {} s", limits.seconds)),
-        (true, Some(signal)) if signal == cpu_limit => {
+    if !waited.map_err(|error| io("wait for the compiler", error))? {
+        return Err(Failure::Overtaxed(format!(
+            "in {} s the compiler did not get the {} s of CPU time that it may take",
+            limits.seconds.saturating_mul(2),
+            limits.seconds
+        )));
+    }
+    if let Some(failure) = unanswered(status, limits) {
+        return Err(failure);
+    }
+    let answer = read_result(output).map_err(|error| io("read the compiler's answer", error))?;
+    let answer = answer.map_err(|error| io("set the compiler up", io::Error::other(error)))?;
+    answer.map_err(Failure::Refused)
+}
+
+/// The exit code of a program of ours that panicked.
+const PANICKED: i32 = 101;
+
+/// Whose fault is it that a compiler ended without an answer? None if it gave one.
+// spec: SBX-6
+fn unanswered(status: ExitStatus, limits: CompileLimits) -> Option<Failure> {
+    let refused = |why: String| Some(Failure::Refused(Refusal::Compile(why)));
+    match (status.signal().map(Signal::from_named_raw), status.code()) {
+        (Some(Some(Signal::XCPU)), _) => {
             refused(format!("it took more than {} s of CPU time", limits.seconds))
         }
-        (true, Some(_)) => refused(format!(
+        // Nothing that a module does to its compiler ends so. Others do: the kernel when memory is short.
+        (Some(Some(Signal::KILL | Signal::TERM)), _) => Some(Failure::Overtaxed(
+            "the compiler was killed, most likely because this machine was short of memory".into(),
+        )),
+        (Some(_), _) => refused(format!(
             "the compiler died, most likely because it needed more than {} MB of memory",
             limits.memory / mesh_protocol::limits::MB
         )),
-        (true, None) if !status.success() => refused("the compiler failed".into()),
-        (true, None) => {
-            let answer = read_result(output).map_err(|error| io("read the compiler's answer", error))?;
-            answer.map_err(Failure::Refused)
+        (None, Some(0)) => None,
+        (None, Some(PANICKED)) => refused("the compiler failed".into()),
+        (None, _) => {
+            Some(Failure::System("run the compiler", io::Error::other(format!("it ended with {status}"))))
         }
     }
 }
 
-fn wait(child: &std::process::Child, limit: Duration) -> io::Result<bool> {
+/// Waits for a child's end; false if it did not come in time.
+fn wait(child: &Child, limit: Duration) -> io::Result<bool> {
     let pid = Pid::from_child(child);
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
     let end = Instant::now() + limit;
@@ -186,13 +217,34 @@ fn wait(child: &std::process::Child, limit: Duration) -> io::Result<bool> {
     }
 }
 
-fn read_result(mut output: File) -> io::Result<Result<Compiled, Refusal>> {
+fn read_result(mut output: File) -> io::Result<Answer<Compiled>> {
     output.rewind()?;
     let mut bytes = Vec::new();
     output.read_to_end(&mut bytes)?;
     let bad = || io::Error::new(io::ErrorKind::InvalidData, "it is not in the expected form");
     let (len, rest) = bytes.split_first_chunk::<4>().ok_or_else(bad)?;
     let (head, code) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or_else(bad)?;
-    let head: Result<Summary, Refusal> = postcard::from_bytes(head).map_err(|_| bad())?;
-    Ok(head.map(|summary| Compiled { summary, code: code.to_vec() }))
+    let head: Answer<Summary> = postcard::from_bytes(head).map_err(|_| bad())?;
+    Ok(head.map(|head| head.map(|summary| Compiled { summary, code: code.to_vec() })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: SBX-6
+    #[test]
+    fn only_what_a_module_does_again_is_its_fault() {
+        let fault = |raw| unanswered(ExitStatus::from_raw(raw), CompileLimits::default());
+        let signal = |signal: Signal| fault(signal.as_raw());
+        assert!(fault(0).is_none());
+        for ended in [signal(Signal::XCPU), signal(Signal::ABORT), signal(Signal::SEGV), fault(PANICKED << 8)]
+        {
+            assert!(matches!(ended, Some(Failure::Refused(_))));
+        }
+        assert!(matches!(signal(Signal::KILL), Some(Failure::Overtaxed(_))));
+        for code in [1, 2] {
+            assert!(matches!(fault(code << 8), Some(Failure::System(..))));
+        }
+    }
 }

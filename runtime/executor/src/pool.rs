@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The argument that makes a program of ours a worker.
@@ -27,6 +27,10 @@ pub(crate) struct Worker {
     pub(crate) tasks: u32,
     /// When its last task ended, or it was started.
     idle_since: Instant,
+    /// CPU time it had used when its last task was handed over.
+    cpu_before: u64,
+    /// Is the most that was resident known of its last task alone?
+    peak_known: bool,
 }
 
 /// Tasks that may be run by one worker in turn: of one submitter, one module, and the same capabilities, which are
@@ -48,6 +52,19 @@ const MAX_TASKS: u32 = 10_000;
 const LINGER: Duration = Duration::from_secs(1);
 
 impl Worker {
+    fn of(child: Child, socket: OwnedFd) -> Self {
+        Self {
+            child,
+            socket,
+            walls: None,
+            last: None,
+            tasks: 0,
+            idle_since: Instant::now(),
+            cpu_before: 0,
+            peak_known: true,
+        }
+    }
+
     /// Starts a worker that will see `dirs`; it gets ready by itself.
     // spec: SBX-9
     pub(crate) fn start(program: &Path, dirs: Vec<HostDir>) -> io::Result<Self> {
@@ -62,8 +79,7 @@ impl Worker {
             // Ctrl-C goes to us alone; what becomes of the task is ours to say.
             .process_group(0)
             .spawn()?;
-        let this =
-            Self { child, socket: ours, walls: None, last: None, tasks: 0, idle_since: Instant::now() };
+        let this = Self::of(child, ours);
         wire::send(&this.socket, &ToWorker::Prepare { dirs }, &[], true)?;
         Ok(this)
     }
@@ -78,6 +94,24 @@ impl Worker {
             }
         }
         Ok(self.walls.as_deref().unwrap_or_default())
+    }
+
+    /// What it used up to now is none of the next task's.
+    pub(crate) fn begin(&mut self) {
+        self.cpu_before = process_cpu_us(self.child.id());
+        // Where the kernel cannot forget the highest, that of all its tasks would stand for this one.
+        self.peak_known =
+            self.tasks == 0 || std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").is_ok();
+    }
+
+    /// CPU time since its last task was handed over, as the system counts it. Known until it is waited for.
+    pub(crate) fn cpu_us(&self) -> u64 {
+        process_cpu_us(self.child.id()).saturating_sub(self.cpu_before)
+    }
+
+    /// Most bytes resident since then; 0 where that is not known.
+    pub(crate) fn peak_resident(&self) -> u64 {
+        if self.peak_known { peak_resident(self.child.id()) } else { 0 }
     }
 
     pub(crate) fn may_serve_again(&self) -> bool {
@@ -147,8 +181,35 @@ fn next(orders: &Receiver<Order>, wait: Option<Duration>) -> Result<Order, RecvT
 // spec: SBX-15
 #[derive(Default)]
 pub(crate) struct Pool {
-    fresh: Mutex<Vec<Worker>>,
+    fresh: Mutex<Fresh>,
     used: Mutex<Vec<Worker>>,
+}
+
+#[derive(Default)]
+struct Fresh {
+    waiting: Vec<Worker>,
+    /// Those being started that will wait.
+    coming: usize,
+}
+
+/// The place of a worker that is being started, among those that wait; given up if it is not filled.
+pub(crate) struct Place<'a> {
+    pool: &'a Pool,
+    worker: Option<Worker>,
+}
+
+impl Place<'_> {
+    pub(crate) fn fill(mut self, worker: Worker) {
+        self.worker = Some(worker);
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut fresh = self.pool.fresh();
+        fresh.coming -= 1;
+        fresh.waiting.extend(self.worker.take());
+    }
 }
 
 impl Pool {
@@ -159,12 +220,27 @@ impl Pool {
         Some(used.remove(index))
     }
 
+    fn fresh(&self) -> MutexGuard<'_, Fresh> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn take_fresh(&self) -> Option<Worker> {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        self.fresh().waiting.pop()
     }
 
     pub(crate) fn put_fresh(&self, worker: Worker) {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+        self.fresh().waiting.push(worker);
+    }
+
+    /// A place for one more fresh worker, unless `most` wait or are on their way: many tasks that end together look at
+    /// this at once.
+    pub(crate) fn place(&self, most: usize) -> Option<Place<'_>> {
+        let mut fresh = self.fresh();
+        if fresh.waiting.len() + fresh.coming >= most {
+            return None;
+        }
+        fresh.coming += 1;
+        Some(Place { pool: self, worker: None })
     }
 
     /// Keeps a worker for later, letting the oldest go if there are more than `most`, and gives how many there are.
@@ -202,16 +278,31 @@ impl Pool {
         }
     }
 
-    pub(crate) fn fresh_count(&self) -> usize {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
     /// Process ids of all that wait.
     pub(crate) fn pids(&self) -> Vec<u32> {
-        let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = self.fresh();
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        fresh.iter().chain(used.iter()).map(|worker| worker.child.id()).collect()
+        fresh.waiting.iter().chain(used.iter()).map(|worker| worker.child.id()).collect()
     }
+}
+
+/// Most bytes ever resident in a process.
+fn peak_resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib =
+        line.and_then(|line| line.trim().strip_suffix("kB")).and_then(|kib| kib.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+/// CPU time of a process so far.
+fn process_cpu_us(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name in parentheses may hold spaces; what follows does not.
+    let fields: Vec<&str> = stat.rsplit_once(") ").map_or(Vec::new(), |(_, rest)| rest.split(' ').collect());
+    let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    let per_second = rustix::param::clock_ticks_per_second().max(1);
+    (ticks(11) + ticks(12)) * 1_000_000 / per_second
 }
 
 #[cfg(test)]
@@ -227,7 +318,22 @@ mod tests {
             module: ModuleHash([2; 32]),
             granted: mesh_protocol::permissions::Permissions::default(),
         };
-        Worker { child, socket, walls: None, last: Some(key), tasks: 1, idle_since }
+        let mut worker = Worker::of(child, socket);
+        (worker.last, worker.tasks, worker.idle_since) = (Some(key), 1, idle_since);
+        worker
+    }
+
+    // spec: SBX-15
+    #[test]
+    fn workers_on_their_way_count_among_those_that_wait() {
+        let pool = Pool::default();
+        let (first, second) = (pool.place(2).expect("none waits"), pool.place(2).expect("one is on its way"));
+        assert!(pool.place(2).is_none());
+        first.fill(waiting(Instant::now()));
+        assert!(pool.place(2).is_none());
+        drop(second);
+        assert!(pool.place(2).is_some(), "it could not be started");
+        assert_eq!(pool.pids().len(), 1);
     }
 
     // spec: SBX-16

@@ -23,6 +23,7 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How an executor works.
 #[derive(Debug, Clone)]
@@ -201,8 +202,24 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
     move |source| StartError::System { what, source }
 }
 
-/// Bytes of failed modules remembered: each a hash and a reason.
+/// Failed modules remembered: each a hash and a reason.
 const MAX_FAILED: usize = 1000;
+
+/// How long a module that this machine failed to compile is not tried again.
+const TROUBLE: Duration = Duration::from_secs(5 * 60);
+
+/// Why a module is not compiled again.
+#[derive(Clone)]
+enum Failed {
+    /// It took a compiler down and would do so again.
+    ForGood(Refusal),
+    /// This machine was at its limits; soon after it would only add to them.
+    Until(Instant, String),
+}
+
+fn overtaxed(why: String) -> StartError {
+    StartError::System { what: "compile the module", source: io::Error::other(why) }
+}
 
 pub(crate) struct Inner {
     pub(crate) config: Config,
@@ -210,7 +227,7 @@ pub(crate) struct Inner {
     starter: Starter,
     cache: Option<Cache>,
     profile: ProfileId,
-    failed: Mutex<BTreeMap<ModuleHash, Refusal>>,
+    failed: Mutex<BTreeMap<ModuleHash, Failed>>,
     pub(crate) memory_used: Mutex<u64>,
 }
 
@@ -287,14 +304,23 @@ impl Executor {
     }
 
     fn compile(&self, hash: &ModuleHash, bytes: &[u8]) -> Result<Compiled, StartError> {
-        // A module that took a compiler down would do so again.
         let failed = || self.0.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(refusal) = failed().get(hash) {
-            return Err(refusal.clone().into());
+        let known = failed().get(hash).cloned();
+        match known {
+            Some(Failed::ForGood(refusal)) => return Err(refusal.into()),
+            Some(Failed::Until(until, why)) if Instant::now() < until => return Err(overtaxed(why)),
+            Some(Failed::Until(..)) | None => {}
         }
-        let compiled = compile::in_child(&self.0.config.program, bytes, self.0.config.compile);
-        match compiled {
+        let remember = |why: Failed| {
+            let mut failed = failed();
+            if failed.len() >= MAX_FAILED && !failed.contains_key(hash) {
+                failed.pop_first();
+            }
+            failed.insert(*hash, why);
+        };
+        match compile::in_child(&self.0.config.program, bytes, self.0.config.compile) {
             Ok(compiled) => {
+                failed().remove(hash);
                 if let Some(cache) = &self.0.cache
                     && let Err(error) = cache.put(hash, &compiled)
                 {
@@ -303,12 +329,12 @@ impl Executor {
                 Ok(compiled)
             }
             Err(compile::Failure::Refused(refusal)) => {
-                let mut failed = failed();
-                if failed.len() >= MAX_FAILED {
-                    failed.pop_first();
-                }
-                failed.insert(*hash, refusal.clone());
+                remember(Failed::ForGood(refusal.clone()));
                 Err(refusal.into())
+            }
+            Err(compile::Failure::Overtaxed(why)) => {
+                remember(Failed::Until(Instant::now() + TROUBLE, why.clone()));
+                Err(overtaxed(why))
             }
             Err(compile::Failure::System(what, source)) => Err(StartError::System { what, source }),
         }
@@ -399,9 +425,6 @@ impl Executor {
             module: module.hash,
             granted: granted.clone(),
         });
-        let mut worker = self.0.worker(key.as_ref(), &dirs)?;
-        let walls = worker.ready().map(<[String]>::to_vec).map_err(system("start a worker"))?;
-
         let writable = task.shares.iter().any(|share| share.access == Access::Rw);
         let wants_blocks = (limits.out_bytes > 0 && limits.out_files > 0) || writable;
         let blocks = if wants_blocks {
@@ -414,7 +437,6 @@ impl Executor {
         // Not the file's name, which could make the same task say something else elsewhere.
         let mut args = vec![format!("{}.wasm", module.manifest.name)];
         args.extend(task.args.iter().cloned());
-        let same_module = key.is_some() && worker.last == key;
         // A program that knows nothing of tasks and is given no files sees none, as with any runner of WASI programs.
         // spec: SBX-3
         let output = limits.out_bytes > 0 && limits.out_files > 0;
@@ -426,7 +448,7 @@ impl Executor {
         };
         let start = Start {
             kind: module.summary.kind(),
-            same_module,
+            same_module: false,
             args,
             env: env.clone(),
             limits: limits.clone(),
@@ -447,23 +469,45 @@ impl Executor {
             checkpoints: task.checkpoints,
             resume,
         };
-        bound(&worker, &limits, blocks.is_some());
-        let talk = system("talk to the worker");
-        if staged.files.len() > 1 || !staged.entries.is_empty() || start.resume.is_some() {
-            for files in staged.files.chunks(crate::wire::MAX_FDS) {
-                let fds: Vec<_> = files.iter().map(|file| file.as_fd()).collect();
-                send(&worker.socket, &ToWorker::Files, &fds, true).map_err(&talk)?;
+        let entries = parts(staged.entries.clone());
+        let largest = file_limit(&limits, blocks.is_some(), staged.entries.len(), &dirs);
+        let hand_over = |worker: &mut Worker| -> Result<Vec<String>, StartError> {
+            let mut walls = worker.ready().map(<[String]>::to_vec).map_err(system("start a worker"))?;
+            worker.begin();
+            if !bound(worker, &limits, largest) {
+                walls.retain(|wall| wall != "rlimits");
             }
-            for entries in parts(staged.entries.clone()) {
-                send(&worker.socket, &ToWorker::Entries(entries), &[], true).map_err(&talk)?;
+            let talk = system("talk to the worker");
+            if staged.files.len() > 1 || !staged.entries.is_empty() || start.resume.is_some() {
+                for files in staged.files.chunks(crate::wire::MAX_FDS) {
+                    let fds: Vec<_> = files.iter().map(|file| file.as_fd()).collect();
+                    send(&worker.socket, &ToWorker::Files, &fds, true).map_err(&talk)?;
+                }
+                for entries in &entries {
+                    send(&worker.socket, &ToWorker::Entries(entries.clone()), &[], true).map_err(&talk)?;
+                }
             }
-        }
-        let code = (!same_module).then(|| module.code.as_fd());
-        let fds: Vec<_> = [code, blocks.as_ref().map(|f| f.as_fd()), stdin_file.as_ref().map(|f| f.as_fd())]
-            .into_iter()
-            .flatten()
-            .collect();
-        send(&worker.socket, &ToWorker::Start(Box::new(start)), &fds, true).map_err(&talk)?;
+            let same_module = key.is_some() && worker.last == key;
+            let code = (!same_module).then(|| module.code.as_fd());
+            let fds: Vec<_> =
+                [code, blocks.as_ref().map(|f| f.as_fd()), stdin_file.as_ref().map(|f| f.as_fd())]
+                    .into_iter()
+                    .flatten()
+                    .collect();
+            let start = Start { same_module, ..start.clone() };
+            send(&worker.socket, &ToWorker::Start(Box::new(start)), &fds, true).map_err(&talk)?;
+            Ok(walls)
+        };
+        let mut worker = self.0.worker(key.as_ref(), &dirs)?;
+        let walls = match hand_over(&mut worker) {
+            Ok(walls) => walls,
+            // One that waited may have died meanwhile, or been taken by the kernel when memory was short.
+            Err(error) => {
+                tracing::debug!(%error, "a worker could not be given its task; a new one is started");
+                worker = self.0.spawn(dirs)?;
+                hand_over(&mut worker)?
+            }
+        };
         worker.last = key;
         worker.tasks += 1;
 
@@ -547,9 +591,9 @@ impl Inner {
 
     /// Starts workers until as many wait as should.
     pub(crate) fn refill(&self) {
-        while self.pool.fresh_count() < self.config.ready_workers {
+        while let Some(place) = self.pool.place(self.config.ready_workers) {
             match self.spawn(Vec::new()) {
-                Ok(worker) => self.pool.put_fresh(worker),
+                Ok(worker) => place.fill(worker),
                 Err(error) => {
                     tracing::warn!(%error, "no worker could be started ahead of time");
                     return;
@@ -711,22 +755,40 @@ fn restage(staged: &mut Staged, checkpoint: &Checkpoint) {
     }
 }
 
-/// Bounds from outside what even a worker that was taken over could write and hold.
+/// Most bytes of a file that the engine makes for itself: the first content of a component's memory, which may be twice
+/// as long as the data in its module.
+const ENGINE_FILE: u64 = 2 * admission::MAX_MODULE + (1 << 20);
+
+/// Most bytes of any file that a worker writes; none where it works in folders of this machine, which are unmetered.
+fn file_limit(limits: &Limits, blocks: bool, handed_in: usize, dirs: &[HostDir]) -> Option<u64> {
+    if dirs.iter().any(|dir| dir.writable) {
+        return None;
+    }
+    // A block is the least that a file takes: one of its own, one handed in and rewritten, and one that has lost its
+    // name and is open.
+    let files = u64::from(limits.out_files) + (handed_in + crate::engine::HANDLES) as u64;
+    let file = if blocks { limits.out_bytes + files * crate::guest::blocks::BLOCK } else { 0 };
+    Some(file.max(ENGINE_FILE))
+}
+
+/// Bounds from outside what even a worker that was taken over could write and hold; false if it cannot be bounded.
 // spec: SBX-9
-fn bound(worker: &Worker, limits: &Limits, blocks: bool) {
-    use rustix::process::{Pid, Resource, Rlimit, prlimit};
-    // A block is the least that a file takes.
-    let file =
-        if blocks { limits.out_bytes + u64::from(limits.out_files) * crate::guest::blocks::BLOCK } else { 0 };
+fn bound(worker: &Worker, limits: &Limits, file: Option<u64>) -> bool {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
     // Room for the engine, its stacks and its module; the guest's own memory is bounded by its limiter before this.
     let data = limits.memory_bytes + (256 << 20);
-    for (resource, value) in [(Resource::Fsize, file.max(1 << 20)), (Resource::Data, data)] {
-        let limit = Rlimit { current: Some(value), maximum: None };
+    let mut bounded = true;
+    for (resource, value) in [(Resource::Fsize, file), (Resource::Data, Some(data))] {
+        // A worker is bound anew for each task, and what it has from us it may be given again, but no more.
+        let maximum = getrlimit(resource).maximum;
+        let limit = Rlimit { current: value.into_iter().chain(maximum).min(), maximum };
         let pid = Pid::from_child(&worker.child);
         if let Err(error) = prlimit(Some(pid), resource, limit) {
-            tracing::debug!(%error, "a worker's resource limit could not be set");
+            tracing::warn!(%error, "a worker's resource limit could not be set");
+            bounded = false;
         }
     }
+    bounded
 }
 
 /// A file without a name.
@@ -741,3 +803,6 @@ fn scratch_file(dir: &std::path::Path) -> io::Result<File> {
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

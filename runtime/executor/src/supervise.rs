@@ -5,14 +5,16 @@
 // spec: SBX-4, SBX-7, SBX-8
 
 use crate::collect::OutTree;
+use crate::guest::blocks::BLOCK;
+use crate::guest::vfs::{MAX_RUNS, MAX_TARGET, MAX_TREE_PATH};
 use crate::pool::Worker;
 use crate::run::{Inner, Reserved};
 use crate::stage::Staged;
-use crate::wire::{self, Finished, FromWorker, OutNode, ToWorker};
+use crate::wire::{self, Finished, FromWorker, OutContent, OutNode, ToWorker};
 use mesh_protocol::checkpoint::{self, Checkpoint};
 use mesh_protocol::digest;
 use mesh_protocol::ids::Digest;
-use mesh_protocol::limits::MAX_CHECKPOINT;
+use mesh_protocol::limits::{Limits, MAX_CHECKPOINT};
 use mesh_protocol::outcome::{Outcome, Refusal};
 use mesh_protocol::receipt::{NotComparable, Receipt};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -270,6 +272,43 @@ struct Incoming {
     state_len: u64,
     state: Vec<u8>,
     out: Vec<(String, OutNode)>,
+    heard: Heard,
+}
+
+/// How much of trees came in that nobody has checked yet.
+#[derive(Default)]
+struct Heard {
+    entries: usize,
+    bytes: u64,
+}
+
+impl Heard {
+    /// Counts more of it; false if it is more than there can be.
+    fn admits(&mut self, entries: &[(String, OutNode)], room: u64) -> bool {
+        let size = |(path, node): &(String, OutNode)| {
+            path.len()
+                + match node {
+                    OutNode::File { content: OutContent::Runs(runs), .. } | OutNode::More(runs) => {
+                        size_of_val(&**runs)
+                    }
+                    OutNode::Link(target) => target.len(),
+                    OutNode::Dir | OutNode::File { content: OutContent::Origin(_), .. } => 0,
+                }
+        };
+        self.entries += entries.len();
+        self.bytes += entries.iter().map(size).sum::<usize>() as u64;
+        self.entries <= MAX_TREE_ENTRIES && self.bytes <= room
+    }
+}
+
+/// Bytes that trees of so many files take as they come in, whose paths are no longer than `path`.
+fn tree_room(limits: &Limits, handed_in: usize, path: usize) -> u64 {
+    let files = u64::from(limits.out_files) + handed_in as u64;
+    // No run is shorter than a block, but for the last of a file.
+    let runs = limits.out_bytes / BLOCK + files;
+    // What is in many pieces names its path with each; the last piece of a file may be a small one.
+    let pieces = files + runs.div_ceil(MAX_RUNS as u64 / 2);
+    pieces * (path.max(MAX_TREE_PATH) + MAX_TARGET) as u64 + runs * size_of::<(u32, u32)>() as u64
 }
 
 struct Supervisor {
@@ -291,7 +330,7 @@ struct Supervisor {
     incoming: Option<Incoming>,
     owes_checkpoint: bool,
     trees: Vec<Vec<(String, OutNode)>>,
-    tree_entries: usize,
+    heard: Heard,
     seq: u32,
     parent: Digest,
     fuel: u64,
@@ -299,8 +338,8 @@ struct Supervisor {
     broken: Option<String>,
 }
 
-/// Most tree entries that a worker may send, over all trees and checkpoints at a time: the files handed in and those
-/// the task may make, and the pieces of large ones.
+/// Most tree entries that a worker may send, over all trees or in a checkpoint: the files handed in and those the task
+/// may make, and the pieces of large ones.
 const MAX_TREE_ENTRIES: usize = 200_000;
 
 impl Supervisor {
@@ -341,7 +380,7 @@ impl Supervisor {
             incoming: None,
             owes_checkpoint: false,
             trees,
-            tree_entries: 0,
+            heard: Heard::default(),
             seq,
             parent,
             fuel,
@@ -366,7 +405,7 @@ impl Supervisor {
             self.keep_time();
             self.hand_on();
             self.answer_checkpoint();
-            while self.waiting.is_empty() && self.finished.is_none() {
+            while self.waiting.is_empty() && self.finished.is_none() && self.broken.is_none() {
                 match wire::receive::<FromWorker>(&self.setup.worker.socket, &mut buffer, false) {
                     Ok(Some((message, _))) => {
                         self.hear(message);
@@ -415,7 +454,8 @@ impl Supervisor {
         {
             // It had its chance to end by itself.
             let outcome = outcome.clone();
-            self.killed(outcome);
+            let cpu_us = self.setup.worker.cpu_us();
+            self.killed(outcome, cpu_us);
             return false;
         }
         true
@@ -540,8 +580,13 @@ impl Supervisor {
                 if !self.setup.keep_checkpoints || state_len > self.setup.receipt.limits.checkpoint_bytes {
                     return self.distrust("a checkpoint that was not asked for");
                 }
-                let (state, out) = (Vec::new(), Vec::new());
-                self.incoming = Some(Incoming { fuel_used, clock_ns, random_pos, state_len, state, out });
+                // One that goes on before it may would fill memory with them.
+                if self.owes_checkpoint {
+                    return self.distrust("a checkpoint before the last one was taken");
+                }
+                let (state, out, heard) = (Vec::new(), Vec::new(), Heard::default());
+                self.incoming =
+                    Some(Incoming { fuel_used, clock_ns, random_pos, state_len, state, out, heard });
             }
             FromWorker::Data(bytes) => match &mut self.incoming {
                 Some(incoming) if (incoming.state.len() + bytes.len()) as u64 <= incoming.state_len => {
@@ -567,8 +612,16 @@ impl Supervisor {
     }
 
     fn tree(&mut self, tree: u16, entries: Vec<(String, OutNode)>) {
-        self.tree_entries += entries.len();
-        if self.tree_entries > MAX_TREE_ENTRIES {
+        let limits = &self.setup.receipt.limits;
+        let (heard, room) = match &mut self.incoming {
+            Some(incoming) => (&mut incoming.heard, tree_room(limits, 0, 0)),
+            None => {
+                let handed_in = &self.setup.staged.entries;
+                let longest = handed_in.iter().map(|entry| entry.path.len()).max().unwrap_or(0);
+                (&mut self.heard, tree_room(limits, handed_in.len(), longest))
+            }
+        };
+        if !heard.admits(&entries, room) {
             return self.distrust("more files than any task may have");
         }
         match (&mut self.incoming, usize::from(tree).checked_sub(1)) {
@@ -589,7 +642,6 @@ impl Supervisor {
     // spec: SDK-6
     fn checkpoint(&mut self) {
         let Some(incoming) = self.incoming.take() else { return self.distrust("the end of no checkpoint") };
-        self.tree_entries = 0;
         if incoming.state.len() as u64 != incoming.state_len || incoming.fuel_used < self.fuel {
             return self.distrust("a checkpoint that does not add up");
         }
@@ -647,9 +699,10 @@ impl Supervisor {
         }
     }
 
-    fn killed(&mut self, outcome: Outcome) {
-        let cpu_us = process_cpu_us(self.setup.worker.child.id());
+    fn killed(&mut self, outcome: Outcome, cpu_us: u64) {
         let _gone = self.setup.worker.child.kill();
+        // What came of its files is not all of them, and nobody vouches for it.
+        self.trees.iter_mut().for_each(Vec::clear);
         self.finished = Some(Box::new(Finished {
             outcome,
             fuel: self.fuel,
@@ -667,7 +720,12 @@ impl Supervisor {
     fn end(mut self) {
         self.mailbox.close();
         if let Some(broken) = self.broken.take() {
+            let cpu_us = self.setup.worker.cpu_us();
             let status = self.setup.worker.child.try_wait().ok().flatten();
+            // Its number may be another process's from here on.
+            if let Some(since) = self.paused_since.take() {
+                self.paused += since.elapsed();
+            }
             // A worker that dies while it is being ended has been ended.
             let outcome = match self.ending.take() {
                 Some((_, outcome)) => outcome,
@@ -676,7 +734,7 @@ impl Supervisor {
                     None => broken,
                 }),
             };
-            self.killed(outcome);
+            self.killed(outcome, cpu_us);
         }
         let Some(mut finished) = self.finished.take() else { return };
         if finished.outcome == Outcome::Cancelled
@@ -686,7 +744,7 @@ impl Supervisor {
         }
         let wall = self.elapsed();
         self.go_on();
-        let peak_resident = peak_resident(self.setup.worker.child.id());
+        let peak_resident = self.setup.worker.peak_resident();
         let mut trees: Vec<Option<OutTree>> = Vec::new();
         for (number, entries) in std::mem::take(&mut self.trees).into_iter().enumerate() {
             // The first is `/out`, where nothing was handed in; the others are shares.
@@ -792,23 +850,4 @@ fn pump(mut stream: Box<dyn Read + Send>, mailbox: Arc<Mailbox>) -> Option<SyncS
         }
     });
     reader.is_ok().then_some(ask)
-}
-
-/// Most bytes ever resident in a process.
-fn peak_resident(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib =
-        line.and_then(|line| line.trim().strip_suffix("kB")).and_then(|kib| kib.trim().parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
-}
-
-/// CPU time of a process so far.
-fn process_cpu_us(pid: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name in parentheses may hold spaces; what follows does not.
-    let fields: Vec<&str> = stat.rsplit_once(") ").map_or(Vec::new(), |(_, rest)| rest.split(' ').collect());
-    let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-    let per_second = rustix::param::clock_ticks_per_second().max(1);
-    (ticks(11) + ticks(12)) * 1_000_000 / per_second
 }

@@ -26,12 +26,13 @@ pub const ALL: [&str; 6] =
 pub(crate) fn enter(who: Who<'_>) -> Result<Vec<String>, String> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-    let limit = |resource, value: u64| {
+    let limits = |resource, value: u64, maximum: u64| {
         // Never more than we were given ourselves.
-        let value = getrlimit(resource).maximum.map_or(value, |most| value.min(most));
-        let limit = Rlimit { current: Some(value), maximum: Some(value) };
+        let most = |value: u64| Some(getrlimit(resource).maximum.map_or(value, |most| value.min(most)));
+        let limit = Rlimit { current: most(value), maximum: most(maximum) };
         setrlimit(resource, limit).map_err(|error| format!("set a resource limit: {error}"))
     };
+    let limit = |resource, value: u64| limits(resource, value, value);
     let mut walls = vec!["process".to_owned(), "no-inherited-descriptors".to_owned()];
     // A core file would hold a stranger's data. Inputs and shares may take 2,000 descriptors, the guest's own files and
     // folders of this machine 1,024 more.
@@ -41,7 +42,8 @@ pub(crate) fn enter(who: Who<'_>) -> Result<Vec<String>, String> {
     limit(Resource::Msgqueue, 0)?;
     if let Who::Compiler { address_space, cpu_seconds } = who {
         limit(Resource::As, address_space)?;
-        limit(Resource::Cpu, cpu_seconds)?;
+        // Where both are the same, the kernel does not say that it was this.
+        limits(Resource::Cpu, cpu_seconds, cpu_seconds.saturating_add(1))?;
         // The code is written to a file in memory, which nothing else bounds.
         limit(Resource::Fsize, MAX_CODE)?;
     }
@@ -89,6 +91,17 @@ pub(crate) fn close_inherited() {
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn close_inherited() {}
+
+/// A write beyond the largest size of a file is an error like any other and ends no process.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "what a signal does has no safe wrapper")]
+pub(crate) fn survive_full_files() {
+    // SAFETY: the signal is ignored; no code of ours runs in a handler.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn survive_full_files() {}
 
 #[cfg(target_os = "linux")]
 fn landlock(who: Who<'_>) -> bool {

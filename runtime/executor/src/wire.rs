@@ -97,7 +97,7 @@ pub(crate) enum StdinKind {
     Streamed,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Start {
     pub(crate) kind: ModuleKind,
     /// May the compiled module kept from the last task be used again? Set when it is the same one; then no compiled
@@ -131,7 +131,7 @@ pub(crate) enum Places {
     Apart { input: bool, output: bool },
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Resume {
     pub(crate) fuel_used: u64,
     pub(crate) clock_ns: u64,
@@ -151,7 +151,7 @@ pub(crate) enum FromWorker {
     },
     /// It could not get ready.
     Failed(String),
-    /// Instantiated; the guest's first instruction is next.
+    /// Its world is set up; the guest's first instruction is next.
     Started,
     Stdout(Vec<u8>),
     Stderr(Vec<u8>),

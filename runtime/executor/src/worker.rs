@@ -41,6 +41,7 @@ pub(crate) fn main() -> i32 {
     if !walls::die_with_parent() {
         return 1;
     }
+    walls::survive_full_files();
     let Ok(socket) = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3) else { return 1 };
     let mut buffer = Vec::new();
     let Ok(Some((ToWorker::Prepare { dirs }, _))) = wire::receive(&socket, &mut buffer, true) else {
@@ -465,16 +466,16 @@ fn core_fds(host: &mut Host, dirs: &[HostDir]) -> Result<(), Outcome> {
 }
 
 async fn enter(module: &Kept, store: &mut Store<Host>, conn: &Conn) -> wasmtime::Result<()> {
+    // A module may do all its work while it is instantiated: whoever holds or meters tasks must know of it by then.
+    conn.tell(&FromWorker::Started).await?;
     match module {
         Kept::Core(pre) => {
             let instance = pre.instantiate_async(&mut *store).await.map_err(unmade)?;
-            conn.tell(&FromWorker::Started).await?;
             let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
             start.call_async(&mut *store, ()).await
         }
         Kept::Component(pre) => {
             let command = pre.instantiate_async(&mut *store).await.map_err(unmade)?;
-            conn.tell(&FromWorker::Started).await?;
             match command.wasi_cli_run().call_run(&mut *store).await? {
                 Ok(()) => Ok(()),
                 Err(()) => Err(guest::End::Exit(1).into()),
@@ -483,10 +484,15 @@ async fn enter(module: &Kept, store: &mut Store<Host>, conn: &Conn) -> wasmtime:
     }
 }
 
-/// What a guest did in its first instructions is its own; that there was no room for it is this machine's matter.
+/// What a guest did in its first instructions is its own; that there was no room for it is this machine's matter. The
+/// engine notes where in the guest an error came up, whoever raised it, and that it was in none otherwise.
 // spec: SBX-13
 fn unmade(error: wasmtime::Error) -> wasmtime::Error {
-    if error.is::<wasmtime::Trap>() || error.is::<guest::End>() || error.is::<wasmtime_wasi::I32Exit>() {
+    if error.is::<wasmtime::Trap>()
+        || error.is::<guest::End>()
+        || error.is::<wasmtime_wasi::I32Exit>()
+        || error.is::<wasmtime::WasmBacktrace>()
+    {
         return error;
     }
     guest::End::Unmade(format!("{error:#}")).into()

@@ -21,13 +21,19 @@ impl Conn {
 
     /// Sends a message, waiting while the executor does not read: this is how a slow reader slows its guest.
     pub(crate) async fn send(&self, message: &FromWorker) -> io::Result<()> {
+        self.until_sent(|| self.try_send(message)).await
+    }
+
+    /// Tries again and again to send something, waiting while the executor does not read. Given up between two tries,
+    /// nothing was sent.
+    pub(crate) async fn until_sent(&self, mut sent: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
         loop {
-            if self.try_send(message)? {
+            if sent()? {
                 return Ok(());
             }
             // Readiness is edge-triggered: clear it, or this would spin while the socket is full.
             let mut guard = self.socket.writable().await?;
-            if self.try_send(message)? {
+            if sent()? {
                 return Ok(());
             }
             guard.clear_ready();

@@ -54,17 +54,22 @@ impl Output {
     }
 
     pub(crate) async fn flush_stream(&self, stream: Stream) -> Result<(), End> {
-        loop {
-            let chunk: Vec<u8> = {
-                let gathered = &mut lock(&self.streams)[stream as usize].bytes;
-                let len = gathered.len().min(MAX_CHUNK);
-                gathered.drain(..len).collect()
-            };
-            if chunk.is_empty() {
-                return Ok(());
-            }
-            self.conn.tell(&FromWorker::stream(stream, chunk)).await?;
+        while !lock(&self.streams)[stream as usize].bytes.is_empty() {
+            self.conn.until_sent(|| self.send_first(stream)).await.map_err(End::Disconnected)?;
         }
+        Ok(())
+    }
+
+    /// Sends the first of what is gathered, if there is room for it. It stays in its place until it is out: whoever
+    /// sends next, and whatever becomes of the one who waits, no byte overtakes another and none is lost.
+    fn send_first(&self, stream: Stream) -> io::Result<bool> {
+        let gathered = &mut lock(&self.streams)[stream as usize].bytes;
+        let len = gathered.len().min(MAX_CHUNK);
+        let sent = len == 0 || self.conn.try_send(&FromWorker::stream(stream, gathered[..len].to_vec()))?;
+        if sent {
+            gathered.drain(..len);
+        }
+        Ok(sent)
     }
 
     pub(crate) async fn flush(&self) -> Result<(), End> {
@@ -75,18 +80,10 @@ impl Output {
     /// Sends on what is gathered if the reader is ready: called whenever the guest lets go of the thread, so that
     /// what it wrote is seen while it computes.
     pub(crate) fn flush_if_ready(&self) {
-        let mut streams = lock(&self.streams);
-        for (index, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
-            let gathered = &mut streams[index].bytes;
-            if gathered.is_empty() || gathered.len() > MAX_CHUNK {
-                continue;
-            }
-            let message = FromWorker::stream(stream, std::mem::take(gathered));
-            if !matches!(self.conn.try_send(&message), Ok(true))
-                && let FromWorker::Stdout(bytes) | FromWorker::Stderr(bytes) = message
-            {
-                *gathered = bytes;
-            }
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            while !lock(&self.streams)[stream as usize].bytes.is_empty()
+                && matches!(self.send_first(stream), Ok(true))
+            {}
         }
     }
 }
@@ -174,5 +171,78 @@ impl Stdin {
                 Err(error) => return Ok(Err(error)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::{Future, poll_fn};
+    use std::os::fd::OwnedFd;
+    use std::pin::{Pin, pin};
+    use std::task::Poll;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap()
+    }
+
+    /// An output whose reader has not read for so long that nothing more can be sent.
+    fn stalled() -> (Output, OwnedFd) {
+        let (executor, worker) = crate::wire::pair().unwrap();
+        let conn = Arc::new(Conn::new(worker).unwrap());
+        while conn.try_send(&FromWorker::stream(Stream::Stderr, vec![0; MAX_CHUNK])).unwrap() {}
+        (Output::new(conn, [u64::MAX; 2], [0; 2]), executor)
+    }
+
+    async fn waits<T>(mut future: Pin<&mut impl Future<Output = T>>) -> bool {
+        poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending())).await
+    }
+
+    /// The next message; what of it was written to stdout goes to `stdout`. False if there is none.
+    fn read(executor: &OwnedFd, stdout: &mut Vec<u8>) -> bool {
+        match crate::wire::receive(executor, &mut Vec::new(), false).unwrap() {
+            Some((FromWorker::Stdout(bytes), _)) => stdout.extend(bytes),
+            Some(_) => {}
+            None => return false,
+        }
+        true
+    }
+
+    fn written() -> Vec<u8> {
+        (0..MAX_CHUNK + 20_000).map(|n| (n / 1000) as u8).collect()
+    }
+
+    #[test]
+    fn what_waits_to_be_sent_is_not_overtaken() {
+        runtime().block_on(async {
+            let (output, executor) = stalled();
+            output.gather(Stream::Stdout, &written());
+            let mut flush = pin!(output.flush());
+            assert!(waits(flush.as_mut()).await);
+            let mut stdout = Vec::new();
+            // As little as may come between the last try and this: so the small rest would find room and the rest not.
+            assert!(read(&executor, &mut stdout));
+            output.flush_if_ready();
+            while waits(flush.as_mut()).await {
+                while read(&executor, &mut stdout) {}
+                tokio::task::yield_now().await;
+            }
+            while read(&executor, &mut stdout) {}
+            assert!(stdout == written(), "{} bytes came, or in another order", stdout.len());
+        });
+    }
+
+    #[test]
+    fn what_was_not_sent_when_its_sender_was_given_up_stays() {
+        runtime().block_on(async {
+            let (output, executor) = stalled();
+            output.gather(Stream::Stdout, &written());
+            assert!(waits(pin!(output.flush())).await);
+            let mut stdout = Vec::new();
+            while read(&executor, &mut stdout) {}
+            output.flush_if_ready();
+            while read(&executor, &mut stdout) {}
+            assert!(stdout == written(), "{} bytes came, or in another order", stdout.len());
+        });
     }
 }

@@ -20,9 +20,9 @@ const MAX_LINKS: usize = 40;
 /// Deepest folder: walks over the tree are recursive elsewhere (collecting, hashing), and must end.
 const MAX_DEPTH: usize = 64;
 /// Longest path from a tree's root: every path is held whole when a tree is collected.
-const MAX_TREE_PATH: usize = 1024;
+pub(crate) const MAX_TREE_PATH: usize = 1024;
 /// Longest target of a link, short of what every system can hold.
-const MAX_TARGET: usize = 1024;
+pub(crate) const MAX_TARGET: usize = 1024;
 /// Most names looked at for one path, links included: each costs the host something.
 const MAX_STEPS: u64 = 10_000;
 
@@ -862,7 +862,7 @@ impl Vfs {
 }
 
 /// Most runs of blocks in one entry, so that an entry fits into a message: ten bytes each at the most.
-const MAX_RUNS: usize = 4096;
+pub(crate) const MAX_RUNS: usize = 4096;
 
 /// Blocks as runs of (first, count); a run of holes has [`HOLE`] as its first.
 fn runs(blocks: &[u32]) -> Vec<(u32, u32)> {
