@@ -6,6 +6,7 @@ use crate::engine;
 use crate::guest::{self, Host};
 use crate::memory_file;
 use crate::walls::{self, Who};
+use mesh_protocol::limits::MB;
 use mesh_protocol::outcome::Refusal;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -36,6 +37,10 @@ impl Default for CompileLimits {
 
 /// The argument that makes a program of ours a compiler.
 pub(crate) const ARGUMENT: &str = "__compile";
+
+/// Most bytes of machine code: four times what the largest module has, where programs come to two or three times. It
+/// lies in memory that no task is charged for.
+const MAX_CODE: u64 = 128 * MB;
 
 /// Why there is no machine code.
 pub(crate) enum Failure {
@@ -109,7 +114,21 @@ fn compile(bytes: &[u8]) -> Result<Compiled, Refusal> {
         linker.instantiate_pre(&module).map_err(unlinked)?;
         module.serialize()
     };
-    Ok(Compiled { summary, code: code.map_err(failed)? })
+    let code = code.map_err(failed)?;
+    small_enough(code.len() as u64)?;
+    Ok(Compiled { summary, code })
+}
+
+// spec: ARC-7
+fn small_enough(bytes: u64) -> Result<(), Refusal> {
+    if bytes <= MAX_CODE {
+        return Ok(());
+    }
+    Err(Refusal::Compile(format!(
+        "its machine code takes {} MB; at most {} are held",
+        bytes.div_ceil(MB),
+        MAX_CODE / MB
+    )))
 }
 
 /// Does it export `run: func() -> result`?
@@ -159,7 +178,7 @@ pub(crate) fn in_child(program: &Path, module: &[u8], limits: CompileLimits) -> 
         }
         (true, Some(_)) => refused(format!(
             "the compiler died, most likely because it needed more than {} MB of memory",
-            limits.memory / mesh_protocol::limits::MB
+            limits.memory / MB
         )),
         (true, None) if !status.success() => refused("the compiler failed".into()),
         (true, None) => {
@@ -195,4 +214,17 @@ fn read_result(mut output: File) -> io::Result<Result<Compiled, Refusal>> {
     let (head, code) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or_else(bad)?;
     let head: Result<Summary, Refusal> = postcard::from_bytes(head).map_err(|_| bad())?;
     Ok(head.map(|summary| Compiled { summary, code: code.to_vec() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: ARC-7
+    #[test]
+    fn machine_code_that_nobody_could_hold_is_refused_by_its_size() {
+        assert!(small_enough(MAX_CODE).is_ok());
+        let refusal = small_enough(MAX_CODE + 1).expect_err("a byte too many").to_string();
+        assert!(refusal.contains("its machine code takes 129 MB; at most 128 are held"), "{refusal}");
+    }
 }

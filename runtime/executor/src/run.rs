@@ -72,6 +72,15 @@ pub struct LoadedModule {
     pub manifest: Manifest,
     /// Machine code, sealed.
     code: Arc<File>,
+    /// Bytes of it, which are held in memory.
+    code_bytes: u64,
+}
+
+impl LoadedModule {
+    /// Bytes of memory that its machine code takes for as long as it is held.
+    pub fn code_bytes(&self) -> u64 {
+        self.code_bytes
+    }
 }
 
 /// A task's standard input.
@@ -283,7 +292,8 @@ impl Executor {
         };
         let manifest = compiled.summary.manifest()?;
         let code = memory_file("code", &compiled.code).map_err(system("hold the compiled module"))?;
-        Ok(LoadedModule { hash, summary: compiled.summary, manifest, code: Arc::new(code) })
+        let code_bytes = compiled.code.len() as u64;
+        Ok(LoadedModule { hash, summary: compiled.summary, manifest, code: Arc::new(code), code_bytes })
     }
 
     fn compile(&self, hash: &ModuleHash, bytes: &[u8]) -> Result<Compiled, StartError> {

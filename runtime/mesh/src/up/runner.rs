@@ -17,7 +17,7 @@ use mesh_protocol::digest::{self, TreeEntry, TreeNode};
 use mesh_protocol::frame::{AttemptId, MAX_CONFLICT, Released};
 use mesh_protocol::ids::{BlobHash, Digest, InputHash, ModuleHash};
 use mesh_protocol::key::PublicKey;
-use mesh_protocol::limits::MAX_CHECKPOINT;
+use mesh_protocol::limits::{MAX_CHECKPOINT, MB};
 use mesh_protocol::outcome::Outcome;
 use mesh_protocol::permissions::Access;
 use mesh_protocol::reason::Reason;
@@ -35,6 +35,8 @@ use tokio::sync::mpsc;
 /// Modules kept ready to start. Each is machine code in memory, a megabyte or so; what falls out is in the executor's
 /// cache on disk, a few milliseconds away.
 const MAX_MODULES: usize = 16;
+/// Bytes of it, which no task is charged for: two of the largest.
+const MAX_CODE: u64 = 256 * MB;
 /// Standard input up to this size is handed over as bytes, which saves the executor reading it twice.
 const SMALL_STDIN: u64 = 256 * 1024;
 /// How often progress is told.
@@ -581,7 +583,15 @@ impl Modules {
         let mut list = self.list();
         list.retain(|known| known.hash != module.hash);
         list.push_front(module);
-        list.truncate(MAX_MODULES);
+        bound(&mut list, LoadedModule::code_bytes);
+    }
+}
+
+/// Lets go of what was used longest ago.
+// spec: ARC-7
+fn bound<T>(list: &mut VecDeque<T>, bytes: impl Fn(&T) -> u64) {
+    while list.len() > MAX_MODULES || list.iter().map(&bytes).sum::<u64>() > MAX_CODE {
+        list.pop_back();
     }
 }
 
