@@ -324,10 +324,10 @@ impl Runner {
         self.releases.join(format!("{}-{}", attempt.task, attempt.attempt))
     }
 
-    /// Keeps what it changed in shares until its owner has taken its result. They stand in a task in their names' order.
+    /// Keeps what it changed in shares until its owner has taken its result.
     // spec: DEL-4
     fn hold_shares(&self, run: &Run, report: &Report) -> Result<(), Over> {
-        for (number, (tree, (name, _))) in (0..).zip(report.shares.iter().zip(&run.spec.permissions.shares)) {
+        for (number, tree, name) in changeable(&report.shares, &run.spec.permissions.shares) {
             let Some((tree, share)) = tree.as_ref().zip(self.share(name)) else { continue };
             let folder = self.release_folder(run.attempt).join(name);
             tree.hold(number, &share.path, &folder).map_err(|error| {
@@ -521,6 +521,18 @@ impl Runner {
     }
 }
 
+/// Of what a worker left of each share, with its number and name, what the task was given for writing. A worker that was
+/// taken over may say of the others what it likes. They stand in a task in their names' order.
+// spec: DEL-4, SBX-10
+fn changeable<'a, T>(
+    trees: &'a [T],
+    shares: &'a BTreeMap<String, Access>,
+) -> impl Iterator<Item = (u16, &'a T, &'a str)> {
+    let numbered = (0..).zip(trees.iter().zip(shares));
+    let given = numbered.filter(|(_, (_, (_, access)))| **access == Access::Rw);
+    given.map(|(number, (tree, (name, _)))| (number, tree, name.as_str()))
+}
+
 /// The hash of all that a task may read, as its specification names it; none if two inputs stand in each other's way.
 pub(crate) fn input_hash(spec: &TaskSpec) -> Option<InputHash> {
     let mut nodes: BTreeMap<Vec<&str>, TreeNode> = BTreeMap::new();
@@ -632,6 +644,30 @@ mod tests {
             replicas: 1,
             quorum: 1,
         }
+    }
+
+    // spec: DEL-4
+    #[test]
+    fn what_is_said_of_a_share_that_was_given_for_reading_is_not_kept() {
+        let access = [("a", Access::Ro), ("b", Access::Rw), ("c", Access::Ro), ("d", Access::Rw)];
+        let shares = access.map(|(name, access)| (name.to_owned(), access)).into();
+        let held: Vec<_> = changeable(&['a', 'b', 'c', 'd'], &shares).collect();
+        assert_eq!(held, [(1, &'b', "b"), (3, &'d', "d")]);
+    }
+
+    // spec: ARC-7
+    #[test]
+    fn modules_are_kept_by_number_and_by_what_they_weigh() {
+        let kept = |sizes: &[u64]| {
+            let mut list: VecDeque<u64> = sizes.iter().copied().collect();
+            bound(&mut list, |bytes| *bytes);
+            list.len()
+        };
+        assert_eq!(kept(&[MB; 16]), 16);
+        assert_eq!(kept(&[MB; 17]), 16);
+        assert_eq!(kept(&[128 * MB, 128 * MB]), 2);
+        assert_eq!(kept(&[1, 128 * MB, 128 * MB]), 2, "the one used last stays");
+        assert_eq!(kept(&[]), 0);
     }
 
     /// What the executor hashes are files and folders; here there are only names and hashes.
