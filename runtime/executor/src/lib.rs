@@ -38,10 +38,13 @@ mod walls;
 mod wire;
 mod worker;
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 pub use admission::{MAX_MODULE, Summary, examine, recognise};
-pub use collect::{CollectError, OutTree};
+pub use collect::{CollectError, OutEntry, OutTree};
 pub use compile::CompileLimits;
 pub use engine::profile;
 pub use release::release;

@@ -268,16 +268,10 @@ impl Runner {
         if live.stopped() {
             return Err(Over::Stopped);
         }
-        self.ended(run, live, *report, &scratch.0)
+        self.ended(run, live, *report)
     }
 
-    fn ended(
-        &self,
-        run: &Run,
-        live: &Live,
-        report: Report,
-        scratch: &Path,
-    ) -> Result<(Box<Receipt>, Blob), Over> {
+    fn ended(&self, run: &Run, live: &Live, report: Report) -> Result<(Box<Receipt>, Blob), Over> {
         if report.receipt.input.hash != run.spec.input {
             return Err(inadmissible("its inputs are not the ones that its id was made with"));
         }
@@ -287,9 +281,7 @@ impl Runner {
         }
         let mut writer = BufWriter::with_capacity(64 * 1024, self.blobs.writer(self.keeper(run)));
         let streams = [Stream::Stdout, Stream::Stderr].map(|stream| live.written(stream));
-        // Beside the inputs, which lie in the same folder.
-        let between = scratch.join("out");
-        output::pack(&mut writer, streams, report.out.as_ref(), &between).map_err(&keep)?;
+        output::pack(&mut writer, streams, report.out.as_ref()).map_err(&keep)?;
         let blob = writer.into_inner().map_err(|error| error.into_error()).and_then(|w| w.finish());
         Ok((Box::new(report.receipt), blob.map_err(&keep)?))
     }
