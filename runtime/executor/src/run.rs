@@ -238,7 +238,9 @@ impl Executor {
     pub fn new(config: Config) -> Result<Self, StartError> {
         let profile = crate::engine::profile().id();
         let cache = config.cache.as_ref().and_then(|dir| {
-            Cache::open(dir, profile)
+            crate::engine::code_format()
+                .map_err(io::Error::other)
+                .and_then(|format| Cache::open(dir, profile, format))
                 .inspect_err(|error| {
                     tracing::warn!(dir = %dir.display(), %error, "compiled modules are not kept: the cache folder cannot be used");
                 })
