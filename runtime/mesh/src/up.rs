@@ -107,6 +107,7 @@ fn cut(text: &str, most: usize) -> String {
 
 /// Runs a peer until it is told to end.
 pub(crate) fn run(options: Options) -> Result<u8> {
+    crate::descriptors::raise();
     options.home.make()?;
     let data = options.home.data().to_owned();
     let (store, opened) = open_store(&data)?;

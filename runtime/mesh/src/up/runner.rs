@@ -9,7 +9,8 @@ use super::output;
 use super::runs::{Files, Live, Runs, Stream, Wish, clear};
 use super::{causes, cut};
 use mesh_executor::{
-    CollectError, Event, Executor, LoadedModule, NamedInput, Report, Share, StartError, Stdin, Task,
+    CollectError, Event, Executor, LoadedModule, NamedInput, Report, Share, StageError, StartError, Stdin,
+    Task,
 };
 use mesh_node::{Input, Metering, Run, RunEvent};
 use mesh_protocol::checkpoint::Checkpoint;
@@ -551,8 +552,8 @@ fn refused(error: StartError) -> Over {
     let text = cut(&causes(&error), MAX_TEXT);
     Over::Lost(match error {
         StartError::Refused(_) => Reason::Inadmissible(text),
+        StartError::Busy { .. } | StartError::Stage(StageError::Full(_)) => Reason::NoCapacity,
         StartError::Stage(_) => Reason::NotFetched(text),
-        StartError::Busy { .. } => Reason::NoCapacity,
         StartError::System { .. } => Reason::SandboxFailed(text),
     })
 }
