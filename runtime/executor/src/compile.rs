@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 use wasmtime::component::Component;
 use wasmtime::{Linker, Module};
@@ -156,9 +156,8 @@ pub(crate) fn in_child(program: &Path, module: &[u8], limits: CompileLimits) -> 
         memory_file("module", module).map_err(|error| io("hand the module to the compiler", error))?;
     let output = memory_file("code", &[]).map_err(|error| io("make room for the code", error))?;
     let shared = output.try_clone().map_err(|error| io("make room for the code", error))?;
-    let mut child = Command::new(program)
+    let mut child = crate::child(program)
         .args([ARGUMENT, &limits.seconds.to_string(), &limits.memory.to_string()])
-        .env_clear()
         .stdin(Stdio::from(input))
         .stdout(Stdio::from(shared))
         .stderr(Stdio::null())

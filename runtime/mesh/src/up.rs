@@ -151,8 +151,8 @@ fn open_store(data: &Path) -> Result<(DiskStore, Opened)> {
 }
 
 fn executor(options: &Options, scratch: &Path) -> Result<Executor> {
-    let program =
-        std::env::current_exe().map_err(|error| Failure::because("find the mesh program itself", &error))?;
+    let program = mesh_executor::this_program()
+        .map_err(|error| Failure::because("find the mesh program itself", &error))?;
     let mut config = mesh_executor::Config::new(program);
     config.cache = options.home.cache().map(Path::to_owned);
     config.scratch = scratch.to_owned();
