@@ -10,6 +10,7 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt}
 use mesh_protocol::checkpoint;
 use mesh_protocol::digest::{self, TreeEntry, TreeNode};
 use mesh_protocol::ids::Digest;
+use mesh_protocol::limits::MAX_LINK_TARGET;
 use mesh_protocol::manifest::is_file_name;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -175,8 +176,12 @@ impl OutTree {
                     continue;
                 }
                 OutNode::Dir => Item::Dir,
-                OutNode::Link(target) if target.len() <= 4096 && !target.contains('\0') => Item::Link(target),
-                OutNode::Link(_) => return Err("a link is too long"),
+                OutNode::Link(target)
+                    if (1..=MAX_LINK_TARGET).contains(&target.len()) && !target.contains('\0') =>
+                {
+                    Item::Link(target)
+                }
+                OutNode::Link(_) => return Err("a link leads nowhere, or is too long"),
                 OutNode::File { len, content: OutContent::Runs(runs) } => {
                     total = total.saturating_add(len);
                     Item::File { len, source: Source::Runs(runs) }

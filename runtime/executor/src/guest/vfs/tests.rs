@@ -241,7 +241,7 @@ fn depth_is_bounded() {
         path.push_str("/d");
         depth += 1;
     }
-    assert_eq!(depth, MAX_DEPTH);
+    assert_eq!(depth, MAX_TREE_DEPTH);
     // Long names leave less room below them, also for what is moved there.
     let long = "n".repeat(255);
     let mut path = "out".to_owned();
