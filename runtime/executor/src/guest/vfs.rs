@@ -754,10 +754,11 @@ impl Vfs {
             return Err(Errno::NoSpace);
         }
         if let Content::Base { file, offset, len: base_len, .. } = content {
-            if *base_len > self.quota.bytes - (self.bytes - had).min(self.quota.bytes) {
+            // Of a file that is cut off, only what stays is copied.
+            let keep = len.min(*base_len);
+            if keep > self.quota.bytes - (self.bytes - had).min(self.quota.bytes) {
                 return Err(Errno::NoSpace);
             }
-            let keep = len.min(*base_len);
             let mut blocks = vec![HOLE; keep.div_ceil(BLOCK) as usize];
             let mut chunk = vec![0; 64 * 1024];
             let mut at = 0;
