@@ -222,20 +222,19 @@ impl Runner {
             return Err(Over::Stopped);
         }
         let mut running = self.executor.start(task).map_err(refused)?;
+        // Its module may compute from here on, and need not let its worker say more. Told before it can be held, so that
+        // nobody hears of a pause first.
+        self.meter.begin(run.attempt, running.worker_pid(), crate::up::now().wall_ms);
+        self.tell(run.attempt, RunEvent::Started);
         live.controlled_by(running.control());
+        // What was wanted while it was not there to be told.
+        self.apply(run.attempt, live);
         let mut last_progress: Option<Instant> = None;
         let mut checkpoints = VecDeque::new();
         let mut trouble = None;
         let mut report = None;
         while let Some(event) = running.next() {
             let done = match event {
-                Event::Started => {
-                    self.meter.begin(run.attempt, running.worker_pid(), crate::up::now().wall_ms);
-                    self.tell(run.attempt, RunEvent::Started);
-                    // What was wanted while it was not there to be told.
-                    self.apply(run.attempt, live);
-                    Ok(())
-                }
                 Event::Stdout(bytes) => live.write(&mut files, Stream::Stdout, &bytes),
                 Event::Stderr(bytes) => live.write(&mut files, Stream::Stderr, &bytes),
                 Event::Progress(permille, note) => {
