@@ -7,7 +7,7 @@
 use crate::canonical;
 use crate::digest::{self, TreeEntry, TreeNode};
 use crate::ids::{Digest, InputHash, ModuleHash, ProfileId, TaskId};
-use crate::limits::{Limits, MAX_CHECKPOINT, MAX_OUT_FILES};
+use crate::limits::{Limits, MAX_CHECKPOINT, MAX_LINK_TARGET, MAX_OUT_FILES, MAX_TREE_DEPTH, MAX_TREE_PATH};
 use serde::{Deserialize, Serialize};
 
 const MAGIC: &[u8; 8] = b"MESHCK1\n";
@@ -232,7 +232,10 @@ impl Checkpoint {
             let parts: Vec<&str> = path.split('/').collect();
             let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
             let sorted = last.as_ref().is_none_or(|last| *last < parts);
-            if !parts.iter().all(|part| crate::manifest::is_file_name(part))
+            // What no guest can make could not be walked over or packed again, and its donor would be blamed for it.
+            let within = parts.len() < MAX_TREE_DEPTH && "out/".len() + path.len() <= MAX_TREE_PATH;
+            if !within
+                || !parts.iter().all(|part| crate::manifest::is_file_name(part))
                 || !folders.contains(parent)
                 || !sorted
             {
@@ -241,7 +244,11 @@ impl Checkpoint {
             if matches!(node, OutNode::Dir) {
                 folders.insert(path);
             }
-            if matches!(node, OutNode::Link(target) if target.is_empty() || target.len() > 4096 || target.contains('\0'))
+            if let OutNode::Link(target) = node
+                && (target.is_empty()
+                    || target.len() > MAX_LINK_TARGET
+                    || target.starts_with('/')
+                    || target.contains('\0'))
             {
                 return Err(bad());
             }
@@ -359,6 +366,39 @@ mod tests {
         let mut twice = sample();
         twice.out = vec![("a".into(), OutNode::Dir), ("a".into(), OutNode::File(vec![]))];
         assert!(matches!(check(&twice, &limits()), Err(CheckpointError::BadPath(_))));
+        // One folder more, one byte more than a guest can make, and a link that it cannot.
+        let nested = |depth: usize| -> Vec<(String, OutNode)> {
+            (1..=depth).map(|depth| (vec!["d"; depth].join("/"), OutNode::Dir)).collect()
+        };
+        let long = |bytes: usize| {
+            let mut out = Vec::new();
+            let mut path = "n".repeat(200);
+            while path.len() < bytes {
+                out.push((path.clone(), OutNode::Dir));
+                path = format!("{path}/{}", "n".repeat((bytes - path.len() - 1).min(200)));
+            }
+            out.push((path, OutNode::Dir));
+            out
+        };
+        let link = |target: &str| vec![("l".into(), OutNode::Link(target.into()))];
+        let most = "t".repeat(1024);
+        let cases = [
+            (nested(63), true),
+            (nested(64), false),
+            (long(1020), true),
+            (long(1021), false),
+            (link(&most), true),
+            (link(&format!("{most}t")), false),
+            (link("/etc/passwd"), false),
+            (link(""), false),
+            (link("../../x"), true),
+        ];
+        for (out, sound) in cases {
+            let mut forged = sample();
+            let last = out.last().cloned();
+            forged.out = out;
+            assert_eq!(check(&forged, &limits()).is_ok(), sound, "{last:?}");
+        }
         let mut through_file = sample();
         through_file.out = vec![("a".into(), OutNode::File(vec![])), ("a/b".into(), OutNode::Dir)];
         assert!(matches!(check(&through_file, &limits()), Err(CheckpointError::BadPath(_))));

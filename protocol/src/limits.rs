@@ -41,6 +41,12 @@ pub const MAX_DURATION_MS: u64 = 28 * 24 * 3600 * 1000;
 pub const MAX_OUT_FILES: u32 = 10_000;
 /// Most bytes of one stream, input or folder. Large enough for any small job, small enough that sums cannot overflow.
 pub const MAX_BYTES: u64 = 1 << 40;
+/// Deepest path of a file that a task makes, with the name of the folder it is given: walks over its files are recursive.
+pub const MAX_TREE_DEPTH: usize = 64;
+/// Longest such path, in bytes: every one is held whole when files are collected.
+pub const MAX_TREE_PATH: usize = 1024;
+/// Longest target of a link that a task makes, short of what every system can hold.
+pub const MAX_LINK_TARGET: usize = 1024;
 /// Most bytes in `/out`: the places of its blocks are held in the worker's memory.
 pub const MAX_OUT: u64 = 16_000 * MB;
 /// Largest checkpoint state: it is held in memory while it travels.

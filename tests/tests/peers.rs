@@ -24,7 +24,11 @@ pub(crate) struct Client {
 
 impl Client {
     fn command(&self) -> Command {
-        let mesh = program().into_os_string();
+        self.command_of(program())
+    }
+
+    fn command_of(&self, program: PathBuf) -> Command {
+        let mesh = program.into_os_string();
         let mut words = self.prefix.iter().chain([&mesh]);
         let mut command = Command::new(words.next().expect("a program"));
         command.args(words).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -173,9 +177,14 @@ impl Peer {
 
     /// The same, with these variables in its environment.
     pub(crate) fn up_in(&mut self, variables: &[(&str, &Path)], more: &[&str]) {
+        self.up_from(program(), variables, more);
+    }
+
+    /// The same, from a program of its own.
+    pub(crate) fn up_from(&mut self, program: PathBuf, variables: &[(&str, &Path)], more: &[&str]) {
         self.starts += 1;
         let log = std::fs::File::create(self.log()).unwrap();
-        let mut command = self.command();
+        let mut command = self.command_of(program);
         command.args(["up", "--listen", &self.listen, "--no-mdns"]).args(more);
         command.envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);

@@ -1,7 +1,7 @@
 //! Several peers on loopback as people would run them: real processes, real QUIC, real disks.
 
-use crate::peers::{LONG, Peer, endless, found, hello, street};
-use crate::support::{BOUND, beside, forget, program, run_beside, until};
+use crate::peers::{LONG, Peer, endless, found, hello, sees_slots, street};
+use crate::support::{BOUND, Process, beside, forget, process, program, run_beside, until};
 use serde_json::Value;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -208,6 +208,137 @@ fn a_share_of_the_donor_is_changed_when_the_result_counts() {
     assert!(names.iter().any(|name| name.starts_with("app.log.1")), "{names:?}");
     assert!(std::fs::metadata(logs.join("app.log")).map_or(0, |meta| meta.len()) < 10_000, "{names:?}");
     peers[1].refused(&["up", "--share", "logs=/nowhere"], "/nowhere");
+}
+
+/// One share to read, one to change, and links in `/out` to wherever a task may make them lead.
+// spec: DEL-4, SBX-10, SBX-11
+#[test]
+fn what_a_task_leaves_comes_whole_beside_a_share_that_it_only_reads() {
+    let files = tempfile::tempdir().unwrap();
+    let (logs, manual) = (files.path().join("logs"), files.path().join("manual"));
+    std::fs::create_dir(&logs).unwrap();
+    std::fs::create_dir(&manual).unwrap();
+    std::fs::write(manual.join("page"), "as it was").unwrap();
+    let text = r#"(module
+        (@custom "mesh_manifest_v1" "[task]\nname = \22two-shares\22\n[permissions]\nshares = { logs = \22rw\22, manual = \22ro\22 }\n")
+        (import "wasi_snapshot_preview1" "path_open"
+          (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "path_create_directory" (func $folder (param i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "path_symlink" (func $link (param i32 i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 100) "share/logs/new")
+        (data (i32.const 120) "share/manual/page")
+        (data (i32.const 140) "out/a")
+        (data (i32.const 150) "out/a/up")
+        (data (i32.const 160) "../b")
+        (data (i32.const 170) "out/a/far")
+        (data (i32.const 180) "../../../far")
+        (data (i32.const 200) "out/b")
+        (func $ok (param i32) (if (local.get 0) (then unreachable)))
+        (func $make (param $path i32) (param $len i32) (result i32)
+          (call $open (i32.const 3) (i32.const 0) (local.get $path) (local.get $len) (i32.const 1)
+            (i64.const 64) (i64.const 64) (i32.const 0) (i32.const 8)))
+        (func (export "_start")
+          (if (i32.eqz (call $make (i32.const 120) (i32.const 17))) (then unreachable))
+          (call $ok (call $make (i32.const 100) (i32.const 14)))
+          (i32.store (i32.const 16) (i32.const 100)) (i32.store (i32.const 20) (i32.const 14))
+          (call $ok (call $write (i32.load (i32.const 8)) (i32.const 16) (i32.const 1) (i32.const 24)))
+          (call $ok (call $make (i32.const 200) (i32.const 5)))
+          (call $ok (call $folder (i32.const 3) (i32.const 140) (i32.const 5)))
+          (call $ok (call $link (i32.const 160) (i32.const 4) (i32.const 3) (i32.const 150) (i32.const 8)))
+          (call $ok (call $link (i32.const 180) (i32.const 12) (i32.const 3) (i32.const 170) (i32.const 9)))))"#;
+    let module = files.path().join("two-shares.wasm");
+    std::fs::write(&module, crate::support::assemble("two-shares", text)).unwrap();
+    let module = module.to_str().unwrap();
+    let mut peers = street(&["alice", "bob"]);
+    let shares = ["--share", "logs=rw", "--share", "manual=ro"];
+    peers[1].ok(&[&["grant", "--user", "alice", "--module", module], &shares[..]].concat());
+    peers[1].stop();
+    let given = |name: &str, folder: &std::path::Path| format!("{name}={}:rw", folder.display());
+    peers[1].up(&["--share", &given("logs", &logs), "--share", &given("manual", &manual)]);
+    sees_slots(&peers[0], "bob");
+
+    let id = peers[0].submit(&["--on", "bob-laptop", module]);
+    let task = peers[0]
+        .waits_for(&id, "over", |task| !task["result"].is_null() || task["attempt"][0].as_u64() > Some(1));
+    assert_eq!(task["result"]["receipt"]["receipt"]["outcome"]["Exited"], 0, "{task}");
+    peers[0].waits_for(&id, "released", |task| task["why"].as_str().unwrap().contains("is in place"));
+    assert_eq!(std::fs::read_to_string(logs.join("new")).unwrap(), "share/logs/new");
+    assert_eq!(std::fs::read_to_string(manual.join("page")).unwrap(), "as it was");
+    let result = files.path().join("result");
+    peers[0].ok(&["task", "result", &id, "-o", result.to_str().unwrap()]);
+    assert_eq!(std::fs::read_link(result.join("out/a/up")).unwrap(), std::path::Path::new("../b"));
+    assert!(result.join("out/a/far").symlink_metadata().is_err(), "it would lead out of the folder");
+}
+
+// spec: SBX-8, DEL-9
+#[test]
+fn a_guest_that_never_comes_out_of_its_beginning_is_held_and_stopped() {
+    let files = tempfile::tempdir().unwrap();
+    let text = r#"(module (memory (export "memory") 1) (func (export "_start"))
+        (func $f (loop $l (br $l))) (start $f))"#;
+    let module = files.path().join("begins.wasm");
+    std::fs::write(&module, crate::support::assemble("begins", text)).unwrap();
+    let peers = street(&["alice", "bob"]);
+    let id = peers[0].submit(&["--on", "bob-laptop", LONG[0], LONG[1], module.to_str().unwrap()]);
+    let phase = |wanted: &str| {
+        until(&format!("the guest to be {wanted}"), BOUND, || {
+            let status = peers[1].json(&["status"]);
+            let phase = status["running"][0]["progress"]["phase"].as_str()?.to_lowercase();
+            (phase == wanted).then_some(())
+        });
+    };
+    phase("running");
+    let computes = |helper: &Process| process(helper.id).map_or(0, |now| now.ticks) > helper.ticks;
+    until("the guest to compute", BOUND, || peers[1].helpers().iter().any(computes).then_some(()));
+    let stands_still = || {
+        let before = peers[1].helpers();
+        std::thread::sleep(Duration::from_millis(300));
+        (!before.iter().any(computes)).then_some(())
+    };
+    peers[1].ok(&["pause"]);
+    phase("paused");
+    until("the guest to stand still", BOUND, stands_still);
+    peers[1].ok(&["resume"]);
+    phase("running");
+    until("the guest to compute again", BOUND, || stands_still().is_none().then_some(()));
+    peers[0].ok(&["task", "cancel", &id]);
+    until("the guest to be gone", BOUND, || (peers[1].runs_now() == 0).then_some(()));
+    until("nothing to compute", BOUND, stands_still);
+}
+
+/// An update puts a new file in the program's place while it runs.
+// spec: SBX-13, ARC-5
+#[test]
+fn a_peer_whose_program_was_replaced_goes_on_as_it_is() {
+    let files = tempfile::tempdir().unwrap();
+    let mesh = files.path().join("mesh");
+    std::fs::copy(program(), &mesh).unwrap();
+    let mut alice = Peer::new("alice");
+    alice.up_from(mesh.clone(), &[], &["--slots", "1"]);
+    found(std::slice::from_ref(&alice), None);
+    std::fs::remove_file(&mesh).unwrap();
+    std::fs::write(&mesh, "#!/bin/sh\nexit 0\n").unwrap();
+    let may_run = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&mesh, may_run).unwrap();
+    // More than there are workers that were started before, each of a module that has to be compiled.
+    for number in 0..4 {
+        let module = crate::peers::wat(
+            files.path(),
+            &format!("m{number}"),
+            &format!("(call $say) (drop (i32.const {number}))"),
+        );
+        let output = alice.run(&["submit", "--follow", &module]);
+        let (said, why) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(said, "hello from afar\n", "{why}");
+    }
+    let name =
+        |helper: &Process| std::fs::read_to_string(format!("/proc/{}/comm", helper.id)).unwrap_or_default();
+    let named =
+        |helper: &Process| helper.line.starts_with(mesh.to_str().unwrap()) && name(helper) == "mesh\n";
+    let helpers = alice.helpers();
+    assert!(!helpers.is_empty() && helpers.iter().all(named), "{helpers:?}");
 }
 
 // spec: CLI-2, CLI-3, CLI-5

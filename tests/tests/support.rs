@@ -534,8 +534,8 @@ pub(crate) struct Process {
     pub(crate) id: u32,
     pub(crate) state: char,
     parent: u32,
-    #[expect(dead_code, reason = "shown when a test fails")]
-    line: String,
+    /// What it was started with.
+    pub(crate) line: String,
     /// Ticks of the processor's time, those in the kernel included.
     pub(crate) ticks: u64,
     /// When it began, so that another one with the same number is known from it.

@@ -6,7 +6,7 @@
 
 use crate::admission::Summary;
 use crate::compile::Compiled;
-use mesh_protocol::ids::{ModuleHash, ProfileId};
+use mesh_protocol::ids::{Digest, ModuleHash, ProfileId};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat, renameat, unlinkat};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
@@ -23,12 +23,13 @@ pub(crate) struct Cache {
     dir: PathBuf,
     handle: OwnedFd,
     secret: [u8; 32],
-    profile: ProfileId,
+    /// For what its code is made. A module that is kept for something else is compiled again, and lies beside.
+    made_for: Digest,
 }
 
 impl Cache {
     /// Opens the folder, making it if need be. Refuses one that others could write to.
-    pub(crate) fn open(dir: &Path, profile: ProfileId) -> io::Result<Self> {
+    pub(crate) fn open(dir: &Path, profile: ProfileId, format: Digest) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle: OwnedFd = rustix::fs::open(dir, flags, Mode::empty())
@@ -41,16 +42,18 @@ impl Cache {
             return Err(io::Error::other("others may write to it; take that right away with chmod go-w"));
         }
         let secret = secret(&handle)?;
-        Ok(Self { dir: dir.into(), handle, secret, profile })
+        let made_for =
+            Digest(*blake3::Hasher::new().update(&profile.0).update(&format.0).finalize().as_bytes());
+        Ok(Self { dir: dir.into(), handle, secret, made_for })
     }
 
     fn name(&self, module: &ModuleHash) -> String {
-        format!("{module}-{}.code", self.profile.short())
+        format!("{module}-{}.code", self.made_for.short())
     }
 
     fn seal(&self, module: &ModuleHash, body: &[u8]) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_keyed(&self.secret);
-        *hasher.update(&module.0).update(&self.profile.0).update(body).finalize().as_bytes()
+        *hasher.update(&module.0).update(&self.made_for.0).update(body).finalize().as_bytes()
     }
 
     /// What is kept of a module, if all of it is as it was written.
@@ -182,7 +185,7 @@ mod tests {
     #[test]
     fn only_what_was_put_comes_back() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::open(dir.path(), ProfileId([1; 32])).unwrap();
+        let cache = Cache::open(dir.path(), ProfileId([1; 32]), Digest([1; 32])).unwrap();
         let (a, b) = (ModuleHash([1; 32]), ModuleHash([2; 32]));
         cache.put(&a, &compiled(b"code of a")).unwrap();
         cache.put(&b, &compiled(b"code of b")).unwrap();
@@ -211,8 +214,15 @@ mod tests {
         let mut names: Vec<String> = names.collect();
         names.sort();
         assert_eq!(names, [cache.name(&a), cache.name(&b), "key".into()], "nothing lies beside");
-        assert!(Cache::open(dir.path(), ProfileId([9; 32])).unwrap().get(&b).is_none(), "another engine");
-        assert!(Cache::open(dir.path(), ProfileId([1; 32])).unwrap().get(&b).is_some(), "a later process");
+        let open = |profile, format| {
+            Cache::open(dir.path(), ProfileId([profile; 32]), Digest([format; 32])).unwrap()
+        };
+        assert!(open(9, 1).get(&b).is_none(), "another engine");
+        assert!(open(1, 9).get(&b).is_none(), "another processor");
+        assert!(open(1, 1).get(&b).is_some(), "a later process");
+        open(1, 9).put(&b, &compiled(b"for another processor")).unwrap();
+        assert_eq!(open(1, 9).get(&b).unwrap().code, b"for another processor");
+        assert_eq!(open(1, 1).get(&b).unwrap().code, compiled(b"code of b").code, "each has its own");
     }
 
     // spec: SBX-12
@@ -221,10 +231,10 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(Cache::open(dir.path(), ProfileId::ZERO).is_err());
+        assert!(Cache::open(dir.path(), ProfileId::ZERO, Digest::ZERO).is_err());
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(dir.path(), &link).unwrap();
-        assert!(Cache::open(&link, ProfileId::ZERO).is_err());
+        assert!(Cache::open(&link, ProfileId::ZERO, Digest::ZERO).is_err());
     }
 }

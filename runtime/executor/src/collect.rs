@@ -10,15 +10,16 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt}
 use mesh_protocol::checkpoint;
 use mesh_protocol::digest::{self, TreeEntry, TreeNode};
 use mesh_protocol::ids::Digest;
+use mesh_protocol::limits::MAX_LINK_TARGET;
 use mesh_protocol::manifest::is_file_name;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{self, BufReader, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Most bytes read at a time.
+/// Most bytes copied at a time.
 const CHUNK: usize = 64 * 1024;
 
 /// Why files could not be put in place.
@@ -59,6 +60,79 @@ pub struct OutTree {
     items: BTreeMap<Vec<String>, Item>,
     blocks: Option<Arc<File>>,
     staged: Arc<Staged>,
+}
+
+/// Something that a task left.
+pub enum OutEntry<'a> {
+    /// A folder.
+    Dir,
+    /// A file.
+    File {
+        /// How many bytes it has.
+        len: u64,
+        /// All of them.
+        content: Box<dyn Read + 'a>,
+    },
+    /// A link, by what the task made it lead to: anything.
+    Link(&'a str),
+}
+
+impl std::fmt::Debug for OutEntry<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Dir => f.write_str("Dir"),
+            Self::File { len, .. } => f.debug_tuple("File").field(len).finish(),
+            Self::Link(target) => f.debug_tuple("Link").field(target).finish(),
+        }
+    }
+}
+
+/// A file's bytes, read one after another; holes read as zeros.
+struct Content<'a> {
+    tree: &'a OutTree,
+    source: &'a Source,
+    left: u64,
+    /// Bytes read of the whole file, or of the present run of blocks.
+    at: u64,
+    run: usize,
+}
+
+impl Read for Content<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = self.left.min(buffer.len() as u64);
+        if most == 0 {
+            return Ok(0);
+        }
+        let count = match self.source {
+            Source::Origin(number) => {
+                let (file, offset) = self.tree.origin(*number)?;
+                file.read_exact_at(&mut buffer[..most as usize], offset + self.at)?;
+                self.at += most;
+                most
+            }
+            Source::Runs(runs) => {
+                let (first, rest) = loop {
+                    let &(first, blocks) = runs.get(self.run).ok_or(io::ErrorKind::UnexpectedEof)?;
+                    match (u64::from(blocks) * BLOCK).checked_sub(self.at).filter(|rest| *rest > 0) {
+                        Some(rest) => break (first, rest),
+                        None => (self.run, self.at) = (self.run + 1, 0),
+                    }
+                };
+                let count = most.min(rest);
+                let part = &mut buffer[..count as usize];
+                if first == HOLE {
+                    part.fill(0);
+                } else {
+                    let blocks = self.tree.blocks.as_deref().ok_or(io::ErrorKind::NotFound)?;
+                    read_or_zero(blocks, part, u64::from(first) * BLOCK + self.at)?;
+                }
+                self.at += count;
+                count
+            }
+        };
+        self.left -= count;
+        Ok(count as usize)
+    }
 }
 
 impl std::fmt::Debug for OutTree {
@@ -102,8 +176,12 @@ impl OutTree {
                     continue;
                 }
                 OutNode::Dir => Item::Dir,
-                OutNode::Link(target) if target.len() <= 4096 && !target.contains('\0') => Item::Link(target),
-                OutNode::Link(_) => return Err("a link is too long"),
+                OutNode::Link(target)
+                    if (1..=MAX_LINK_TARGET).contains(&target.len()) && !target.contains('\0') =>
+                {
+                    Item::Link(target)
+                }
+                OutNode::Link(_) => return Err("a link leads nowhere, or is too long"),
                 OutNode::File { len, content: OutContent::Runs(runs) } => {
                     total = total.saturating_add(len);
                     Item::File { len, source: Source::Runs(runs) }
@@ -162,48 +240,30 @@ impl OutTree {
         self.staged.entries.get(number as usize)
     }
 
-    /// Hands a file's bytes on, in order; the zeros of holes as [`Piece::Zeros`].
-    fn read(&self, item: &Item, sink: &mut dyn FnMut(Piece<'_>) -> io::Result<()>) -> io::Result<()> {
-        let Item::File { len, source } = item else { return Ok(()) };
-        let mut buffer = vec![0; CHUNK.min((*len).max(1) as usize)];
-        let mut left = *len;
-        match source {
-            Source::Origin(number) => {
-                let Some(InNode::File { file, offset, .. }) = self.entry(*number).map(|entry| &entry.node)
-                else {
-                    return Err(io::ErrorKind::NotFound.into());
-                };
-                let file = self.staged.origin(*file).ok_or(io::ErrorKind::NotFound)?;
-                let mut at = *offset;
-                while left > 0 {
-                    let count = left.min(buffer.len() as u64) as usize;
-                    file.read_exact_at(&mut buffer[..count], at)?;
-                    sink(Piece::Bytes(&buffer[..count]))?;
-                    at += count as u64;
-                    left -= count as u64;
+    /// A file that was handed in, and where its bytes begin there.
+    fn origin(&self, number: u32) -> io::Result<(&File, u64)> {
+        let Some(InNode::File { file, offset, .. }) = self.entry(number).map(|entry| &entry.node) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        Ok((self.staged.origin(*file).ok_or(io::ErrorKind::NotFound)?, *offset))
+    }
+
+    fn content<'a>(&'a self, len: u64, source: &'a Source) -> Content<'a> {
+        Content { tree: self, source, left: len, at: 0, run: 0 }
+    }
+
+    /// All that is in it by its path, each folder before what is in it, names in order.
+    pub fn entries(&self) -> impl Iterator<Item = (String, OutEntry<'_>)> {
+        self.items.iter().map(|(path, item)| {
+            let entry = match item {
+                Item::Dir => OutEntry::Dir,
+                Item::File { len, source } => {
+                    OutEntry::File { len: *len, content: Box::new(self.content(*len, source)) }
                 }
-            }
-            Source::Runs(runs) => {
-                for &(first, blocks) in runs {
-                    let mut in_run = (u64::from(blocks) * BLOCK).min(left);
-                    left -= in_run;
-                    if first == HOLE {
-                        sink(Piece::Zeros(in_run))?;
-                        continue;
-                    }
-                    let mut at = u64::from(first) * BLOCK;
-                    while in_run > 0 {
-                        let count = in_run.min(buffer.len() as u64) as usize;
-                        let blocks = self.blocks.as_deref().ok_or(io::ErrorKind::NotFound)?;
-                        read_or_zero(blocks, &mut buffer[..count], at)?;
-                        sink(Piece::Bytes(&buffer[..count]))?;
-                        at += count as u64;
-                        in_run -= count as u64;
-                    }
-                }
-            }
-        }
-        Ok(())
+                Item::Link(target) => OutEntry::Link(target),
+            };
+            (path.join("/"), entry)
+        })
     }
 
     /// The tree's digest.
@@ -213,14 +273,9 @@ impl OutTree {
             let node = match item {
                 Item::Dir => TreeNode::Dir,
                 Item::Link(target) => TreeNode::Link(target.clone()),
-                Item::File { len, .. } => {
+                Item::File { len, source } => {
                     let mut hasher = blake3::Hasher::new();
-                    self.read(item, &mut |piece| {
-                        piece.each(&mut |bytes| {
-                            hasher.update(bytes);
-                        });
-                        Ok(())
-                    })?;
+                    hasher.update_reader(self.content(*len, source))?;
                     TreeNode::File { len: *len, content: Digest(*hasher.finalize().as_bytes()) }
                 }
             };
@@ -236,12 +291,9 @@ impl OutTree {
             let node = match item {
                 Item::Dir => checkpoint::OutNode::Dir,
                 Item::Link(target) => checkpoint::OutNode::Link(target.clone()),
-                Item::File { len, .. } => {
+                Item::File { len, source } => {
                     let mut bytes = Vec::with_capacity(*len as usize);
-                    self.read(item, &mut |piece| {
-                        piece.each(&mut |part| bytes.extend_from_slice(part));
-                        Ok(())
-                    })?;
+                    self.content(*len, source).read_to_end(&mut bytes)?;
                     checkpoint::OutNode::File(bytes)
                 }
             };
@@ -269,7 +321,9 @@ impl OutTree {
                         }
                         Err(_) => dir.create_dir(name),
                     },
-                    Item::File { .. } => self.put_file(&dir, name, item, None),
+                    Item::File { len, source } => {
+                        put_beside(&dir, name, None, |file| self.write_file(*len, source, file))
+                    }
                     Item::Link(target) if points_down(target) => {
                         let _absent = dir.remove_file(name);
                         if dir.symlink(target, name).is_err() {
@@ -288,16 +342,24 @@ impl OutTree {
         Ok(left_out)
     }
 
-    fn put_file(&self, dir: &Dir, name: &str, item: &Item, mode: Option<u32>) -> io::Result<()> {
-        put_beside(dir, name, mode, |file| self.write_file(item, file))
-    }
-
     /// Holes stay holes, so that a file takes no more room here than its task filled.
-    fn write_file(&self, item: &Item, file: &mut cap_std::fs::File) -> io::Result<()> {
-        self.read(item, &mut |piece| match piece {
-            Piece::Bytes(bytes) => file.write_all(bytes),
-            Piece::Zeros(count) => file.seek_relative(i64::try_from(count).map_err(io::Error::other)?),
-        })
+    fn write_file(&self, len: u64, source: &Source, file: &mut cap_std::fs::File) -> io::Result<()> {
+        let copy = |len, source: &Source, file: &mut cap_std::fs::File| {
+            let mut content = BufReader::with_capacity(CHUNK, self.content(len, source));
+            io::copy(&mut content, file).map(|_| ())
+        };
+        let Source::Runs(runs) = source else { return copy(len, source, file) };
+        let mut left = len;
+        for &(first, blocks) in runs {
+            let in_run = (u64::from(blocks) * BLOCK).min(left);
+            left -= in_run;
+            if first == HOLE {
+                file.seek_relative(i64::try_from(in_run).map_err(io::Error::other)?)?;
+            } else {
+                copy(in_run, &Source::Runs(vec![(first, blocks)]), file)?;
+            }
+        }
+        Ok(())
     }
 
     /// Keeps what the task changed in its share of this number in the folder `into`, from where
@@ -321,7 +383,9 @@ impl OutTree {
                 {
                     held.kept(path);
                 }
-                Item::File { .. } => held.file(path, |file| self.write_file(item, file)).map_err(failed)?,
+                Item::File { len, source } => {
+                    held.file(path, |file| self.write_file(*len, source, file)).map_err(failed)?;
+                }
                 // A link could lead anywhere by the time somebody follows it.
                 Item::Link(_) => {}
             }
@@ -362,31 +426,6 @@ pub(crate) fn put_beside(
         let _gone = dir.remove_file(&temporary);
     }
     written
-}
-
-/// A part of a file.
-enum Piece<'a> {
-    Bytes(&'a [u8]),
-    /// So many zeros that were never written.
-    Zeros(u64),
-}
-
-impl Piece<'_> {
-    /// Hands on its bytes, zeros too.
-    fn each(&self, sink: &mut dyn FnMut(&[u8])) {
-        match self {
-            Self::Bytes(bytes) => sink(bytes),
-            Self::Zeros(count) => {
-                let zeros = [0; 4096];
-                let mut left = *count;
-                while left > 0 {
-                    let part = left.min(zeros.len() as u64);
-                    sink(&zeros[..part as usize]);
-                    left -= part;
-                }
-            }
-        }
-    }
 }
 
 /// Does a link's target lie beside or below the link?

@@ -6,6 +6,7 @@ use crate::engine;
 use crate::guest::{self, Host};
 use crate::memory_file;
 use crate::walls::{self, Who};
+use mesh_protocol::limits::MB;
 use mesh_protocol::outcome::Refusal;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
@@ -13,7 +14,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use wasmtime::component::Component;
 use wasmtime::{Linker, Module};
@@ -36,6 +37,10 @@ impl Default for CompileLimits {
 
 /// The argument that makes a program of ours a compiler.
 pub(crate) const ARGUMENT: &str = "__compile";
+
+/// Most bytes of machine code: four times what the largest module has, where programs come to two or three times. It
+/// lies in memory that no task is charged for.
+const MAX_CODE: u64 = 128 * MB;
 
 /// Why there is no machine code.
 pub(crate) enum Failure {
@@ -116,7 +121,21 @@ pub(crate) fn compile(bytes: &[u8]) -> Result<Compiled, Refusal> {
         linker.instantiate_pre(&module).map_err(unlinked)?;
         module.serialize()
     };
-    Ok(Compiled { summary, code: code.map_err(failed)? })
+    let code = code.map_err(failed)?;
+    small_enough(code.len() as u64)?;
+    Ok(Compiled { summary, code })
+}
+
+// spec: ARC-7
+fn small_enough(bytes: u64) -> Result<(), Refusal> {
+    if bytes <= MAX_CODE {
+        return Ok(());
+    }
+    Err(Refusal::Compile(format!(
+        "its machine code takes {} MB; at most {} are held",
+        bytes.div_ceil(MB),
+        MAX_CODE / MB
+    )))
 }
 
 /// Does it export `run: func() -> result`?
@@ -143,9 +162,8 @@ pub(crate) fn in_child(program: &Path, module: &[u8], limits: CompileLimits) -> 
         memory_file("module", module).map_err(|error| io("hand the module to the compiler", error))?;
     let output = memory_file("code", &[]).map_err(|error| io("make room for the code", error))?;
     let shared = output.try_clone().map_err(|error| io("make room for the code", error))?;
-    let mut child = Command::new(program)
+    let mut child = crate::child(program)
         .args([ARGUMENT, &limits.seconds.to_string(), &limits.memory.to_string()])
-        .env_clear()
         .stdin(Stdio::from(input))
         .stdout(Stdio::from(shared))
         .stderr(Stdio::null())
@@ -189,7 +207,7 @@ fn unanswered(status: ExitStatus, limits: CompileLimits) -> Option<Failure> {
         )),
         (Some(_), _) => refused(format!(
             "the compiler died, most likely because it needed more than {} MB of memory",
-            limits.memory / mesh_protocol::limits::MB
+            limits.memory / MB
         )),
         (None, Some(0)) => None,
         (None, Some(PANICKED)) => refused("the compiler failed".into()),
@@ -246,5 +264,13 @@ mod tests {
         for code in [1, 2] {
             assert!(matches!(fault(code << 8), Some(Failure::System(..))));
         }
+    }
+
+    // spec: ARC-7
+    #[test]
+    fn machine_code_that_nobody_could_hold_is_refused_by_its_size() {
+        assert!(small_enough(MAX_CODE).is_ok());
+        let refusal = small_enough(MAX_CODE + 1).expect_err("a byte too many").to_string();
+        assert!(refusal.contains("its machine code takes 129 MB; at most 128 are held"), "{refusal}");
     }
 }

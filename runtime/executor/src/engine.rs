@@ -1,6 +1,8 @@
 //! Which wasm runs, and what it costs? The two engines and the profile that names them.
 
+use mesh_protocol::ids::Digest;
 use mesh_protocol::profile::EngineProfile;
+use std::hash::{Hash as _, Hasher};
 use wasmtime::{Config, Engine, OperatorCost, Strategy};
 
 /// Bytes of stack a guest may use.
@@ -70,6 +72,30 @@ pub(crate) fn component() -> wasmtime::Result<Engine> {
     Engine::new(config().wasm_multi_memory(true).wasm_component_model(true))
 }
 
+/// Names all that decides whether compiled code can be loaded: every setting of the engines, and what this machine's
+/// processor can do.
+// spec: SBX-12
+pub(crate) fn code_format() -> wasmtime::Result<Digest> {
+    Ok(format_of(&[core()?, component()?]))
+}
+
+fn format_of(engines: &[Engine]) -> Digest {
+    struct Bytes(blake3::Hasher);
+    impl Hasher for Bytes {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+    let mut bytes = Bytes(blake3::Hasher::new_derive_key("taskmesh compiled code v1"));
+    for engine in engines {
+        engine.precompile_compatibility_hash().hash(&mut bytes);
+    }
+    Digest(*bytes.0.finalize().as_bytes())
+}
+
 /// Names everything here that could change a task's output or fuel.
 // spec: SBX-13
 pub fn profile() -> EngineProfile {
@@ -91,5 +117,26 @@ pub fn profile() -> EngineProfile {
         ),
         world: "virtual clock from 2026-01-01T00:00:00Z, 10 fuel a nanosecond; BLAKE3 randomness; own file system 1".into(),
         limits: limits.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: SBX-12
+    #[test]
+    fn what_code_is_compiled_for_is_known_by_the_processor_and_the_engines_settings() {
+        let format = |change: &dyn Fn(&mut Config)| {
+            let mut config = config();
+            change(&mut config);
+            format_of(&[Engine::new(&config).expect("a sound engine")])
+        };
+        let here = format(&|_| {});
+        assert_eq!(here, format(&|_| {}));
+        // Named as a target, it is any processor of its kind, and none of what this one can do beyond is counted on.
+        let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+        assert_ne!(here, format(&|config| drop(config.target(&target).expect("a known target"))));
+        assert_ne!(here, format(&|config| drop(config.memory_guard_size(1 << 20))));
     }
 }

@@ -11,7 +11,7 @@
 //!     if let Some(code) = mesh_executor::subprocess() {
 //!         std::process::exit(code);
 //!     }
-//!     let executor = Executor::new(Config::new(std::env::current_exe()?))?;
+//!     let executor = Executor::new(Config::new(mesh_executor::this_program()?))?;
 //!     let module = executor.load(&std::fs::read("task.wasm")?)?;
 //!     let mut running = executor.start(Task::new(module))?;
 //!     while let Some(event) = running.next() {
@@ -38,10 +38,13 @@ mod walls;
 mod wire;
 mod worker;
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 pub use admission::{MAX_MODULE, Summary, examine, recognise};
-pub use collect::{CollectError, OutTree};
+pub use collect::{CollectError, OutEntry, OutTree};
 pub use compile::CompileLimits;
 pub use engine::profile;
 pub use release::release;
@@ -65,17 +68,50 @@ pub mod fuzz {
     }
 }
 
+/// The program that runs at this moment, for [`Config::new`]: itself, and not what lies at its path, which an update may
+/// have put there since. Workers of another release would be of another engine than their receipts say.
+// spec: SBX-13
+pub fn this_program() -> std::io::Result<PathBuf> {
+    // Still ours in a child that is about to become it.
+    const ITSELF: &str = "/proc/self/exe";
+    if std::fs::symlink_metadata(ITSELF).is_ok() { Ok(ITSELF.into()) } else { std::env::current_exe() }
+}
+
+/// What starts a child of ours: under our own name, whatever the path of its program, and with nothing of our environment.
+fn child(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear();
+    if let Some(name) = std::env::args_os().next() {
+        command.arg0(name);
+    }
+    command
+}
+
 /// Runs as a worker or compiler if this process was started as one, and says with which code to exit.
 pub fn subprocess() -> Option<i32> {
     subprocess_of(std::env::args_os())
 }
 
+/// Lists of processes have a name of the file that was started, which says nothing where it was found by what runs.
+fn show_as(name: &OsStr) {
+    use std::os::unix::ffi::OsStrExt as _;
+    let name = Path::new(name).file_name().and_then(|name| CString::new(name.as_bytes()).ok());
+    if let Some(name) = name {
+        let _as_it_is = rustix::thread::set_name(&name);
+    }
+}
+
 /// What a person types, and the name that the program was started by, need not be text.
 fn subprocess_of(arguments: impl Iterator<Item = OsString>) -> Option<i32> {
-    let mut arguments = arguments.skip(1);
+    let mut arguments = arguments;
+    let name = arguments.next()?;
     match arguments.next()?.to_str()? {
-        pool::ARGUMENT => Some(worker::main()),
+        pool::ARGUMENT => {
+            show_as(&name);
+            Some(worker::main())
+        }
         compile::ARGUMENT => {
+            show_as(&name);
             let rest: Vec<String> = arguments.map(|it| it.to_string_lossy().into_owned()).collect();
             Some(compile::main(&rest))
         }

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -69,9 +69,8 @@ impl Worker {
     // spec: SBX-9
     pub(crate) fn start(program: &Path, dirs: Vec<HostDir>) -> io::Result<Self> {
         let (ours, theirs) = wire::pair()?;
-        let child = Command::new(program)
+        let child = crate::child(program)
             .arg(ARGUMENT)
-            .env_clear()
             .current_dir("/")
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
@@ -312,7 +311,7 @@ mod tests {
     /// A process that waits as a worker does.
     fn waiting(idle_since: Instant) -> Worker {
         let (socket, theirs) = wire::pair().expect("a pair of sockets");
-        let child = Command::new("cat").stdin(Stdio::from(theirs)).spawn().expect("a process");
+        let child = std::process::Command::new("cat").stdin(Stdio::from(theirs)).spawn().expect("a process");
         let key = ReuseKey {
             submitter: PublicKey([1; 32]),
             module: ModuleHash([2; 32]),

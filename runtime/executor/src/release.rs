@@ -3,7 +3,7 @@
 // spec: DEL-4, SBX-11
 
 use crate::collect::{CollectError, open_parent, put_beside, remove};
-use crate::stage::{Share, Staged};
+use crate::stage::{Share, StageError, Staged};
 use crate::wire::{InEntry, InNode};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, MetadataExt};
@@ -147,7 +147,12 @@ pub fn release(held: &Path, share: &Path) -> Result<(usize, usize), CollectError
     if !begun {
         let mut now = Staged::new();
         let now_there = Share { name: String::new(), path: share.into(), access: Access::Ro };
-        let unchanged = now.share(0, &now_there).is_ok() && known(now.entries.iter()) == plan.before;
+        let unchanged = match now.share(0, &now_there) {
+            Err(error @ StageError::Full(_)) => {
+                return Err(CollectError::Write { path: share.into(), source: io::Error::other(error) });
+            }
+            read => read.is_ok() && known(now.entries.iter()) == plan.before,
+        };
         if !unchanged {
             return Err(CollectError::Conflict(share.into()));
         }

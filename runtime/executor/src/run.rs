@@ -73,6 +73,15 @@ pub struct LoadedModule {
     pub manifest: Manifest,
     /// Machine code, sealed.
     code: Arc<File>,
+    /// Bytes of it, which are held in memory.
+    code_bytes: u64,
+}
+
+impl LoadedModule {
+    /// Bytes of memory that its machine code takes for as long as it is held.
+    pub fn code_bytes(&self) -> u64 {
+        self.code_bytes
+    }
 }
 
 /// A task's standard input.
@@ -246,7 +255,9 @@ impl Executor {
     pub fn new(config: Config) -> Result<Self, StartError> {
         let profile = crate::engine::profile().id();
         let cache = config.cache.as_ref().and_then(|dir| {
-            Cache::open(dir, profile)
+            crate::engine::code_format()
+                .map_err(io::Error::other)
+                .and_then(|format| Cache::open(dir, profile, format))
                 .inspect_err(|error| {
                     tracing::warn!(dir = %dir.display(), %error, "compiled modules are not kept: the cache folder cannot be used");
                 })
@@ -300,7 +311,8 @@ impl Executor {
         };
         let manifest = compiled.summary.manifest()?;
         let code = memory_file("code", &compiled.code).map_err(system("hold the compiled module"))?;
-        Ok(LoadedModule { hash, summary: compiled.summary, manifest, code: Arc::new(code) })
+        let code_bytes = compiled.code.len() as u64;
+        Ok(LoadedModule { hash, summary: compiled.summary, manifest, code: Arc::new(code), code_bytes })
     }
 
     fn compile(&self, hash: &ModuleHash, bytes: &[u8]) -> Result<Compiled, StartError> {

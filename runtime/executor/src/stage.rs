@@ -15,6 +15,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::UNIX_EPOCH;
 
 /// Most files and folders handed to one task: each may hold a descriptor in two processes.
@@ -46,6 +47,9 @@ pub enum StageError {
     /// Neither a file nor a folder.
     #[error("{0:?} is neither a file nor a folder (links are not followed)")]
     Special(PathBuf),
+    /// Other tasks have so many files open that this one has to wait.
+    #[error("{0:?} cannot be held open beside what other tasks hold")]
+    Full(PathBuf),
     /// Too many files, or too deep.
     #[error("{0:?} holds more than {MAX_INPUTS} files, or folders nested deeper than {MAX_DEPTH}")]
     TooMany(PathBuf),
@@ -80,6 +84,33 @@ pub(crate) struct Staged {
     pub(crate) watched: Vec<(Arc<File>, Stamp)>,
     packed: Vec<u8>,
     pub(crate) bytes: u64,
+    held: Held,
+}
+
+/// Files that all tasks together hold open.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// Those of one task.
+#[derive(Default)]
+struct Held(usize);
+
+impl Held {
+    /// Half of what this process may open is for everything else that it does.
+    // spec: ARC-7
+    fn one_more(&mut self) -> bool {
+        let most =
+            rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX) / 2;
+        let more = |held: usize| ((held as u64) < most).then_some(held + 1);
+        let taken = HELD.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
+        self.0 += usize::from(taken);
+        taken
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        HELD.fetch_sub(self.0, Ordering::Relaxed);
+    }
 }
 
 /// What tells whether a file was changed since.
@@ -176,7 +207,7 @@ impl Staged {
             .read(true)
             .custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32);
         let file = dir.open_with(name, &options).map_err(read)?.into_std();
-        let (node, content) = self.take(file).map_err(read)?;
+        let (node, content) = self.take(file, here)?;
         if let (Some(hash), InNode::File { len, .. }) = (hash, &node) {
             hash.push(TreeEntry { path: path.into(), node: TreeNode::File { len: *len, content } });
         }
@@ -185,23 +216,27 @@ impl Staged {
     }
 
     /// Takes a file in: copied if small, else held open and watched.
-    fn take(&mut self, file: File) -> io::Result<(InNode, Digest)> {
-        let meta = file.metadata()?;
+    fn take(&mut self, file: File, here: &Path) -> Result<(InNode, Digest), StageError> {
+        let failed = |source| StageError::Read { path: here.into(), source };
+        let meta = file.metadata().map_err(failed)?;
         let len = meta.len();
         self.bytes += len;
         if len <= SMALL && self.packed.len() + len as usize <= MAX_PACKED {
             let offset = self.packed.len() as u64;
-            let read = (&file).take(SMALL + 1).read_to_end(&mut self.packed)? as u64;
+            let read = (&file).take(SMALL + 1).read_to_end(&mut self.packed).map_err(failed)? as u64;
             if read != len {
-                return Err(io::Error::other("it changed while it was read"));
+                return Err(failed(io::Error::other("it changed while it was read")));
             }
             let content = digest::bytes(&self.packed[offset as usize..]);
             return Ok((InNode::File { file: PACK, offset, len }, content));
         }
         if self.files.len() >= MAX_OPEN {
-            return Err(io::Error::other("too many large files"));
+            return Err(failed(io::Error::other("too many large files")));
         }
-        let content = hash_file(&file, len)?;
+        if !self.held.one_more() {
+            return Err(StageError::Full(here.into()));
+        }
+        let content = hash_file(&file, len).map_err(failed)?;
         let file = Arc::new(file);
         self.files.push(file.clone());
         self.watched.push((file, Stamp::of(&meta)));

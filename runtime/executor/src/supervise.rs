@@ -6,7 +6,7 @@
 
 use crate::collect::OutTree;
 use crate::guest::blocks::BLOCK;
-use crate::guest::vfs::{MAX_RUNS, MAX_TARGET, MAX_TREE_PATH};
+use crate::guest::vfs::MAX_RUNS;
 use crate::pool::Worker;
 use crate::run::{Inner, Reserved};
 use crate::stage::Staged;
@@ -14,7 +14,7 @@ use crate::wire::{self, Finished, FromWorker, OutContent, OutNode, ToWorker};
 use mesh_protocol::checkpoint::{self, Checkpoint};
 use mesh_protocol::digest;
 use mesh_protocol::ids::Digest;
-use mesh_protocol::limits::{Limits, MAX_CHECKPOINT};
+use mesh_protocol::limits::{Limits, MAX_CHECKPOINT, MAX_LINK_TARGET, MAX_TREE_PATH};
 use mesh_protocol::outcome::{Outcome, Refusal};
 use mesh_protocol::receipt::{NotComparable, Receipt};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -308,7 +308,7 @@ fn tree_room(limits: &Limits, handed_in: usize, path: usize) -> u64 {
     let runs = limits.out_bytes / BLOCK + files;
     // What is in many pieces names its path with each; the last piece of a file may be a small one.
     let pieces = files + runs.div_ceil(MAX_RUNS as u64 / 2);
-    pieces * (path.max(MAX_TREE_PATH) + MAX_TARGET) as u64 + runs * size_of::<(u32, u32)>() as u64
+    pieces * (path.max(MAX_TREE_PATH) + MAX_LINK_TARGET) as u64 + runs * size_of::<(u32, u32)>() as u64
 }
 
 struct Supervisor {

@@ -135,8 +135,9 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
 
 /// An executor for one command: compiled modules are kept, workers start on demand.
 fn executor() -> Result<Executor> {
-    let program =
-        std::env::current_exe().map_err(|error| Failure::because("find the mesh program itself", &error))?;
+    crate::descriptors::raise();
+    let program = mesh_executor::this_program()
+        .map_err(|error| Failure::because("find the mesh program itself", &error))?;
     let mut config = Config::new(program);
     config.cache = home::cache();
     Executor::new(config).map_err(|error| start_failure(&error))

@@ -182,7 +182,7 @@ pub(crate) struct Settings {
     pub(crate) most_load: u8,
     /// Only while the own generation gives more than the household takes?
     pub(crate) surplus_only: bool,
-    /// Most bytes of disk that tasks may come to need, all together; 0 for any.
+    /// Most bytes of disk that tasks may come to need, all together; 0 for as much as peers keep at all.
     pub(crate) disk: u64,
     /// Most bytes sent in a day; 0 for any.
     pub(crate) upload: u64,

@@ -18,6 +18,7 @@ mod args;
 mod client;
 mod commands;
 mod config;
+mod descriptors;
 mod energy;
 mod exit_codes;
 mod failure;

@@ -36,6 +36,7 @@ impl Program<'_> {
             .process_group(0)
             .spawn()
             .map_err(|error| format!("{what} could not be started: {error}"))?;
+        crate::descriptors::lower(&child);
         if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
             // Whoever does not read it all has no use for it.
             std::thread::spawn(move || stdin.write_all(&input).is_ok());

@@ -47,7 +47,7 @@ use incoming::{Incoming, Refused};
 use mesh_executor::Executor;
 use mesh_gossip::Gossip;
 use mesh_net::{Bounds, MdnsConfig, Net};
-use mesh_node::{Capacity, Command, Forecast, Input, Node};
+use mesh_node::{Capacity, Command, DEFAULT_DISK, Forecast, Input, Node};
 use mesh_protocol::frame::MAX_FRAME;
 use mesh_protocol::ids::CommunityId;
 use mesh_protocol::key::PublicKey;
@@ -76,9 +76,6 @@ const BLOCKING_THREADS: usize = 64;
 const MAX_QUESTIONS: usize = 64;
 /// Things that happened and that a watcher has not seen yet. One that is further behind misses some and looks anew.
 const MAX_HAPPENINGS: usize = 1024;
-/// Bytes of modules, inputs and outputs kept: an output of the largest size four times, and small enough for any disk
-/// that holds an operating system.
-const MAX_BLOBS: u64 = 64_000_000_000;
 /// Workers started ahead of time: one for the next task, one for the one after it while the first place is refilled.
 const READY_WORKERS: usize = 2;
 /// Used workers kept for the same submitter's next task with the same module.
@@ -110,6 +107,7 @@ fn cut(text: &str, most: usize) -> String {
 
 /// Runs a peer until it is told to end.
 pub(crate) fn run(options: Options) -> Result<u8> {
+    crate::descriptors::raise();
     options.home.make()?;
     let data = options.home.data().to_owned();
     let (store, opened) = open_store(&data)?;
@@ -153,8 +151,8 @@ fn open_store(data: &Path) -> Result<(DiskStore, Opened)> {
 }
 
 fn executor(options: &Options, scratch: &Path) -> Result<Executor> {
-    let program =
-        std::env::current_exe().map_err(|error| Failure::because("find the mesh program itself", &error))?;
+    let program = mesh_executor::this_program()
+        .map_err(|error| Failure::because("find the mesh program itself", &error))?;
     let mut config = mesh_executor::Config::new(program);
     config.cache = options.home.cache().map(Path::to_owned);
     config.scratch = scratch.to_owned();
@@ -267,7 +265,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
         let path = folder(name);
         move |error: std::io::Error| Failure::file("use the folder", &path, &error)
     };
-    let most = if options.disk > 0 { options.disk } else { MAX_BLOBS };
+    let most = if options.disk > 0 { options.disk } else { DEFAULT_DISK };
     let blobs = Arc::new(Blobs::open(&folder("blobs"), most).map_err(unusable("blobs"))?);
     let runs = Arc::new(Runs::open(&folder("runs")).map_err(unusable("runs"))?);
     let scratch = folder("scratch");

@@ -2,7 +2,7 @@
 
 use crate::command::{ErrorKind, Happening, Progress};
 use crate::community::Misbehaviour;
-use crate::io::{HOOK_MS, HookSays, Metering, OfferView, Output, Run, RunEvent};
+use crate::io::{DEFAULT_DISK, HOOK_MS, HookSays, Metering, OfferView, Output, Run, RunEvent};
 use crate::node::{Donor, META_DONOR, Node, Timer, error};
 use mesh_policies::donor::{self, Situation};
 use mesh_policies::importance::may_start;
@@ -591,16 +591,18 @@ impl Node {
         if limits.memory_bytes > self.config.capacity.memory {
             return Err(too_large("bytes of memory", limits.memory_bytes, self.config.capacity.memory));
         }
-        let most = self.terms.disk_bytes;
+        let given = self.terms.disk_bytes;
+        // Whoever set no bound gave no more than is kept of blobs.
+        let most = if given > 0 { given } else { DEFAULT_DISK };
         let wanted = most_disk(spec);
-        if most > 0 && wanted > most {
+        if wanted > most {
             return Err(too_large("bytes of disk", wanted, most));
         }
         let live = self.attempts.values().filter(|attempt| attempt.state().is_live());
         let taken = live.fold(0, |sum: u64, attempt| sum.saturating_add(most_disk(attempt.spec())));
         let left = most.saturating_sub(taken);
         // Said of this task alone: a smaller one may find room.
-        if most > 0 && wanted > left {
+        if wanted > left {
             return Err(too_large("bytes of disk beside what runs there", wanted, left));
         }
         if slots == 0 || limits.memory_bytes > memory { Err(Reason::NoCapacity) } else { Ok(()) }

@@ -282,6 +282,11 @@ pub enum Output {
 /// and back included.
 pub const HOOK_MS: u64 = 2_500;
 
+/// Bytes of disk for modules, inputs and outputs where no other bound is set: an output of the largest size four times,
+/// and small enough for any disk that holds an operating system.
+// spec: ARC-7
+pub const DEFAULT_DISK: u64 = 64_000_000_000;
+
 /// What a donor's own program says to an offer.
 // spec: PERM-5
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1173,6 +1173,29 @@ fn tasks_take_no_more_disk_than_their_donor_gives() {
     assert_eq!(room.next_run(2).expect("there is room again").attempt.task.to_string(), other);
 }
 
+// spec: PERM-5, ARC-7
+#[test]
+fn who_sets_no_bound_gives_no_more_disk_than_is_kept_there() {
+    let mut room = street(quiet());
+    room.handle(2, Input::Capacity(Capacity { slots: 4, memory: 1 << 30, longest_ms: HOUR }));
+    room.pass(20_000);
+    let written = |nonce, stdout_bytes| {
+        let mut it = draft("plain", nonce);
+        it.limits.stdout_bytes = stdout_bytes;
+        it
+    };
+    let endless = room.submit_draft(0, written(1, 1 << 40)).unwrap();
+    assert!(room.next_run(2).is_none());
+    let why = room.state(0, &endless).1;
+    assert!(why.contains("bytes of disk, and at most 64000000000 are given"), "{why}");
+    let much = room.submit_draft(0, written(2, 40_000_000_000)).unwrap();
+    assert_eq!(room.next_run(2).expect("it fits").attempt.task.to_string(), much);
+    let as_much = room.submit_draft(0, written(3, 40_000_000_000)).unwrap();
+    assert!(room.next_run(2).is_none());
+    let why = room.state(0, &as_much).1;
+    assert!(why.contains("bytes of disk beside what runs there"), "{why}");
+}
+
 // spec: LED-10, VOTE-4
 #[test]
 fn a_vote_that_too_few_have_seen_is_shown_and_counts_once_they_have() {

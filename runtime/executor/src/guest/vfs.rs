@@ -6,6 +6,7 @@
 // spec: SBX-6, SBX-11, SBX-13
 
 use super::blocks::{BLOCK, Blocks, HOLE};
+use mesh_protocol::limits::{MAX_LINK_TARGET, MAX_TREE_DEPTH, MAX_TREE_PATH};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -17,12 +18,6 @@ pub(crate) const MAX_PATH: usize = 4096;
 const MAX_NAME: usize = 255;
 /// Most links followed in one path.
 const MAX_LINKS: usize = 40;
-/// Deepest folder: walks over the tree are recursive elsewhere (collecting, hashing), and must end.
-const MAX_DEPTH: usize = 64;
-/// Longest path from a tree's root: every path is held whole when a tree is collected.
-pub(crate) const MAX_TREE_PATH: usize = 1024;
-/// Longest target of a link, short of what every system can hold.
-pub(crate) const MAX_TARGET: usize = 1024;
 /// Most names looked at for one path, links included: each costs the host something.
 const MAX_STEPS: u64 = 10_000;
 
@@ -456,7 +451,7 @@ impl Vfs {
         self.alive(dir)?;
         check_name(&name)?;
         let (depth, path) = self.depth(dir);
-        if depth >= MAX_DEPTH || path + name.len() > MAX_TREE_PATH {
+        if depth >= MAX_TREE_DEPTH || path + name.len() > MAX_TREE_PATH {
             return Err(Errno::NameTooLong);
         }
         self.count_file()?;
@@ -612,7 +607,7 @@ impl Vfs {
         if target.is_empty() {
             return Err(Errno::NoEntry);
         }
-        if target.len() > MAX_TARGET {
+        if target.len() > MAX_LINK_TARGET {
             return Err(Errno::NameTooLong);
         }
         // A link that starts at the root could mean another file on every machine that collects it.
@@ -686,7 +681,7 @@ impl Vfs {
             }
         }
         let ((above, path), (below, longest)) = (self.depth(new_dir), self.height(id));
-        if above + below >= MAX_DEPTH || path + new_name.len() + longest > MAX_TREE_PATH {
+        if above + below >= MAX_TREE_DEPTH || path + new_name.len() + longest > MAX_TREE_PATH {
             return Err(Errno::NameTooLong);
         }
         if let Step::Found(replaced) = target.step {
@@ -759,10 +754,11 @@ impl Vfs {
             return Err(Errno::NoSpace);
         }
         if let Content::Base { file, offset, len: base_len, .. } = content {
-            if *base_len > self.quota.bytes - (self.bytes - had).min(self.quota.bytes) {
+            // Of a file that is cut off, only what stays is copied.
+            let keep = len.min(*base_len);
+            if keep > self.quota.bytes - (self.bytes - had).min(self.quota.bytes) {
                 return Err(Errno::NoSpace);
             }
-            let keep = len.min(*base_len);
             let mut blocks = vec![HOLE; keep.div_ceil(BLOCK) as usize];
             let mut chunk = vec![0; 64 * 1024];
             let mut at = 0;

@@ -1,9 +1,9 @@
 //! An executor with real workers and compilers: this test's own program, which a script starts with what it shall be.
 
 use super::*;
-use crate::guest::vfs::MAX_TREE_PATH;
 use crate::supervise::{Event, Report};
 use crate::wire::{self, FromWorker};
+use mesh_protocol::limits::MAX_TREE_PATH;
 use mesh_protocol::outcome::{Outcome, TrapKind};
 use std::process::{Command, Stdio};
 
@@ -99,8 +99,10 @@ impl Place {
 fn module(text: &str) -> LoadedModule {
     let bytes = wat::parse_str(text).unwrap();
     let Ok(Compiled { summary, code }) = compile::compile(&bytes) else { panic!("it does not compile") };
+    let code_bytes = code.len() as u64;
     let code = Arc::new(memory_file("code", &code).unwrap());
-    LoadedModule { hash: ModuleHash::of(&bytes), manifest: summary.manifest().unwrap(), summary, code }
+    let manifest = summary.manifest().unwrap();
+    LoadedModule { hash: ModuleHash::of(&bytes), manifest, summary, code, code_bytes }
 }
 
 fn until_started(running: &mut Running) -> Option<Box<Report>> {

@@ -110,7 +110,7 @@ pub(crate) struct Up {
     #[arg(long)]
     pub(crate) surplus_only: bool,
     /// Most bytes of disk that tasks may come to need, all together: what they are given and what they may leave; 0 for
-    /// any
+    /// 64GB
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub(crate) disk: Option<u64>,
     /// Most bytes sent in a day, of your own tasks too: after that this device is not shared until midnight; 0 for any

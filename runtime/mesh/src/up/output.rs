@@ -2,16 +2,15 @@
 //! what the task made. Whoever receives one believes the receipt and not the archive.
 // spec: DEL-5, SBX-11
 
-use mesh_executor::OutTree;
+use mesh_executor::{OutEntry, OutTree};
 use mesh_protocol::digest::{self, TreeEntry, TreeNode};
 use mesh_protocol::ids::Digest;
 use mesh_protocol::limits::Limits;
 use mesh_protocol::manifest::is_file_name;
 use mesh_protocol::receipt::{Output, Receipt};
-use std::fs::{self, DirBuilder, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tar::{Builder, EntryType, Header};
 
 /// Deepest folder of `/out`: as the executor has it.
@@ -72,15 +71,9 @@ fn header(kind: EntryType, len: u64) -> Header {
     header
 }
 
-/// Writes the archive. `streams` are the files of standard output and standard error, where they are not empty. `scratch` is where a folder for what lies between can be made; it is gone afterwards.
-pub(crate) fn pack(
-    into: impl Write,
-    streams: [Option<PathBuf>; 2],
-    out: Option<&OutTree>,
-    scratch: &Path,
-) -> io::Result<()> {
+/// Writes the archive. `streams` are the files of standard output and standard error, where they are not empty.
+pub(crate) fn pack(into: impl Write, streams: [Option<PathBuf>; 2], out: Option<&OutTree>) -> io::Result<()> {
     let mut tar = Builder::new(into);
-    tar.follow_symlinks(false);
     for (name, path) in ["stdout", "stderr"].into_iter().zip(streams) {
         let Some(path) = path else {
             tar.append_data(&mut header(EntryType::Regular, 0), name, io::empty())?;
@@ -90,50 +83,31 @@ pub(crate) fn pack(
         let len = file.metadata()?.len();
         tar.append_data(&mut header(EntryType::Regular, len), name, file.take(len))?;
     }
-    if let Some(out) = out.filter(|out| !out.is_empty()) {
-        collect(out, scratch)?;
-        let packed = pack_folder(&mut tar, scratch, "out");
-        let _gone = fs::remove_dir_all(scratch);
-        packed?;
+    for (path, entry) in out.into_iter().flat_map(OutTree::entries) {
+        append(&mut tar, &format!("out/{path}"), entry)?;
     }
     tar.finish()
 }
 
-fn collect(out: &OutTree, scratch: &Path) -> io::Result<()> {
-    if let Some(folder) = scratch.parent() {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    }
-    // Its own: whatever lay in it would be taken for the task's.
-    DirBuilder::new().mode(0o700).create(scratch)?;
-    let left_out = out.write_to(scratch).map_err(io::Error::other)?;
-    match left_out.first() {
-        None => Ok(()),
-        Some(path) => Err(io::Error::other(format!("the link {path:?} in /out points outside of it"))),
-    }
-}
-
-/// Adds what is in a folder, each folder's names in order.
-fn pack_folder(tar: &mut Builder<impl Write>, folder: &Path, prefix: &str) -> io::Result<()> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name().into_string();
-        names.push(name.map_err(|_| io::Error::other("a name in /out is not UTF-8"))?);
-    }
-    names.sort();
-    for name in names {
-        let (path, here) = (format!("{prefix}/{name}"), folder.join(&name));
-        let meta = fs::symlink_metadata(&here)?;
-        if meta.is_dir() {
-            tar.append_data(&mut header(EntryType::Directory, 0), &path, io::empty())?;
-            pack_folder(tar, &here, &path)?;
-        } else if meta.is_symlink() {
-            tar.append_link(&mut header(EntryType::Symlink, 0), &path, fs::read_link(&here)?)?;
-        } else {
-            let file = File::open(&here)?;
-            tar.append_data(&mut header(EntryType::Regular, meta.len()), &path, file.take(meta.len()))?;
+/// Adds what a task left, as its receipt has it: a link is here only what it says, and whoever unpacks it judges it.
+fn append(tar: &mut Builder<impl Write>, path: &str, entry: OutEntry<'_>) -> io::Result<()> {
+    match entry {
+        OutEntry::Dir => tar.append_data(&mut header(EntryType::Directory, 0), path, io::empty()),
+        OutEntry::File { len, content } => {
+            tar.append_data(&mut header(EntryType::Regular, len), path, content)
+        }
+        OutEntry::Link(target) => {
+            let mut link = header(EntryType::Symlink, 0);
+            // The library would write a shorter target that leads to the same, which is another link.
+            if link.set_link_name_literal(target).is_err() {
+                let mut long = header(EntryType::GNULongLink, target.len() as u64 + 1);
+                long.set_path("././@LongLink")?;
+                long.set_cksum();
+                tar.append(&long, target.as_bytes().chain(&[0][..]))?;
+            }
+            tar.append_data(&mut link, path, io::empty())
         }
     }
-    Ok(())
 }
 
 /// Checks an archive against a receipt: that it holds this output and nothing else.
@@ -299,25 +273,27 @@ mod tests {
     use mesh_protocol::permissions::Permissions;
     use mesh_protocol::receipt::{Input, Usage};
 
-    /// `/out` with a folder, files, a link, and a path longer than a header holds.
-    fn folder() -> (tempfile::TempDir, Vec<TreeEntry>) {
-        let dir = tempfile::tempdir().unwrap();
-        let long = "n".repeat(150);
-        let file = |path: String, bytes: &[u8]| {
-            fs::write(dir.path().join(&path), bytes).unwrap();
-            let node = TreeNode::File { len: bytes.len() as u64, content: digest::bytes(bytes) };
-            TreeEntry { path, node }
-        };
-        fs::create_dir(dir.path().join("a")).unwrap();
-        std::os::unix::fs::symlink("a/b", dir.path().join("c")).unwrap();
-        let tree = vec![
-            TreeEntry { path: "a".into(), node: TreeNode::Dir },
-            file("a/b".into(), b"bytes"),
-            file(format!("a/{long}"), b""),
-            file("a-".into(), b"sorted by names, not by characters"),
-            TreeEntry { path: "c".into(), node: TreeNode::Link("a/b".into()) },
+    /// `/out` with a folder, files, links to wherever a task may make them lead, and paths and targets longer than a
+    /// header holds.
+    fn out() -> (Vec<(&'static str, &'static [u8])>, Vec<TreeEntry>) {
+        let long: &str = Box::leak(format!("a/{}", "n".repeat(150)).into_boxed_str());
+        let files = vec![
+            ("a/b", b"bytes".as_slice()),
+            (long, b"".as_slice()),
+            ("a-", b"sorted by names, not by characters".as_slice()),
         ];
-        (dir, tree)
+        let file = |path: &str, bytes: &[u8]| {
+            let node = TreeNode::File { len: bytes.len() as u64, content: digest::bytes(bytes) };
+            TreeEntry { path: path.into(), node }
+        };
+        let mut tree = vec![TreeEntry { path: "a".into(), node: TreeNode::Dir }];
+        tree.extend(files.iter().map(|(path, bytes)| file(path, bytes)));
+        let targets = ["a/b", "../a/../c", "../../../etc/passwd", "./a//b/.", "a/"].map(str::to_owned);
+        let long = ["x".repeat(100), "x".repeat(101), "../".repeat(340)];
+        for (number, target) in (0..).zip(targets.into_iter().chain(long)) {
+            tree.push(TreeEntry { path: format!("c{number}"), node: TreeNode::Link(target) });
+        }
+        (files, tree)
     }
 
     fn receipt(tree: &[TreeEntry]) -> Receipt {
@@ -354,20 +330,30 @@ mod tests {
         }
     }
 
-    fn archive(folder: &Path) -> Vec<u8> {
+    fn archive(files: &[(&str, &[u8])], tree: &[TreeEntry]) -> Vec<u8> {
         let mut tar = Builder::new(Vec::new());
         for (name, bytes) in [("stdout", b"so".as_slice()), ("stderr", b"e")] {
             tar.append_data(&mut header(EntryType::Regular, bytes.len() as u64), name, bytes).unwrap();
         }
-        pack_folder(&mut tar, folder, "out").unwrap();
+        let mut files = files.iter();
+        for entry in tree {
+            let node = match &entry.node {
+                TreeNode::Dir => OutEntry::Dir,
+                TreeNode::Link(target) => OutEntry::Link(target),
+                TreeNode::File { len, .. } => {
+                    OutEntry::File { len: *len, content: Box::new(files.next().unwrap().1) }
+                }
+            };
+            append(&mut tar, &format!("out/{}", entry.path), node).unwrap();
+        }
         tar.into_inner().unwrap()
     }
 
     // spec: DEL-4
     #[test]
     fn an_output_is_what_its_receipt_says_and_a_changed_one_is_not() {
-        let (dir, tree) = folder();
-        let (whole, receipt) = (archive(dir.path()), receipt(&tree));
+        let (files, tree) = out();
+        let (whole, receipt) = (archive(&files, &tree), receipt(&tree));
         check(&whole[..], &receipt).unwrap();
         assert!(whole.len() as u64 <= most_bytes(&receipt.output));
         let mut changed = whole.clone();

@@ -9,7 +9,8 @@ use super::output;
 use super::runs::{Files, Live, Runs, Stream, Wish, clear};
 use super::{causes, cut};
 use mesh_executor::{
-    CollectError, Event, Executor, LoadedModule, NamedInput, Report, Share, StartError, Stdin, Task,
+    CollectError, Event, Executor, LoadedModule, NamedInput, Report, Share, StageError, StartError, Stdin,
+    Task,
 };
 use mesh_node::{Input, Metering, Run, RunEvent};
 use mesh_protocol::checkpoint::Checkpoint;
@@ -17,7 +18,7 @@ use mesh_protocol::digest::{self, TreeEntry, TreeNode};
 use mesh_protocol::frame::{AttemptId, MAX_CONFLICT, Released};
 use mesh_protocol::ids::{BlobHash, Digest, InputHash, ModuleHash};
 use mesh_protocol::key::PublicKey;
-use mesh_protocol::limits::MAX_CHECKPOINT;
+use mesh_protocol::limits::{MAX_CHECKPOINT, MB};
 use mesh_protocol::outcome::Outcome;
 use mesh_protocol::permissions::Access;
 use mesh_protocol::reason::Reason;
@@ -35,6 +36,8 @@ use tokio::sync::mpsc;
 /// Modules kept ready to start. Each is machine code in memory, a megabyte or so; what falls out is in the executor's
 /// cache on disk, a few milliseconds away.
 const MAX_MODULES: usize = 16;
+/// Bytes of it, which no task is charged for: two of the largest.
+const MAX_CODE: u64 = 256 * MB;
 /// Standard input up to this size is handed over as bytes, which saves the executor reading it twice.
 const SMALL_STDIN: u64 = 256 * 1024;
 /// How often progress is told.
@@ -219,20 +222,19 @@ impl Runner {
             return Err(Over::Stopped);
         }
         let mut running = self.executor.start(task).map_err(refused)?;
+        // Its module may compute from here on, and need not let its worker say more. Told before it can be held, so that
+        // nobody hears of a pause first.
+        self.meter.begin(run.attempt, running.worker_pid(), crate::up::now().wall_ms);
+        self.tell(run.attempt, RunEvent::Started);
         live.controlled_by(running.control());
+        // What was wanted while it was not there to be told.
+        self.apply(run.attempt, live);
         let mut last_progress: Option<Instant> = None;
         let mut checkpoints = VecDeque::new();
         let mut trouble = None;
         let mut report = None;
         while let Some(event) = running.next() {
             let done = match event {
-                Event::Started => {
-                    self.meter.begin(run.attempt, running.worker_pid(), crate::up::now().wall_ms);
-                    self.tell(run.attempt, RunEvent::Started);
-                    // What was wanted while it was not there to be told.
-                    self.apply(run.attempt, live);
-                    Ok(())
-                }
                 Event::Stdout(bytes) => live.write(&mut files, Stream::Stdout, &bytes),
                 Event::Stderr(bytes) => live.write(&mut files, Stream::Stderr, &bytes),
                 Event::Progress(permille, note) => {
@@ -266,16 +268,10 @@ impl Runner {
         if live.stopped() {
             return Err(Over::Stopped);
         }
-        self.ended(run, live, *report, &scratch.0)
+        self.ended(run, live, *report)
     }
 
-    fn ended(
-        &self,
-        run: &Run,
-        live: &Live,
-        report: Report,
-        scratch: &Path,
-    ) -> Result<(Box<Receipt>, Blob), Over> {
+    fn ended(&self, run: &Run, live: &Live, report: Report) -> Result<(Box<Receipt>, Blob), Over> {
         if report.receipt.input.hash != run.spec.input {
             return Err(inadmissible("its inputs are not the ones that its id was made with"));
         }
@@ -285,9 +281,7 @@ impl Runner {
         }
         let mut writer = BufWriter::with_capacity(64 * 1024, self.blobs.writer(self.keeper(run)));
         let streams = [Stream::Stdout, Stream::Stderr].map(|stream| live.written(stream));
-        // Beside the inputs, which lie in the same folder.
-        let between = scratch.join("out");
-        output::pack(&mut writer, streams, report.out.as_ref(), &between).map_err(&keep)?;
+        output::pack(&mut writer, streams, report.out.as_ref()).map_err(&keep)?;
         let blob = writer.into_inner().map_err(|error| error.into_error()).and_then(|w| w.finish());
         Ok((Box::new(report.receipt), blob.map_err(&keep)?))
     }
@@ -322,10 +316,10 @@ impl Runner {
         self.releases.join(format!("{}-{}", attempt.task, attempt.attempt))
     }
 
-    /// Keeps what it changed in shares until its owner has taken its result. They stand in a task in their names' order.
+    /// Keeps what it changed in shares until its owner has taken its result.
     // spec: DEL-4
     fn hold_shares(&self, run: &Run, report: &Report) -> Result<(), Over> {
-        for (number, (tree, (name, _))) in (0..).zip(report.shares.iter().zip(&run.spec.permissions.shares)) {
+        for (number, tree, name) in changeable(&report.shares, &run.spec.permissions.shares) {
             let Some((tree, share)) = tree.as_ref().zip(self.share(name)) else { continue };
             let folder = self.release_folder(run.attempt).join(name);
             tree.hold(number, &share.path, &folder).map_err(|error| {
@@ -519,6 +513,18 @@ impl Runner {
     }
 }
 
+/// Of what a worker left of each share, with its number and name, what the task was given for writing. A worker that was
+/// taken over may say of the others what it likes. They stand in a task in their names' order.
+// spec: DEL-4, SBX-10
+fn changeable<'a, T>(
+    trees: &'a [T],
+    shares: &'a BTreeMap<String, Access>,
+) -> impl Iterator<Item = (u16, &'a T, &'a str)> {
+    let numbered = (0..).zip(trees.iter().zip(shares));
+    let given = numbered.filter(|(_, (_, (_, access)))| **access == Access::Rw);
+    given.map(|(number, (tree, (name, _)))| (number, tree, name.as_str()))
+}
+
 /// The hash of all that a task may read, as its specification names it; none if two inputs stand in each other's way.
 pub(crate) fn input_hash(spec: &TaskSpec) -> Option<InputHash> {
     let mut nodes: BTreeMap<Vec<&str>, TreeNode> = BTreeMap::new();
@@ -545,8 +551,8 @@ fn refused(error: StartError) -> Over {
     let text = cut(&causes(&error), MAX_TEXT);
     Over::Lost(match error {
         StartError::Refused(_) => Reason::Inadmissible(text),
+        StartError::Busy { .. } | StartError::Stage(StageError::Full(_)) => Reason::NoCapacity,
         StartError::Stage(_) => Reason::NotFetched(text),
-        StartError::Busy { .. } => Reason::NoCapacity,
         StartError::System { .. } => Reason::SandboxFailed(text),
     })
 }
@@ -581,7 +587,15 @@ impl Modules {
         let mut list = self.list();
         list.retain(|known| known.hash != module.hash);
         list.push_front(module);
-        list.truncate(MAX_MODULES);
+        bound(&mut list, LoadedModule::code_bytes);
+    }
+}
+
+/// Lets go of what was used longest ago.
+// spec: ARC-7
+fn bound<T>(list: &mut VecDeque<T>, bytes: impl Fn(&T) -> u64) {
+    while list.len() > MAX_MODULES || list.iter().map(&bytes).sum::<u64>() > MAX_CODE {
+        list.pop_back();
     }
 }
 
@@ -622,6 +636,30 @@ pub(super) mod tests {
             replicas: 1,
             quorum: 1,
         }
+    }
+
+    // spec: DEL-4
+    #[test]
+    fn what_is_said_of_a_share_that_was_given_for_reading_is_not_kept() {
+        let access = [("a", Access::Ro), ("b", Access::Rw), ("c", Access::Ro), ("d", Access::Rw)];
+        let shares = access.map(|(name, access)| (name.to_owned(), access)).into();
+        let held: Vec<_> = changeable(&['a', 'b', 'c', 'd'], &shares).collect();
+        assert_eq!(held, [(1, &'b', "b"), (3, &'d', "d")]);
+    }
+
+    // spec: ARC-7
+    #[test]
+    fn modules_are_kept_by_number_and_by_what_they_weigh() {
+        let kept = |sizes: &[u64]| {
+            let mut list: VecDeque<u64> = sizes.iter().copied().collect();
+            bound(&mut list, |bytes| *bytes);
+            list.len()
+        };
+        assert_eq!(kept(&[MB; 16]), 16);
+        assert_eq!(kept(&[MB; 17]), 16);
+        assert_eq!(kept(&[128 * MB, 128 * MB]), 2);
+        assert_eq!(kept(&[1, 128 * MB, 128 * MB]), 2, "the one used last stays");
+        assert_eq!(kept(&[]), 0);
     }
 
     /// What the executor hashes are files and folders; here there are only names and hashes.

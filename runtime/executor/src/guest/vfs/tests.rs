@@ -187,6 +187,23 @@ fn a_share_is_copied_before_it_is_changed() {
     assert_eq!(w.vfs.used().1, used.1 + 1, "what was handed in was not counted, and gives nothing back");
 }
 
+// spec: SBX-6
+#[test]
+fn of_a_file_that_is_cut_off_only_what_stays_needs_room() {
+    let mut w = world();
+    w.vfs.quota.bytes = 5;
+    let log = w.open("share/logs/x.log", CREATE).unwrap();
+    assert_eq!(w.vfs.set_size(log, 6), Err(Errno::NoSpace));
+    assert_eq!(w.text("share/logs/x.log"), "helloworld", "it is as it was");
+    w.vfs.set_size(log, 5).unwrap();
+    assert_eq!((w.text("share/logs/x.log").as_str(), w.vfs.used().0), ("hello", 5));
+    let mut w = world();
+    w.vfs.quota.bytes = 5;
+    let log = w.open("share/logs/x.log", OpenHow { truncate: true, ..CREATE }).unwrap();
+    assert_eq!(w.vfs.write(log, 0, b"short"), Ok(5));
+    assert_eq!(w.vfs.write(log, 5, b"!"), Err(Errno::NoSpace));
+}
+
 #[test]
 fn renames_follow_posix() {
     let mut w = world();
@@ -241,7 +258,7 @@ fn depth_is_bounded() {
         path.push_str("/d");
         depth += 1;
     }
-    assert_eq!(depth, MAX_DEPTH);
+    assert_eq!(depth, MAX_TREE_DEPTH);
     // Long names leave less room below them, also for what is moved there.
     let long = "n".repeat(255);
     let mut path = "out".to_owned();
