@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(here, format(&|_| {}));
         // Named as a target, it is any processor of its kind, and none of what this one can do beyond is counted on.
         let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-        assert_ne!(here, format(&|config| drop(config.target(&target).expect("a known target"))));
-        assert_ne!(here, format(&|config| drop(config.memory_guard_size(1 << 20))));
+        assert_ne!(here, format(&|config| _ = config.target(&target).expect("a known target")));
+        assert_ne!(here, format(&|config| _ = config.memory_guard_size(1 << 20)));
     }
 }
