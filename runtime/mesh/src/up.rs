@@ -496,7 +496,7 @@ async fn end(peer: Peer) -> Result<u8> {
                     "this is a fault of this program: please report it with the lines above"
                 }
                 DriverError::Commit(mesh_store::CommitError::Lost(_)) => {
-                    "start it again: the database is made anew then, and what peers know is fetched from them"
+                    "start it again; a damaged database is made anew then, and what peers know is fetched from them"
                 }
                 _ => "free some space on the disk that holds its --home, and start it again",
             };

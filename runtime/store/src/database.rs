@@ -7,6 +7,9 @@
 //! * After one failed write a `Db` refuses everything for good: it is dropped and opened anew.
 //! * Cut off in writing a snapshot, it leaves half a file that it takes for the newest one at the next start, and then
 //!   calls the whole database corrupt: [`remove_half_snapshots`].
+//! * A page above 128 KiB whose file cannot be written, as on a full disk, leaves it waiting for ever for a write that
+//!   never ends, also where it is dropped: [`Database::has_room`] keeps it from most of that, and what has failed is
+//!   dropped on a thread of its own.
 //! * It panics where it finds what it did not expect: each call that meets file content is wrapped by [`guarded`].
 // spec: LED-8
 
@@ -14,14 +17,17 @@ use crate::change::{Kept, Weight, Write, add, is_entry, is_own, loaded, weigh};
 use crate::errors::Fault;
 use crate::files::Files;
 use crate::journal::Index;
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 /// Behind every other key: the last commit of the journal that is in here, and the sum of keys and values.
@@ -34,6 +40,9 @@ const CACHE: u64 = 64 << 20;
 /// the `Db`, after their last write. A write takes no ten seconds on a disk that is of any use.
 const RELEASE: Duration = Duration::from_secs(10);
 
+/// How long one that has failed is waited for. It has little to do, or never ends.
+const LET_GO: Duration = Duration::from_secs(3);
+
 /// Bytes that are copied in one batch. Sled holds a batch in memory.
 const COPY: i64 = 1 << 20;
 
@@ -41,8 +50,19 @@ const COPY: i64 = 1 << 20;
 const READ_AHEAD: u64 = 4 << 30;
 const READ_STEP: usize = 2 << 20;
 
+/// Most items of a page: at one more it is split. From a few KiB each on, they make a file of their own, which a change
+/// to any of them writes anew.
+const PAGE: u64 = 17;
+/// Smaller ones do not.
+const LARGE: usize = 4 << 10;
+/// What it takes beside what is written: two segments of its file.
+const SLACK: u64 = 1 << 20;
+
 pub(crate) struct Database {
-    db: sled::Db,
+    // None only while it is dropped.
+    db: Option<sled::Db>,
+    /// Something of it has failed.
+    failed: Cell<bool>,
     path: PathBuf,
     files: Arc<dyn Files>,
     /// A second handle on sled's file, to sync it by.
@@ -88,7 +108,7 @@ impl Database {
     /// Opens what [`Database::create`] made.
     pub(crate) fn open(path: &Path, files: Arc<dyn Files>) -> Result<Self, Fault> {
         let mut database = Self::start(path, files)?;
-        let stamp = guarded(|| Ok(database.db.get(STAMP)?))?;
+        let stamp = database.ask(|db| Ok(db.get(STAMP)?))?;
         let stamp = stamp.ok_or_else(|| Fault::Damaged("its stamp is missing".to_owned()))?;
         let (Some((applied, live)), 16) = (stamp.split_first_chunk::<8>(), stamp.len()) else {
             return Err(Fault::Damaged("its stamp has no meaning".to_owned()));
@@ -123,10 +143,38 @@ impl Database {
         let config = sled::Config::new().path(path).cache_capacity(CACHE);
         let db = guarded(|| Ok(config.open()?))?;
         let data = File::open(path.join("db"))?;
-        let mut database =
-            Self { db, path: path.to_owned(), files, data, settled: BTreeSet::new(), applied: 0, live: 0 };
+        let mut database = Self {
+            db: Some(db),
+            failed: Cell::new(false),
+            path: path.to_owned(),
+            files,
+            data,
+            settled: BTreeSet::new(),
+            applied: 0,
+            live: 0,
+        };
         database.settle()?;
         Ok(database)
+    }
+
+    /// Has sled do something.
+    fn ask<T>(&self, run: impl FnOnce(&sled::Db) -> Result<T, Fault>) -> Result<T, Fault> {
+        let db = self.db.as_ref().ok_or_else(|| Fault::Damaged("it was let go".to_owned()))?;
+        let done = guarded(|| run(db));
+        self.failed.set(self.failed.get() || done.is_err());
+        done
+    }
+
+    /// Fails where the disk has too little room for these writes, before sled has begun with any.
+    pub(crate) fn has_room<'a>(&self, writes: impl Iterator<Item = Write<'a>>) -> Result<(), Fault> {
+        let page = |len: usize| if len > LARGE { PAGE * len as u64 } else { len as u64 };
+        let needed = writes.map(|(_, value)| page(value.map_or(0, <[u8]>::len))).sum::<u64>();
+        // Not every file system says how much there is.
+        let disk = rustix::fs::fstatvfs(&self.data).ok().filter(|disk| disk.f_blocks > 0);
+        if disk.is_some_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < needed + SLACK) {
+            return Err(Fault::Io(io::ErrorKind::StorageFull.into()));
+        }
+        Ok(())
     }
 
     /// The last commit of the journal that is in here.
@@ -158,6 +206,8 @@ impl Database {
         weight: Weight,
         applied: u64,
     ) -> Result<(), Fault> {
+        let writes: Vec<_> = writes.collect();
+        self.has_room(writes.iter().copied())?;
         let live = self.live.saturating_add_signed(weight.live);
         let mut batch = sled::Batch::default();
         for (key, value) in writes {
@@ -167,7 +217,7 @@ impl Database {
             }
         }
         batch.insert(STAMP, [applied.to_be_bytes(), live.to_be_bytes()].concat());
-        guarded(|| Ok(self.db.apply_batch(batch)?))?;
+        self.ask(|db| Ok(db.apply_batch(batch)?))?;
         (self.applied, self.live) = (applied, live);
         Ok(())
     }
@@ -175,7 +225,7 @@ impl Database {
     /// Everything written so far is durable when this returns.
     // spec: LED-8
     pub(crate) fn flush(&mut self) -> Result<(), Fault> {
-        guarded(|| Ok(self.db.flush()?))?;
+        self.ask(|db| Ok(db.flush()?))?;
         self.settle_blobs()?;
         self.files.sync(&self.path.join("db"), &self.data)?;
         Ok(())
@@ -221,8 +271,8 @@ impl Database {
 
     /// Calls `each` with every key and value, in order of keys.
     pub(crate) fn each(&self, mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Fault>) -> Result<(), Fault> {
-        guarded(|| {
-            for item in self.db.iter() {
+        self.ask(|db| {
+            for item in db.iter() {
                 let (key, value) = item?;
                 if key != STAMP {
                     each(&key, &value)?;
@@ -238,8 +288,8 @@ impl Database {
         range: RangeInclusive<Vec<u8>>,
         mut each: impl FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), Fault> {
-        guarded(|| {
-            for item in self.db.range(range) {
+        self.ask(|db| {
+            for item in db.range(range) {
                 let (key, value) = item?;
                 if !each(&key, &value) {
                     break;
@@ -336,11 +386,29 @@ fn read_ahead(data: &Path) {
     let _no_thread = std::thread::Builder::new().name("read ahead".to_owned()).spawn(read);
 }
 
+impl Drop for Database {
+    fn drop(&mut self) {
+        let db = self.db.take();
+        if self.failed.get() {
+            // It may never come back. Without a thread, it stays until the process ends.
+            let db = ManuallyDrop::new(db);
+            let (done, gone) = sync_channel::<()>(0);
+            let let_go = move || {
+                drop(ManuallyDrop::into_inner(db));
+                drop(done);
+            };
+            let _no_thread = std::thread::Builder::new().name("let go".to_owned()).spawn(let_go);
+            // What it still does, it does to whatever has its name then.
+            let _never_said = gone.recv_timeout(LET_GO);
+        }
+    }
+}
+
 impl Kept for Database {
     type Error = Fault;
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
-        guarded(|| Ok(self.db.get(key)?.map(|value| value.to_vec())))
+        self.ask(|db| Ok(db.get(key)?.map(|value| value.to_vec())))
     }
 
     fn keys(&self, range: RangeInclusive<Vec<u8>>) -> Result<Vec<Vec<u8>>, Fault> {
@@ -403,7 +471,10 @@ fn wait_until_released(data: &Path) -> io::Result<()> {
             Ok(()) => return file.unlock(),
             Err(fs::TryLockError::Error(error)) => return Err(error),
             Err(fs::TryLockError::WouldBlock) if begun.elapsed() > RELEASE => {
-                return Err(io::Error::other("another program holds it locked"));
+                return Err(io::Error::new(
+                    io::ErrorKind::ResourceBusy,
+                    "it is locked, and has been for long",
+                ));
             }
             Err(fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
         }

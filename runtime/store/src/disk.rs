@@ -218,10 +218,15 @@ impl Inner {
             return Err(Fault::Damaged(why.clone()));
         }
         let opened = self.try_open_anew();
-        if let Err(Fault::Damaged(why)) = &opened {
+        self.given_up = match &opened {
             // Whoever holds in memory what it knew would go on as if it were still kept, so it is not made anew here.
-            tracing::error!(why, "the database is damaged; the next start makes it anew");
-            self.given_up = Some(why.clone());
+            Err(Fault::Damaged(why)) => Some(why.clone()),
+            // What failed before holds it, and does not end.
+            Err(Fault::Io(error)) if error.kind() == io::ErrorKind::ResourceBusy => Some(error.to_string()),
+            _ => None,
+        };
+        if let Some(why) = &self.given_up {
+            tracing::error!(why, "the database cannot be opened anew by this process");
         }
         opened
     }
@@ -250,6 +255,10 @@ impl Inner {
         if change.writes.is_empty() {
             return Ok(());
         }
+        // Asked before anything was written, it is as well as before, and what is kept can still be read.
+        self.database()
+            .and_then(|database| database.has_room(change.iter()))
+            .map_err(CommitError::database)?;
         if !change.weight.own {
             let write = |database: &mut Database| {
                 database.write(change.iter(), change.weight, database.applied())?;
@@ -273,9 +282,9 @@ impl Inner {
     /// Nothing is done with a database that had a fault but opening it anew.
     fn fault(&mut self, fault: Fault) -> CommitError {
         self.database = None;
-        match (fault, &self.given_up) {
-            (fault @ Fault::Damaged(_), Some(_)) => CommitError::Lost(fault),
-            (fault, _) => CommitError::database(fault),
+        match self.given_up {
+            Some(_) => CommitError::Lost(fault),
+            None => CommitError::database(fault),
         }
     }
 

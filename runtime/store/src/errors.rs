@@ -77,9 +77,9 @@ pub enum CommitError {
     /// The database could not be written. It is opened anew at the next commit.
     #[error("write the database")]
     Database(#[source] Fault),
-    /// The database could not even be opened anew. Nothing more is kept by this process; the next start makes the
-    /// database anew, without peers' entries, which whoever goes on would take for kept.
-    #[error("write the database; the next start makes it anew")]
+    /// The database could not even be opened anew. Nothing more is kept by this process. Where it is damaged, the next
+    /// start makes it anew without peers' entries, which whoever went on would take for kept.
+    #[error("write the database; only a new start can open it again")]
     Lost(#[source] Fault),
 }
 
