@@ -255,8 +255,13 @@ fn what_a_task_leaves_comes_whole_beside_a_share_that_it_only_reads() {
     let shares = ["--share", "logs=rw", "--share", "manual=ro"];
     peers[1].ok(&[&["grant", "--user", "alice", "--module", module], &shares[..]].concat());
     peers[1].stop();
-    let given = |name: &str, folder: &std::path::Path| format!("{name}={}:rw", folder.display());
-    peers[1].up(&["--share", &given("logs", &logs), "--share", &given("manual", &manual)]);
+    let given = [
+        "--share",
+        &format!("logs={}:rw", logs.display()),
+        "--share",
+        &format!("manual={}", manual.display()),
+    ];
+    peers[1].up(&given);
     sees_slots(&peers[0], "bob");
 
     let id = peers[0].submit(&["--on", "bob-laptop", module]);

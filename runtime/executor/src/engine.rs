@@ -127,16 +127,20 @@ mod tests {
     // spec: SBX-12
     #[test]
     fn what_code_is_compiled_for_is_known_by_the_processor_and_the_engines_settings() {
-        let format = |change: &dyn Fn(&mut Config)| {
+        let format = |change: &dyn Fn(&mut Config) -> wasmtime::Result<()>| {
             let mut config = config();
-            change(&mut config);
+            change(&mut config).expect("settings that there are");
             format_of(&[Engine::new(&config).expect("a sound engine")])
         };
-        let here = format(&|_| {});
-        assert_eq!(here, format(&|_| {}));
+        let here = format(&|_| Ok(()));
+        assert_eq!(here, format(&|_| Ok(())));
         // Named as a target, it is any processor of its kind, and none of what this one can do beyond is counted on.
         let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-        assert_ne!(here, format(&|config| _ = config.target(&target).expect("a known target")));
-        assert_ne!(here, format(&|config| _ = config.memory_guard_size(1 << 20)));
+        assert_ne!(here, format(&|config| config.target(&target).map(|_| ())));
+        let guarded = |config: &mut Config| {
+            config.memory_guard_size(1 << 20);
+            Ok(())
+        };
+        assert_ne!(here, format(&guarded));
     }
 }
