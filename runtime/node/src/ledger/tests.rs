@@ -584,6 +584,10 @@ proptest! {
         let mut world = World::by(Rules { sponsors, ..Rules::default() }).with(members);
         for step in steps {
             world.run(step);
+            for ledger in &world.ledgers {
+                let governance = &ledger.governance;
+                prop_assert!(*governance.state() == governance.folded_anew(), "not as folded anew");
+            }
         }
         same_in_any_order(&mut world, seed);
     }
@@ -1274,6 +1278,31 @@ fn an_entry_counts_as_of_its_own_date_if_enough_others_saw_it_in_time() {
     assert_eq!(date(10, 2, 9999), None, "nobody has");
     assert_eq!(facts.witnesses(&author, 5).len(), 4, "the author is none of them");
     assert_eq!(facts.witnesses(&author, 5)[&device(1)].wall_ms(), 1150, "the first time counts");
+}
+
+// spec: LED-3, NET-4
+#[test]
+fn what_is_said_again_and_again_is_not_folded_anew() {
+    let mut world = World::of(3);
+    world.add_device(1, USERS + 1);
+    world.sync_all();
+    world.revoke(1, USERS + 1, 0);
+    let said = world.all.last().unwrap().payload().clone();
+    // Each for itself goes through all of them: this took minutes.
+    for _ in 0..1_500 {
+        world.say(1, said.clone());
+    }
+    let folds = world.ledgers[1].governance.folds();
+    world.say(1, said.clone());
+    world.say(1, Payload::RulesVoted { proposal: EntryId([1; 32]), yes: true });
+    assert_eq!(world.ledgers[1].governance.folds(), folds);
+    // And where something comes late, what they beat is looked for once.
+    world.now -= 20;
+    world.ledgers[0].clock = Hlc::at(world.now);
+    world.say(0, Payload::RulesVoted { proposal: EntryId([1; 32]), yes: true });
+    world.sync(0, 1);
+    assert_eq!(world.ledgers[1].governance.folds(), (folds.0 + 1, 1));
+    equal(&world.observer(&world.kept(1)), &world.ledgers[1]);
 }
 
 // spec: LED-10, PERM-6
