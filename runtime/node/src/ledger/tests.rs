@@ -1305,6 +1305,57 @@ fn what_is_said_again_and_again_is_not_folded_anew() {
     equal(&world.observer(&world.kept(1)), &world.ledgers[1]);
 }
 
+// spec: LED-3, REP-1
+#[test]
+fn of_what_a_log_says_twice_the_first_counts_whatever_became_of_the_second() {
+    let mut world = World::of(3);
+    let task = TaskId([7; 32]);
+    world.say(1, submitted(task));
+    let first = world.say(1, completed_in_the_sun(task));
+    // A third who never hears of what follows, and those who do.
+    world.sync(1, 2);
+    let before = world.kept(2);
+    let at = first.header().hlc;
+    world.now = at.wall_ms() - 10;
+    for payload in [completed_in_the_sun(task), submitted(task), delegated(task), delegated(task)] {
+        world.now -= 10;
+        let entry = world.say(1, payload);
+        assert_eq!(entry.header().hlc.wall_ms(), at.wall_ms(), "in the same millisecond");
+    }
+    world.sync(1, 0);
+    let end = first.header().seq;
+    let expelled = Payload::Expelled { user: world.user(1), tips: vec![first.tip()], why: String::new() };
+    let expelled = world.say(0, expelled);
+    world.sync_all();
+    let knew_all = &world.ledgers[0];
+    assert_eq!(knew_all.len(&world.device(1)), end + 1);
+    let mut heard = before.clone();
+    heard.extend(world.kept(0).into_iter().filter(|entry| !before.contains(entry)));
+    let never_heard = world.observer(&heard);
+    assert!(never_heard.has(&expelled.tip()));
+    equal(&never_heard, knew_all);
+    equal(&restored(&world, knew_all, 1), knew_all);
+    let dates = |ledger: &Ledger| {
+        let executor = key(1, 2).public();
+        ledger.facts().dates(&executor, ledger.governance(), u64::MAX, |_, _| Some(true)).executed
+    };
+    assert_eq!((dates(knew_all), dates(&never_heard)), (vec![at.wall_ms()], vec![at.wall_ms()]));
+}
+
+/// By the third user's device.
+fn completed_in_the_sun(task: TaskId) -> Payload {
+    let Payload::Completed(mut ran) = completed(task, 1, &key(1, 2)) else { panic!("no result") };
+    let claim = EnergyClaim { source: Source::Solar, renewable_percent: 100, g_per_kwh: 41 };
+    let piece = Piece { from_ms: 1, ms: 1, energy_mj: 1, reading: Some(Reading::of(claim, "fixed")) };
+    ran.statement.energy = Metered { how: How::Measured, pieces: vec![piece], ..Metered::default() };
+    ran.signature = ran.statement.sign(&key(1, 2));
+    Payload::Completed(ran)
+}
+
+fn delegated(task: TaskId) -> Payload {
+    Payload::Delegated { task, attempt: 1, device: key(1, 2).public(), grant: None }
+}
+
 // spec: LED-10, PERM-6
 #[test]
 fn somebody_has_belonged_since_others_saw_it() {
