@@ -273,11 +273,11 @@ impl Facts {
             }
             came = online.then_some(*at_ms);
         }
-        let place = self.registered(device).and_then(|it| it.place);
-        for (_, (_, said_ms, suns)) in upto(conduct.suns.get(device), upto_ms) {
+        for ((_, _, task, attempt), (_, said_ms, suns)) in upto(conduct.suns.get(device), upto_ms) {
             if *said_ms > upto_ms {
                 continue;
             }
+            let place = self.place_then(device, task, *attempt, *said_ms);
             // What one run claims is one claim, however many pieces it is in.
             let false_one = suns.iter().find(|sun| sun.is_doubtful(place));
             dates.implausible.extend(false_one.map(|sun| sun.from_ms));

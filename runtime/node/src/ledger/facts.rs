@@ -5,9 +5,9 @@
 use super::ballots::Ballots;
 use super::conduct::Conduct;
 use super::tasks::Tasks;
-use mesh_protocol::ids::EntryId;
+use mesh_protocol::ids::{EntryId, TaskId};
 use mesh_protocol::key::{PublicKey, UserKey};
-use mesh_protocol::ledger::{Entry, Grant, Hlc, Payload, PeerRegistered};
+use mesh_protocol::ledger::{Entry, Grant, Hlc, Payload, PeerRegistered, Tip};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,7 +36,7 @@ type Seen = BTreeMap<(PublicKey, u64), (u64, Hlc)>;
 pub struct Facts {
     grants: BTreeMap<EntryId, GrantFact>,
     revoked: BTreeMap<(EntryId, PublicKey), u64>,
-    registered: BTreeMap<PublicKey, Vec<(u64, PeerRegistered)>>,
+    registered: BTreeMap<PublicKey, Vec<(u64, u64, PeerRegistered)>>,
     online: BTreeMap<PublicKey, Vec<(u64, bool)>>,
     witnessed: BTreeMap<PublicKey, Seen>,
     ballots: Ballots,
@@ -73,7 +73,25 @@ impl Facts {
 
     /// What a device last told about itself.
     pub fn registered(&self, device: &PublicKey) -> Option<&PeerRegistered> {
-        self.registered.get(device)?.last().map(|(_, registered)| registered)
+        self.registered.get(device)?.last().map(|(.., registered)| registered)
+    }
+
+    /// Where a device was, as it had said when it took an attempt: by the order of its own log, which it cannot change
+    /// afterwards, or where that does not say, by when its result was on record. Whoever moves has not been there before.
+    // spec: REP-1, REP-2
+    pub(super) fn place_then(
+        &self,
+        device: &PublicKey,
+        task: &TaskId,
+        attempt: u32,
+        said_ms: u64,
+    ) -> Option<(i16, i16)> {
+        let said = self.registered.get(device)?;
+        let before = match self.tasks.took_at(task, attempt, device) {
+            Some(taken) => said.partition_point(|(seq, ..)| *seq < taken),
+            None => said.partition_point(|(_, at_ms, _)| *at_ms <= said_ms),
+        };
+        said.get(before.checked_sub(1)?)?.2.place
     }
 
     /// Did a device last say that it is there?
@@ -99,14 +117,12 @@ impl Facts {
             return seq < before;
         }
         let seen = self.witnessed.get(author);
-        seen.is_some_and(|seen| {
-            seen.range((*device, 0)..(*device, before)).any(|(_, (upto, _))| *upto >= seq)
-        })
+        seen.is_some_and(|seen| seen.range((*device, 0)..(*device, before)).any(|(_, it)| saw(it)))
     }
 
     /// Could a device date an entry by what it had seen before it wrote at the place `before` of its own log? Only then
     /// it could count it.
-    pub fn could_date(
+    pub(super) fn could_date(
         &self,
         device: &PublicKey,
         before: u64,
@@ -126,11 +142,9 @@ impl Facts {
     /// them needed; none while too few have seen it. `owner` says whose a device is, so that nobody's second device
     /// witnesses what their first one says.
     // spec: LED-10
-    pub fn date(
+    pub(super) fn date(
         &self,
-        author: &PublicKey,
-        seq: u64,
-        own: Hlc,
+        (author, seq, own): (&PublicKey, u64, Hlc),
         members: usize,
         max_skew_ms: u64,
         owner: impl Fn(&PublicKey) -> Option<UserKey>,
@@ -162,7 +176,8 @@ impl Facts {
         self.conduct.add(entry);
         match entry.payload() {
             Payload::PeerRegistered(peer) => {
-                self.registered.entry(author).or_default().push((seq, (**peer).clone()));
+                let said = (seq, header.hlc.wall_ms(), (**peer).clone());
+                self.registered.entry(author).or_default().push(said);
             }
             Payload::PeerOnline => self.online.entry(author).or_default().push((seq, true)),
             Payload::PeerOffline => self.online.entry(author).or_default().push((seq, false)),
@@ -191,7 +206,7 @@ impl Facts {
         self.grants.retain(|_, grant| grant.author != *author || grant.seq < cap);
         self.revoked.retain(|(_, by), seq| by != author || *seq < cap);
         if let Some(registered) = self.registered.get_mut(author) {
-            registered.retain(|(seq, _)| *seq < cap);
+            registered.retain(|(seq, ..)| *seq < cap);
         }
         if let Some(online) = self.online.get_mut(author) {
             online.retain(|(seq, _)| *seq < cap);

@@ -1356,6 +1356,59 @@ fn delegated(task: TaskId) -> Payload {
     Payload::Delegated { task, attempt: 1, device: key(1, 2).public(), grant: None }
 }
 
+// spec: REP-1, REP-2
+#[test]
+fn whoever_moves_has_not_been_there_before() {
+    const HOUR: u64 = 3_600_000;
+    // On the first of January 1970 it is noon in Berlin at 11, and night on the other side.
+    let mut world = World::of(2);
+    let device = world.device(1);
+    let live_in = |world: &mut World, place| {
+        let Payload::PeerRegistered(mut it) = registered(1) else { panic!("not registered") };
+        it.place = Some(place);
+        world.say(1, Payload::PeerRegistered(it));
+    };
+    let run = |world: &mut World, number: u8, taken: bool| {
+        let task = TaskId([number; 32]);
+        world.say(0, submitted(task));
+        if taken {
+            world.say(1, Payload::Accepted { task, attempt: 1 });
+        }
+        let Payload::Completed(mut ran) = completed(task, 1, &key(1, 1)) else { panic!("no result") };
+        let claim = EnergyClaim { source: Source::Solar, renewable_percent: 100, g_per_kwh: 41 };
+        let piece =
+            Piece { from_ms: 11 * HOUR, ms: HOUR, energy_mj: 1, reading: Some(Reading::of(claim, "fixed")) };
+        ran.statement.energy = Metered { how: How::Measured, pieces: vec![piece], ..Metered::default() };
+        ran.signature = ran.statement.sign(&key(1, 1));
+        ran
+    };
+    let doubted = |world: &World| {
+        let ledger = &world.ledgers[0];
+        let dates = ledger.facts().dates(&device, ledger.governance(), u64::MAX, |_, _| Some(true));
+        dates.implausible.len()
+    };
+    live_in(&mut world, (52, 13));
+    for (number, taken) in [(1, true), (2, false)] {
+        let ran = run(&mut world, number, taken);
+        world.say(0, Payload::Completed(ran));
+    }
+    let under_way = run(&mut world, 3, true);
+    world.sync_all();
+    assert_eq!(doubted(&world), 0);
+    live_in(&mut world, (-40, -170));
+    world.sync_all();
+    assert_eq!(doubted(&world), 0, "what was true stays so");
+    world.say(0, Payload::Completed(under_way));
+    world.sync_all();
+    assert_eq!(doubted(&world), 0, "it was taken before");
+    let there = run(&mut world, 4, true);
+    world.say(0, Payload::Completed(there));
+    live_in(&mut world, (52, 13));
+    world.sync_all();
+    assert_eq!(doubted(&world), 1, "and what was false stays so");
+    same_in_any_order(&mut world, 9);
+}
+
 // spec: LED-10, PERM-6
 #[test]
 fn somebody_has_belonged_since_others_saw_it() {
