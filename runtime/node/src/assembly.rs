@@ -196,7 +196,7 @@ impl Node {
             spots.iter().filter_map(|(author, _)| governance.device(author).map(|it| it.user)).collect();
         let mut first: BTreeMap<UserKey, (Hlc, PublicKey)> = BTreeMap::new();
         for (author, seq) in spots {
-            for (witness, at) in self.ledger.facts().witnesses(author, *seq) {
+            for (witness, at) in self.ledger.witnesses(author, *seq) {
                 let Some(user) = governance.owner(&witness).filter(|user| !authors.contains(user)) else {
                     continue;
                 };
@@ -471,7 +471,7 @@ impl Node {
                 let members = self.ledger.governance().members_at(by, vote.hlc);
                 let needed = crate::ledger::witnesses_needed(members);
                 let owner = |device: &PublicKey| circle.user_of(device);
-                self.ledger.facts().could_date(author, told, (by, *seq), needed, owner)
+                self.ledger.could_date(author, told, (by, *seq), needed, owner)
             })
         };
         let left_out = claim.map(|(_, listed)| {

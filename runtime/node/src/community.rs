@@ -69,7 +69,7 @@ impl<'a> Community<'a> {
         let members = self.ledger.governance().members_at(author, own);
         let owner = |device: &PublicKey| self.user_of(device);
         let skew_ms = self.ledger.skew_ms_before(own);
-        self.ledger.facts().date(author, seq, own, members, skew_ms, owner)
+        self.ledger.date((author, seq, own), members, skew_ms, owner)
     }
 
     /// The same, or what its author says as long as too few have seen it.
@@ -200,7 +200,7 @@ impl<'a> Community<'a> {
             }
             let needed =
                 crate::ledger::witnesses_needed(this.ledger.governance().members_at(author, fact.hlc));
-            let witnesses = this.ledger.facts().witnesses(author, *seq);
+            let witnesses = this.ledger.witnesses(author, *seq);
             let others: BTreeSet<UserKey> =
                 witnesses.keys().filter_map(|by| this.user_of(by)).filter(|by| *by != user).collect();
             Some((user, fact.importance, others.len(), needed))

@@ -209,7 +209,7 @@ impl Node {
     fn is_witnessed(&self, tip: &Tip) -> bool {
         let governance = self.ledger.governance();
         let author = governance.device(&tip.author).map(|device| device.user);
-        let witnesses = self.ledger.facts().witnesses(&tip.author, tip.seq);
+        let witnesses = self.ledger.witnesses(&tip.author, tip.seq);
         let users = witnesses.keys().filter_map(|device| governance.owner(device));
         users.filter(|user| Some(*user) != author).collect::<BTreeSet<UserKey>>().len() >= WITNESSES
     }

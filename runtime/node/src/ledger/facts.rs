@@ -28,8 +28,8 @@ pub(crate) fn witnesses_needed(members: usize) -> usize {
     members.saturating_sub(1).min(2)
 }
 
-/// Who has seen a log: the witness and the place in its log, up to where, and when.
-type Seen = BTreeMap<(PublicKey, u64), (u64, Hlc)>;
+/// Who has seen a log: the witness and the place in its log, up to which place and entry, and when.
+type Seen = BTreeMap<(PublicKey, u64), (u64, EntryId, Hlc)>;
 
 /// All facts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -99,12 +99,19 @@ impl Facts {
         self.online.get(device).and_then(|said| said.last()).is_some_and(|(_, online)| *online)
     }
 
-    /// When others had seen an entry: each witness with the earliest such date.
+    /// When others had seen an entry: each witness with the earliest such date. `exists` says whether the entry is there
+    /// up to which they say to have seen the log: nobody bears witness to what is written later.
     // spec: LED-10
-    pub fn witnesses(&self, author: &PublicKey, seq: u64) -> BTreeMap<PublicKey, Hlc> {
+    pub(super) fn witnesses(
+        &self,
+        author: &PublicKey,
+        seq: u64,
+        exists: impl Fn(&Tip) -> bool,
+    ) -> BTreeMap<PublicKey, Hlc> {
         let mut seen: BTreeMap<PublicKey, Hlc> = BTreeMap::new();
-        for ((witness, _), (upto, at)) in self.witnessed.get(author).into_iter().flatten() {
-            if *upto >= seq && witness != author {
+        for ((witness, _), (upto, id, at)) in self.witnessed.get(author).into_iter().flatten() {
+            let tip = Tip { author: *author, seq: *upto, id: *id };
+            if *upto >= seq && witness != author && exists(&tip) {
                 seen.entry(*witness).and_modify(|first| *first = (*first).min(*at)).or_insert(*at);
             }
         }
@@ -112,10 +119,19 @@ impl Facts {
     }
 
     /// Had a device seen an entry before it wrote at the place `before` of its own log?
-    pub fn had_seen(&self, device: &PublicKey, before: u64, author: &PublicKey, seq: u64) -> bool {
+    fn had_seen(
+        &self,
+        device: &PublicKey,
+        before: u64,
+        (author, seq): (&PublicKey, u64),
+        exists: impl Fn(&Tip) -> bool,
+    ) -> bool {
         if device == author {
             return seq < before;
         }
+        let saw = |(upto, id, _): &(u64, EntryId, Hlc)| {
+            *upto >= seq && exists(&Tip { author: *author, seq: *upto, id: *id })
+        };
         let seen = self.witnessed.get(author);
         seen.is_some_and(|seen| seen.range((*device, 0)..(*device, before)).any(|(_, it)| saw(it)))
     }
@@ -128,14 +144,18 @@ impl Facts {
         before: u64,
         (author, seq): (&PublicKey, u64),
         needed: usize,
+        exists: impl Fn(&Tip) -> bool,
         owner: impl Fn(&PublicKey) -> Option<UserKey>,
     ) -> bool {
         let witnesses = self.witnessed.get(author).into_iter().flatten();
-        let known = witnesses.filter(|((by, place), (upto, _))| {
-            *upto >= seq && owner(by) != owner(author) && self.had_seen(device, before, by, *place)
+        let known = witnesses.filter(|((by, place), (upto, id, _))| {
+            *upto >= seq
+                && owner(by) != owner(author)
+                && exists(&Tip { author: *author, seq: *upto, id: *id })
+                && self.had_seen(device, before, (by, *place), &exists)
         });
         let known: BTreeSet<UserKey> = known.filter_map(|((by, _), _)| owner(by)).collect();
-        known.len() >= needed && self.had_seen(device, before, author, seq)
+        known.len() >= needed && self.had_seen(device, before, (author, seq), &exists)
     }
 
     /// The date as of which an entry counts: its own, if enough other members saw it in time, else that of the last of
@@ -147,11 +167,12 @@ impl Facts {
         (author, seq, own): (&PublicKey, u64, Hlc),
         members: usize,
         max_skew_ms: u64,
+        exists: impl Fn(&Tip) -> bool,
         owner: impl Fn(&PublicKey) -> Option<UserKey>,
     ) -> Option<Hlc> {
         let needed = witnesses_needed(members);
         let mut others: BTreeMap<UserKey, Hlc> = BTreeMap::new();
-        for (witness, at) in self.witnesses(author, seq) {
+        for (witness, at) in self.witnesses(author, seq, exists) {
             if let Some(user) = owner(&witness).filter(|user| owner(author) != Some(*user)) {
                 others.entry(user).and_modify(|first| *first = (*first).min(at)).or_insert(at);
             }
@@ -190,7 +211,7 @@ impl Facts {
             Payload::Witnessed { tips } => {
                 for tip in tips {
                     let seen = self.witnessed.entry(tip.author).or_default();
-                    seen.insert((author, seq), (tip.seq, header.hlc));
+                    seen.insert((author, seq), (tip.seq, tip.id, header.hlc));
                 }
             }
             // Who belongs is folded apart; what the members decide among themselves stands with the ballots.

@@ -1257,7 +1257,8 @@ fn an_entry_counts_as_of_its_own_date_if_enough_others_saw_it_in_time() {
     saw(8, 0, 5, 1001);
     saw(0, 0, 5, 1002);
     let date = |seq: u64, members: usize, skew: u64| {
-        facts.date(&author, seq, Hlc::at(1000), members, skew, owner).map(Hlc::wall_ms)
+        let entry = (&author, seq, Hlc::at(1000));
+        facts.date(entry, members, skew, |_| true, owner).map(Hlc::wall_ms)
     };
     // (members, skew) and the date as of which entry 5 counts.
     let table = [
@@ -1276,8 +1277,77 @@ fn an_entry_counts_as_of_its_own_date_if_enough_others_saw_it_in_time() {
     assert_eq!(date(9, 3, 9999), None, "only one has seen it");
     assert_eq!(date(9, 2, 9999), Some(1000));
     assert_eq!(date(10, 2, 9999), None, "nobody has");
-    assert_eq!(facts.witnesses(&author, 5).len(), 4, "the author is none of them");
-    assert_eq!(facts.witnesses(&author, 5)[&device(1)].wall_ms(), 1150, "the first time counts");
+    let witnesses = facts.witnesses(&author, 5, |_| true);
+    assert_eq!(witnesses.len(), 4, "the author is none of them");
+    assert_eq!(witnesses[&device(1)].wall_ms(), 1150, "the first time counts");
+}
+
+// spec: LED-10, LED-3
+#[test]
+fn nobody_bears_witness_to_what_is_not_written_yet() {
+    let mut world = World::of(3);
+    let device = USERS;
+    world.add_device(0, device);
+    world.sync_all();
+    let author = world.device(device);
+    let then = world.now;
+    // Two friends see a log that has not begun, up to wherever it may end.
+    for witness in [1, 2] {
+        let ahead = |seq| Tip { author, seq, id: EntryId([seq as u8; 32]) };
+        world.say(witness, Payload::Witnessed { tips: vec![ahead(0)] });
+        world.say(witness, Payload::Witnessed { tips: vec![ahead(1 << 40)] });
+    }
+    world.now = then;
+    world.ledgers[device].clock = Hlc::at(then);
+    world.say(device, Payload::PeerOnline);
+    let vote = world.say(device, submitted(TaskId([1; 32])));
+    world.sync_all();
+    let date = |ledger: &Ledger| {
+        let owner = |device: &PublicKey| ledger.governance.device(device).map(|it| it.user);
+        let entry = (&author, vote.header().seq, vote.header().hlc);
+        ledger.date(entry, 3, 10, owner).map(Hlc::wall_ms)
+    };
+    assert_eq!(date(&world.ledgers[0]), None);
+    // Once they have seen it, it counts as of then, whether it or their word is heard first.
+    world.now += 1000;
+    for witness in [1, 2] {
+        let tips = vec![world.ledgers[witness].tip(&author).unwrap()];
+        world.say(witness, Payload::Witnessed { tips });
+    }
+    let seen = Some(world.now);
+    let (last, before): (Vec<Entry>, Vec<Entry>) =
+        world.all.iter().cloned().partition(|entry| entry.id() == vote.id());
+    let mut ledger = world.observer(&before);
+    assert_eq!((date(&ledger), ledger.is_awaited(&vote.tip())), (None, true));
+    take_all(&mut ledger, &last, &world.all);
+    assert_eq!(date(&ledger), seen);
+    same_in_any_order(&mut world, 5);
+    assert_eq!(date(&world.ledgers[0]), seen);
+}
+
+// spec: LED-10, LED-3
+#[test]
+fn what_was_seen_of_a_log_still_counts_when_its_end_is_cut_off() {
+    let mut world = World::of(3);
+    let device = USERS;
+    world.add_device(0, device);
+    world.sync_all();
+    let vote = world.say(device, submitted(TaskId([1; 32])));
+    let tips = vec![world.say(device, Payload::PeerOffline).tip()];
+    world.sync_all();
+    for witness in [1, 2] {
+        world.say(witness, Payload::Witnessed { tips: tips.clone() });
+    }
+    world.sync_all();
+    let date = |ledger: &Ledger| {
+        let owner = |device: &PublicKey| ledger.governance.device(device).map(|it| it.user);
+        ledger.date((&vote.header().author, 0, vote.header().hlc), 3, 1000, owner)
+    };
+    assert_eq!(date(&world.ledgers[0]), Some(vote.header().hlc));
+    world.revoke(0, device, 1);
+    same_in_any_order(&mut world, 6);
+    assert!(!world.ledgers[0].has(&tips[0]));
+    assert_eq!(date(&world.ledgers[0]), Some(vote.header().hlc));
 }
 
 // spec: LED-3, NET-4
