@@ -1350,6 +1350,42 @@ fn what_was_seen_of_a_log_still_counts_when_its_end_is_cut_off() {
     assert_eq!(date(&world.ledgers[0]), Some(vote.header().hlc));
 }
 
+// spec: VOTE-2, LED-3
+#[test]
+fn of_proposals_without_end_the_first_of_a_log_count() {
+    let mut world = World::of(2);
+    let propose = |quorum: u16| {
+        let rules = Rules { quorum, ..Rules::default() };
+        Payload::RulesProposed { rules: Box::new(rules), why: String::new() }
+    };
+    let mut counted = Vec::new();
+    for number in 0..20 {
+        let entry = world.say(1, propose(number));
+        counted.extend((number < 8).then(|| entry.id()));
+    }
+    world.now += 31 * 24 * 3_600_000;
+    for number in 20..40 {
+        let entry = world.say(1, propose(number));
+        counted.extend((number < 28).then(|| entry.id()));
+    }
+    same_in_any_order(&mut world, 3);
+    counted.sort_unstable();
+    let proposals = world.ledgers[0].facts.ballots().proposals();
+    assert!(proposals.keys().copied().eq(counted.iter().copied()));
+    // A made-up past is no way round.
+    world.now = 0;
+    let device = USERS;
+    world.add_device(0, device);
+    world.sync_all();
+    world.ledgers[device].clock = Hlc::default();
+    for number in 0..300 {
+        world.now = number * 31 * 24 * 3_600_000;
+        world.say(device, propose(1));
+    }
+    world.sync_all();
+    assert_eq!(world.ledgers[1].facts.ballots().proposals().len(), 16 + 256);
+}
+
 // spec: LED-3, NET-4
 #[test]
 fn what_is_said_again_and_again_is_not_folded_anew() {
