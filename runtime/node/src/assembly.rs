@@ -3,6 +3,7 @@
 
 use crate::command::{Answer, CommandError, ErrorKind};
 use crate::community::Community;
+use crate::ledger::MOST_PROPOSALS;
 use crate::names;
 use crate::node::{Node, error};
 use mesh_policies::importance::Voice;
@@ -138,7 +139,7 @@ pub struct ProposalView {
     pub user: String,
     /// Why.
     pub why: String,
-    /// `not witnessed yet`, `open`, `waits for voters`, `adopted` or `rejected`.
+    /// `not witnessed yet`, `one too many of its member`, `open`, `waits for voters`, `adopted` or `rejected`.
     pub state: &'static str,
     /// Weight for and against.
     pub weights: (u64, u64),
@@ -196,7 +197,7 @@ impl Node {
             spots.iter().filter_map(|(author, _)| governance.device(author).map(|it| it.user)).collect();
         let mut first: BTreeMap<UserKey, (Hlc, PublicKey)> = BTreeMap::new();
         for (author, seq) in spots {
-            for (witness, at) in self.ledger.facts().witnesses(author, *seq) {
+            for (witness, at) in self.ledger.witnesses(author, *seq) {
                 let Some(user) = governance.owner(&witness).filter(|user| !authors.contains(user)) else {
                     continue;
                 };
@@ -376,6 +377,15 @@ impl Node {
                 Some("leave sponsors as it is"),
             ));
         }
+        if !self.circle().may_propose(&self.me) {
+            return Err(error(
+                ErrorKind::Conflict,
+                format!(
+                    "propose rules: of one member {MOST_PROPOSALS} in 30 days count, and yours are proposed"
+                ),
+                Some("have another member propose them, or wait"),
+            ));
+        }
         let payload =
             self.checked("propose rules", Payload::RulesProposed { rules: Box::new(rules), why })?;
         Ok(Answer::Entry(self.write(payload, &[])?.id))
@@ -471,7 +481,7 @@ impl Node {
                 let members = self.ledger.governance().members_at(by, vote.hlc);
                 let needed = crate::ledger::witnesses_needed(members);
                 let owner = |device: &PublicKey| circle.user_of(device);
-                self.ledger.facts().could_date(author, told, (by, *seq), needed, owner)
+                self.ledger.could_date(author, told, (by, *seq), needed, owner)
             })
         };
         let left_out = claim.map(|(_, listed)| {
@@ -590,9 +600,8 @@ impl Node {
     /// What was decided of proposed rules, if it was.
     fn proposal_decided(&self, proposal: &EntryId) -> Option<&'static str> {
         let circle = self.circle();
-        let said = self.ledger.facts().ballots().proposals().get(proposal)?;
-        let opened = circle.date(&said.author, said.seq, said.hlc)?.wall_ms();
-        match circle.rules_tally(proposal, self.ledger.rules_at(opened))?.state {
+        let (opened, id) = circle.proposals().into_iter().find(|(_, id)| id == proposal)?;
+        match circle.rules_tally(&circle.terms(), (opened, &id), self.ledger.rules_at(opened))?.state {
             State::Decided(true) => Some("adopted"),
             State::Decided(false) => Some("rejected"),
             State::Open | State::NoQuorum => None,
@@ -602,11 +611,16 @@ impl Node {
     pub(crate) fn proposal_views(&self) -> Vec<ProposalView> {
         let circle = self.circle();
         let proposals = self.ledger.facts().ballots().proposals();
+        let counted: BTreeMap<EntryId, u64> =
+            circle.proposals().into_iter().map(|(opened, id)| (id, opened)).collect();
+        let terms = circle.terms();
         let views = proposals.iter().map(|(id, said)| {
-            let opened = circle.date(&said.author, said.seq, said.hlc).map(|at| at.wall_ms());
-            let tally = opened.and_then(|at| circle.rules_tally(id, self.ledger.rules_at(at)));
+            let opened = counted.get(id).copied();
+            let tally = opened.and_then(|at| circle.rules_tally(&terms, (at, id), self.ledger.rules_at(at)));
+            let is_dated = || circle.date(&said.author, said.seq, said.hlc).is_some();
             let weight = |yes| tally.as_ref().and_then(|tally| tally.weights.get(&yes)).copied().unwrap_or(0);
             let state = match tally.as_ref().map(|tally| tally.state) {
+                None if opened.is_none() && is_dated() => "one too many of its member",
                 None => "not witnessed yet",
                 Some(State::Open) => "open",
                 Some(State::NoQuorum) => "waits for voters",

@@ -1,7 +1,7 @@
 //! What this peer makes of votes, health flags, contributions and days, from its own ledger alone.
 // spec: VOTE-1, VOTE-8, HEALTH-1, HEALTH-3, QUOTA-4
 
-use crate::ledger::{Dated, Ledger, VoteFact};
+use crate::ledger::{Dated, Ledger, MOST_PROPOSALS, PROPOSALS_MS, VoteFact};
 use crate::node::{Node, Timer};
 use mesh_policies::health;
 use mesh_policies::importance::{Course, Voice, course};
@@ -23,8 +23,10 @@ use std::collections::{BTreeMap, BTreeSet};
 const RELY_MS: u64 = 60_000;
 /// Names of tasks of which it is kept in mind what was learnt: more than a device submits in a day, a few hundred bytes each.
 const MOST_NAMES: usize = 1_000;
-/// How soon after something that weighs in ballots on rules they are counted again, so that many such make one count.
+/// How soon after something that weighs in ballots on rules they are counted again, so that many such make one count; and
+/// how much later for each that there is, and at most: counting leaves most of the time to everything else.
 const RULES_SOON_MS: u64 = 1000;
+const RULES_LATER_MS: (u64, u64) = (20, 60_000);
 /// A month of membership.
 const MONTH_MS: u64 = 30 * 24 * 3_600_000;
 
@@ -34,6 +36,9 @@ pub(crate) struct Learnt {
     profile: Option<Profile>,
     usual_mj: Option<u64>,
 }
+
+/// Members, those who were put out included, each with since when they belonged and when that ended, as others saw it.
+pub(crate) type Terms = Vec<(UserKey, u64, Option<u64>)>;
 
 /// A community as its ledger shows it at one moment.
 #[derive(Clone, Copy)]
@@ -69,7 +74,7 @@ impl<'a> Community<'a> {
         let members = self.ledger.governance().members_at(author, own);
         let owner = |device: &PublicKey| self.user_of(device);
         let skew_ms = self.ledger.skew_ms_before(own);
-        self.ledger.facts().date(author, seq, own, members, skew_ms, owner)
+        self.ledger.date((author, seq, own), members, skew_ms, owner)
     }
 
     /// The same, or what its author says as long as too few have seen it.
@@ -86,15 +91,21 @@ impl<'a> Community<'a> {
         Some(self.date(&author, seq, own).map_or(u64::MAX, Hlc::wall_ms))
     }
 
+    /// When members came and went: to be found once where many ballots are counted.
+    pub(crate) fn terms(&self) -> Terms {
+        let members = self.ledger.governance().members().keys();
+        let term =
+            |user: &UserKey| Some((*user, self.ledger.belonged_since(user)?.wall_ms(), self.left_ms(user)));
+        members.filter_map(term).collect()
+    }
+
     /// Members who may vote on what opens at a moment, those who were put out since included.
     // spec: VOTE-1, PERM-6
-    fn entitled(&self, rules: &Rules, opened_ms: u64) -> BTreeSet<UserKey> {
-        let entitled = self.ledger.governance().members().keys().filter(|user| {
-            let since = self.ledger.belonged_since(user).map(Hlc::wall_ms);
-            since.is_some_and(|since| since.saturating_add(rules.vote_after_ms) <= opened_ms)
-                && self.left_ms(user).is_none_or(|left| left > opened_ms)
+    fn entitled(terms: &Terms, rules: &Rules, opened_ms: u64) -> BTreeSet<UserKey> {
+        let entitled = terms.iter().filter(|(_, since, left)| {
+            since.saturating_add(rules.vote_after_ms) <= opened_ms && left.is_none_or(|left| left > opened_ms)
         });
-        entitled.copied().collect()
+        entitled.map(|(user, ..)| *user).collect()
     }
 
     /// Counts. Whoever was put out after the decision had their say; before it, they have none.
@@ -117,9 +128,9 @@ impl<'a> Community<'a> {
 
     /// The same, each with what their vote weighs.
     // spec: VOTE-2
-    fn electorate(&self, rules: &Rules, opened_ms: u64) -> BTreeMap<UserKey, u64> {
+    fn electorate(&self, terms: &Terms, rules: &Rules, opened_ms: u64) -> BTreeMap<UserKey, u64> {
         let weigh = |user| (user, weight(rules.voting_method, &self.merit(user, opened_ms, rules)));
-        self.entitled(rules, opened_ms).into_iter().map(weigh).collect()
+        Self::entitled(terms, rules, opened_ms).into_iter().map(weigh).collect()
     }
 
     fn merit(&self, user: UserKey, at_ms: u64, rules: &Rules) -> Merit {
@@ -157,7 +168,7 @@ impl<'a> Community<'a> {
         // Where there are no ballots nobody need be counted.
         let electorate = match rules.voting_window_ms {
             0 => BTreeMap::new(),
-            _ => self.electorate(rules, opened_ms),
+            _ => self.electorate(&self.terms(), rules, opened_ms),
         };
         Ballot {
             opened_ms,
@@ -200,7 +211,7 @@ impl<'a> Community<'a> {
             }
             let needed =
                 crate::ledger::witnesses_needed(this.ledger.governance().members_at(author, fact.hlc));
-            let witnesses = this.ledger.facts().witnesses(author, *seq);
+            let witnesses = this.ledger.witnesses(author, *seq);
             let others: BTreeSet<UserKey> =
                 witnesses.keys().filter_map(|by| this.user_of(by)).filter(|by| *by != user).collect();
             Some((user, fact.importance, others.len(), needed))
@@ -252,12 +263,15 @@ impl<'a> Community<'a> {
     // ---- rules ----
 
     /// A proposal's ballot as this peer counts it, under the rules in force when it opened.
-    pub(crate) fn rules_tally(&self, proposal: &EntryId, rules: &Rules) -> Option<Tally<bool>> {
+    pub(crate) fn rules_tally(
+        &self,
+        terms: &Terms,
+        (opened_ms, proposal): (u64, &EntryId),
+        rules: &Rules,
+    ) -> Option<Tally<bool>> {
         let ballots = self.ledger.facts().ballots();
         let said = ballots.proposals().get(proposal)?;
-        // Rules that nobody witnessed bind nobody.
-        let opened_ms = self.date(&said.author, said.seq, said.hlc)?.wall_ms();
-        let electorate = self.electorate(rules, opened_ms);
+        let electorate = self.electorate(terms, rules, opened_ms);
         let asker = self.user_of(&said.author)?;
         let others = electorate.keys().filter(|user| **user != asker).count();
         let ballot = Ballot {
@@ -280,13 +294,50 @@ impl<'a> Community<'a> {
         Some(self.count(ballot, &votes.chain([own]).collect::<Vec<_>>()).1)
     }
 
-    /// Proposals and when each opened, in that order.
+    /// Have as many voted on a proposal as it takes? What is left alone is not weighed, however much of it there is.
+    fn has_voters(&self, terms: &Terms, (opened_ms, proposal): (u64, &EntryId), rules: &Rules) -> bool {
+        let ballots = self.ledger.facts().ballots();
+        let asker = ballots.proposals().get(proposal).and_then(|said| self.user_of(&said.author));
+        let mut others = Self::entitled(terms, rules, opened_ms);
+        others.retain(|user| Some(*user) != asker);
+        let voters = ballots.rules_votes(proposal).filter_map(|((author, _), _)| self.user_of(author));
+        let voters: BTreeSet<UserKey> = voters.filter(|user| others.contains(user)).collect();
+        voters.len() >= usize::from(rules.quorum).min(others.len())
+    }
+
+    /// Proposals that count and when each opened, in that order. Those that nobody witnessed bind nobody, and of one
+    /// member's too many the first count.
+    // spec: VOTE-2
     pub(crate) fn proposals(&self) -> Vec<(u64, EntryId)> {
         let said = self.ledger.facts().ballots().proposals().iter();
-        let dated = said.filter_map(|(id, it)| Some((self.date(&it.author, it.seq, it.hlc)?.wall_ms(), *id)));
-        let mut list: Vec<(u64, EntryId)> = dated.collect();
+        let dated = said.filter_map(|(id, it)| {
+            Some((self.date(&it.author, it.seq, it.hlc)?.wall_ms(), *id, self.user_of(&it.author)?))
+        });
+        let mut list: Vec<(u64, EntryId, UserKey)> = dated.collect();
         list.sort_unstable();
-        list
+        let mut lately: BTreeMap<UserKey, Vec<u64>> = BTreeMap::new();
+        list.retain(|(opened, _, user)| {
+            let theirs = lately.entry(*user).or_default();
+            theirs.retain(|before| before.saturating_add(PROPOSALS_MS) > *opened);
+            let counts = theirs.len() < MOST_PROPOSALS;
+            if counts {
+                theirs.push(*opened);
+            }
+            counts
+        });
+        list.into_iter().map(|(opened, id, _)| (opened, id)).collect()
+    }
+
+    /// May a device propose rules now, or has its user done so too often lately?
+    // spec: VOTE-2
+    pub(crate) fn may_propose(&self, device: &PublicKey) -> bool {
+        let ballots = self.ledger.facts().ballots();
+        let user = self.user_of(device);
+        let lately = ballots.proposals().values().filter(|said| {
+            let since = said.hlc.wall_ms().saturating_add(PROPOSALS_MS);
+            since > self.now_ms && self.user_of(&said.author) == user
+        });
+        lately.count() < MOST_PROPOSALS && ballots.may_propose(device, self.now_ms)
     }
 
     // ---- health ----
@@ -341,7 +392,7 @@ impl<'a> Community<'a> {
         let mut last = 0;
         // Not by weight: what members weigh may itself depend on disputes.
         let rules = self.ledger.rules_at(since);
-        let mut entitled = self.entitled(rules, since);
+        let mut entitled = Self::entitled(&self.terms(), rules, since);
         entitled.retain(|user| {
             self.left_ms(user).is_none_or(|left| left > since.saturating_add(health::DISPUTE_MS).min(upto_ms))
         });
@@ -662,6 +713,11 @@ pub enum Misbehaviour {
     ReusesAttemptNumbers,
 }
 
+/// How long after ballots on rules were counted they are not counted again.
+fn rules_later_ms(proposals: u64) -> u64 {
+    RULES_LATER_MS.0.saturating_mul(proposals).min(RULES_LATER_MS.1)
+}
+
 impl Node {
     /// A device's energy as it says, as far as that can be true: what cannot is as good as unknown.
     // spec: REP-2
@@ -695,47 +751,58 @@ impl Node {
             | Payload::HealthDisputed { task, .. } => {
                 self.requeue(*task);
                 self.regard_attempts_soon();
-                if !self.ledger.facts().ballots().proposals().is_empty() {
-                    self.arm_within(Timer::Rules, RULES_SOON_MS);
-                }
+                self.count_rules_soon();
             }
             // What was done, given or disputed before a ballot on rules opened weighs in it, however late it is heard.
             Payload::RulesProposed { .. }
             | Payload::RulesVoted { .. }
             | Payload::Contribution { .. }
             | Payload::Completed(_) => {
-                if !self.ledger.facts().ballots().proposals().is_empty() {
-                    self.arm_within(Timer::Rules, RULES_SOON_MS);
-                }
+                self.count_rules_soon();
                 // Whom to rely on may have changed.
                 if matches!(entry.payload(), Payload::Completed(it) if it.effect == Effect::Superseded) {
                     self.relied_at = None;
                 }
             }
             Payload::Witnessed { tips } => {
-                if !self.ledger.facts().ballots().proposals().is_empty() {
-                    self.adopt_rules();
-                }
-                // Votes of those whose logs were seen count now; ballots open when one's own log was.
-                let mut moved: BTreeSet<TaskId> = BTreeSet::new();
-                for tip in tips {
-                    match tip.author == self.me {
-                        true => {
-                            moved.extend(&self.open_ballots);
-                            moved.extend(self.running());
-                        }
-                        false => {
-                            let voted = self.ledger.facts().ballots().voted_by(&tip.author, u64::MAX);
-                            moved.extend(voted.filter(|task| self.is_open(task)));
-                        }
-                    }
-                }
-                for task in moved {
-                    self.requeue(task);
-                }
-                self.regard_attempts_soon();
+                self.were_seen(tips.iter().map(|tip| tip.author).collect());
             }
             _ => {}
+        }
+        if self.ledger.is_awaited(&entry.tip()) {
+            self.were_seen([entry.header().author].into());
+        }
+    }
+
+    /// Votes of those whose logs were seen count now; ballots open when one's own log was.
+    // spec: LED-10
+    fn were_seen(&mut self, authors: BTreeSet<PublicKey>) {
+        self.count_rules_soon();
+        let mut moved: BTreeSet<TaskId> = BTreeSet::new();
+        for author in authors {
+            match author == self.me {
+                true => {
+                    moved.extend(&self.open_ballots);
+                    moved.extend(self.running());
+                }
+                false => {
+                    let voted = self.ledger.facts().ballots().voted_by(&author, u64::MAX);
+                    moved.extend(voted.filter(|task| self.is_open(task)));
+                }
+            }
+        }
+        for task in moved {
+            self.requeue(task);
+        }
+        self.regard_attempts_soon();
+    }
+
+    /// What weighs in ballots on rules was said: they are counted again, but not for each such word.
+    // spec: VOTE-2
+    pub(crate) fn count_rules_soon(&mut self) {
+        let proposals = self.ledger.facts().ballots().proposals().len() as u64;
+        if proposals > 0 {
+            self.arm_within(Timer::Rules, rules_later_ms(proposals).max(RULES_SOON_MS));
         }
     }
 
@@ -931,7 +998,8 @@ impl Node {
         for _ in 0..=self.ledger.facts().ballots().proposals().len() {
             let (history, next) = self.adopted();
             if let Some(closes) = next {
-                let at = self.boot_of(closes).max(self.now.boot_ms + 1);
+                let proposals = self.ledger.facts().ballots().proposals().len() as u64;
+                let at = self.boot_of(closes).max(self.now.boot_ms + rules_later_ms(proposals));
                 self.arm(Timer::Rules, at);
             }
             let settled = self.ledger.rules_history() == history;
@@ -954,14 +1022,19 @@ impl Node {
         let mut history: Vec<(u64, Rules)> = vec![(0, first)];
         let (mut next, mut decided) = (None, Vec::new());
         let circle = self.circle();
-        for (opened, id) in circle.proposals() {
+        let proposals = circle.proposals();
+        let terms = if proposals.is_empty() { Terms::new() } else { circle.terms() };
+        for (opened, id) in proposals {
             let rules = history.iter().rev().find(|(from, _)| *from <= opened).map(|(_, rules)| rules);
             let Some(rules) = rules else { continue };
             let closes = opened.saturating_add(rules.voting_window_ms);
             if closes > self.now.wall_ms {
                 next = next.into_iter().chain([closes]).min();
             }
-            let Some(tally) = circle.rules_tally(&id, rules) else { continue };
+            if !circle.has_voters(&terms, (opened, &id), rules) {
+                continue;
+            }
+            let Some(tally) = circle.rules_tally(&terms, (opened, &id), rules) else { continue };
             if let (Some(true), Some(from)) = (tally.decision(), tally.decided_ms)
                 && let Some(said) = self.ledger.facts().ballots().proposals().get(&id)
             {

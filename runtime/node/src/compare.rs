@@ -26,6 +26,15 @@ const WITNESSES: usize = 5;
 const FEW_LOGS: u64 = 32;
 /// Half-bytes of a key after which tips are told, however many there are: beyond, keys were made to collide.
 const MAX_PREFIX: usize = 8;
+/// Half-bytes of a key that stand for one log: as many as a frame takes.
+const ONE_LOG: usize = 16;
+/// Entries of a log that are handed over unasked to whoever lacks them. More may be more than they have room for, and they
+/// would turn them away each time that logs are compared.
+const FEW_ENTRIES: u64 = 16;
+
+fn half_bytes(key: &PublicKey) -> impl Iterator<Item = u8> {
+    key.0.iter().flat_map(|byte| [byte >> 4, byte & 15])
+}
 
 impl Node {
     /// Compares with somebody at random, so that nobody can choose whom one hears from.
@@ -124,10 +133,19 @@ impl Node {
                     wants.push((tip.author, mine.seq));
                 }
                 Some(mine) if mine.seq > tip.seq => {
-                    let from = if self.ledger.has(tip) { tip.seq + 1 } else { tip.seq };
-                    self.output(Output::SendEntries { to: peer, author: tip.author, from, until: len });
-                    if from == tip.seq {
-                        wants.push((tip.author, tip.seq));
+                    let (author, known) = (tip.author, self.ledger.has(tip));
+                    let from = if known { tip.seq + 1 } else { tip.seq };
+                    let until = len.min(from.saturating_add(FEW_ENTRIES));
+                    // Whoever has room for more asks for it, once told of the end.
+                    // spec: LED-4, NET-4
+                    if known && until < len {
+                        let prefix = half_bytes(&author).take(ONE_LOG).collect();
+                        self.sync(peer, SyncFrame::Tips { prefix, tips: vec![mine] });
+                        continue;
+                    }
+                    self.output(Output::SendEntries { to: peer, author, from, until });
+                    if !known {
+                        wants.push((author, tip.seq));
                     }
                 }
                 _ => {
@@ -209,7 +227,7 @@ impl Node {
     fn is_witnessed(&self, tip: &Tip) -> bool {
         let governance = self.ledger.governance();
         let author = governance.device(&tip.author).map(|device| device.user);
-        let witnesses = self.ledger.facts().witnesses(&tip.author, tip.seq);
+        let witnesses = self.ledger.witnesses(&tip.author, tip.seq);
         let users = witnesses.keys().filter_map(|device| governance.owner(device));
         users.filter(|user| Some(*user) != author).collect::<BTreeSet<UserKey>>().len() >= WITNESSES
     }

@@ -12,6 +12,7 @@ mod governance;
 pub mod tasks;
 
 pub use ballots::{Ballots, ContributionFact, ProposalFact, Spot, VoteFact};
+pub(crate) use ballots::{MOST_PROPOSALS, PROPOSALS_MS};
 pub(crate) use facts::witnesses_needed;
 pub use facts::{Facts, GrantFact};
 pub use governance::{Dated, Device, Governance, Member};
@@ -105,6 +106,8 @@ pub struct Ledger {
     forked: BTreeMap<PublicKey, u64>,
     /// Those that this device proved itself.
     proven: BTreeMap<PublicKey, u64>,
+    /// Up to where logs were witnessed that are not here so far.
+    awaited: BTreeMap<PublicKey, u64>,
     /// Entries that this device wrote, those that do not count any more included.
     written: u64,
     count: u64,
@@ -183,7 +186,56 @@ impl Ledger {
         let (author, seq) = member.by;
         let members = governance.members_at(&author, member.since);
         let skew = self.skew_ms_before(member.since);
-        self.facts.date(&author, seq, member.since, members.saturating_sub(1), skew, owner)
+        self.date((&author, seq, member.since), members.saturating_sub(1), skew, owner)
+    }
+
+    /// The date as of which an entry counts: its own, if enough other members saw it in time, else that of the last of
+    /// them needed; none while too few have seen it.
+    // spec: LED-10
+    pub(crate) fn date(
+        &self,
+        entry: (&PublicKey, u64, Hlc),
+        members: usize,
+        max_skew_ms: u64,
+        owner: impl Fn(&PublicKey) -> Option<UserKey>,
+    ) -> Option<Hlc> {
+        self.facts.date(entry, members, max_skew_ms, |tip| self.bears_out(tip), owner)
+    }
+
+    /// When others had seen an entry: each witness with the earliest such date.
+    // spec: LED-10
+    pub fn witnesses(&self, author: &PublicKey, seq: u64) -> BTreeMap<PublicKey, Hlc> {
+        self.facts.witnesses(author, seq, |tip| self.bears_out(tip))
+    }
+
+    /// Could a device date an entry by what it had seen before it wrote at the place `before` of its own log? Only then
+    /// it could count it.
+    pub(crate) fn could_date(
+        &self,
+        device: &PublicKey,
+        before: u64,
+        entry: (&PublicKey, u64),
+        needed: usize,
+        owner: impl Fn(&PublicKey) -> Option<UserKey>,
+    ) -> bool {
+        self.facts.could_date(device, before, entry, needed, |tip| self.bears_out(tip), owner)
+    }
+
+    /// Does the name of an entry tell that whoever says it had seen the log up to there? Only if the entry is here: two
+    /// friends could else bear witness to all that a device will ever write, and it could date that back to then. Where a
+    /// log was cut off, what followed is nowhere to be found, and who saw it honestly has seen what is left as well.
+    // spec: LED-10
+    fn bears_out(&self, tip: &Tip) -> bool {
+        match self.id_at(&tip.author, tip.seq) {
+            Some(id) => id == tip.id,
+            None => self.governance.cap(&tip.author).is_some_and(|cap| cap <= tip.seq),
+        }
+    }
+
+    /// Did somebody witness this log up to an entry that was not here before this one came? Then what it says, and has
+    /// said before, may count from now on.
+    pub(crate) fn is_awaited(&self, tip: &Tip) -> bool {
+        self.awaited.get(&tip.author).is_some_and(|upto| tip.seq <= *upto)
     }
 
     /// What else the entries say.
@@ -584,6 +636,17 @@ impl Ledger {
             self.unnamed.insert(header.author, entry.tip());
         }
         self.facts.add(entry);
+        if self.awaited.get(&header.author).is_some_and(|upto| *upto < header.seq) {
+            self.awaited.remove(&header.author);
+        }
+        if let Payload::Witnessed { tips } = entry.payload() {
+            for tip in tips {
+                if self.id_at(&tip.author, tip.seq).is_none() {
+                    let upto = self.awaited.entry(tip.author).or_default();
+                    *upto = tip.seq.max(*upto);
+                }
+            }
+        }
         if !entry.payload().governs() {
             return Vec::new();
         }

@@ -931,7 +931,10 @@ impl Node {
         if capped && self.turned_away_by.insert(self.me, JoinRefusal::Device).is_none() {
             self.tell(Happening::Warning { text: self.why_no_more(None) });
         }
-        self.adopt_rules();
+        match self.ledger.facts().ballots().proposals().is_empty() {
+            true => self.adopt_rules(),
+            false => self.count_rules_soon(),
+        }
         self.standings_changed();
         self.permissions_changed();
         self.seek_own_end();

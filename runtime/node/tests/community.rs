@@ -562,6 +562,49 @@ fn the_rules_change_by_vote_and_from_then_on() {
     equal(&room);
 }
 
+/// Else one member could have everybody count for ever.
+// spec: VOTE-2
+#[test]
+fn of_the_proposals_of_one_member_so_many_count_whichever_of_their_devices_makes_them() {
+    let mut room = street(rules());
+    room.add("alice", 3, 0);
+    let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
+    let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
+    room.ask(3, Command::Join { ticket, as_device_of: None }).unwrap();
+    for other in 0..3 {
+        room.connect(3, other);
+    }
+    room.pass(2_000);
+    for (by, tasks) in [(0, 31), (0, 32), (0, 33), (0, 34), (0, 35), (3, 36), (3, 37), (3, 38)] {
+        proposed(&mut room, by, more_tasks(tasks));
+    }
+    for by in [0, 3] {
+        let refused = room.ask(by, propose(more_tasks(39))).unwrap_err();
+        assert!(refused.kind == ErrorKind::Conflict && refused.message.contains("30 days"), "{refused:?}");
+    }
+    proposed(&mut room, 1, more_tasks(40));
+    // One who does not care about that is not counted.
+    let mut forger = Forger::of(&room, 3);
+    let too_many = Payload::RulesProposed { rules: Box::new(more_tasks(41)), why: String::new() };
+    let too_many = forger.write(room.now.wall_ms, too_many);
+    for number in 0..3 {
+        room.handle(number, Input::Gossip(room.key(3), Box::new(too_many.clone())));
+    }
+    room.pass(5_000);
+    for number in [1, 2] {
+        votes_rules(&mut room, number, &too_many.id().to_string(), true);
+    }
+    room.pass(60_000);
+    let Answer::Proposals(views) = room.ask(1, Command::Proposals).unwrap() else { panic!("no proposals") };
+    let state = |id| views.iter().find(|view| view.proposal == id).map(|view| view.state);
+    assert_eq!(state(too_many.id()), Some("one too many of its member"));
+    assert_eq!(views.iter().filter(|view| view.state == "waits for voters").count(), 9);
+    assert_eq!(free_tasks(&mut room, 2), rules().free.tasks);
+    // A month later there may be more.
+    room.sleep(31 * 24 * HOUR);
+    proposed(&mut room, 0, more_tasks(42));
+}
+
 // spec: VOTE-2
 #[test]
 fn rules_that_most_are_against_do_not_come() {

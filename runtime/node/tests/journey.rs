@@ -99,6 +99,46 @@ fn a_log_spread_over_the_past_brings_no_more_than_others_took_time_for() {
     assert_eq!(say(&mut room), 125, "what is true comes in time");
 }
 
+// spec: LED-4, NET-4
+#[test]
+fn what_somebody_has_no_room_for_is_not_handed_over_again_and_again() {
+    const HOUR: u64 = 3_600_000;
+    let rules = Rules { entries_per_hour: 5, ..Rules::default() };
+    let mut room = Room::community_by(&["alice", "bob", "carol"], rules);
+    for other in [0, 1] {
+        room.disconnect(other, 2);
+    }
+    // Bob knows of everything since now, and so has room for less.
+    room.sleep(48 * HOUR);
+    room.ask(1, Command::SetZone { zone: "Europe/Berlin".into() }).unwrap();
+    room.restart(1, "bob");
+    room.connect(0, 1);
+    let mut carol = Forger::of(&room, 2);
+    let second = SecretKey::from_seed(&[99; 32]);
+    let cert = DeviceCert::of(&SecretKey::from_seed(&[22; 32]), carol.community, &second, 0, 0);
+    let added = DeviceAdded { cert, name: "second".into() };
+    let added = carol.write(room.now.wall_ms + 1000, Payload::DeviceAdded(Box::new(added)));
+    let mut spread = Forger { key: second, community: carol.community, tip: None };
+    let entries = (0..300).map(|at| spread.write((1000 + at) * HOUR, Payload::PeerOnline));
+    for number in [0, 1] {
+        room.handle(number, Input::Gossip(room.key(2), Box::new(added.clone())));
+    }
+    for entry in entries {
+        room.handle(0, Input::Gossip(room.key(1), Box::new(entry)));
+    }
+    let log = spread.key.public();
+    let len = |room: &Room, number: usize| room.peers[number].node.ledger().len(&log);
+    assert_eq!(len(&room, 0), 300);
+    room.pass(20_000);
+    assert_eq!(len(&room, 1), 120);
+    let ignored = room.peers[1].node.counters().entries_ignored;
+    room.pass(60_000);
+    assert_eq!((len(&room, 1), room.peers[1].node.counters().entries_ignored), (120, ignored));
+    // He asks for the rest when he has room.
+    room.pass(2 * HOUR);
+    assert!((128..=131).contains(&len(&room, 1)), "{}", len(&room, 1));
+}
+
 /// Each of them has who belongs folded anew, from the beginning.
 // spec: NET-4, LED-3
 #[test]

@@ -10,6 +10,14 @@ use mesh_protocol::task::Importance;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Proposals of rules of one member that count within so many milliseconds: all peers count all of them again, whenever
+/// something is said that weighs in one.
+// spec: VOTE-2
+pub(crate) const MOST_PROPOSALS: usize = 8;
+pub(crate) const PROPOSALS_MS: u64 = 30 * 24 * 3_600_000;
+/// The same of one log for good, since its dates may begin at any day. So many at once are written in years.
+const MOST_OF_A_LOG: usize = 256;
+
 /// A place in somebody's log.
 pub type Spot = (PublicKey, u64);
 
@@ -72,6 +80,8 @@ pub struct Ballots {
     contributions: BTreeMap<Spot, ContributionFact>,
     zones: BTreeMap<Spot, (Hlc, String)>,
     proposals: BTreeMap<EntryId, ProposalFact>,
+    /// When they were proposed, by where that stands.
+    proposed: BTreeMap<Spot, u64>,
     rules_votes: BTreeMap<EntryId, BTreeMap<Spot, (Hlc, EntryId, bool)>>,
     /// By executing and submitting device: when tasks were done, and where in the submitter's log that stands.
     done: BTreeMap<(PublicKey, PublicKey), Vec<(u64, u64)>>,
@@ -158,7 +168,15 @@ impl Ballots {
         self.zones.range(log(device)).map(|(_, (hlc, zone))| (*hlc, zone.as_str()))
     }
 
-    /// All rules ever proposed.
+    /// May a device's log hold one more proposal of this date? What goes beyond does not count.
+    // spec: VOTE-2
+    pub(crate) fn may_propose(&self, device: &PublicKey, at_ms: u64) -> bool {
+        let mut before = self.proposed.range(log(device)).rev().map(|(_, at_ms)| *at_ms);
+        let is_over = |last: u64| last.saturating_add(PROPOSALS_MS) <= at_ms;
+        before.clone().nth(MOST_OF_A_LOG - 1).is_none() && before.nth(MOST_PROPOSALS - 1).is_none_or(is_over)
+    }
+
+    /// All rules ever proposed, as far as they may count.
     pub fn proposals(&self) -> &BTreeMap<EntryId, ProposalFact> {
         &self.proposals
     }
@@ -212,7 +230,8 @@ impl Ballots {
             Payload::ZoneSet { zone } => {
                 self.zones.insert(spot, (hlc, zone.clone()));
             }
-            Payload::RulesProposed { rules, why } => {
+            Payload::RulesProposed { rules, why } if self.may_propose(&author, hlc.wall_ms()) => {
+                self.proposed.insert(spot, hlc.wall_ms());
                 let said = ProposalFact { author, seq, hlc, rules: (**rules).clone(), why: why.clone() };
                 self.proposals.insert(entry.id(), said);
             }
@@ -233,6 +252,7 @@ impl Ballots {
         self.consensus.retain(|(_, by), (seq, ..)| stays(&(*by, *seq)));
         self.flagged.retain(|(_, by), (seq, _)| stays(&(*by, *seq)));
         self.proposals.retain(|_, proposal| stays(&(proposal.author, proposal.seq)));
+        self.proposed.retain(|spot, _| stays(spot));
         fn cut_in<K: Ord, V>(map: &mut BTreeMap<K, BTreeMap<Spot, V>>, stays: impl Fn(&Spot) -> bool) {
             map.retain(|_, spots| {
                 spots.retain(|spot, _| stays(spot));

@@ -84,6 +84,9 @@ pub enum Verdict {
 }
 
 impl Conduct {
+    /// Of what a log says of one thing more than once the first counts: whoever never had the rest of it, since it was
+    /// cut off, has that one as well.
+    // spec: LED-3
     pub(super) fn add(&mut self, entry: &Entry) {
         let header = entry.header();
         let (author, seq, at_ms) = (header.author, header.seq, header.hlc.wall_ms());
@@ -91,22 +94,23 @@ impl Conduct {
             Payload::TaskSubmitted(it) => {
                 let spot = (at_ms, author, it.task);
                 match self.named.get_mut(&it.name) {
-                    Some(spots) => drop(spots.insert(spot, seq)),
+                    Some(spots) => drop(spots.entry(spot).or_insert(seq)),
                     None => drop(self.named.insert(it.name.clone(), [(spot, seq)].into())),
                 }
             }
             Payload::Delegated { task, attempt, device, .. } => {
                 let spot = (at_ms, author, *task, *attempt);
-                self.given.entry(*device).or_default().insert(spot, seq);
+                self.given.entry(*device).or_default().entry(spot).or_insert(seq);
             }
             Payload::Completed(completed) => {
                 let it = &completed.statement;
                 let spot = (at_ms, author, it.task, it.attempt);
-                self.results.entry(it.executor).or_default().insert(spot, seq);
+                self.results.entry(it.executor).or_default().entry(spot).or_insert(seq);
                 let suns: Vec<Sun> = it.energy.pieces.iter().filter_map(Sun::of).collect();
                 if let Some(first) = suns.first() {
                     let spot = (first.from_ms, author, it.task, it.attempt);
-                    self.suns.entry(it.executor).or_default().insert(spot, (seq, at_ms, suns));
+                    let claims = self.suns.entry(it.executor).or_default();
+                    claims.entry(spot).or_insert((seq, at_ms, suns));
                 }
             }
             Payload::PeerOnline => {
@@ -269,11 +273,11 @@ impl Facts {
             }
             came = online.then_some(*at_ms);
         }
-        let place = self.registered(device).and_then(|it| it.place);
-        for (_, (_, said_ms, suns)) in upto(conduct.suns.get(device), upto_ms) {
+        for ((_, _, task, attempt), (_, said_ms, suns)) in upto(conduct.suns.get(device), upto_ms) {
             if *said_ms > upto_ms {
                 continue;
             }
+            let place = self.place_then(device, task, *attempt, *said_ms);
             // What one run claims is one claim, however many pieces it is in.
             let false_one = suns.iter().find(|sun| sun.is_doubtful(place));
             dates.implausible.extend(false_one.map(|sun| sun.from_ms));

@@ -5,9 +5,9 @@
 use super::ballots::Ballots;
 use super::conduct::Conduct;
 use super::tasks::Tasks;
-use mesh_protocol::ids::EntryId;
+use mesh_protocol::ids::{EntryId, TaskId};
 use mesh_protocol::key::{PublicKey, UserKey};
-use mesh_protocol::ledger::{Entry, Grant, Hlc, Payload, PeerRegistered};
+use mesh_protocol::ledger::{Entry, Grant, Hlc, Payload, PeerRegistered, Tip};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,15 +28,15 @@ pub(crate) fn witnesses_needed(members: usize) -> usize {
     members.saturating_sub(1).min(2)
 }
 
-/// Who has seen a log: the witness and the place in its log, up to where, and when.
-type Seen = BTreeMap<(PublicKey, u64), (u64, Hlc)>;
+/// Who has seen a log: the witness and the place in its log, up to which place and entry, and when.
+type Seen = BTreeMap<(PublicKey, u64), (u64, EntryId, Hlc)>;
 
 /// All facts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Facts {
     grants: BTreeMap<EntryId, GrantFact>,
     revoked: BTreeMap<(EntryId, PublicKey), u64>,
-    registered: BTreeMap<PublicKey, Vec<(u64, PeerRegistered)>>,
+    registered: BTreeMap<PublicKey, Vec<(u64, u64, PeerRegistered)>>,
     online: BTreeMap<PublicKey, Vec<(u64, bool)>>,
     witnessed: BTreeMap<PublicKey, Seen>,
     ballots: Ballots,
@@ -73,7 +73,25 @@ impl Facts {
 
     /// What a device last told about itself.
     pub fn registered(&self, device: &PublicKey) -> Option<&PeerRegistered> {
-        self.registered.get(device)?.last().map(|(_, registered)| registered)
+        self.registered.get(device)?.last().map(|(.., registered)| registered)
+    }
+
+    /// Where a device was, as it had said when it took an attempt: by the order of its own log, which it cannot change
+    /// afterwards, or where that does not say, by when its result was on record. Whoever moves has not been there before.
+    // spec: REP-1, REP-2
+    pub(super) fn place_then(
+        &self,
+        device: &PublicKey,
+        task: &TaskId,
+        attempt: u32,
+        said_ms: u64,
+    ) -> Option<(i16, i16)> {
+        let said = self.registered.get(device)?;
+        let before = match self.tasks.took_at(task, attempt, device) {
+            Some(taken) => said.partition_point(|(seq, ..)| *seq < taken),
+            None => said.partition_point(|(_, at_ms, _)| *at_ms <= said_ms),
+        };
+        said.get(before.checked_sub(1)?)?.2.place
     }
 
     /// Did a device last say that it is there?
@@ -81,12 +99,19 @@ impl Facts {
         self.online.get(device).and_then(|said| said.last()).is_some_and(|(_, online)| *online)
     }
 
-    /// When others had seen an entry: each witness with the earliest such date.
+    /// When others had seen an entry: each witness with the earliest such date. `exists` says whether the entry is there
+    /// up to which they say to have seen the log: nobody bears witness to what is written later.
     // spec: LED-10
-    pub fn witnesses(&self, author: &PublicKey, seq: u64) -> BTreeMap<PublicKey, Hlc> {
+    pub(super) fn witnesses(
+        &self,
+        author: &PublicKey,
+        seq: u64,
+        exists: impl Fn(&Tip) -> bool,
+    ) -> BTreeMap<PublicKey, Hlc> {
         let mut seen: BTreeMap<PublicKey, Hlc> = BTreeMap::new();
-        for ((witness, _), (upto, at)) in self.witnessed.get(author).into_iter().flatten() {
-            if *upto >= seq && witness != author {
+        for ((witness, _), (upto, id, at)) in self.witnessed.get(author).into_iter().flatten() {
+            let tip = Tip { author: *author, seq: *upto, id: *id };
+            if *upto >= seq && witness != author && exists(&tip) {
                 seen.entry(*witness).and_modify(|first| *first = (*first).min(*at)).or_insert(*at);
             }
         }
@@ -94,50 +119,60 @@ impl Facts {
     }
 
     /// Had a device seen an entry before it wrote at the place `before` of its own log?
-    pub fn had_seen(&self, device: &PublicKey, before: u64, author: &PublicKey, seq: u64) -> bool {
+    fn had_seen(
+        &self,
+        device: &PublicKey,
+        before: u64,
+        (author, seq): (&PublicKey, u64),
+        exists: impl Fn(&Tip) -> bool,
+    ) -> bool {
         if device == author {
             return seq < before;
         }
+        let saw = |(upto, id, _): &(u64, EntryId, Hlc)| {
+            *upto >= seq && exists(&Tip { author: *author, seq: *upto, id: *id })
+        };
         let seen = self.witnessed.get(author);
-        seen.is_some_and(|seen| {
-            seen.range((*device, 0)..(*device, before)).any(|(_, (upto, _))| *upto >= seq)
-        })
+        seen.is_some_and(|seen| seen.range((*device, 0)..(*device, before)).any(|(_, it)| saw(it)))
     }
 
     /// Could a device date an entry by what it had seen before it wrote at the place `before` of its own log? Only then
     /// it could count it.
-    pub fn could_date(
+    pub(super) fn could_date(
         &self,
         device: &PublicKey,
         before: u64,
         (author, seq): (&PublicKey, u64),
         needed: usize,
+        exists: impl Fn(&Tip) -> bool,
         owner: impl Fn(&PublicKey) -> Option<UserKey>,
     ) -> bool {
         let witnesses = self.witnessed.get(author).into_iter().flatten();
-        let known = witnesses.filter(|((by, place), (upto, _))| {
-            *upto >= seq && owner(by) != owner(author) && self.had_seen(device, before, by, *place)
+        let known = witnesses.filter(|((by, place), (upto, id, _))| {
+            *upto >= seq
+                && owner(by) != owner(author)
+                && exists(&Tip { author: *author, seq: *upto, id: *id })
+                && self.had_seen(device, before, (by, *place), &exists)
         });
         let known: BTreeSet<UserKey> = known.filter_map(|((by, _), _)| owner(by)).collect();
-        known.len() >= needed && self.had_seen(device, before, author, seq)
+        known.len() >= needed && self.had_seen(device, before, (author, seq), &exists)
     }
 
     /// The date as of which an entry counts: its own, if enough other members saw it in time, else that of the last of
     /// them needed; none while too few have seen it. `owner` says whose a device is, so that nobody's second device
     /// witnesses what their first one says.
     // spec: LED-10
-    pub fn date(
+    pub(super) fn date(
         &self,
-        author: &PublicKey,
-        seq: u64,
-        own: Hlc,
+        (author, seq, own): (&PublicKey, u64, Hlc),
         members: usize,
         max_skew_ms: u64,
+        exists: impl Fn(&Tip) -> bool,
         owner: impl Fn(&PublicKey) -> Option<UserKey>,
     ) -> Option<Hlc> {
         let needed = witnesses_needed(members);
         let mut others: BTreeMap<UserKey, Hlc> = BTreeMap::new();
-        for (witness, at) in self.witnesses(author, seq) {
+        for (witness, at) in self.witnesses(author, seq, exists) {
             if let Some(user) = owner(&witness).filter(|user| owner(author) != Some(*user)) {
                 others.entry(user).and_modify(|first| *first = (*first).min(at)).or_insert(at);
             }
@@ -162,7 +197,8 @@ impl Facts {
         self.conduct.add(entry);
         match entry.payload() {
             Payload::PeerRegistered(peer) => {
-                self.registered.entry(author).or_default().push((seq, (**peer).clone()));
+                let said = (seq, header.hlc.wall_ms(), (**peer).clone());
+                self.registered.entry(author).or_default().push(said);
             }
             Payload::PeerOnline => self.online.entry(author).or_default().push((seq, true)),
             Payload::PeerOffline => self.online.entry(author).or_default().push((seq, false)),
@@ -175,7 +211,7 @@ impl Facts {
             Payload::Witnessed { tips } => {
                 for tip in tips {
                     let seen = self.witnessed.entry(tip.author).or_default();
-                    seen.insert((author, seq), (tip.seq, header.hlc));
+                    seen.insert((author, seq), (tip.seq, tip.id, header.hlc));
                 }
             }
             // Who belongs is folded apart; what the members decide among themselves stands with the ballots.
@@ -191,7 +227,7 @@ impl Facts {
         self.grants.retain(|_, grant| grant.author != *author || grant.seq < cap);
         self.revoked.retain(|(_, by), seq| by != author || *seq < cap);
         if let Some(registered) = self.registered.get_mut(author) {
-            registered.retain(|(seq, _)| *seq < cap);
+            registered.retain(|(seq, ..)| *seq < cap);
         }
         if let Some(online) = self.online.get_mut(author) {
             online.retain(|(seq, _)| *seq < cap);

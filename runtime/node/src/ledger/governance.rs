@@ -132,6 +132,16 @@ pub struct Governance {
     adopted: Option<Rules>,
     /// Does the state follow from all that was said?
     settled: bool,
+    /// The only entry that was added since, if it stands behind all others.
+    last: Option<At>,
+    /// Did the last fold begin anew, since something was void?
+    restarted: bool,
+    /// How often everything was folded.
+    #[cfg(test)]
+    folds: usize,
+    /// How often the last time all that counted was looked through for what is void.
+    #[cfg(test)]
+    scans: usize,
     /// A bug on purpose.
     ignores_forks: bool,
 }
@@ -283,8 +293,26 @@ impl Governance {
         let ignored = self.ignores_forks && matches!(payload, Payload::Forked(_));
         let holds = is_signed(&payload, entry) && !ignored;
         let said = Said { author: header.author, seq: header.seq, payload, holds };
-        self.said.insert((header.hlc, entry.id()), said);
+        let at = (header.hlc, entry.id());
+        let is_last = self.said.last_key_value().is_none_or(|(last, _)| *last < at);
+        self.last = (self.settled && is_last).then_some(at);
+        self.said.insert(at, said);
         self.settled = false;
+    }
+
+    /// Takes the only new entry, if it stands behind all others: what comes before it is folded as it was. Says whether
+    /// that is all there is to it; else everything has to be folded anew.
+    // spec: LED-3
+    fn step_last(&mut self) -> bool {
+        let Some(at) = self.last.take() else { return false };
+        let Some(said) = self.said.get(&at) else { return false };
+        // In a fold that begins anew it may cap something each time round, also what is capped in the end anyway.
+        if said.payload.caps() && self.restarted {
+            return false;
+        }
+        let (step, author, seq) = (self.state.step(at.0, said), said.author, said.seq);
+        // What it capped makes void what went before; and what does not count itself is not kept.
+        step != Step::Capped && seq < self.end(&author)
     }
 
     /// Does the state follow from all that was said?
@@ -305,6 +333,10 @@ impl Governance {
     /// itself, went with it and no other entry makes good.
     pub(super) fn settle(&mut self) -> Vec<Payload> {
         let mut gone = Vec::new();
+        if self.step_last() {
+            self.settled = true;
+            return gone;
+        }
         loop {
             self.refold();
             let ends: BTreeMap<PublicKey, u64> =
@@ -323,6 +355,19 @@ impl Governance {
                 return gone;
             }
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn folds(&self) -> (usize, usize) {
+        (self.folds, self.scans)
+    }
+
+    /// What follows if everything is folded anew.
+    #[cfg(test)]
+    pub(super) fn folded_anew(&self) -> State {
+        let mut anew = Self { last: None, settled: false, ..self.clone() };
+        anew.settle();
+        anew.state
     }
 
     /// Does a proof hold that caps a log which is not capped so far yet?
@@ -345,6 +390,10 @@ impl Governance {
     }
 
     fn refold(&mut self) {
+        #[cfg(test)]
+        {
+            (self.folds, self.scans) = (self.folds + 1, 0);
+        }
         // An expulsion beats what is concurrent with it, also what stands before it here: such entries are void, and
         // the fold starts again without them. What beats the very entries that it rests on itself does not hold, nor
         // does what was beaten by something that is void: the first says nothing then, and what it beat counts. Each
@@ -355,11 +404,20 @@ impl Governance {
             let mut state = State::default();
             let mut counted: BTreeMap<&At, &Said> = BTreeMap::new();
             for (at, said) in &self.said {
-                if void.contains_key(at) || idle.contains(at) || !state.step(at.0, said) {
+                if void.contains_key(at) || idle.contains(at) {
+                    continue;
+                }
+                let step = state.step(at.0, said);
+                if step == Step::Idle {
                     continue;
                 }
                 counted.insert(at, said);
-                if said.payload.caps() {
+                // Said again, it beats nothing that it had not beaten before.
+                if step == Step::Capped {
+                    #[cfg(test)]
+                    {
+                        self.scans += 1;
+                    }
                     let beaten = counted.iter().filter(|(_, said)| !state.counts(said));
                     let beaten: Vec<At> = beaten.map(|(at, _)| **at).collect();
                     if !beaten.is_empty() {
@@ -372,11 +430,33 @@ impl Governance {
                 void.values().filter(|by| !counted.contains_key(by)).copied().collect();
             if unfounded.is_empty() {
                 self.state = state;
+                self.restarted = !void.is_empty() || !idle.is_empty();
                 return;
             }
             void.retain(|_, by| !unfounded.contains(by));
             idle.extend(unfounded);
         }
+    }
+}
+
+/// What an entry does to the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// It does not count.
+    Idle,
+    /// It counts.
+    Counted,
+    /// It counts, and some log ends earlier by it.
+    Capped,
+}
+
+impl Step {
+    fn counted(counts: bool) -> Self {
+        if counts { Self::Counted } else { Self::Idle }
+    }
+
+    fn capped(lower: bool) -> Self {
+        if lower { Self::Capped } else { Self::Counted }
     }
 }
 
@@ -443,9 +523,12 @@ impl State {
         (self.counts(said) && self.members.get(&device.user)?.is_in()).then_some(device.user)
     }
 
-    fn cap(&mut self, device: PublicKey, end: u64, by: Dated) {
+    /// Says whether a log ends earlier than before.
+    fn cap(&mut self, device: PublicKey, end: u64, by: Dated) -> bool {
+        let before = self.caps.get(&device).map(|cap| cap.end);
         let cap = self.caps.entry(device).or_insert(Cap { end, by });
         cap.end = cap.end.min(end);
+        before.is_none_or(|before| end < before)
     }
 
     fn certify(&mut self, at: Hlc, cert: &DeviceCert, name: &str) {
@@ -462,15 +545,15 @@ impl State {
         self.devices.insert(cert.device, device);
     }
 
-    /// Takes one entry; says whether it counted.
-    fn step(&mut self, at: Hlc, said: &Said) -> bool {
+    /// Takes one entry.
+    fn step(&mut self, at: Hlc, said: &Said) -> Step {
         if !said.holds {
-            return false;
+            return Step::Idle;
         }
         match &said.payload {
             Payload::Founded(founded) => {
                 if self.founder.is_some() {
-                    return false;
+                    return Step::Idle;
                 }
                 self.name.clone_from(&founded.name);
                 self.rules = founded.rules.clone();
@@ -488,33 +571,34 @@ impl State {
                 };
                 self.members.insert(founded.user, member);
                 self.certify(at, &founded.cert, &founded.device_name);
-                true
+                Step::Counted
             }
             // It proves itself, so whoever's log is kept may say it.
             Payload::Forked(proof) => {
                 let kept = self.devices.contains_key(&said.author) && self.counts(said);
-                if kept {
-                    self.cap(proof.a.header.author, proof.a.header.seq, (at, said.author, said.seq));
+                if !kept {
+                    return Step::Idle;
                 }
-                kept
+                let (author, seq) = (proof.a.header.author, proof.a.header.seq);
+                Step::capped(self.cap(author, seq, (at, said.author, said.seq)))
             }
             // So does this, by the key of the user whose device it is.
             Payload::KeyRevoked(it) => {
                 let kept = self.devices.contains_key(&said.author) && self.counts(said);
                 let theirs = self.devices.get(&it.device).is_some_and(|device| device.user == it.user);
-                if kept && theirs {
-                    self.cap(it.device, it.end(), (at, said.author, said.seq));
+                if !kept || !theirs {
+                    return Step::Idle;
                 }
-                kept && theirs
+                Step::capped(self.cap(it.device, it.end(), (at, said.author, said.seq)))
             }
             payload => match self.speaker(said) {
                 Some(speaker) => self.spoken(at, said, speaker, payload),
-                None => false,
+                None => Step::Idle,
             },
         }
     }
 
-    fn spoken(&mut self, at: Hlc, said: &Said, speaker: UserKey, payload: &Payload) -> bool {
+    fn spoken(&mut self, at: Hlc, said: &Said, speaker: UserKey, payload: &Payload) -> Step {
         match payload {
             Payload::Admitted(request) => {
                 let ticket = (said.author, request.invite);
@@ -522,7 +606,7 @@ impl State {
                 // Whoever replaced a key does not come in a second time by the old one.
                 let replaced = self.replaced.contains_key(&request.user);
                 if used || replaced || speaker == request.user {
-                    return false;
+                    return Step::Idle;
                 }
                 self.invites.insert(ticket, request.user);
                 let founders_own =
@@ -541,7 +625,7 @@ impl State {
                     first: (request.cert.clone(), request.device_name.clone()),
                 });
                 if member.is_expelled() {
-                    return false;
+                    return Step::Idle;
                 }
                 // Asked of the founder's words alone, so that nobody else's date changes the answer.
                 let were_in = member.is_in();
@@ -549,7 +633,7 @@ impl State {
                     (member.alone, member.needed) = (true, member.needed.min(1));
                 }
                 if were_in {
-                    return alone;
+                    return Step::counted(alone);
                 }
                 member.sponsors.insert(speaker);
                 if member.is_in() {
@@ -557,22 +641,22 @@ impl State {
                     let (cert, name) = member.first.clone();
                     self.certify(at, &cert, &name);
                 }
-                true
+                Step::Counted
             }
             Payload::DeviceAdded(added) => {
                 let belongs = self.members.get(&added.cert.user).is_some_and(Member::is_in);
                 if belongs {
                     self.certify(at, &added.cert, &added.name);
                 }
-                belongs
+                Step::counted(belongs)
             }
             Payload::Expelled { user, tips, .. } => {
                 // Replacing one's key is no way out.
                 let user = &self.current(*user);
                 if self.founder != Some(speaker) || *user == speaker {
-                    return false;
+                    return Step::Idle;
                 }
-                let Some(member) = self.members.get_mut(user) else { return false };
+                let Some(member) = self.members.get_mut(user) else { return Step::Idle };
                 member.left.get_or_insert((at, said.author, said.seq));
                 let devices: Vec<PublicKey> = self
                     .devices
@@ -580,23 +664,24 @@ impl State {
                     .filter(|(_, device)| device.user == *user)
                     .map(|(key, _)| *key)
                     .collect();
+                let mut lower = false;
                 for device in devices {
                     let last = tips.iter().find(|tip| tip.author == device);
                     let end = last.map_or(0, |tip| tip.seq.saturating_add(1));
-                    self.cap(device, end, (at, said.author, said.seq));
+                    lower |= self.cap(device, end, (at, said.author, said.seq));
                 }
-                true
+                Step::capped(lower)
             }
             Payload::KeyRotated(rotation) => {
                 let (user, new) = (&rotation.user, &rotation.new);
                 let Some(member) = self.members.get(user).filter(|member| member.is_in()) else {
-                    return false;
+                    return Step::Idle;
                 };
                 if !rotation.verify(&member.recovery)
                     || self.members.contains_key(new)
                     || self.replaced.contains_key(new)
                 {
-                    return false;
+                    return Step::Idle;
                 }
                 if let Some(member) = self.members.remove(user) {
                     self.members.insert(*new, member);
@@ -614,10 +699,10 @@ impl State {
                 if self.founder == Some(*user) {
                     self.founder = Some(*new);
                 }
-                true
+                Step::Counted
             }
             // Votes on rules are counted where ballots are.
-            _ => true,
+            _ => Step::Counted,
         }
     }
 }

@@ -262,6 +262,11 @@ impl Tasks {
         self.said.get(&(*task, attempt, *device)).is_some_and(|said| said.accepted.is_some())
     }
 
+    /// Where in its log a device took an attempt.
+    pub(super) fn took_at(&self, task: &TaskId, attempt: u32, device: &PublicKey) -> Option<u64> {
+        self.said.get(&(*task, attempt, *device))?.accepted.map(|(seq, _)| seq)
+    }
+
     /// Did a device take an attempt, refuse it or end it?
     pub fn has_answered(&self, task: &TaskId, attempt: u32, device: &PublicKey) -> bool {
         let said = self.said.get(&(*task, attempt, *device));

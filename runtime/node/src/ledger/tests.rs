@@ -584,6 +584,10 @@ proptest! {
         let mut world = World::by(Rules { sponsors, ..Rules::default() }).with(members);
         for step in steps {
             world.run(step);
+            for ledger in &world.ledgers {
+                let governance = &ledger.governance;
+                prop_assert!(*governance.state() == governance.folded_anew(), "not as folded anew");
+            }
         }
         same_in_any_order(&mut world, seed);
     }
@@ -1253,7 +1257,8 @@ fn an_entry_counts_as_of_its_own_date_if_enough_others_saw_it_in_time() {
     saw(8, 0, 5, 1001);
     saw(0, 0, 5, 1002);
     let date = |seq: u64, members: usize, skew: u64| {
-        facts.date(&author, seq, Hlc::at(1000), members, skew, owner).map(Hlc::wall_ms)
+        let entry = (&author, seq, Hlc::at(1000));
+        facts.date(entry, members, skew, |_| true, owner).map(Hlc::wall_ms)
     };
     // (members, skew) and the date as of which entry 5 counts.
     let table = [
@@ -1272,8 +1277,242 @@ fn an_entry_counts_as_of_its_own_date_if_enough_others_saw_it_in_time() {
     assert_eq!(date(9, 3, 9999), None, "only one has seen it");
     assert_eq!(date(9, 2, 9999), Some(1000));
     assert_eq!(date(10, 2, 9999), None, "nobody has");
-    assert_eq!(facts.witnesses(&author, 5).len(), 4, "the author is none of them");
-    assert_eq!(facts.witnesses(&author, 5)[&device(1)].wall_ms(), 1150, "the first time counts");
+    let witnesses = facts.witnesses(&author, 5, |_| true);
+    assert_eq!(witnesses.len(), 4, "the author is none of them");
+    assert_eq!(witnesses[&device(1)].wall_ms(), 1150, "the first time counts");
+}
+
+// spec: LED-10, LED-3
+#[test]
+fn nobody_bears_witness_to_what_is_not_written_yet() {
+    let mut world = World::of(3);
+    let device = USERS;
+    world.add_device(0, device);
+    world.sync_all();
+    let author = world.device(device);
+    let then = world.now;
+    // Two friends see a log that has not begun, up to wherever it may end.
+    for witness in [1, 2] {
+        let ahead = |seq| Tip { author, seq, id: EntryId([seq as u8; 32]) };
+        world.say(witness, Payload::Witnessed { tips: vec![ahead(0)] });
+        world.say(witness, Payload::Witnessed { tips: vec![ahead(1 << 40)] });
+    }
+    world.now = then;
+    world.ledgers[device].clock = Hlc::at(then);
+    world.say(device, Payload::PeerOnline);
+    let vote = world.say(device, submitted(TaskId([1; 32])));
+    world.sync_all();
+    let date = |ledger: &Ledger| {
+        let owner = |device: &PublicKey| ledger.governance.device(device).map(|it| it.user);
+        let entry = (&author, vote.header().seq, vote.header().hlc);
+        ledger.date(entry, 3, 10, owner).map(Hlc::wall_ms)
+    };
+    assert_eq!(date(&world.ledgers[0]), None);
+    // Once they have seen it, it counts as of then, whether it or their word is heard first.
+    world.now += 1000;
+    for witness in [1, 2] {
+        let tips = vec![world.ledgers[witness].tip(&author).unwrap()];
+        world.say(witness, Payload::Witnessed { tips });
+    }
+    let seen = Some(world.now);
+    let (last, before): (Vec<Entry>, Vec<Entry>) =
+        world.all.iter().cloned().partition(|entry| entry.id() == vote.id());
+    let mut ledger = world.observer(&before);
+    assert_eq!((date(&ledger), ledger.is_awaited(&vote.tip())), (None, true));
+    take_all(&mut ledger, &last, &world.all);
+    assert_eq!(date(&ledger), seen);
+    same_in_any_order(&mut world, 5);
+    assert_eq!(date(&world.ledgers[0]), seen);
+}
+
+// spec: LED-10, LED-3
+#[test]
+fn what_was_seen_of_a_log_still_counts_when_its_end_is_cut_off() {
+    let mut world = World::of(3);
+    let device = USERS;
+    world.add_device(0, device);
+    world.sync_all();
+    let vote = world.say(device, submitted(TaskId([1; 32])));
+    let tips = vec![world.say(device, Payload::PeerOffline).tip()];
+    world.sync_all();
+    for witness in [1, 2] {
+        world.say(witness, Payload::Witnessed { tips: tips.clone() });
+    }
+    world.sync_all();
+    let date = |ledger: &Ledger| {
+        let owner = |device: &PublicKey| ledger.governance.device(device).map(|it| it.user);
+        ledger.date((&vote.header().author, 0, vote.header().hlc), 3, 1000, owner)
+    };
+    assert_eq!(date(&world.ledgers[0]), Some(vote.header().hlc));
+    world.revoke(0, device, 1);
+    same_in_any_order(&mut world, 6);
+    assert!(!world.ledgers[0].has(&tips[0]));
+    assert_eq!(date(&world.ledgers[0]), Some(vote.header().hlc));
+}
+
+// spec: VOTE-2, LED-3
+#[test]
+fn of_proposals_without_end_the_first_of_a_log_count() {
+    let mut world = World::of(2);
+    let propose = |quorum: u16| {
+        let rules = Rules { quorum, ..Rules::default() };
+        Payload::RulesProposed { rules: Box::new(rules), why: String::new() }
+    };
+    let mut counted = Vec::new();
+    for number in 0..20 {
+        let entry = world.say(1, propose(number));
+        counted.extend((number < 8).then(|| entry.id()));
+    }
+    world.now += 31 * 24 * 3_600_000;
+    for number in 20..40 {
+        let entry = world.say(1, propose(number));
+        counted.extend((number < 28).then(|| entry.id()));
+    }
+    same_in_any_order(&mut world, 3);
+    counted.sort_unstable();
+    let proposals = world.ledgers[0].facts.ballots().proposals();
+    assert!(proposals.keys().copied().eq(counted.iter().copied()));
+    // A made-up past is no way round.
+    world.now = 0;
+    let device = USERS;
+    world.add_device(0, device);
+    world.sync_all();
+    world.ledgers[device].clock = Hlc::default();
+    for number in 0..300 {
+        world.now = number * 31 * 24 * 3_600_000;
+        world.say(device, propose(1));
+    }
+    world.sync_all();
+    assert_eq!(world.ledgers[1].facts.ballots().proposals().len(), 16 + 256);
+}
+
+// spec: LED-3, NET-4
+#[test]
+fn what_is_said_again_and_again_is_not_folded_anew() {
+    let mut world = World::of(3);
+    world.add_device(1, USERS + 1);
+    world.sync_all();
+    world.revoke(1, USERS + 1, 0);
+    let said = world.all.last().unwrap().payload().clone();
+    // Each for itself goes through all of them: this took minutes.
+    for _ in 0..1_500 {
+        world.say(1, said.clone());
+    }
+    let folds = world.ledgers[1].governance.folds();
+    world.say(1, said.clone());
+    world.say(1, Payload::RulesVoted { proposal: EntryId([1; 32]), yes: true });
+    assert_eq!(world.ledgers[1].governance.folds(), folds);
+    // And where something comes late, what they beat is looked for once.
+    world.now -= 20;
+    world.ledgers[0].clock = Hlc::at(world.now);
+    world.say(0, Payload::RulesVoted { proposal: EntryId([1; 32]), yes: true });
+    world.sync(0, 1);
+    assert_eq!(world.ledgers[1].governance.folds(), (folds.0 + 1, 1));
+    equal(&world.observer(&world.kept(1)), &world.ledgers[1]);
+}
+
+// spec: LED-3, REP-1
+#[test]
+fn of_what_a_log_says_twice_the_first_counts_whatever_became_of_the_second() {
+    let mut world = World::of(3);
+    let task = TaskId([7; 32]);
+    world.say(1, submitted(task));
+    let first = world.say(1, completed_in_the_sun(task));
+    // A third who never hears of what follows, and those who do.
+    world.sync(1, 2);
+    let before = world.kept(2);
+    let at = first.header().hlc;
+    world.now = at.wall_ms() - 10;
+    for payload in [completed_in_the_sun(task), submitted(task), delegated(task), delegated(task)] {
+        world.now -= 10;
+        let entry = world.say(1, payload);
+        assert_eq!(entry.header().hlc.wall_ms(), at.wall_ms(), "in the same millisecond");
+    }
+    world.sync(1, 0);
+    let end = first.header().seq;
+    let expelled = Payload::Expelled { user: world.user(1), tips: vec![first.tip()], why: String::new() };
+    let expelled = world.say(0, expelled);
+    world.sync_all();
+    let knew_all = &world.ledgers[0];
+    assert_eq!(knew_all.len(&world.device(1)), end + 1);
+    let mut heard = before.clone();
+    heard.extend(world.kept(0).into_iter().filter(|entry| !before.contains(entry)));
+    let never_heard = world.observer(&heard);
+    assert!(never_heard.has(&expelled.tip()));
+    equal(&never_heard, knew_all);
+    equal(&restored(&world, knew_all, 1), knew_all);
+    let dates = |ledger: &Ledger| {
+        let executor = key(1, 2).public();
+        ledger.facts().dates(&executor, ledger.governance(), u64::MAX, |_, _| Some(true)).executed
+    };
+    assert_eq!((dates(knew_all), dates(&never_heard)), (vec![at.wall_ms()], vec![at.wall_ms()]));
+}
+
+/// By the third user's device.
+fn completed_in_the_sun(task: TaskId) -> Payload {
+    let Payload::Completed(mut ran) = completed(task, 1, &key(1, 2)) else { panic!("no result") };
+    let claim = EnergyClaim { source: Source::Solar, renewable_percent: 100, g_per_kwh: 41 };
+    let piece = Piece { from_ms: 1, ms: 1, energy_mj: 1, reading: Some(Reading::of(claim, "fixed")) };
+    ran.statement.energy = Metered { how: How::Measured, pieces: vec![piece], ..Metered::default() };
+    ran.signature = ran.statement.sign(&key(1, 2));
+    Payload::Completed(ran)
+}
+
+fn delegated(task: TaskId) -> Payload {
+    Payload::Delegated { task, attempt: 1, device: key(1, 2).public(), grant: None }
+}
+
+// spec: REP-1, REP-2
+#[test]
+fn whoever_moves_has_not_been_there_before() {
+    const HOUR: u64 = 3_600_000;
+    // On the first of January 1970 it is noon in Berlin at 11, and night on the other side.
+    let mut world = World::of(2);
+    let device = world.device(1);
+    let live_in = |world: &mut World, place| {
+        let Payload::PeerRegistered(mut it) = registered(1) else { panic!("not registered") };
+        it.place = Some(place);
+        world.say(1, Payload::PeerRegistered(it));
+    };
+    let run = |world: &mut World, number: u8, taken: bool| {
+        let task = TaskId([number; 32]);
+        world.say(0, submitted(task));
+        if taken {
+            world.say(1, Payload::Accepted { task, attempt: 1 });
+        }
+        let Payload::Completed(mut ran) = completed(task, 1, &key(1, 1)) else { panic!("no result") };
+        let claim = EnergyClaim { source: Source::Solar, renewable_percent: 100, g_per_kwh: 41 };
+        let piece =
+            Piece { from_ms: 11 * HOUR, ms: HOUR, energy_mj: 1, reading: Some(Reading::of(claim, "fixed")) };
+        ran.statement.energy = Metered { how: How::Measured, pieces: vec![piece], ..Metered::default() };
+        ran.signature = ran.statement.sign(&key(1, 1));
+        ran
+    };
+    let doubted = |world: &World| {
+        let ledger = &world.ledgers[0];
+        let dates = ledger.facts().dates(&device, ledger.governance(), u64::MAX, |_, _| Some(true));
+        dates.implausible.len()
+    };
+    live_in(&mut world, (52, 13));
+    for (number, taken) in [(1, true), (2, false)] {
+        let ran = run(&mut world, number, taken);
+        world.say(0, Payload::Completed(ran));
+    }
+    let under_way = run(&mut world, 3, true);
+    world.sync_all();
+    assert_eq!(doubted(&world), 0);
+    live_in(&mut world, (-40, -170));
+    world.sync_all();
+    assert_eq!(doubted(&world), 0, "what was true stays so");
+    world.say(0, Payload::Completed(under_way));
+    world.sync_all();
+    assert_eq!(doubted(&world), 0, "it was taken before");
+    let there = run(&mut world, 4, true);
+    world.say(0, Payload::Completed(there));
+    live_in(&mut world, (52, 13));
+    world.sync_all();
+    assert_eq!(doubted(&world), 1, "and what was false stays so");
+    same_in_any_order(&mut world, 9);
 }
 
 // spec: LED-10, PERM-6
