@@ -8,7 +8,9 @@ mod routes;
 mod serve;
 pub(crate) mod services;
 
-pub(crate) use publish::{FILE, Published, Unpublish, is_served, publish, token};
+#[cfg(test)]
+pub(crate) use publish::Unpublish;
+pub(crate) use publish::{FILE, Published, is_served, publish, token};
 pub(crate) use serve::serve;
 pub(crate) use services::{Chunks, ImportReport, Later, Services, Stream};
 
