@@ -716,7 +716,12 @@ async fn events(Extract(state): Extract<State>) -> Response {
     let (send, receive) = mpsc::channel::<std::result::Result<Event, std::convert::Infallible>>(PIECES);
     tokio::spawn(async move {
         loop {
-            let event = match happenings.recv().await {
+            let happening = tokio::select! {
+                happening = happenings.recv() => happening,
+                // However long nothing happens, nobody is watched for who has gone.
+                () = send.closed() => return,
+            };
+            let event = match happening {
                 Ok(happening) => match Event::default().json_data(&happening) {
                     Ok(event) => event,
                     Err(_not_shown) => continue,

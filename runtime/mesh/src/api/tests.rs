@@ -289,6 +289,23 @@ async fn bytes_and_events_are_streamed() {
     }
 }
 
+#[tokio::test]
+async fn a_watcher_that_goes_is_forgotten_though_nothing_happens() {
+    let server = server().await;
+    let mut stream = TcpStream::connect(server.addr).await.unwrap();
+    let request = format!("GET /v1/events HTTP/1.1\r\nHost: {}\r\n{TOKEN}\r\n", server.addr);
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.read_u8().await.unwrap();
+    assert_eq!(server.happenings.receiver_count(), 1);
+    drop(stream);
+    let forgotten = async {
+        while server.happenings.receiver_count() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), forgotten).await.unwrap();
+}
+
 // spec: API-2
 #[test]
 fn the_openapi_document_is_what_was_agreed() {
