@@ -1399,7 +1399,7 @@ fn what_is_said_again_and_again_is_not_folded_anew() {
         world.say(1, said.clone());
     }
     let folds = world.ledgers[1].governance.folds();
-    world.say(1, said.clone());
+    world.say(1, said);
     world.say(1, Payload::RulesVoted { proposal: EntryId([1; 32]), yes: true });
     assert_eq!(world.ledgers[1].governance.folds(), folds);
     // And where something comes late, what they beat is looked for once.
