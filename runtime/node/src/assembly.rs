@@ -636,7 +636,10 @@ impl Node {
                 weights: (weight(true), weight(false)),
                 rules: opened.map_or_else(
                     || said.rules.clone(),
-                    |at| said.rules.applied(self.ledger.rules_at(at), self.ledger.governance().rules()),
+                    |at| {
+                        let base = self.ledger.rules_at(said.written_ms(at));
+                        said.rules.applied(base, self.ledger.governance().rules())
+                    },
                 ),
             }
         });

@@ -1025,8 +1025,8 @@ impl Node {
         let proposals = circle.proposals();
         let terms = if proposals.is_empty() { Terms::new() } else { circle.terms() };
         for (opened, id) in proposals {
-            let rules = history.iter().rev().find(|(from, _)| *from <= opened).map(|(_, rules)| rules);
-            let Some(rules) = rules else { continue };
+            let in_force = |at_ms: u64| history.iter().rev().find(|(from, _)| *from <= at_ms);
+            let Some((_, rules)) = in_force(opened) else { continue };
             let closes = opened.saturating_add(rules.voting_window_ms);
             if closes > self.now.wall_ms {
                 next = next.into_iter().chain([closes]).min();
@@ -1038,10 +1038,11 @@ impl Node {
             if let (Some(true), Some(from)) = (tally.decision(), tally.decided_ms)
                 && let Some(said) = self.ledger.facts().ballots().proposals().get(&id)
             {
+                let base = in_force(said.written_ms(opened)).map_or(rules, |(_, rules)| rules);
                 // Who is in is folded by the founding's rules, from which on nothing but members' words changes it.
                 decided.push((
                     from,
-                    Rules { sponsors, ..rules.clone() },
+                    Rules { sponsors, ..base.clone() },
                     Rules { sponsors, ..said.rules.clone() },
                 ));
                 decided.sort_by_key(|(from, ..)| *from);

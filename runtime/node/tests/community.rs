@@ -1329,6 +1329,44 @@ fn of_two_proposals_that_are_open_at_once_neither_undoes_the_other() {
     equal(&room);
 }
 
+// spec: VOTE-2
+#[test]
+fn whoever_was_cut_off_takes_nothing_back_that_was_adopted_since() {
+    let mut room = Room::community_by(&["alice", "bob", "carol", "dave"], Rules { sponsors: 1, ..rules() });
+    let rules = || Rules { sponsors: 1, ..rules() };
+    for other in [0, 1, 3] {
+        room.disconnect(2, other);
+    }
+    let late = proposed(&mut room, 2, Rules { clean_g_per_kwh: 99, ..rules() });
+    let mut more = rules();
+    more.free.tasks = 33;
+    let soon = proposed(&mut room, 0, more);
+    for number in [1, 3] {
+        votes_rules(&mut room, number, &soon, true);
+    }
+    room.pass(5 * 60_000);
+    assert_eq!((free_tasks(&mut room, 0), free_tasks(&mut room, 2)), (33, 10));
+    for other in [0, 1, 3] {
+        room.connect(2, other);
+    }
+    // It opens when they see it.
+    room.pass(5_000);
+    let Answer::Proposals(views) = room.ask(1, Command::Proposals).unwrap() else { panic!("no proposals") };
+    let shown = views.iter().find(|view| view.proposal.to_string() == late).unwrap();
+    assert_eq!((shown.rules.free.tasks, shown.rules.clean_g_per_kwh), (33, 99));
+    for number in [0, 1] {
+        votes_rules(&mut room, number, &late, true);
+    }
+    room.pass(3 * 60_000);
+    for number in 0..4 {
+        let Answer::Community(view) = room.ask(number, Command::Community).unwrap() else {
+            panic!("no view")
+        };
+        assert_eq!((view.rules.free.tasks, view.rules.clean_g_per_kwh), (33, 99), "on peer {number}");
+    }
+    equal(&room);
+}
+
 // spec: LED-10, VOTE-1, QUOTA-4
 #[test]
 fn whoever_comes_later_changes_nothing_that_was_settled() {

@@ -67,6 +67,15 @@ pub struct ProposalFact {
     pub why: String,
 }
 
+impl ProposalFact {
+    /// When the rules were in force that its author had before them, if others saw it at that moment: whoever was cut off
+    /// has not heard of what was adopted since, and does not want to take it back.
+    // spec: VOTE-2
+    pub(crate) fn written_ms(&self, opened_ms: u64) -> u64 {
+        self.hlc.wall_ms().min(opened_ms)
+    }
+}
+
 /// All of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Ballots {
