@@ -769,8 +769,11 @@ impl Node {
             }
             _ => {}
         }
-        if self.ledger.is_awaited(&entry.tip()) {
-            self.were_seen([entry.header().author].into());
+        // Of its own log this device knows what is written. Whoever bears witness to what is not could have it look at all
+        // its ballots with each entry, and for each that it then decides once more.
+        let author = entry.header().author;
+        if author != self.me && self.ledger.is_awaited(&entry.tip()) {
+            self.were_seen([author].into());
         }
     }
 

@@ -23,8 +23,11 @@ const MOST_FAILURES: u32 = 12;
 const MAX_CHECKPOINT_FILE: u64 = 4 * MAX_CHECKPOINT;
 /// For a file's name and a link's target.
 const NAME_BYTES: u64 = 10_000;
-/// How often whoever is given a task's state may fail before it has run, until the state is what is wrong.
-const MOST_IN_VAIN: u32 = 2;
+/// How often one device that is given a task's state may fail before the task has run, until the state is what is wrong; of
+/// two devices, once each.
+const MOST_IN_VAIN: usize = 3;
+/// Who has run for so long has gone on from the state.
+const RAN_MS: u64 = 60_000;
 
 /// Most bytes of a checkpoint of a task with these limits; of one that saves nothing, there is none.
 fn largest_checkpoint(limits: &Limits) -> u64 {
@@ -32,7 +35,9 @@ fn largest_checkpoint(limits: &Limits) -> u64 {
         return 0;
     }
     let names = u64::from(limits.out_files).saturating_mul(NAME_BYTES).saturating_add(NAME_BYTES);
-    let parts = [limits.checkpoint_bytes, limits.stdout_bytes, limits.stderr_bytes, limits.out_bytes];
+    // So much an executor lets a task save of both.
+    let saved = limits.checkpoint_bytes.saturating_add(limits.out_bytes).min(MAX_CHECKPOINT);
+    let parts = [saved, limits.stdout_bytes, limits.stderr_bytes];
     parts.iter().fold(names, |sum, part| sum.saturating_add(*part)).min(MAX_CHECKPOINT_FILE)
 }
 
@@ -95,12 +100,10 @@ impl Node {
         if task.kept.resume == Some(blob) {
             return;
         }
-        // Nothing that is kept here for another use is a checkpoint: as one, it would go when the next one comes.
-        if blob.len > largest_checkpoint(&task.spec().limits) || self.needed().contains(&blob.hash) {
+        if blob.len > largest_checkpoint(&task.spec().limits) {
             self.counters.bad_results += 1;
             return;
         }
-        let Some(task) = self.tasks.get_mut(&id) else { return };
         task.fetches.next = Some(blob);
         self.fetch_checkpoint(id);
     }
@@ -109,6 +112,12 @@ impl Node {
         let Some(task) = self.tasks.get_mut(&id).filter(|task| task.fetches.saving.is_none()) else { return };
         let (Some(from), attempt) = (task.device(), task.current()) else { return };
         let Some(blob) = task.fetches.next.take() else { return };
+        // Nothing that is kept here for another use is a checkpoint: as one, it would go when the next one comes.
+        if self.needed().contains(&blob.hash) {
+            self.counters.bad_results += 1;
+            return;
+        }
+        let Some(task) = self.tasks.get_mut(&id) else { return };
         // Its maker's, who never said which engine it has: then nobody could go on from it either.
         let Some(profile) = self.ledger.facts().registered(&from).map(|it| it.profile) else { return };
         let wanted = Wanted::Checkpoint(Box::new(task.spec().clone()), profile);
@@ -199,20 +208,21 @@ impl Node {
     }
 
     /// A try that was given the task's state came to nothing: from a state that nobody can go on from, nobody is to be
-    /// asked to go on, and the task begins anew.
+    /// asked to go on, and the task begins anew. Nobody's word alone is enough for that.
     // spec: DEL-3, DEL-7
     pub(crate) fn resumed_in_vain(&mut self, id: TaskId, reason: &Reason) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        if !task.last().is_some_and(|last| last.resumed) || task.kept.resume.is_none() {
-            return;
-        }
-        task.in_vain += match reason {
-            Reason::Inadmissible(_) => MOST_IN_VAIN,
-            Reason::SandboxFailed(_) | Reason::NotFetched(_) => 1,
-            _ => 0,
+        let given = task.last().is_some_and(|last| last.resumed) && task.kept.resume.is_some();
+        let blamed = match reason {
+            Reason::Inadmissible(_) | Reason::SandboxFailed(_) => true,
+            // Other files may be what does not come.
+            Reason::NotFetched(words) => words.contains("its checkpoint"),
+            _ => false,
         };
-        if task.in_vain >= MOST_IN_VAIN {
-            task.in_vain = 0;
+        let Some(device) = task.device().filter(|_| given && blamed && task.ran_ms < RAN_MS) else { return };
+        task.in_vain.push(device);
+        if task.in_vain.iter().any(|other| *other != device) || task.in_vain.len() >= MOST_IN_VAIN {
+            task.in_vain.clear();
             task.state_of = None;
             if let Some(state) = task.kept.resume.take() {
                 self.unneeded(state.hash);

@@ -101,6 +101,7 @@ pub(crate) fn is_planned(reason: &Reason) -> bool {
             reason,
             Reason::VetoedByDonor
                 | Reason::VetoedByOwner
+                | Reason::NoCapacity
                 | Reason::DonorPaused
                 | Reason::OutsideHours
                 | Reason::DeviceBusy { .. }

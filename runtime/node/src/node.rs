@@ -583,10 +583,10 @@ impl Node {
         for ballot in ballots {
             self.requeue(ballot);
         }
-        let dated = |timer: &&Timer| matches!(timer, Timer::Rules | Timer::Group(_));
-        let timers: Vec<Timer> = self.timers.keys().filter(dated).copied().collect();
-        for timer in timers {
-            self.arm_in(timer, 0);
+        // Whoever had a result to show could not know that it was late.
+        self.grant_groups();
+        if self.timers.contains_key(&Timer::Rules) {
+            self.arm_in(Timer::Rules, 0);
         }
         if let Donor::Paused(Some(until)) = self.donor {
             self.arm(Timer::Donor, self.boot_of(until));

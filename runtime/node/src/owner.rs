@@ -300,8 +300,8 @@ pub(crate) struct Task {
     ahead: Option<u64>,
     /// Which engine its state is of, as far as is known since the start.
     pub(crate) state_of: Option<ProfileId>,
-    /// How often in a row whoever was given its state could not run it.
-    pub(crate) in_vain: u32,
+    /// Who was given its state and could not run it, since it was saved.
+    pub(crate) in_vain: Vec<PublicKey>,
     /// What its service level and its vote make of it.
     pub(crate) course: Course,
     /// Where it stands in the queue while it waits.
@@ -332,7 +332,7 @@ impl Task {
             fetches: Fetches::default(),
             ahead: None,
             state_of: None,
-            in_vain: 0,
+            in_vain: Vec::new(),
         }
     }
 
@@ -1632,7 +1632,7 @@ impl Node {
         }
         task.saved(now);
         let before = task.kept.resume.replace(blob);
-        task.in_vain = 0;
+        task.in_vain.clear();
         task.state_of =
             task.device().and_then(|device| self.ledger.facts().registered(&device)).map(|it| it.profile);
         if let Some(before) = before {

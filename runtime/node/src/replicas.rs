@@ -239,7 +239,12 @@ impl Node {
         // Another engine cannot go on from it.
         let engine = self.ledger.facts().registered(&device).map(|it| it.profile);
         let task = self.tasks.get(&key)?;
-        let resumed = task.kept.resume.is_some() && (task.state_of.is_none() || task.state_of == engine);
+        // After a restart it is most likely that of who had the task last.
+        let begun = |it: &&Try| !it.twin && !matches!(it.fate, Fate::Refused(_));
+        let last = || task.kept.tries.iter().rev().find(begun);
+        let state_of =
+            task.state_of.or_else(|| Some(self.ledger.facts().registered(&last()?.device)?.profile));
+        let resumed = task.kept.resume.is_some() && (state_of.is_none() || state_of == engine);
         let it = Try { device, grant, tip_seq: 0, fate: Fate::Open, number, twin: of != key, resumed };
         if of != key {
             go_on(&mut self.tasks.get_mut(&key)?.kept.tries, Try { twin: false, ..it.clone() });
@@ -659,12 +664,14 @@ impl Node {
         for result in &agree {
             self.set_fate_of(of, result.statement.attempt, Fate::Agreed);
         }
+        let first = self.step_task(of, TaskEvent::End);
         if let Some(group) = self.tasks.get_mut(&of).and_then(|task| task.kept.group.as_mut()) {
             group.results = agree;
-            // So long they keep it.
-            group.until_ms = Some(kept_until);
+            if first {
+                // So long they keep it.
+                group.until_ms = Some(kept_until);
+            }
         }
-        self.step_task(of, TaskEvent::End);
         self.fetch_agreed(of);
     }
 

@@ -321,7 +321,8 @@ fn replicas_outlive_their_owners_crash_at_every_step() {
 // spec: DEL-3, DEL-8
 #[test]
 fn who_was_away_while_results_were_to_be_shown_has_them_shown() {
-    for asleep in [false, true] {
+    // It also may start before it is told the time.
+    for (asleep, untold) in [(false, false), (true, false), (false, true)] {
         let mut room = street(&["alice", "bob", "carol", "dave"]);
         let task = room.submit_draft(0, replicated(1, 3, 3)).unwrap();
         let all = runs(&mut room);
@@ -338,16 +339,19 @@ fn who_was_away_while_results_were_to_be_shown_has_them_shown() {
         assert_eq!(room.state(0, &task).0, "running");
         room.now.boot_ms += 3_600_000;
         room.now.wall_ms += 3_600_000;
+        room.now.wall_ms -= if untold { 7_200_000 } else { 0 };
         if !asleep {
             room.restart(0, "alice");
         }
+        room.handle(0, Input::Wake);
+        room.now.wall_ms += if untold { 7_200_000 } else { 0 };
         room.handle(0, Input::Wake);
         for other in 1..room.peers.len() {
             room.connect(0, other);
         }
         room.pass(20_000);
         let (state, why) = room.state(0, &task);
-        assert_eq!(state, "done", "asleep: {asleep}: {why}");
+        assert_eq!(state, "done", "asleep: {asleep}, untold: {untold}: {why}");
     }
 }
 
