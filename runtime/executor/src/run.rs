@@ -190,6 +190,9 @@ pub enum StartError {
         /// What is left.
         free: u64,
     },
+    /// This machine was at its limits; try again later.
+    #[error("compile the module: {0}")]
+    Overtaxed(String),
     /// This machine failed.
     #[error("{what}")]
     System {
@@ -227,7 +230,7 @@ enum Failed {
 }
 
 fn overtaxed(why: String) -> StartError {
-    StartError::System { what: "compile the module", source: io::Error::other(why) }
+    StartError::Overtaxed(why)
 }
 
 pub(crate) struct Inner {

@@ -719,8 +719,10 @@ impl Supervisor {
 
     fn end(mut self) {
         self.mailbox.close();
+        let mut resident = None;
         if let Some(broken) = self.broken.take() {
             let cpu_us = self.setup.worker.cpu_us();
+            resident = Some(self.setup.worker.peak_resident());
             let status = self.setup.worker.child.try_wait().ok().flatten();
             // Its number may be another process's from here on.
             if let Some(since) = self.paused_since.take() {
@@ -744,7 +746,7 @@ impl Supervisor {
         }
         let wall = self.elapsed();
         self.go_on();
-        let peak_resident = self.setup.worker.peak_resident();
+        let peak_resident = resident.unwrap_or_else(|| self.setup.worker.peak_resident());
         let mut trees: Vec<Option<OutTree>> = Vec::new();
         for (number, entries) in std::mem::take(&mut self.trees).into_iter().enumerate() {
             // The first is `/out`, where nothing was handed in; the others are shares.

@@ -21,6 +21,7 @@ use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -257,8 +258,10 @@ impl Task<'_> {
                 linker.instantiate_pre(&module).map(Kept::Core).map_err(say)
             }
             ModuleKind::Component => {
-                let mut code = Vec::new();
-                io::Read::read_to_end(&mut &file, &mut code).map_err(|error| error.to_string())?;
+                // By position: other workers have the same file, and its place in it.
+                let length = file.metadata().map_err(|error| error.to_string())?.len();
+                let mut code = vec![0; usize::try_from(length).map_err(|error| error.to_string())?];
+                file.read_exact_at(&mut code, 0).map_err(|error| error.to_string())?;
                 let (engine, linker) = self.linked.component().map_err(say)?;
                 // SAFETY: as above.
                 let module = unsafe { Component::deserialize(engine, code) }.map_err(say)?;

@@ -173,7 +173,10 @@ fn load_failure(path: &Path, error: &StartError) -> Failure {
                 None => failure,
             }
         }
-        StartError::Stage(_) | StartError::Busy { .. } | StartError::System { .. } => failure,
+        StartError::Stage(_)
+        | StartError::Busy { .. }
+        | StartError::Overtaxed(_)
+        | StartError::System { .. } => failure,
     }
 }
 
@@ -212,6 +215,9 @@ fn start_failure(error: &StartError) -> Failure {
         }
         StartError::Busy { .. } => {
             Failure::because("start the task", error).hint("try again when a task has ended")
+        }
+        StartError::Overtaxed(_) => {
+            Failure::because("start the task", error).hint("try again when this machine has less to do")
         }
         StartError::System { source, .. } => {
             let failure = Failure::because("start the task", error);

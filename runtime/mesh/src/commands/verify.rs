@@ -20,6 +20,7 @@ struct Verdict {
 }
 
 pub(super) fn run(verify: Verify) -> Result<u8> {
+    crate::descriptors::raise();
     let signed = receipt_file::read(&verify.receipt)?;
     let receipt = &signed.receipt;
     let mut different = Vec::new();

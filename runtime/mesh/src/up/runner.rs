@@ -551,7 +551,10 @@ fn refused(error: StartError) -> Over {
     let text = cut(&causes(&error), MAX_TEXT);
     Over::Lost(match error {
         StartError::Refused(_) => Reason::Inadmissible(text),
-        StartError::Busy { .. } | StartError::Stage(StageError::Full(_)) => Reason::NoCapacity,
+        StartError::Busy { .. } | StartError::Overtaxed(_) | StartError::Stage(StageError::Full(_)) => {
+            tracing::info!(why = text, "a task was not started");
+            Reason::NoCapacity
+        }
         StartError::Stage(_) => Reason::NotFetched(text),
         StartError::System { .. } => Reason::SandboxFailed(text),
     })
