@@ -163,7 +163,8 @@ async fn run(shared: Arc<Shared>, peer: PublicKey, dial: Arc<Dial>) {
                 continue;
             }
         };
-        if lived >= LASTED {
+        // As a stranger it lives no longer than that, and is to be back soon after it was let in.
+        if lived >= LASTED.min(shared.config.bounds.stranger_stay) {
             brief = BACK_OFF.0;
             continue;
         }

@@ -126,6 +126,8 @@ async fn next(shared: &Shared, session: &Session, stream: &mut RecvStream) -> Re
     let Some(length) = read_length(stream, bounds.frame).await.map_err(Refused::Frame)? else {
         return Ok(None);
     };
+    // Others may have brought much while this one was waited for.
+    session.held.told(usize::try_from(bounds.window).unwrap_or(usize::MAX)).await;
     let _unfinished = session.held.begin(length, bounds.unfinished).ok_or(Refused::Unfinished)?;
     read_rest(stream, length).await.map(Some).map_err(Refused::Frame)
 }

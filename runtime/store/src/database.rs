@@ -207,7 +207,8 @@ impl Database {
         applied: u64,
     ) -> Result<(), Fault> {
         let writes: Vec<_> = writes.collect();
-        self.has_room(writes.iter().copied())?;
+        // What waits in sled may not fit either, so that it may never let go.
+        self.has_room(writes.iter().copied()).inspect_err(|_| self.failed.set(true))?;
         let live = self.live.saturating_add_signed(weight.live);
         let mut batch = sled::Batch::default();
         for (key, value) in writes {
