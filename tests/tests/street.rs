@@ -208,6 +208,11 @@ fn a_share_of_the_donor_is_changed_when_the_result_counts() {
     assert!(names.iter().any(|name| name.starts_with("app.log.1")), "{names:?}");
     assert!(std::fs::metadata(logs.join("app.log")).map_or(0, |meta| meta.len()) < 10_000, "{names:?}");
     peers[1].refused(&["up", "--share", "logs=/nowhere"], "/nowhere");
+    // Whoever reads there has the keys, and whoever writes there is the device.
+    let own = peers[1].home.display().to_string();
+    for folder in [own.as_str(), &format!("{own}/store"), "/"] {
+        peers[1].refused(&["up", "--share", &format!("logs={folder}")], "this peer's own keys lie there");
+    }
 }
 
 /// One share to read, one to change, and links in `/out` to wherever a task may make them lead.

@@ -8,6 +8,7 @@ use crate::home::Home;
 use crate::keys::Keys;
 use crate::up::options::Options;
 use mesh_executor::Share;
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Least memory that a peer gives: what the smallest task may have.
@@ -62,7 +63,7 @@ fn options(loader: Loader, home: Home) -> Result<Options> {
         energy: config.settings.energy(),
         watts: settings.watts,
         accepts: settings.accepts,
-        shares: shares(&settings.shares)?,
+        shares: shares(&settings.shares, &home)?,
         relay_bytes: settings.relay,
         mdns: settings.mdns,
         hook: settings.hook,
@@ -97,7 +98,9 @@ fn expected(config: &Config, keys: &Keys) -> Result<()> {
 
 /// The folders as they really lie, whatever this process's folder is later.
 // spec: DEL-4
-fn shares(given: &[Share]) -> Result<Vec<Share>> {
+fn shares(given: &[Share], home: &Home) -> Result<Vec<Share>> {
+    let own: Vec<PathBuf> =
+        [home.config(), home.data()].iter().filter_map(|folder| folder.canonicalize().ok()).collect();
     let mut shares: Vec<Share> = Vec::new();
     for share in given {
         if shares.iter().any(|other| other.name == share.name) {
@@ -111,6 +114,11 @@ fn shares(given: &[Share]) -> Result<Vec<Share>> {
         if !path.is_dir() {
             return Err(Failure::new(format!("share {}: it is not a folder", path.display()))
                 .hint("name a folder with --share NAME=FOLDER"));
+        }
+        // Whoever reads there has this device's keys, and whoever writes there is this device.
+        if own.iter().any(|own| path.starts_with(own) || own.starts_with(&path)) {
+            return Err(Failure::new(format!("share {}: this peer's own keys lie there", path.display()))
+                .hint("name a folder that has nothing of the peer's in it, nor lies within its --home"));
         }
         shares.push(Share { path, ..share.clone() });
     }

@@ -5,6 +5,7 @@ use super::now_ms;
 use super::observed::{Observation, Source as Told, Trouble};
 use jiff::Timestamp;
 use mesh_protocol::ad::{EnergyClaim, Source};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// First line of a trace's file; a row holds from its time until the next one's.
@@ -140,11 +141,13 @@ fn time_of(text: &str) -> Result<i64, String> {
 
 fn read(file: &Path) -> Result<Vec<(i64, EnergyClaim)>, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", file.display());
-    let size = std::fs::metadata(file).map_err(failed)?.len();
-    if size > MAX_BYTES {
-        return Err(format!("{}: it has {size} bytes, a trace has at most {MAX_BYTES}", file.display()));
+    // Not every file says how much comes out of it.
+    let mut text = String::new();
+    let open = std::fs::File::open(file).map_err(failed)?;
+    open.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(format!("{}: a trace has at most {MAX_BYTES} bytes, and this has more", file.display()));
     }
-    let text = std::fs::read_to_string(file).map_err(failed)?;
     rows(&text).map_err(|(line, why)| format!("{}, line {line}: {why}", file.display()))
 }
 
@@ -299,5 +302,12 @@ time,source,renewable_percent,g_per_kwh
             assert!(at == line && why.contains(says), "{text:?}: {at}: {why}");
         }
         assert!(Trace::parse("/nowhere/x.csv").unwrap_err().contains("/nowhere/x.csv"));
+    }
+
+    // spec: EN-1
+    #[test]
+    fn a_trace_that_has_no_end_is_none() {
+        let why = read(Path::new("/dev/zero")).unwrap_err();
+        assert!(why.contains("at most"), "{why}");
     }
 }
