@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// Read and handed to QUIC at once. 512 KiB: half a stream's window, so that reading the next overlaps sending this.
 const STEP: usize = 512 << 10;
-/// Taken by the reader within [`Bounds::stall`], or it is given up. 128 KiB, 4 KiB a second: what a home's uplink gives to
+/// Taken by the reader within [`stall`](crate::Bounds::stall), or it is given up. 128 KiB, 4 KiB a second: what a home's uplink gives to
 /// each of 16.
 const PART: usize = 128 << 10;
 /// Hash pairs remembered: of 64 files and 32 MiB, that is, of 8 GB of files.
