@@ -418,17 +418,19 @@ impl Node {
     pub(crate) fn grant_groups(&mut self) {
         let back = self.ledger.governance().rules().suspect_after_ms.saturating_mul(BACK_IN);
         let least = self.now.wall_ms.saturating_add(back);
-        let mut later = Vec::new();
+        let mut due = Vec::new();
         for (id, task) in &mut self.tasks {
-            if let Some(until) = task.kept.group.as_mut().and_then(|group| group.until_ms.as_mut())
-                && *until < least
-            {
-                *until = least;
-                later.push(*id);
+            let Some(group) = &mut task.kept.group else { continue };
+            let Some(until) = &mut group.until_ms else { continue };
+            *until = (*until).max(least);
+            // A result that is fetched is looked after every few seconds anyway.
+            if !matches!(group.stage, Stage::Fetching(_)) {
+                due.push((*id, *until));
             }
         }
-        for id in later {
-            let at = self.boot_of(least);
+        // Anew for all: the clock by which they were reckoned may have been set.
+        for (id, until) in due {
+            let at = self.boot_of(until);
             self.arm(Timer::Group(id), at);
         }
     }

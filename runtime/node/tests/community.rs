@@ -77,6 +77,17 @@ impl Room {
     }
 }
 
+/// Who was added last comes in by a ticket of Alice's.
+fn joins(room: &mut Room, number: usize) {
+    let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
+    let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
+    room.ask(number, Command::Join { ticket, as_device_of: None }).unwrap();
+    for other in 0..number {
+        room.connect(number, other);
+    }
+    room.pass(2_000);
+}
+
 // spec: VOTE-1, VOTE-3, VOTE-8, VOTE-9
 #[test]
 fn a_task_voted_high_overtakes_one_that_was_there_before() {
@@ -568,13 +579,7 @@ fn the_rules_change_by_vote_and_from_then_on() {
 fn of_the_proposals_of_one_member_so_many_count_whichever_of_their_devices_makes_them() {
     let mut room = street(rules());
     room.add("alice", 3, 0);
-    let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
-    let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
-    room.ask(3, Command::Join { ticket, as_device_of: None }).unwrap();
-    for other in 0..3 {
-        room.connect(3, other);
-    }
-    room.pass(2_000);
+    joins(&mut room, 3);
     for (by, tasks) in [(0, 31), (0, 32), (0, 33), (0, 34), (0, 35), (3, 36), (3, 37), (3, 38)] {
         proposed(&mut room, by, more_tasks(tasks));
     }
@@ -942,13 +947,7 @@ fn a_second_device_is_no_second_quota() {
     let mut room = street(quiet());
     room.add("alice", 3, 0);
     room.handle(3, Input::Capacity(Capacity { slots: 0, memory: 1 << 30, longest_ms: HOUR }));
-    let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
-    let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
-    room.ask(3, Command::Join { ticket, as_device_of: None }).unwrap();
-    for other in 0..3 {
-        room.connect(3, other);
-    }
-    room.pass(2_000);
+    joins(&mut room, 3);
     let refused = room.submit_draft(3, draft("plain", 1)).unwrap_err();
     assert!(refused.message.contains("quota"), "{refused:?}");
     // Nor does the donor believe in one.
