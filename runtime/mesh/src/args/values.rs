@@ -138,7 +138,13 @@ pub(crate) fn shared_memory(text: &str) -> Result<u64, String> {
 
 pub(crate) fn duration(text: &str) -> Result<u64, String> {
     let some = parse_duration_ms(text).filter(|ms| (1..=LONGEST_MS).contains(ms));
-    some.ok_or_else(|| "write a duration above 0 such as 500ms, 30s, 10m or 2h".into())
+    some.ok_or_else(|| {
+        let units = "write a duration above 0 such as 500ms, 30s, 10m or 2h";
+        match long_duration(text) {
+            Some(0) | None => units.into(),
+            Some(_) => format!("{units}; its units are ms, s, m and h, and ten years are the longest"),
+        }
+    })
 }
 
 /// A duration that may be long, as of a grant.
@@ -479,6 +485,7 @@ mod tests {
             assert!(span(wrong).unwrap_err().contains("30m"), "{wrong}");
             assert!(duration(wrong).unwrap_err().contains("30s"), "{wrong}");
         }
+        assert!(duration("1d").unwrap_err().contains("units are ms, s, m and h"), "days are known elsewhere");
         assert_eq!((span("520w"), duration("1ms")), (Ok(520 * 7 * DAY_MS), Ok(1)));
     }
 

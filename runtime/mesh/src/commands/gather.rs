@@ -12,7 +12,8 @@ use mesh_protocol::manifest::is_file_name;
 use mesh_protocol::task::{Blob, InputFile, MAX_INPUT_FILES};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _};
+use std::io::{self, IsTerminal as _, Read as _, Seek as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,8 @@ use std::path::{Path, PathBuf};
 pub(super) const STDIN: &str = "-";
 /// Most bytes taken out of a pipe: as much as a task's input may have.
 const MAX_PIPED: u64 = 16_000_000_000;
+/// Most bytes taken out of a device: what is no terminal has no end, and would fill the disk first.
+const MAX_FROM_DEVICE: u64 = 64_000_000;
 /// Deepest folder followed: as the executor has it.
 const MAX_DEPTH: usize = 32;
 
@@ -90,15 +93,17 @@ pub(super) fn gather(given: &Given) -> Result<Gathered> {
 /// it is read twice, once to be hashed and once to be sent. None if the path leads to a file or a folder.
 fn piped(path: &Path) -> Result<Option<File>> {
     let failed = |error: io::Error| Failure::file("read the input", path, &error);
-    let mut from: Box<dyn io::Read> = if path == Path::new(STDIN) {
-        Box::new(io::stdin().lock())
+    let mut from = if path == Path::new(STDIN) {
+        File::from(io::stdin().as_fd().try_clone_to_owned().map_err(failed)?)
     } else {
         let kind = std::fs::metadata(path).map_err(failed)?.file_type();
         if !kind.is_fifo() && !kind.is_char_device() {
             return Ok(None);
         }
-        Box::new(File::open(path).map_err(failed)?)
+        File::open(path).map_err(failed)?
     };
+    let is_device = from.metadata().map_err(failed)?.file_type().is_char_device() && !from.is_terminal();
+    let most = if is_device { MAX_FROM_DEVICE } else { MAX_PIPED };
     let mut number = [0; 8];
     getrandom::fill(&mut number).map_err(|error| Failure::because("draw a name", &error))?;
     let place = std::env::temp_dir().join(format!("mesh-{:016x}", u64::from_le_bytes(number)));
@@ -109,9 +114,10 @@ fn piped(path: &Path) -> Result<Option<File>> {
     let mut copy =
         File::options().read(true).write(true).create_new(true).mode(0o600).open(&place).map_err(kept)?;
     std::fs::remove_file(&place).map_err(kept)?;
-    let len = io::copy(&mut from.by_ref().take(MAX_PIPED + 1), &mut copy).map_err(kept)?;
-    if len > MAX_PIPED {
-        return Err(unfit(path, &format!("more than {MAX_PIPED} bytes come out of it")).hint("give less"));
+    let len = io::copy(&mut from.by_ref().take(most + 1), &mut copy).map_err(kept)?;
+    if len > most {
+        return Err(unfit(path, &format!("more than {most} bytes come out of it"))
+            .hint("give less: `head -c 1000 FILE | mesh …` gives as much of it as you want"));
     }
     copy.rewind().map_err(kept)?;
     Ok(Some(copy))
@@ -271,6 +277,18 @@ mod tests {
             part.file.read_to_string(&mut again).unwrap();
             assert_eq!(again, text);
         }
+    }
+
+    // spec: CLI-5
+    #[test]
+    fn what_has_no_end_is_refused_before_it_fills_the_disk() {
+        let zero = Path::new("/dev/zero");
+        for given in [Given { input: Some(zero.into()), inputs: vec![] }, given(&[("x", zero.into())])] {
+            let text = refused(&given);
+            assert!(text.contains("more than 64000000 bytes") && text.contains("head -c"), "{text}");
+        }
+        let nothing = Given { input: Some("/dev/null".into()), inputs: vec![] };
+        assert_eq!(gather(&nothing).unwrap().bytes(), 0);
     }
 
     // spec: CLI-5, SBX-11

@@ -51,7 +51,13 @@ pub(super) fn run(task: &Task) -> Result<u8> {
         // spec: DEL-6
         Task::Veto { task, why } => {
             client.post(&format!("{}/veto", at(task)), &json!({ "why": why }))?;
-            crate::say!("{task}: vetoed");
+            // Another's task is none of this device's list.
+            match client.get(&at(task)) {
+                Ok(_) => crate::say!(
+                    "{task}: vetoed; it stays on this device from now on and waits for clean energy here, as ECO does"
+                ),
+                Err(_) => crate::say!("{task}: vetoed; its owner has it run elsewhere"),
+            }
             Ok(exit_codes::OK)
         }
         Task::Rerun { task, json } => {
