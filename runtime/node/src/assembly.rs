@@ -23,6 +23,8 @@ const MOST_CENTS: u64 = 100_000_000;
 const MOST_MINUTES: u64 = 31 * 24 * 60;
 /// Ballots told at once, the newest: nobody reads more.
 const MAX_BALLOTS: usize = 200;
+/// What helps where votes have not begun.
+const FIRST_VOTES: &str = "votes start some time after admission: `vote_after_ms` in `mesh community rules`";
 
 /// A task's ballot as this peer counts it.
 #[derive(Debug, Clone, Serialize)]
@@ -259,7 +261,7 @@ impl Node {
             return Err(error(
                 ErrorKind::Forbidden,
                 "vote: you had no vote yet when this ballot opened",
-                Some("votes start some time after admission: `vote_after_ms` in `mesh community rules`"),
+                Some(FIRST_VOTES),
             ));
         }
         let late = matches!(tally.state, State::Decided(_))
@@ -386,6 +388,14 @@ impl Node {
                 Some("have another member propose them, or wait"),
             ));
         }
+        let circle = self.circle();
+        if !circle.has_vote(None, &circle.terms(), self.now.wall_ms) {
+            return Err(error(
+                ErrorKind::Conflict,
+                "propose rules: nobody has a vote yet, so they could only be rejected",
+                Some(FIRST_VOTES),
+            ));
+        }
         let payload =
             self.checked("propose rules", Payload::RulesProposed { rules: Box::new(rules), why })?;
         Ok(Answer::Entry(self.write(payload, &[])?.id))
@@ -407,6 +417,16 @@ impl Node {
                         ErrorKind::Conflict,
                         format!("vote on the rules {text:?}: they are {decided} already"),
                         Some("`mesh community proposals` shows what became of them"),
+                    ));
+                }
+                let circle = self.circle();
+                let opened = circle.proposals().into_iter().find(|(_, id)| id == proposal);
+                let may = |(at, _)| circle.has_vote(self.my_user().as_ref(), &circle.terms(), at);
+                if !opened.is_none_or(may) {
+                    return Err(error(
+                        ErrorKind::Forbidden,
+                        format!("vote on the rules {text:?}: you had no vote yet when they were proposed"),
+                        Some(FIRST_VOTES),
                     ));
                 }
                 let payload = Payload::RulesVoted { proposal: *proposal, yes };
@@ -624,6 +644,9 @@ impl Node {
                 None => "not witnessed yet",
                 Some(State::Open) => "open",
                 Some(State::NoQuorum) => "waits for voters",
+                Some(_) if opened.is_some_and(|at| !circle.has_vote(None, &terms, at)) => {
+                    "rejected: nobody had a vote"
+                }
                 Some(State::Decided(true)) => "adopted",
                 Some(State::Decided(false)) => "rejected",
             };

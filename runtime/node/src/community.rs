@@ -294,6 +294,13 @@ impl<'a> Community<'a> {
         Some(self.count(ballot, &votes.chain([own]).collect::<Vec<_>>()).1)
     }
 
+    /// Has a member, or anybody at all, a vote on rules that are proposed at a moment?
+    // spec: VOTE-2
+    pub(crate) fn has_vote(&self, user: Option<&UserKey>, terms: &Terms, opened_ms: u64) -> bool {
+        let entitled = Self::entitled(terms, self.ledger.rules_at(opened_ms), opened_ms);
+        user.map_or(!entitled.is_empty(), |user| entitled.contains(user))
+    }
+
     /// Have as many voted on a proposal as it takes? What is left alone is not weighed, however much of it there is.
     fn has_voters(&self, terms: &Terms, (opened_ms, proposal): (u64, &EntryId), rules: &Rules) -> bool {
         let ballots = self.ledger.facts().ballots();

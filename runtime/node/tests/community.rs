@@ -610,6 +610,43 @@ fn of_the_proposals_of_one_member_so_many_count_whichever_of_their_devices_makes
     proposed(&mut room, 0, more_tasks(42));
 }
 
+/// One of eight proposals would be gone, and its list would say that 0 were against it.
+// spec: VOTE-2
+#[test]
+fn nobody_proposes_or_votes_on_rules_before_there_are_votes() {
+    let later = Rules { vote_after_ms: 24 * HOUR, sponsors: 1, ..rules() };
+    let mut room = street(later.clone());
+    let fewer = |percent| Rules { consensus_percent: percent, ..later.clone() };
+    let early = room.ask(0, propose(fewer(90))).unwrap_err();
+    assert!(early.kind == ErrorKind::Conflict && early.message.contains("nobody has a vote"), "{early:?}");
+    // One who does not look is not counted, and it is said why.
+    let mut forger = Forger::of(&room, 2);
+    let early = Payload::RulesProposed { rules: Box::new(fewer(80)), why: String::new() };
+    let early = forger.write(room.now.wall_ms, early);
+    for number in 0..2 {
+        room.handle(number, Input::Gossip(room.key(2), Box::new(early.clone())));
+    }
+    room.pass(20_000);
+    let Answer::Proposals(views) = room.ask(1, Command::Proposals).unwrap() else { panic!("no proposals") };
+    assert_eq!(views[0].state, "rejected: nobody had a vote");
+    room.sleep(25 * HOUR);
+    room.add("alice", 3, 0);
+    room.add("dora", 4, 4);
+    for newcomer in [3, 4] {
+        joins(&mut room, newcomer);
+    }
+    let proposal = proposed(&mut room, 0, fewer(70));
+    let vote = |yes| Command::VoteRules { proposal: proposal.clone(), yes };
+    let newcomer = room.ask(4, vote(false)).unwrap_err();
+    assert!(
+        newcomer.kind == ErrorKind::Forbidden && newcomer.message.contains("no vote yet"),
+        "{newcomer:?}"
+    );
+    // A new device of who has one votes for them.
+    room.ask(3, vote(true)).unwrap();
+    room.ask(1, vote(true)).unwrap();
+}
+
 // spec: VOTE-2
 #[test]
 fn rules_that_most_are_against_do_not_come() {

@@ -379,7 +379,8 @@ pub(super) fn proposals(show: &Show) -> Result<u8> {
     }
     let list: Vec<Proposal> = understand(value)?;
     let present: Community = client.read("/v1/community")?;
-    let undecided = list.iter().filter(|it| !matches!(it.state.as_str(), "adopted" | "rejected"));
+    let is_decided = |state: &str| state == "adopted" || state.starts_with("rejected");
+    let undecided = list.iter().filter(|it| !is_decided(&it.state));
     let changes: String = undecided
         .flat_map(|it| {
             let id = it.proposal.short();
