@@ -3,7 +3,7 @@
 use crate::command::{Answer, ErrorKind, Happening};
 use crate::io::{CommandId, Output};
 use crate::names;
-use crate::node::{META_COMMUNITY, Node, Numbering, Timer, error};
+use crate::node::{META_COMMUNITY, META_JOINING, Node, Numbering, Timer, error};
 use mesh_protocol::ad::{Ad, SignedAd};
 use mesh_protocol::canonical;
 use mesh_protocol::frame::{
@@ -104,6 +104,8 @@ pub(crate) struct Joining {
     ticket: Ticket,
     command: Option<CommandId>,
     admitted: bool,
+    /// One more member must vouch first.
+    waits: bool,
 }
 
 impl Node {
@@ -134,8 +136,40 @@ impl Node {
                 "the ledger in which this device came in is gone: those that it remembers are asked for it"
             );
         }
+        match self.joining.as_ref().filter(|_| self.my_user().is_none()).map(|it| it.ticket.clone()) {
+            Some(ticket) => self.output(Output::Dial(ticket.sponsor, ticket.addrs)),
+            None => _ = self.forget_joining(),
+        }
         self.dial_some();
         self.come_online();
+    }
+
+    /// A wish to get in that its sponsor has heard: whoever waits for one more may be off for days meanwhile.
+    // spec: NET-2
+    pub(crate) fn restore_joining(&mut self, value: &[u8]) -> Option<()> {
+        let ticket = canonical::decode(value).ok()?;
+        self.joining = Some(Joining { ticket, command: None, admitted: false, waits: false });
+        Some(())
+    }
+
+    /// What a device waits for that asked to join.
+    // spec: NET-2, CLI-5
+    pub(crate) fn joining_trouble(&self) -> Option<String> {
+        let joining = self.joining.as_ref()?;
+        let name = &joining.ticket.name;
+        Some(match joining.waits {
+            true => format!(
+                "this device asked to join {name:?}, where one more member must vouch with `mesh members sponsor {}`",
+                self.config.user_name
+            ),
+            false => format!("this device asks to join {name:?}: who made its ticket has not answered yet"),
+        })
+    }
+
+    fn forget_joining(&mut self) -> Option<Joining> {
+        let joining = self.joining.take()?;
+        self.drop_kept(Table::Meta, META_JOINING.to_vec());
+        Some(joining)
     }
 
     /// Is what made this device a member not here? Others' entries may go with the power, or with a database that does not
@@ -224,14 +258,43 @@ impl Node {
     fn donors(&self) -> BTreeSet<PublicKey> {
         let governance = self.ledger.governance();
         let Some(me) = self.my_user() else { return BTreeSet::new() };
-        let grants = self.ledger.facts().grants().values();
-        let mine = grants.filter(|fact| {
+        let grants = self.ledger.facts().grants().iter();
+        let mine = grants.filter(|(id, fact)| {
             governance.current(fact.grant.user) == me
                 && fact.grant.device != self.me
                 && fact.grant.until_ms.is_none_or(|until| until > self.now.wall_ms)
-                && governance.owner(&fact.grant.device).is_some()
+                && self.is_by_owner(&fact.author, &fact.grant.device)
+                && !self.is_revoked(id, &fact.grant.device)
         });
-        mine.map(|fact| fact.grant.device).collect()
+        mine.map(|(_, fact)| fact.grant.device).collect()
+    }
+
+    /// Anybody can write a grant for anybody's device; who takes it for a donor would dial it before all others.
+    // spec: PERM-1, NET-8
+    fn is_by_owner(&self, author: &PublicKey, device: &PublicKey) -> bool {
+        let governance = self.ledger.governance();
+        let owner = governance.owner(device);
+        owner.is_some() && governance.device(author).map(|it| it.user) == owner
+    }
+
+    fn is_revoked(&self, grant: &EntryId, device: &PublicKey) -> bool {
+        let governance = self.ledger.governance();
+        let owner = governance.owner(device);
+        let mut by = self.ledger.facts().revoked_by(grant);
+        by.any(|by| governance.device(by).is_some_and(|device| Some(device.user) == owner))
+    }
+
+    /// Somebody lets this user's tasks run.
+    pub(crate) fn granted_to_me(&mut self, author: &PublicKey, device: &PublicKey) {
+        if !self.is_by_owner(author, device) {
+            return;
+        }
+        self.place_soon();
+        self.seek_soon();
+        let open = |peer: &Peer| !peer.connected && !peer.dialled && !peer.addrs.is_empty();
+        if self.peers.get(device).is_some_and(open) {
+            self.dial_some();
+        }
     }
 
     /// Asks somebody where those are that let this user's tasks run, if it is not known.
@@ -728,8 +791,11 @@ impl Node {
             self.user_key("make a ticket for a device")?;
         }
         let now = self.now.wall_ms;
-        let old: Vec<PublicKey> =
-            self.invites.values().filter(|invite| invite.until_ms <= now).map(|invite| invite.key).collect();
+        let governance = self.ledger.governance();
+        // By its ticket whoever still waits for one more sponsor asks again.
+        let waits = |by: PublicKey| governance.members().values().any(|member| member.waits_with(&by));
+        let old = self.invites.values().filter(|it| it.until_ms <= now && !it.used_by.is_some_and(waits));
+        let old: Vec<PublicKey> = old.map(|invite| invite.key).collect();
         for key in old {
             self.invites.remove(&key);
             self.drop_kept(Table::Invites, key.0.to_vec());
@@ -819,11 +885,12 @@ impl Node {
         }
         let sponsor = ticket.sponsor;
         let addrs = ticket.addrs.clone();
-        if let Some(Joining { command: Some(before), .. }) = self.joining.take() {
+        if let Some(Joining { command: Some(before), .. }) = self.forget_joining() {
             let gone = error(ErrorKind::Conflict, "join: another ticket was given meanwhile", None);
             self.output(Output::Answer(before, Err(gone)));
         }
-        self.joining = Some(Joining { ticket: ticket.clone(), command: Some(id), admitted: false });
+        self.joining =
+            Some(Joining { ticket: ticket.clone(), command: Some(id), admitted: false, waits: false });
         if self.is_connected(&sponsor) {
             self.ask_to_join(sponsor, &ticket);
         } else {
@@ -866,7 +933,7 @@ impl Node {
             return;
         }
         let Some(command) = joining.command.take() else { return };
-        self.joining = None;
+        _ = self.forget_joining();
         let hint = "check that the member who made the ticket has `mesh up` running and can be reached from here, then try again";
         let refused = error(
             ErrorKind::Unavailable,
@@ -877,7 +944,8 @@ impl Node {
         self.output(Output::Close(peer, "not reached".into()));
     }
 
-    /// Where there are others, they are tried instead; a donor or the last one known is dialled until it is there.
+    /// Where there are others, they are tried instead, of a donor other donors; the last one known is dialled until it is
+    /// there.
     // spec: NET-5
     fn not_reached(&mut self, peer: PublicKey) {
         let now = self.now.boot_ms;
@@ -885,13 +953,15 @@ impl Node {
             return;
         };
         known.unreached_at = Some(now);
-        let me = self.me;
+        let (me, donors) = (self.me, self.donors());
+        // Where more donors are known than are dialled at once, those that are not there make way for others.
+        let donor = donors.contains(&peer);
         let other = self.peers.iter().any(|(key, other)| {
             let sought = self.is_sought(key, other) && !other.addrs.is_empty();
-            let free = !other.connected && !other.dialled && sought;
+            let free = !other.connected && !other.dialled && sought && (!donor || donors.contains(key));
             free && *key != me && other.unreached_at.is_none_or(|at| now.saturating_sub(at) >= RETRY_MS)
         });
-        if !other || self.donors().contains(&peer) {
+        if !other {
             return;
         }
         if let Some(known) = self.peers.get_mut(&peer) {
@@ -918,8 +988,9 @@ impl Node {
         match answer {
             JoinAnswer::Admitted(_) | JoinAnswer::Device(_) => {
                 joining.admitted = true;
-                let community = joining.ticket.community;
-                self.ledger.expect(community);
+                let ticket = joining.ticket.clone();
+                self.ledger.expect(ticket.community);
+                self.keep(Table::Meta, META_JOINING.to_vec(), &ticket);
                 self.output(Output::Standing(peer, true));
                 if let Some(peer) = self.peers.get_mut(&peer) {
                     peer.member = true;
@@ -927,8 +998,11 @@ impl Node {
                 self.compare_with(peer);
             }
             JoinAnswer::Pending => {
-                let community = joining.ticket.name.clone();
-                if let Some(command) = joining.command.take() {
+                joining.waits = true;
+                let (ticket, command) = (joining.ticket.clone(), joining.command.take());
+                self.keep(Table::Meta, META_JOINING.to_vec(), &ticket);
+                if let Some(command) = command {
+                    let community = ticket.name;
                     self.output(Output::Answer(
                         command,
                         Ok(Answer::Joined { community, pending: true, of: None }),
@@ -937,7 +1011,7 @@ impl Node {
             }
             JoinAnswer::Refused(refusal) => {
                 let (command, community) = (joining.command.take(), joining.ticket.name.clone());
-                self.joining = None;
+                _ = self.forget_joining();
                 if let Some(command) = command {
                     let refused = error(ErrorKind::Forbidden, format!("join: {refusal}"), None);
                     self.output(Output::Answer(command, Err(refused)));
@@ -953,7 +1027,7 @@ impl Node {
         if self.my_user().is_none() {
             return;
         }
-        let Some(joining) = self.joining.take() else { return };
+        let Some(joining) = self.forget_joining() else { return };
         let community = joining.ticket.name.clone();
         self.keep(Table::Meta, META_COMMUNITY.to_vec(), &joining.ticket.community);
         self.output(Output::Belongs(joining.ticket.community));

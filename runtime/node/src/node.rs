@@ -321,6 +321,7 @@ impl std::fmt::Debug for Node {
 }
 
 pub(crate) const META_COMMUNITY: &[u8] = b"community";
+pub(crate) const META_JOINING: &[u8] = b"joining";
 pub(crate) const META_HISTORY: &[u8] = b"history";
 pub(crate) const META_FORECASTS: &[u8] = b"forecasts";
 pub(crate) const META_TRUST: &[u8] = b"trust";
@@ -408,6 +409,7 @@ impl Node {
     fn restore_meta(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
         match key {
             META_COMMUNITY => self.ledger.expect(canonical::decode(value).ok()?),
+            META_JOINING => self.restore_joining(value)?,
             META_HISTORY => self.history = canonical::decode(value).ok()?,
             META_FORECASTS => self.forecasts = canonical::decode(value).ok()?,
             META_TRUST => self.trust = canonical::decode(value).ok()?,
@@ -903,9 +905,7 @@ impl Node {
                 }
             }
             Payload::Granted(grant) if self.my_user() == Some(grant.user) => {
-                self.place_soon();
-                self.seek_soon();
-                self.dial_some();
+                self.granted_to_me(&header.author, &grant.device);
             }
             Payload::Granted(grant) if grant.device == self.me => self.advertise_soon(),
             Payload::Revoked { .. } => self.permissions_changed(),

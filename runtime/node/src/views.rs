@@ -391,7 +391,8 @@ impl Node {
         }
         let mut trouble = Vec::new();
         if self.community().is_none() {
-            trouble.push("this device belongs to no community".to_owned());
+            let none = || "this device belongs to no community".to_owned();
+            trouble.push(self.joining_trouble().unwrap_or_else(none));
         } else if let Some(silent) = self.silent() {
             trouble.push(silent.to_string());
         }

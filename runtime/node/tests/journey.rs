@@ -9,10 +9,11 @@ use mesh_protocol::frame::{AttemptId, HelloFrame, Offer, PeerAddrs, Released, Sy
 use mesh_protocol::ids::{EntryId, InputHash, ModuleHash, ProfileId};
 use mesh_protocol::invite::{DeviceCert, TicketKind};
 use mesh_protocol::key::SecretKey;
-use mesh_protocol::ledger::{DeviceAdded, Entry, Payload, Tip};
+use mesh_protocol::ledger::{DeviceAdded, Entry, Grant, Pattern, Payload, Tip};
 use mesh_protocol::limits::Limits;
 use mesh_protocol::permissions::{Access, Permissions};
 use mesh_protocol::reason::Reason;
+use mesh_protocol::record::Record;
 use mesh_protocol::rules::Rules;
 use mesh_protocol::task::{Sla, TaskSpec};
 use room::*;
@@ -578,9 +579,70 @@ fn words_of_addresses_are_kept_and_passed_on_so_often_and_not_as_fast_as_a_line_
     room.handle(0, Input::Hello(bob, hello(3)));
     assert_eq!(room.peers[0].kept.len() - before, kept + 1, "each minute anew");
     // Where it is connected now it is known by, though it does not know that itself.
-    let Some(mesh_protocol::record::Record::Put { value, .. }) = room.peers[0].kept.last() else {
-        panic!("nothing was kept")
-    };
+    let Some(Record::Put { value, .. }) = room.peers[0].kept.last() else { panic!("nothing was kept") };
     let known: PeerAddrs = mesh_protocol::canonical::decode(value).unwrap();
     assert_eq!(known.addrs, [addr(1), std::net::SocketAddr::from(([192, 0, 2, 1], 3))]);
+}
+
+// spec: NET-2, CLI-5
+#[test]
+fn who_waits_for_a_second_sponsor_waits_on_after_a_restart() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.add("dora", 3, 3);
+    let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
+    let Answer::Ticket(ticket) = room.ask(0, invite.clone()).unwrap() else { panic!("no ticket") };
+    let joined = room.ask(3, Command::Join { ticket, as_device_of: None }).unwrap();
+    assert!(matches!(joined, Answer::Joined { pending: true, .. }), "{joined:?}");
+    let trouble = |room: &mut Room| match room.ask(3, Command::Status).unwrap() {
+        Answer::Status(status) => status.trouble.join("; "),
+        other => panic!("{other:?}"),
+    };
+    for _ in 0..2 {
+        let told = trouble(&mut room);
+        assert!(told.contains("\"Street\"") && told.contains("mesh members sponsor dora"), "{told}");
+        // Longer than its ticket is good, and another was made since.
+        room.pass(100_000);
+        room.ask(0, invite.clone()).unwrap();
+        room.restart(3, "dora");
+        assert!(trouble(&mut room).contains("Street"));
+        room.connect(0, 3);
+        room.pass(1000);
+    }
+    room.ask(1, Command::Sponsor { user: "dora".into() }).unwrap();
+    room.pass(5000);
+    for number in [0, 3] {
+        let governance = room.peers[number].node.ledger().governance();
+        assert!(governance.owner(&room.key(3)).is_some(), "as peer {number} has it");
+    }
+    let is_kept = |room: &Room| {
+        let of = |record: &&Record| matches!(record, Record::Put { key, .. } | Record::Delete { key, .. } if key == b"joining");
+        matches!(room.peers[3].kept.iter().rev().find(of), Some(Record::Put { .. }))
+    };
+    assert!(!is_kept(&room), "the ticket is forgotten");
+    room.restart(3, "dora");
+    assert!(!trouble(&mut room).contains("join"));
+}
+
+/// Anybody can write a grant for anybody's device.
+// spec: PERM-1, NET-8
+#[test]
+fn a_grant_that_the_owner_of_the_device_did_not_give_makes_it_no_donor() {
+    let names: Vec<String> = (0..20).map(|number| format!("member-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut room = Room::community_by(&names, Rules { sponsors: 1, ..Rules::default() });
+    let mut forger = Forger::of(&room, 1);
+    let user = room.peers[0].node.ledger().governance().owner(&room.key(0)).unwrap();
+    for number in 2..20 {
+        let (device, permissions) = (room.key(number), Permissions::default());
+        let pattern = Pattern::new("*").unwrap();
+        let grant = Grant { device, user, pattern, module: None, until_ms: None, permissions };
+        let entry = forger.write(room.now.wall_ms + number as u64, Payload::Granted(Box::new(grant)));
+        room.handle(0, Input::Gossip(room.key(1), Box::new(entry)));
+    }
+    room.pass(1_000);
+    room.apart = true;
+    room.dials.clear();
+    room.restart(0, names[0]);
+    let dialled = room.dials.iter().filter(|(by, _)| *by == 0).count();
+    assert!((1..=12).contains(&dialled), "{dialled} dialled at once");
 }

@@ -51,6 +51,11 @@ impl Member {
         !self.is_expelled() && self.was_admitted()
     }
 
+    /// Do they wait for one more sponsor, with this device?
+    pub(crate) fn waits_with(&self, device: &PublicKey) -> bool {
+        !self.is_in() && !self.is_expelled() && self.first.0.device == *device
+    }
+
     /// Are they a member no longer?
     pub fn is_expelled(&self) -> bool {
         self.left.is_some()
