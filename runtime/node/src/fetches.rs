@@ -113,7 +113,7 @@ impl Node {
         let (Some(from), attempt) = (task.device(), task.current()) else { return };
         let Some(blob) = task.fetches.next.take() else { return };
         // Nothing that is kept here for another use is a checkpoint: as one, it would go when the next one comes.
-        if self.needed().contains(&blob.hash) {
+        if self.is_needed(&blob.hash) {
             self.counters.bad_results += 1;
             return;
         }
@@ -202,7 +202,7 @@ impl Node {
     /// A blob has lost one use. If it has no other, it goes: whoever makes checkpoints and results may name any blob.
     // spec: ARC-7
     pub(crate) fn unneeded(&mut self, hash: BlobHash) {
-        if !self.needed().contains(&hash) {
+        if !self.is_needed(&hash) {
             self.tell(Happening::Unneeded(hash));
         }
     }

@@ -5,6 +5,7 @@
 //! side of the task's owner, who knows the deadline and the other peers.
 // spec: DEL-7, PLACE-1, PLACE-2, SLA-2
 
+use crate::command::Progress;
 use crate::node::{Node, Timer};
 use crate::owner::{Candidate, Task, TaskState};
 use mesh_policies::importance::{Course, Energy, Patience, Times, haste, is_lack_of_energy};
@@ -26,7 +27,7 @@ const REGARD_NEXT_MS: u64 = 10;
 const REGARD_AT_ONCE: usize = 64;
 /// After a task was moved, or let go on, by plan, it is left alone for so long: plans are by the hour, and each change
 /// costs more than its gain within minutes.
-const REST_MS: u64 = 15 * 60_000;
+pub(crate) const REST_MS: u64 = 15 * 60_000;
 /// Holds shorter than this are not worth their two entries in the ledger.
 const SHORTEST_HOLD_MS: u64 = 5 * 60_000;
 /// What is said of a task that goes on for the sake of others.
@@ -57,6 +58,19 @@ impl Plan {
 
     pub(crate) fn held_until(&self) -> Option<u64> {
         self.held_until
+    }
+
+    /// Does it stand still for a reason that is looked at? A peer's mere word that it does would leave the task there for
+    /// ever, as if it took no time: [`Node::regard_held`] asks whether to move what is held by its peer's will, and for a
+    /// cleaner hour only this device has it wait.
+    // spec: DEL-3, DEL-7
+    pub(crate) fn is_held(&self, progress: &Progress) -> bool {
+        progress.phase == Phase::Paused
+            && match &progress.held {
+                None => false,
+                Some(Reason::CleanerLater) => self.held_until.is_some(),
+                Some(_) => true,
+            }
     }
 }
 
@@ -211,11 +225,13 @@ impl Node {
             }
             decision => decision,
         };
+        let rests = task.not_before.saturating_sub(self.now.boot_ms);
         match (decision, latest) {
-            (Decision::Run(to, ..), _) if !waits => {
-                self.move_task(id, to, held, &candidates);
+            // It was given up so often lately that it has to wait, wherever it goes.
+            (Decision::Run(..), _) if rests > 0 && (!waits || due) => {
+                self.arm_within(Timer::Regard, rests.max(REGARD_SOON_MS));
             }
-            (Decision::Run(to, ..), _) if due => {
+            (Decision::Run(to, ..), _) if !waits || due => {
                 self.move_task(id, to, held, &candidates);
             }
             // Waiting on may make it late: it is thought about again just before.
@@ -304,7 +320,12 @@ impl Node {
         };
         let news = task.plan != plan;
         task.plan = plan;
+        let waits_for_us = |task: &Task| {
+            task.progress.as_ref().is_some_and(|progress| progress.held == Some(Reason::CleanerLater))
+        };
         match (before, until) {
+            // Since this device started anew, nothing is planned with it.
+            (None, None) if waits_for_us(task) => self.send_task(device, attempt, TaskFrame::GoOn),
             (None, None) => {}
             (Some(_), None) => {
                 task.stands.held_until = None;
@@ -328,6 +349,7 @@ impl Node {
     /// It goes on elsewhere: from its checkpoint if it has one.
     // spec: DEL-7, DEL-11
     fn move_task(&mut self, id: TaskId, to: PublicKey, why: Reason, candidates: &[Candidate]) {
+        let by_plan = why == Reason::CleanerElsewhere;
         let Some(task) = self.tasks.get(&id) else { return };
         let Some(device) = task.device() else { return };
         let stopped = AttemptId { task: id, attempt: task.current() };
@@ -335,7 +357,7 @@ impl Node {
         if !self.can_say() {
             return;
         }
-        self.lost_by(id, why.clone(), true);
+        self.lost_by(id, why.clone(), by_plan);
         if self.tasks.get(&id).is_some_and(|task| task.kept.state == TaskState::Waiting) {
             self.passed_over(id, to);
             self.offer(id, to, grant);

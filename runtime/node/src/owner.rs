@@ -41,6 +41,11 @@ const PLACE_NEXT_MS: u64 = 10;
 const PLACE_AT_ONCE: usize = 64;
 /// Shortest and longest time before a peer that refused or lost a task is asked again.
 const BACK_OFF_MS: (u64, u64) = (250, 60_000);
+/// For so long it is remembered that peers gave a task up; so often that costs it no time, and then twice as long each
+/// time.
+const UNSTEADY_MS: u64 = 3_600_000;
+const STEADY_LOSSES: u32 = 3;
+const UNSTEADY_FIRST_MS: u64 = 8_000;
 /// How long a grant is not offered on that its donor says to hold no more.
 const STALE_GRANT_MS: u64 = 60_000;
 /// Longer than anything lasts, and no overflow when added to a moment.
@@ -286,7 +291,9 @@ pub(crate) struct Task {
     /// Peers that are not asked until then, and why.
     pub(crate) blocked: BTreeMap<PublicKey, (u64, Reason)>,
     refusals: u32,
-    not_before: u64,
+    pub(crate) not_before: u64,
+    /// How often it was lost lately by what its peers wanted, and when that was last.
+    unsteady: (u32, u64),
     /// Why each peer could not take it when it was tried last.
     pub(crate) why: Vec<(PublicKey, Reason)>,
     /// What it waits for by choice.
@@ -325,6 +332,7 @@ impl Task {
             blocked: BTreeMap::new(),
             refusals: 0,
             not_before: 0,
+            unsteady: (0, 0),
             why: Vec::new(),
             plan: None,
             warned: false,
@@ -379,6 +387,18 @@ impl Task {
             Fate::Open | Fate::Done | Fate::Superseded | Fate::Agreed | Fate::Differed => true,
         });
         begun.count() as u32
+    }
+
+    /// Its peer gave it up, or had it taken away, and that counts as no try. Each time is an entry in this device's log,
+    /// and peers can do so as fast as the line allows, so the first few come at once and further ones ever later. Says
+    /// how long it waits.
+    // spec: DEL-3, NET-4
+    fn unsteady_ms(&mut self, now: u64) -> u64 {
+        let (times, last) = self.unsteady;
+        let times = if now.saturating_sub(last) < UNSTEADY_MS { times.saturating_add(1) } else { 1 };
+        self.unsteady = (times, now);
+        let more = times.saturating_sub(STEADY_LOSSES).min(20);
+        if more == 0 { 0 } else { (UNSTEADY_FIRST_MS << more).min(crate::moves::REST_MS) }
     }
 
     /// Must it run on clean energy, since its owner ended a delegation?
@@ -1443,7 +1463,8 @@ impl Node {
                 if changed {
                     self.tell_task(id.task);
                 }
-                if phase == Phase::Paused {
+                // What stands still as before is thought about with everything else.
+                if changed && phase == Phase::Paused {
                     self.regard_task(id.task);
                 }
             }
@@ -1685,8 +1706,8 @@ impl Node {
         self.lost_by(id, reason, false);
     }
 
-    /// `moved`: this device takes it away from there, and may bring it back. If a peer's word were enough for that, it
-    /// could have the task offered again and again as fast as the line allows.
+    /// `moved`: this device takes it away from there by its own plan, and may bring it back. If a peer's word were enough
+    /// for that, it could have the task offered again and again as fast as the line allows.
     pub(crate) fn lost_by(&mut self, id: TaskId, reason: Reason, moved: bool) {
         if self.tasks.get(&id).is_some_and(Task::has_replicas) {
             return self.agreed_unfetched(id, reason);
@@ -1724,9 +1745,18 @@ impl Node {
         };
         task.blocked.insert(device, (now.saturating_add(wait), reason.clone()));
         // The first new try comes at once, each further one later.
-        task.not_before = if begun < 2 { now } else { now + back_off(begun) };
+        let rest = if begun < 2 { 0 } else { back_off(begun) };
+        let unsteady = if is_planned(&reason) && !moved { task.unsteady_ms(now) } else { 0 };
+        task.not_before = now.saturating_add(rest.max(unsteady));
         let not_before = task.not_before;
-        self.slot_freed(device);
+        if reason == Reason::NoCapacity {
+            // It said so although its ad had a free place: until the next ad nothing else is sent there in vain.
+            if let Some(peer) = self.peers.get_mut(&device) {
+                peer.free_slots = 0;
+            }
+        } else {
+            self.slot_freed(device);
+        }
         if begun >= most && !is_planned(&reason) {
             return self.give_up(id, Reason::TooManyAttempts(begun));
         }
@@ -1788,7 +1818,7 @@ impl Node {
             return self.send_task(device, attempt, TaskFrame::Stop(Reason::Fenced));
         }
         // Time in which the peer held it does not count; what is left is bounded, whatever the peer says.
-        let running = task.progress.as_ref().is_some_and(|progress| progress.phase != Phase::Paused);
+        let running = task.progress.as_ref().is_some_and(|progress| !task.stands.is_held(progress));
         if running && task.kept.state == TaskState::Running {
             task.ran_ms = task.ran_ms.saturating_add(now.saturating_sub(task.renew_at).min(every));
         }
@@ -1904,6 +1934,15 @@ impl Node {
 
     /// Blobs that are still needed here. All others can go.
     pub fn needed(&self) -> BTreeSet<BlobHash> {
+        self.each_needed().collect()
+    }
+
+    /// The same of one blob, at no cost but looking.
+    pub(crate) fn is_needed(&self, hash: &BlobHash) -> bool {
+        self.each_needed().any(|needed| needed == *hash)
+    }
+
+    fn each_needed(&self) -> impl Iterator<Item = BlobHash> {
         let tasks = self.tasks.values().flat_map(|task| {
             let spec = task.spec();
             let blobs = spec.inputs.iter().map(|file| file.blob).chain(spec.stdin).chain(task.kept.resume);
@@ -1911,7 +1950,7 @@ impl Node {
             let blobs = blobs.chain(task.fetching.as_ref().map(|it| it.output)).chain(task.fetches.saving());
             blobs.map(|blob| blob.hash).chain([BlobHash::from(spec.module)])
         });
-        tasks.chain(self.needed_by_attempts()).collect()
+        tasks.chain(self.needed_by_attempts())
     }
 
     /// Where a task of this device is in its life, and why.

@@ -333,12 +333,12 @@ fn a_donor_without_room_is_asked_again_and_the_task_does_not_fail_by_it() {
     let (mut room, task, mut run) = at_bob();
     for _ in 0..20 {
         room.handle(1, Input::Run(run.attempt, RunEvent::Lost(Reason::NoCapacity)));
-        room.pass(600_000);
+        room.pass(20 * 60_000);
         let at = (0..2).find(|number| !room.peers[*number].runs.is_empty()).expect("somebody runs it");
         run = room.peers[at].runs.pop().unwrap();
         if at == 0 {
             room.handle(0, Input::Run(run.attempt, RunEvent::Lost(Reason::NoCapacity)));
-            room.pass(600_000);
+            room.pass(20 * 60_000);
             run = room.peers[1].runs.pop().unwrap();
         }
     }

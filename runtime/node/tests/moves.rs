@@ -8,6 +8,7 @@ use mesh_node::{Answer, Capacity, Command, Draft, Forecast, Input, RunEvent, Sta
 use mesh_policies::donor::{Situation, Terms};
 use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::energy::Reading;
+use mesh_protocol::frame::{Beat, Phase, TaskFrame};
 use mesh_protocol::ids::BlobHash;
 use mesh_protocol::ledger::{Entry, Payload};
 use mesh_protocol::reason::Reason;
@@ -540,4 +541,71 @@ fn an_eco_task_with_an_end_is_given_up_then_and_says_why() {
     room.pass(2 * MINUTE);
     let gone = view(&mut room, &id);
     assert!(gone.state == "failed" && gone.why.contains(&Reason::Expired.to_string()), "{}", gone.why);
+}
+
+fn offers(room: &Room) -> usize {
+    let entries = room.peers[0].entries.values().filter_map(|bytes| Entry::verify(bytes).ok());
+    entries.filter(|entry| matches!(entry.payload(), Payload::Delegated { .. })).count()
+}
+
+/// A peer says that the attempt that it has stands still.
+fn stands_still(room: &mut Room, id: &str, held: Option<Reason>) {
+    let Some((attempt, device)) = room.peers[0].node.attempt_of(&id.parse().unwrap()) else { return };
+    let beat = Beat { phase: Phase::Paused, permille: 0, note: String::new(), held };
+    room.handle(0, Input::Task(device, attempt, TaskFrame::Beat(beat)));
+}
+
+/// Each time is an entry in the submitter's log, and it may write so many in an hour.
+// spec: DEL-3, NET-4
+#[test]
+fn a_task_that_its_peers_give_up_at_once_is_offered_ever_more_seldom() {
+    let mut room = street(&["alice", "bob", "carol"]);
+    for number in [1, 2] {
+        clean(&mut room, number);
+    }
+    let id = room.submit_draft(0, task(Sla::Urgent)).unwrap();
+    for _ in 0..3_600 {
+        stands_still(&mut room, &id, Some(Reason::DonorPaused));
+        room.pass(1_000);
+    }
+    let often = offers(&room);
+    assert!((5..=16).contains(&often), "{often} offers in an hour");
+}
+
+// spec: DEL-3, NET-4
+#[test]
+fn a_donor_that_takes_tasks_and_has_no_room_is_asked_ever_more_seldom() {
+    let mut room = street(&["alice", "bob"]);
+    clean(&mut room, 1);
+    room.ask(0, Command::Pause { for_ms: None }).unwrap();
+    for _ in 0..20 {
+        room.submit_draft(0, task(Sla::Urgent)).unwrap();
+    }
+    for _ in 0..600 {
+        while let Some(run) = room.peers[1].runs.pop() {
+            room.handle(1, Input::Run(run.attempt, RunEvent::Lost(Reason::NoCapacity)));
+        }
+        room.pass(1_000);
+    }
+    let often = offers(&room);
+    assert!((5..=20).contains(&often), "{often} offers in ten minutes");
+}
+
+// spec: DEL-3, DEL-7
+#[test]
+fn who_says_that_a_task_stands_still_for_no_reason_that_was_asked_for_uses_up_its_time() {
+    for held in [None, Some(Reason::CleanerLater)] {
+        let mut room = street(&["alice", "bob"]);
+        clean(&mut room, 1);
+        let id = room.submit_draft(0, task(Sla::Urgent)).unwrap();
+        room.pass(1_000);
+        // From here on nothing comes of bob but that.
+        room.disconnect(0, 1);
+        for _ in 0..30 * 12 {
+            stands_still(&mut room, &id, held.clone());
+            room.pass(5_000);
+        }
+        let fate = view(&mut room, &id).history[0].fate.clone();
+        assert!(fate.contains("run for longer than it may"), "held {held:?}: {fate}");
+    }
 }
