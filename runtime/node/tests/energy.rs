@@ -109,6 +109,25 @@ fn what_ran_elsewhere_saved_what_the_ledger_says() {
     equal(&room);
 }
 
+// spec: API-3, CO2-2
+#[test]
+fn attempts_whose_energy_nobody_measured_are_counted() {
+    let mut room = street();
+    for nonce in [1, 2, 3] {
+        submit(&mut room, nonce, "bob-laptop");
+        let run = room.peers[1].runs.last().cloned().unwrap();
+        room.handle(1, Input::Run(run.attempt, RunEvent::Started));
+        room.pass(1_800_000);
+        let (receipt, blob) =
+            (Box::new(receipt_for(&run)), Blob { hash: mesh_protocol::ids::BlobHash([9; 32]), len: 10 });
+        room.handle(1, Input::Run(run.attempt, RunEvent::Ended(receipt, blob, Metering::default())));
+        room.pass(20_000);
+    }
+    let all = stats(&mut room, 0, None, None);
+    assert_eq!((all.tasks_executed, all.tasks_unaccounted, all.attempts_unmeasured), (3, 3, 3));
+    assert_eq!(stats(&mut room, 0, None, Some("alice-laptop")).attempts_unmeasured, 0);
+}
+
 /// A run that Bob was given an hour ago and that came back now, with its energy from so many milliseconds before now, for
 /// so long.
 fn said_of(from_before: u64, ms: u64) -> (Room, TaskView) {

@@ -646,3 +646,29 @@ fn a_grant_that_the_owner_of_the_device_did_not_give_makes_it_no_donor() {
     let dialled = room.dials.iter().filter(|(by, _)| *by == 0).count();
     assert!((1..=12).contains(&dialled), "{dialled} dialled at once");
 }
+
+// spec: NET-5
+#[test]
+fn in_place_of_who_is_not_reached_others_are_dialled() {
+    let names: Vec<String> = (0..20).map(|number| format!("member-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut room = Room::community_by(&names, Rules { sponsors: 1, ..Rules::default() });
+    room.apart = true;
+    room.dials.clear();
+    room.restart(0, names[0]);
+    let dialled = |room: &Room| -> Vec<usize> { room.dials.iter().map(|(_, to)| *to).collect() };
+    let first = dialled(&room);
+    room.dials.clear();
+    for number in &first {
+        let (peer, why) = (room.key(*number), "nobody answers".to_owned());
+        room.handle(0, Input::Unreachable { peer, why });
+    }
+    let others = dialled(&room);
+    assert!(others.iter().any(|number| !first.contains(number)), "{first:?}, then {others:?}");
+    // Who is there already is not let go by such a word.
+    let there = others[0];
+    room.connect(0, there);
+    room.dials.clear();
+    room.handle(0, Input::Unreachable { peer: room.key(there), why: "late".into() });
+    assert!(room.connected.contains(&(0, there)) && dialled(&room).is_empty());
+}

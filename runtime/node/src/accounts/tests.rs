@@ -1,6 +1,6 @@
-use super::{History, MAX_READINGS};
+use super::{History, MAX_READINGS, together};
 use mesh_protocol::ad::{EnergyClaim, Source};
-use mesh_protocol::energy::{Attestation, Reading};
+use mesh_protocol::energy::{Attestation, Piece, Reading};
 use mesh_protocol::key::{Domain, SecretKey};
 
 // spec: CO2-1
@@ -113,4 +113,27 @@ fn readings_of_a_week_are_kept_however_often_a_meter_signs() {
         last.len() >= 8 * 360
             && last.iter().all(|(_, _, it)| it.as_ref().is_some_and(|it| it.attestation.is_some()))
     );
+}
+
+// spec: CO2-2
+#[test]
+fn two_pieces_become_one_whose_reading_is_their_mean_by_energy() {
+    let piece = |from_ms, energy_mj, source, renewable_percent, g_per_kwh| {
+        let claim = EnergyClaim { source, renewable_percent, g_per_kwh };
+        Piece { from_ms, ms: 1_000, energy_mj, reading: Some(Reading::of(claim, "feed")) }
+    };
+    let joined = |a: &Piece, b: &Piece| {
+        let one = together(a, b).expect("they are of one kind");
+        let Reading { claim, estimated, .. } = one.reading.unwrap();
+        let claim = (claim.source, claim.renewable_percent, claim.g_per_kwh);
+        (one.from_ms, one.ms, one.energy_mj, claim, estimated)
+    };
+    let (sun, grid) = (piece(0, 300, Source::Solar, 100, 40), piece(1_000, 100, Source::Grid, 20, 443));
+    assert_eq!(joined(&sun, &grid), (0, 2_000, 400, (Source::Solar, 80, 141), true));
+    let grid = piece(1_000, 301, Source::Grid, 20, 443);
+    assert_eq!(joined(&sun, &grid), (0, 2_000, 601, (Source::Grid, 60, 242), true));
+    let (sun, grid) = (piece(0, 0, Source::Solar, 100, 40), piece(1_000, 0, Source::Grid, 20, 443));
+    assert_eq!(joined(&sun, &grid), (0, 2_000, 0, (Source::Solar, 60, 242), true));
+    let unknown = Piece { reading: None, ..grid.clone() };
+    assert!(together(&sun, &unknown).is_none(), "nothing is the mean of what is not known");
 }
