@@ -12,7 +12,7 @@ use mesh_executor::{
     CollectError, Event, Executor, LoadedModule, NamedInput, Report, Share, StageError, StartError, Stdin,
     Task,
 };
-use mesh_node::{Input, Metering, Run, RunEvent};
+use mesh_node::{Input, Metering, Run, RunEvent, Unfetched};
 use mesh_protocol::checkpoint::Checkpoint;
 use mesh_protocol::digest::{self, TreeEntry, TreeNode};
 use mesh_protocol::frame::{AttemptId, MAX_CONFLICT, Released};
@@ -46,6 +46,8 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 /// have room in a while, and after ten minutes its owner should hear of it.
 const RELEASE_TRIES: u32 = 10;
 const RELEASE_AGAIN: Duration = Duration::from_secs(60);
+/// What a task goes on from, where it is to blame: its owner no longer gives it to anybody then.
+const STATE: &str = "its checkpoint";
 /// Longest text of the sandbox in a reason: it travels in a frame and stands in the ledger.
 const MAX_TEXT: usize = 300;
 
@@ -400,11 +402,10 @@ impl Runner {
 
     /// The path of a blob that the attempt needs, fetched if it is not here.
     fn need(&self, run: &Run, live: &Live, blob: Blob, what: &str) -> Result<PathBuf, Over> {
-        let not_fetched =
-            |why: String| Over::Lost(Reason::NotFetched(cut(&format!("{what}: {why}"), MAX_TEXT)));
+        let lost = |why: Unfetched| Over::Lost(unfetched(what, &why));
         if run.owner == self.me {
             let path = self.blobs.path(&blob.hash);
-            return path.ok_or_else(|| not_fetched("it is not kept here any more".into()));
+            return path.ok_or_else(|| lost(Unfetched::False("it is not kept here any more".into())));
         }
         let keeper = Keeper::Attempt(run.attempt);
         if !self.blobs.share(keeper, &blob.hash).map_err(storage("keep an input"))? {
@@ -415,9 +416,10 @@ impl Runner {
                     _ = wish.wait_for(|wish| *wish == Wish::Stop) => None,
                 }
             });
-            fetched.ok_or(Over::Stopped)?.map_err(|why| not_fetched(why.to_string()))?;
+            fetched.ok_or(Over::Stopped)?.map_err(lost)?;
         }
-        self.blobs.path(&blob.hash).ok_or_else(|| not_fetched("it was taken away meanwhile".into()))
+        let path = self.blobs.path(&blob.hash);
+        path.ok_or_else(|| lost(Unfetched::Line("it was taken away meanwhile".into())))
     }
 
     fn module(&self, run: &Run, live: &Live) -> Result<LoadedModule, Over> {
@@ -483,10 +485,9 @@ impl Runner {
         if blob.len > 4 * MAX_CHECKPOINT {
             return Err(inadmissible("its checkpoint is larger than any may be"));
         }
-        let path = self.need(run, live, blob, "its checkpoint")?;
+        let path = self.need(run, live, blob, STATE)?;
         let bytes = fs::read(path).map_err(storage("read the checkpoint"))?;
-        Checkpoint::decode(&bytes)
-            .map_err(|error| inadmissible(&format!("its checkpoint: {}", causes(&error))))
+        Checkpoint::decode(&bytes).map_err(|error| inadmissible(&format!("{STATE}: {}", causes(&error))))
     }
 
     /// Lays the input files out as they are named. A plain file is taken from where it lies; only what lies in folders
@@ -545,6 +546,21 @@ pub(crate) fn input_hash(spec: &TaskSpec) -> Option<InputHash> {
         nodes.into_iter().map(|(parts, node)| TreeEntry { path: parts.join("/"), node }).collect();
     let stdin = spec.stdin.map_or_else(|| digest::bytes(b""), |blob| Digest(blob.hash.0));
     Some(digest::input(Some(stdin), digest::tree(&entries)))
+}
+
+/// Why an attempt is lost that misses something. What this device has no room for says nothing of the task, and what the
+/// line is to blame for says nothing of the state that should have come.
+// spec: DEL-3, DEL-7
+fn unfetched(what: &str, why: &Unfetched) -> Reason {
+    let what = match why {
+        Unfetched::NoRoom(_) => {
+            tracing::warn!(what, %why, "a task was not started");
+            return Reason::NoCapacity;
+        }
+        Unfetched::Line(_) if what == STATE => "the state that it goes on from",
+        _ => what,
+    };
+    Reason::NotFetched(cut(&format!("{what}: {why}"), MAX_TEXT))
 }
 
 fn refused(error: StartError) -> Over {
@@ -639,6 +655,24 @@ pub(super) mod tests {
             replicas: 1,
             quorum: 1,
         }
+    }
+
+    // spec: DEL-3, DEL-7
+    #[test]
+    fn a_full_disk_or_a_broken_line_is_not_laid_at_the_states_door() {
+        let told = |what, why| unfetched(what, &why);
+        let full = || Unfetched::NoRoom("it is full".into());
+        assert_eq!(
+            (told(STATE, full()), told("its module", full())),
+            (Reason::NoCapacity, Reason::NoCapacity)
+        );
+        let blames = |reason: Reason| matches!(reason, Reason::NotFetched(words) if words.contains(STATE));
+        assert!(!blames(told(STATE, Unfetched::Line("it broke".into()))));
+        // What its owner does not have, nobody can go on from.
+        assert!(blames(told(STATE, Unfetched::Withheld)));
+        assert!(blames(told(STATE, Unfetched::False("it is too short".into()))));
+        let words = "its module: it broke".to_owned();
+        assert_eq!(told("its module", Unfetched::Line("it broke".into())), Reason::NotFetched(words));
     }
 
     // spec: DEL-4
