@@ -232,7 +232,7 @@ impl Runner {
         // What was wanted while it was not there to be told.
         self.apply(run.attempt, live);
         let mut last_progress: Option<Instant> = None;
-        let mut checkpoints = VecDeque::new();
+        let mut saved = Saved { keeper: self.keeper(run), kept: VecDeque::new() };
         let mut trouble = None;
         let mut report = None;
         while let Some(event) = running.next() {
@@ -246,7 +246,10 @@ impl Runner {
                     }
                     Ok(())
                 }
-                Event::Checkpoint(checkpoint) => self.checkpoint(run, &checkpoint, &mut checkpoints),
+                Event::Checkpoint(checkpoint) => {
+                    self.checkpoint(run.attempt, &checkpoint, &mut saved);
+                    Ok(())
+                }
                 Event::Ended(ended) => {
                     report = Some(ended);
                     Ok(())
@@ -376,26 +379,12 @@ impl Runner {
         if run.owner == self.me { Keeper::Own } else { Keeper::Attempt(run.attempt) }
     }
 
-    fn checkpoint(
-        &self,
-        run: &Run,
-        checkpoint: &Checkpoint,
-        before: &mut VecDeque<BlobHash>,
-    ) -> io::Result<()> {
-        let keeper = self.keeper(run);
-        let blob = self.blobs.put(keeper, &checkpoint.encode())?;
+    fn checkpoint(&self, attempt: AttemptId, checkpoint: &Checkpoint, saved: &mut Saved) {
+        let Some(blob) = saved.keep(&self.blobs, &checkpoint.encode()) else { return };
         // What is kept of the work and what is known of its use go together.
         self.tell_use();
-        self.tell(run.attempt, RunEvent::Checkpoint(checkpoint.header.seq, blob));
-        before.push_back(blob.hash);
-        // The one before it may be on its way to the owner.
-        if before.len() > 2
-            && let (Keeper::Attempt(attempt), Some(old)) = (keeper, before.pop_front())
-            && !before.contains(&old)
-        {
-            self.blobs.release(attempt, &old);
-        }
-        Ok(())
+        self.tell(attempt, RunEvent::Checkpoint(checkpoint.header.seq, blob));
+        saved.let_go(&self.blobs);
     }
 
     // ---- gathering ----
@@ -576,6 +565,35 @@ fn refused(error: StartError) -> Over {
     })
 }
 
+/// What an attempt has saved of its state.
+struct Saved {
+    keeper: Keeper,
+    /// The oldest first.
+    kept: VecDeque<BlobHash>,
+}
+
+impl Saved {
+    /// Keeps one more. None if that fails, as where there is no room: the ones before it stay, and the work goes on.
+    // spec: DEL-7
+    fn keep(&mut self, blobs: &Blobs, checkpoint: &[u8]) -> Option<Blob> {
+        let kept = blobs.put(self.keeper, checkpoint);
+        let failed = |error: &io::Error| tracing::warn!(error = %causes(error), "a task's state was not kept; it goes on without");
+        let blob = kept.inspect_err(failed).ok()?;
+        self.kept.push_back(blob.hash);
+        Some(blob)
+    }
+
+    /// Lets go of the older ones. The one before the last may be on its way to the owner.
+    fn let_go(&mut self, blobs: &Blobs) {
+        if self.kept.len() > 2
+            && let (Keeper::Attempt(attempt), Some(old)) = (self.keeper, self.kept.pop_front())
+            && !self.kept.contains(&old)
+        {
+            blobs.release(attempt, &old);
+        }
+    }
+}
+
 /// A folder that goes with what is in it.
 struct Scratch(PathBuf);
 
@@ -655,6 +673,27 @@ pub(super) mod tests {
             replicas: 1,
             quorum: 1,
         }
+    }
+
+    // spec: DEL-7
+    #[test]
+    fn a_state_that_finds_no_room_leaves_those_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(dir.path(), 2500).unwrap();
+        let attempt = AttemptId { task: mesh_protocol::ids::TaskId([3; 32]), attempt: 1 };
+        let mut saved = Saved { keeper: Keeper::Attempt(attempt), kept: VecDeque::new() };
+        let mut save = |byte| {
+            let blob = saved.keep(&blobs, &[byte; 1000])?;
+            saved.let_go(&blobs);
+            Some(blob.hash)
+        };
+        let (first, second) = (save(1).unwrap(), save(2).unwrap());
+        assert_eq!(save(3), None);
+        assert!(blobs.path(&first).is_some() && blobs.path(&second).is_some());
+        // One that is kept makes room for the next.
+        blobs.release(attempt, &first);
+        let fourth = save(4).unwrap();
+        assert!(blobs.path(&second).is_some() && blobs.path(&fourth).is_some());
     }
 
     // spec: DEL-3, DEL-7
