@@ -308,22 +308,30 @@ impl<B: Brain, H: Hands, S: Store> Driver<B, H, S> {
         }
     }
 
-    /// Waits before trying again. Questions are answered with what is the matter. False if it is time to end.
+    /// Waits before trying again. Questions are answered with what is the matter, and who reads goes on reading. False if
+    /// it is time to end.
     fn hold(&mut self, wait: Duration, why: &str) -> bool {
         let until = Instant::now() + wait;
-        let Self { runtime, questions, stop, .. } = self;
-        runtime.block_on(async {
-            loop {
+        loop {
+            let Self { runtime, questions, reads, stop, .. } = self;
+            let woken = runtime.block_on(async {
                 tokio::select! {
                     biased;
-                    _ = stop.wait_for(|stop| *stop) => return false,
-                    () = tokio::time::sleep_until(until) => return true,
-                    Some(Question { answer, .. }) = questions.recv() => {
-                        let _nobody_waits = answer.send(Err(cannot_keep(why, "it goes on by itself")));
-                    }
+                    _ = stop.wait_for(|stop| *stop) => Woken::Stop,
+                    () = tokio::time::sleep_until(until) => Woken::Time,
+                    Some(question) = questions.recv() => Woken::Asked(question),
+                    Some(read) = reads.recv() => Woken::Wanted(read),
                 }
+            });
+            match woken {
+                Woken::Stop => return false,
+                Woken::Asked(Question { answer, .. }) => {
+                    let _nobody_waits = answer.send(Err(cannot_keep(why, "it goes on by itself")));
+                }
+                Woken::Wanted(read) => self.read(read),
+                Woken::Time | Woken::Arrived(_) => return true,
             }
-        })
+        }
     }
 }
 
@@ -573,6 +581,19 @@ mod tests {
         let line = |text: &str, kept: &[u8]| (text.to_owned(), kept.to_vec());
         let expected = [line("full", &[]), line("later", &[]), line("room", &[1]), line("an offer", &[1])];
         assert_eq!(*rig.lines.borrow(), expected);
+    }
+
+    // spec: LED-6
+    #[test]
+    fn who_reads_goes_on_reading_on_a_full_disk() {
+        let mut rig = rig();
+        let (wanted, reads) = mpsc::channel(1);
+        rig.driver.reads = reads;
+        let (answer, mut answered) = oneshot::channel();
+        wanted.try_send(Read { author: PublicKey([1; 32]), from: 0, max_bytes: 1, answer }).unwrap();
+        rig.kept.0.lock().unwrap().0.fail_next_commit();
+        rig.driver.settle(&mut VecDeque::from([Input::Wake])).unwrap();
+        assert_eq!(answered.try_recv(), Ok(Ok(vec![])));
     }
 
     // spec: ARC-3
