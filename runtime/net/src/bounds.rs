@@ -33,8 +33,13 @@ pub struct Bounds {
     pub stranger_frames: u32,
     /// Bytes a stranger may have in flight. 128 KiB: two frames.
     pub stranger_window: u32,
-    /// Requests that a member may have open: blobs, follows, relayed connections. 32; each costs a task and a buffer.
+    /// Requests that a member may have open: blobs, follows, relayed connections. 48: the follows of an honest peer, 4
+    /// blobs, 4 relayed connections, and 6 that it may not know yet to have back, since that is told in steps of an
+    /// eighth. Each costs a task and a buffer.
     pub requests: u32,
+    /// Streams of one peer that are followed at once; the next ones wait. 32: both streams of each task on a device with
+    /// 16 places. Fewer than `requests`, so that whatever is followed, results can be fetched.
+    pub follows: usize,
     /// Channels that a member may have open. 1,200: three, and one for each attempt of a device with as many places as
     /// there can be (1,024), since what is given back is told in steps of an eighth. Each costs a task; what it takes
     /// up beside that, [`window`](Self::window) and [`unfinished`](Self::unfinished) bound.
@@ -100,7 +105,8 @@ impl Default for Bounds {
             stranger_stay: Duration::from_secs(20),
             stranger_frames: 16,
             stranger_window: 128 << 10,
-            requests: 32,
+            requests: 48,
+            follows: 32,
             channels: 1200,
             unfinished: 16 << 20,
             frame: 64 << 10,

@@ -41,7 +41,14 @@ pub(crate) async fn follow(
     if what.len() > MAX_WHAT {
         return Err(FollowError::NameTooLong);
     }
-    let conn = shared.active(peer).ok_or(FollowError::NotConnected)?;
+    let session = shared.session(peer).ok_or(FollowError::NotConnected)?;
+    // Waited for as long as it takes: what is followed goes on for hours.
+    // spec: DEL-5
+    let place = tokio::select! {
+        place = session.follows.clone().acquire_owned() => place.map_err(|_| FollowError::Lost)?,
+        () = session.gone() => return Err(FollowError::Lost),
+    };
+    let conn = session.active.borrow().clone().ok_or(FollowError::NotConnected)?;
     let bounds = &shared.config.bounds;
     let (frame, stall) = (bounds.frame, bounds.stall);
     let ask = async {
@@ -57,6 +64,7 @@ pub(crate) async fn follow(
     let mut recv = tokio::time::timeout(stall, ask).await.map_err(|_| FollowError::Lost)??;
     let (pieces, receiver) = mpsc::channel(WAITING);
     tokio::spawn(async move {
+        let _held = place;
         loop {
             let next = tokio::select! {
                 next = read_frame(&mut recv, frame) => next,

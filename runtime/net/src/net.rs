@@ -409,7 +409,8 @@ impl Net {
     }
 
     /// Reads a growing stream from offset `from` on. The receiver ends after the last piece if the stream is
-    /// complete, and with an error if it broke. Dropping it stops the other side.
+    /// complete, and with an error if it broke. Dropping it stops the other side. Waits where as much of this peer is
+    /// followed as may be at once, for hours perhaps.
     ///
     /// # Errors
     /// Those of [`FollowError`]: the peer is not there, or does not hand that out.

@@ -17,7 +17,7 @@ use mesh_protocol::key::PublicKey;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::{OwnedMutexGuard, mpsc, watch};
+use tokio::sync::{OwnedMutexGuard, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 /// A second connection by the same side within this time is a mistake or an attack, and is refused. Later it means
@@ -45,6 +45,8 @@ pub(crate) struct Session {
     /// What it may still send while it is a stranger, on however many streams.
     pub(crate) frames: Mutex<Bucket>,
     pub(crate) held: Held,
+    /// Places for what is followed there.
+    pub(crate) follows: Arc<Semaphore>,
 }
 
 /// What became of a new connection.
@@ -92,6 +94,7 @@ pub(crate) fn join(
             stranger: Mutex::new(stranger.take()),
             frames: Mutex::new(Bucket::new(shared.config.bounds.stranger_frames)),
             held: Held::default(),
+            follows: Arc::new(Semaphore::new(shared.config.bounds.follows)),
         });
         session.set_standing(shared, standing);
         peers.sessions.insert(conn.peer, session.clone());

@@ -165,13 +165,18 @@ impl Database {
         done
     }
 
-    /// Fails where the disk has too little room for these writes, before sled has begun with any.
-    pub(crate) fn has_room<'a>(&self, writes: impl Iterator<Item = Write<'a>>) -> Result<(), Fault> {
+    /// Fails where the disk has too little room for these writes and so many bytes that something else takes before, when
+    /// sled has not begun with any.
+    pub(crate) fn has_room<'a>(
+        &self,
+        writes: impl Iterator<Item = Write<'a>>,
+        before: u64,
+    ) -> Result<(), Fault> {
         let page = |len: usize| if len > LARGE { PAGE * len as u64 } else { len as u64 };
         let needed = writes.map(|(_, value)| page(value.map_or(0, <[u8]>::len))).sum::<u64>();
         // Not every file system says how much there is.
         let disk = rustix::fs::fstatvfs(&self.data).ok().filter(|disk| disk.f_blocks > 0);
-        if disk.is_some_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < needed + SLACK) {
+        if disk.is_some_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < needed + before + SLACK) {
             return Err(Fault::Io(io::ErrorKind::StorageFull.into()));
         }
         Ok(())
@@ -208,7 +213,7 @@ impl Database {
     ) -> Result<(), Fault> {
         let writes: Vec<_> = writes.collect();
         // What waits in sled may not fit either, so that it may never let go.
-        self.has_room(writes.iter().copied()).inspect_err(|_| self.failed.set(true))?;
+        self.has_room(writes.iter().copied(), 0).inspect_err(|_| self.failed.set(true))?;
         let live = self.live.saturating_add_signed(weight.live);
         let mut batch = sled::Batch::default();
         for (key, value) in writes {

@@ -4,7 +4,7 @@ use crate::change::{self, entry_key, is_own, loaded};
 use crate::database::{Database, remove_folder, size_of};
 use crate::errors::{CloseError, CommitError, Fault, LoadError, OpenError};
 use crate::files::{Disk, Files};
-use crate::journal::{COMPACT_ABOVE, Found, Index, Journal, Unreadable};
+use crate::journal::{self, COMPACT_ABOVE, Found, Index, Journal, Unreadable};
 use crate::{Loaded, Size, Store};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::record::Record;
@@ -256,8 +256,9 @@ impl Inner {
             return Ok(());
         }
         // Asked before anything was written, it is as well as before, and what is kept can still be read.
+        let journal = if change.weight.own { journal::room_for(change.iter()) } else { 0 };
         self.database()
-            .and_then(|database| database.has_room(change.iter()))
+            .and_then(|database| database.has_room(change.iter(), journal))
             .map_err(CommitError::database)?;
         if !change.weight.own {
             let write = |database: &mut Database| {

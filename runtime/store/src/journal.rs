@@ -30,6 +30,9 @@ const FRAME_HEADER: usize = 16;
 /// Most bytes in a frame's content: twice the largest commit, whose keys and lengths come on top of its records.
 const MAX_FRAME: usize = 2 * crate::MAX_COMMIT;
 
+/// What a disk hands out at least.
+const BLOCK: u64 = 16 << 10;
+
 /// Content of a frame when a journal is written anew: large enough to cost nothing, small enough to hold.
 const FULL_FRAME: usize = 1 << 20;
 
@@ -429,6 +432,15 @@ fn checksum(salt: u64, number: u64, content: &[u8]) -> u32 {
     hasher.update(&number.to_le_bytes());
     hasher.update(content);
     hasher.finalize()
+}
+
+/// Bytes of the disk that a commit takes here, and a little more.
+pub(crate) fn room_for<'a>(writes: impl Iterator<Item = Write<'a>>) -> u64 {
+    /// Each length, and whether there is a value, written with up to so many bytes.
+    const LENGTHS: usize = 2 * 10 + 1;
+    let content =
+        writes.map(|(key, value)| key.len() + value.map_or(0, <[u8]>::len) + LENGTHS).sum::<usize>();
+    (FRAME_HEADER + LENGTHS + content) as u64 + BLOCK
 }
 
 fn frame(salt: u64, number: u64, writes: &[Write<'_>]) -> io::Result<Vec<u8>> {

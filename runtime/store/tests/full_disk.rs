@@ -95,7 +95,31 @@ fn child() {
         fs::remove_dir_all(&path).expect("it can be removed");
         resize(folder, SMALL);
     }
+    room_for_the_database_alone(folder);
     println!("the disk was full and is not any more");
+}
+
+/// Room for what the database needs, but not for the journal before it: nothing is begun, and nothing is given up.
+fn room_for_the_database_alone(folder: &Path) {
+    const LEN: u64 = 200_000;
+    /// As the database asks for it: a page of such values, and two segments.
+    const DATABASE: u64 = 17 * LEN + (1 << 20);
+    let (mut store, _) = DiskStore::open(&folder.join("store")).expect("the store opens");
+    store.commit(&records(0, 0)).expect("there is room");
+    let free = || {
+        let disk = rustix::fs::statvfs(folder).expect("it says how much is free");
+        disk.f_bavail * disk.f_frsize
+    };
+    fs::write(folder.join("ballast"), vec![0; (free() - DATABASE - LEN / 2) as usize])
+        .expect("there is room");
+    assert!((DATABASE..DATABASE + LEN).contains(&free()));
+    let large = Record::Put { table: Table::Tasks, key: vec![9], value: vec![1; LEN as usize] };
+    assert!(matches!(store.commit(std::slice::from_ref(&large)), Err(CommitError::Full(_))));
+    assert!(store.size().live > 0, "the database was given up");
+    assert_eq!(content(&store).len(), 1);
+    fs::remove_file(folder.join("ballast")).expect("it can be removed");
+    store.commit(&[large]).expect("there is room again");
+    store.close().expect("the store closes");
 }
 
 fn resize(folder: &Path, megabytes: u32) {

@@ -8,7 +8,7 @@ use crate::home::Home;
 use crate::keys::Keys;
 use crate::up::options::Options;
 use mesh_executor::Share;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Least memory that a peer gives: what the smallest task may have.
@@ -99,8 +99,9 @@ fn expected(config: &Config, keys: &Keys) -> Result<()> {
 /// The folders as they really lie, whatever this process's folder is later.
 // spec: DEL-4
 fn shares(given: &[Share], home: &Home) -> Result<Vec<Share>> {
-    let own: Vec<PathBuf> =
-        [home.config(), home.data()].iter().filter_map(|folder| folder.canonicalize().ok()).collect();
+    let kept =
+        [("keys", Some(home.config())), ("keys", Some(home.data())), ("compiled modules", home.cache())];
+    let kept = kept.map(|(what, folder)| (what, folder.map(resolved)));
     let mut shares: Vec<Share> = Vec::new();
     for share in given {
         if shares.iter().any(|other| other.name == share.name) {
@@ -116,13 +117,25 @@ fn shares(given: &[Share], home: &Home) -> Result<Vec<Share>> {
                 .hint("name a folder with --share NAME=FOLDER"));
         }
         // Whoever reads there has this device's keys, and whoever writes there is this device.
-        if own.iter().any(|own| path.starts_with(own) || own.starts_with(&path)) {
-            return Err(Failure::new(format!("share {}: this peer's own keys lie there", path.display()))
+        let own = kept
+            .iter()
+            .find(|(_, own)| own.as_ref().is_some_and(|own| path.starts_with(own) || own.starts_with(&path)));
+        if let Some((what, _)) = own {
+            return Err(Failure::new(format!("share {}: this peer's own {what} lie there", path.display()))
                 .hint("name a folder that has nothing of the peer's in it, nor lies within its --home"));
         }
         shares.push(Share { path, ..share.clone() });
     }
     Ok(shares)
+}
+
+/// A folder as it really lies, or would if it were there: whoever may write where it is missing can make it.
+fn resolved(folder: &Path) -> PathBuf {
+    match (folder.canonicalize(), folder.parent(), folder.file_name()) {
+        (Ok(real), ..) => real,
+        (Err(_), Some(above), Some(name)) => resolved(above).join(name),
+        _ => folder.to_owned(),
+    }
 }
 
 fn half_of_memory() -> u64 {
@@ -173,6 +186,32 @@ mod tests {
     fn other_machines_reach_the_api_only_if_told_twice() {
         assert!(typed(&["--api", "0.0.0.0:80"]).unwrap_err().to_string().contains("--api-for-others"));
         assert!(typed(&["--api", "0.0.0.0:80", "--api-for-others"]).is_ok());
+    }
+
+    // spec: DEL-4, SBX-10
+    #[test]
+    fn no_share_holds_where_the_peers_own_files_are_or_will_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().canonicalize().unwrap();
+        let (above, other) = (real.join("above"), real.join("other"));
+        std::fs::create_dir_all(&above).unwrap();
+        std::fs::create_dir_all(&other).unwrap();
+        // It is looked for by a link, as a home folder may be.
+        let link = real.join("link");
+        std::os::unix::fs::symlink(&above, &link).unwrap();
+        let home = Home::at(&link.join("taskmesh"));
+        let share = |path: &Path| {
+            let given = Share {
+                name: "s".into(),
+                path: path.to_owned(),
+                access: mesh_protocol::permissions::Access::Rw,
+            };
+            shares(&[given], &home).map(|_| ()).map_err(|error| error.to_string())
+        };
+        assert!(share(&above).unwrap_err().contains("own keys lie there"));
+        assert_eq!(share(&other), Ok(()));
+        assert!(!above.join("taskmesh").exists());
+        assert_eq!(resolved(&link.join("a/b")), above.join("a/b"));
     }
 
     // spec: CLI-5

@@ -18,8 +18,8 @@ use tokio::time::Instant;
 /// takes nothing more from its peers, and runs wait.
 // spec: ARC-7
 pub(crate) const MAX_WAITING: usize = 256;
-/// Things handled before what they promised is made durable together. As many as can wait: the more there is to do, the
-/// more of it shares one flush of the disk.
+/// Arrivals handled before what they promised is made durable together, beside the one that woke the driver. As many as
+/// can wait: the more there is to do, the more of it shares one flush of the disk.
 const MAX_BATCH: usize = MAX_WAITING;
 /// Bytes of records after which a batch is cut off. A commit may have four times that.
 const MAX_RECORDS: usize = 8 << 20;
@@ -148,24 +148,15 @@ impl<B: Brain, H: Hands, S: Store> Driver<B, H, S> {
         self.settle(&mut then)?;
         let mut again = None;
         loop {
+            let mut asked = Vec::new();
             match self.wait(again) {
                 Woken::Arrived(arrival) => self.take(arrival, &mut then),
-                Woken::Asked(question) => then.push_back(self.hands.asked(question)),
+                Woken::Asked(question) => asked.push(question),
                 Woken::Wanted(read) => self.read(read),
                 Woken::Time => {}
                 Woken::Stop => break,
             }
-            let mut room = MAX_BATCH - 1;
-            while room > 0 {
-                if let Ok(arrival) = self.arrivals.try_recv() {
-                    self.take(arrival, &mut then);
-                } else if let Ok(question) = self.questions.try_recv() {
-                    then.push_back(self.hands.asked(question));
-                } else {
-                    break;
-                }
-                room -= 1;
-            }
+            self.gather(asked, &mut then);
             // One of them: however much there is to do, who reads gets a turn, and holds nobody up for longer.
             if let Ok(read) = self.reads.try_recv() {
                 self.read(read);
@@ -195,6 +186,21 @@ impl<B: Brain, H: Hands, S: Store> Driver<B, H, S> {
                 () = tokio::time::sleep(wait) => Woken::Time,
             }
         })
+    }
+
+    /// Takes up what waits. Questions get their turn however much arrives, and come after what arrived before they were
+    /// asked: that is no more than can wait.
+    fn gather(&mut self, mut asked: Vec<Question>, then: &mut VecDeque<Input>) {
+        while asked.len() < super::MAX_QUESTIONS
+            && let Ok(question) = self.questions.try_recv()
+        {
+            asked.push(question);
+        }
+        for _ in 0..MAX_BATCH {
+            let Ok(arrival) = self.arrivals.try_recv() else { break };
+            self.take(arrival, then);
+        }
+        then.extend(asked.into_iter().map(|question| self.hands.asked(question)));
     }
 
     fn take(&mut self, arrival: Arrival, then: &mut VecDeque<Input>) {
@@ -302,22 +308,30 @@ impl<B: Brain, H: Hands, S: Store> Driver<B, H, S> {
         }
     }
 
-    /// Waits before trying again. Questions are answered with what is the matter. False if it is time to end.
+    /// Waits before trying again. Questions are answered with what is the matter, and who reads goes on reading. False if
+    /// it is time to end.
     fn hold(&mut self, wait: Duration, why: &str) -> bool {
         let until = Instant::now() + wait;
-        let Self { runtime, questions, stop, .. } = self;
-        runtime.block_on(async {
-            loop {
+        loop {
+            let Self { runtime, questions, reads, stop, .. } = self;
+            let woken = runtime.block_on(async {
                 tokio::select! {
                     biased;
-                    _ = stop.wait_for(|stop| *stop) => return false,
-                    () = tokio::time::sleep_until(until) => return true,
-                    Some(Question { answer, .. }) = questions.recv() => {
-                        let _nobody_waits = answer.send(Err(cannot_keep(why, "it goes on by itself")));
-                    }
+                    _ = stop.wait_for(|stop| *stop) => Woken::Stop,
+                    () = tokio::time::sleep_until(until) => Woken::Time,
+                    Some(question) = questions.recv() => Woken::Asked(question),
+                    Some(read) = reads.recv() => Woken::Wanted(read),
                 }
+            });
+            match woken {
+                Woken::Stop => return false,
+                Woken::Asked(Question { answer, .. }) => {
+                    let _nobody_waits = answer.send(Err(cannot_keep(why, "it goes on by itself")));
+                }
+                Woken::Wanted(read) => self.read(read),
+                Woken::Time | Woken::Arrived(_) => return true,
             }
-        })
+        }
     }
 }
 
@@ -470,7 +484,8 @@ mod tests {
             }
         }
         fn asked(&mut self, _: Question) -> Input {
-            Input::Wake
+            self.line("asked");
+            Input::Disconnected { peer: PublicKey([0; 32]) }
         }
         fn go_on(&mut self, _: &dyn Store, _: &mut VecDeque<Input>) -> Option<Instant> {
             None
@@ -568,6 +583,19 @@ mod tests {
         assert_eq!(*rig.lines.borrow(), expected);
     }
 
+    // spec: LED-6
+    #[test]
+    fn who_reads_goes_on_reading_on_a_full_disk() {
+        let mut rig = rig();
+        let (wanted, reads) = mpsc::channel(1);
+        rig.driver.reads = reads;
+        let (answer, mut answered) = oneshot::channel();
+        wanted.try_send(Read { author: PublicKey([1; 32]), from: 0, max_bytes: 1, answer }).unwrap();
+        rig.kept.0.lock().unwrap().0.fail_next_commit();
+        rig.driver.settle(&mut VecDeque::from([Input::Wake])).unwrap();
+        assert_eq!(answered.try_recv(), Ok(Ok(vec![])));
+    }
+
     // spec: ARC-3
     #[test]
     fn told_to_end_on_a_full_disk_it_ends_and_says_nothing_that_it_cannot_keep() {
@@ -619,9 +647,12 @@ mod tests {
     }
 
     impl Brain for Busy {
-        fn handle(&self, _: Now, _: Input) {
+        fn handle(&self, _: Now, input: Input) {
+            if !matches!(input, Input::Wake) {
+                return;
+            }
             let mut left = self.left.borrow_mut();
-            *left -= 1;
+            *left = left.saturating_sub(1);
             match *left {
                 0 => drop(self.stop.send_replace(true)),
                 _ => self.more.try_send(Input::Wake.into()).unwrap(),
@@ -635,6 +666,62 @@ mod tests {
         fn deadline(&self) -> Option<u64> {
             None
         }
+    }
+
+    fn question() -> (Question, oneshot::Receiver<Result<mesh_node::Answer, CommandError>>) {
+        let (answer, answered) = oneshot::channel();
+        (Question { command: mesh_node::Command::Status, answer }, answered)
+    }
+
+    // spec: CLI-5
+    #[test]
+    fn who_asks_gets_a_turn_however_much_there_is_to_do() {
+        let Rig { driver, stop, lines, .. } = rig();
+        let Driver { hands, store, stop: stopped, .. } = driver;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (more, arrivals) = mpsc::channel(MAX_WAITING);
+        for _ in 0..MAX_WAITING {
+            more.try_send(Input::Wake.into()).unwrap();
+        }
+        let (ask, questions) = mpsc::channel(2);
+        let ((first, _first), (second, _second)) = (question(), question());
+        ask.try_send(first).unwrap();
+        ask.try_send(second).unwrap();
+        let driver = Driver {
+            brain: Busy { left: RefCell::new(3 * MAX_WAITING as u32), more, stop },
+            hands,
+            store,
+            runtime: runtime.handle().clone(),
+            arrivals,
+            questions,
+            reads: mpsc::channel(1).1,
+            stop: stopped,
+        };
+        driver.run().unwrap();
+        assert_eq!(lines.borrow().iter().filter(|(text, _)| text == "asked").count(), 2);
+    }
+
+    // Whoever imports a ledger asks when it has sent it, and looks at what was taken when that is answered.
+    // spec: LED-6
+    #[test]
+    fn a_question_comes_after_all_that_arrived_before_it() {
+        let mut rig = rig();
+        let (more, arrivals) = mpsc::channel(MAX_WAITING);
+        let (ask, questions) = mpsc::channel(1);
+        (rig.driver.arrivals, rig.driver.questions) = (arrivals, questions);
+        for _ in 0..MAX_WAITING {
+            more.try_send(Input::Wake.into()).unwrap();
+        }
+        ask.try_send(question().0).unwrap();
+        let mut then = VecDeque::new();
+        rig.driver.gather(Vec::new(), &mut then);
+        assert_eq!(then.len(), MAX_WAITING + 1);
+        assert!(matches!(then.back(), Some(Input::Disconnected { .. })));
+        // It was taken up before it arrived, and is handled after it.
+        more.try_send(Input::Wake.into()).unwrap();
+        then.clear();
+        rig.driver.gather(vec![question().0], &mut then);
+        assert!(matches!(then.make_contiguous(), [Input::Wake, Input::Disconnected { .. }]));
     }
 
     #[test]

@@ -183,7 +183,7 @@ impl Incoming {
                 let mut frame = TaskFrame::decode(&bytes).map_err(wrong)?;
                 let mut steps = Vec::new();
                 if let TaskFrame::Offer(offer) = &mut frame {
-                    steps = self.brought(peer, &mut offer.entries);
+                    steps = self.brought(peer, &mut offer.entries)?;
                 }
                 steps.push(Step::Ready(Input::Task(peer, attempt, frame).into()));
                 return Ok(steps);
@@ -193,22 +193,25 @@ impl Incoming {
     }
 
     /// The entries that an offer brings and that are new here, each by itself before it: they are verified where the
-    /// node is not held up. The others stay with it, and one that does not hold is left to the node.
-    fn brought(&self, peer: PublicKey, entries: &mut Vec<Vec<u8>>) -> Vec<Step> {
+    /// node is not held up. The others stay with it. One that nobody signed is what no peer sends, as it is where it comes
+    /// by any other way: whoever could send such ones with offers, which are refused, would have the node verify them
+    /// without end.
+    // spec: NET-4
+    fn brought(&self, peer: PublicKey, entries: &mut Vec<Vec<u8>>) -> Result<Vec<Step>, String> {
         let mut steps = Vec::new();
         // For strangers nothing is verified.
         if !(self.is_member)(&peer) {
-            return steps;
+            return Ok(steps);
         }
-        entries.retain(|bytes| {
-            if self.verified.knows(blake3::hash(bytes).as_bytes()) {
-                return true;
+        for bytes in std::mem::take(entries) {
+            if self.verified.knows(blake3::hash(&bytes).as_bytes()) {
+                entries.push(bytes);
+                continue;
             }
-            let Ok(entry) = self.verified.read(bytes) else { return true };
+            let entry = self.verified.read(&bytes).map_err(|error| causes(&error))?;
             steps.push(Step::Ready(Input::Gossip(peer, Box::new(entry)).into()));
-            false
-        });
-        steps
+        }
+        Ok(steps)
     }
 
     /// A peer that says such things is broken or bad: either way there is no talking to it now.
@@ -258,6 +261,44 @@ mod tests {
     use mesh_protocol::ids::{CommunityId, EntryId};
     use mesh_protocol::key::SecretKey;
     use mesh_protocol::ledger::{Hlc, Payload, Place};
+
+    struct Nothing;
+
+    impl mesh_net::Provider for Nothing {
+        fn blob(&self, _: PublicKey, _: [u8; 32]) -> Option<std::path::PathBuf> {
+            None
+        }
+        fn follow(&self, _: PublicKey, _: &[u8], _: u64) -> Option<Box<dyn mesh_net::Follow>> {
+            None
+        }
+    }
+
+    // spec: NET-4, ARC-5
+    #[tokio::test]
+    async fn an_offer_that_brings_what_nobody_signed_is_what_no_peer_sends() {
+        let config = mesh_net::Config::new([9; 32], "127.0.0.1:0".parse().unwrap());
+        let (net, _events) = Net::bind(config, Arc::new(Nothing)).await.unwrap();
+        let (member, stranger) = (PublicKey([1; 32]), PublicKey([2; 32]));
+        let incoming = Incoming {
+            net,
+            arrivals: mpsc::channel(1).0,
+            refused: Arc::default(),
+            verified: Arc::default(),
+            is_member: Box::new(move |peer| *peer == member),
+        };
+        let good = entry(0).bytes().to_vec();
+        let mut forged = entry(1).bytes().to_vec();
+        let last = forged.len() - 1;
+        forged[last] ^= 1;
+        let brought = |from, entries: &[&Vec<u8>]| {
+            let mut left: Vec<Vec<u8>> = entries.iter().copied().cloned().collect();
+            incoming.brought(from, &mut left).map(|steps| (steps.len(), left.len()))
+        };
+        assert!(brought(member, &[&good, &forged]).is_err());
+        // What was verified stays with the offer; what is new goes before it.
+        assert_eq!(brought(member, &[&good, &entry(1).bytes().to_vec()]), Ok((1, 1)));
+        assert_eq!(brought(stranger, &[&forged]), Ok((0, 1)), "nothing is verified for strangers");
+    }
 
     fn entry(seq: u64) -> Entry {
         let prev = if seq == 0 { EntryId::ZERO } else { EntryId([1; 32]) };

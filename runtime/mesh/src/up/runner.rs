@@ -12,7 +12,7 @@ use mesh_executor::{
     CollectError, Event, Executor, LoadedModule, NamedInput, Report, Share, StageError, StartError, Stdin,
     Task,
 };
-use mesh_node::{Input, Metering, Run, RunEvent};
+use mesh_node::{Input, Metering, Run, RunEvent, Unfetched};
 use mesh_protocol::checkpoint::Checkpoint;
 use mesh_protocol::digest::{self, TreeEntry, TreeNode};
 use mesh_protocol::frame::{AttemptId, MAX_CONFLICT, Released};
@@ -46,6 +46,8 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 /// have room in a while, and after ten minutes its owner should hear of it.
 const RELEASE_TRIES: u32 = 10;
 const RELEASE_AGAIN: Duration = Duration::from_secs(60);
+/// What a task goes on from, where it is to blame: its owner no longer gives it to anybody then.
+const STATE: &str = "its checkpoint";
 /// Longest text of the sandbox in a reason: it travels in a frame and stands in the ledger.
 const MAX_TEXT: usize = 300;
 
@@ -230,7 +232,7 @@ impl Runner {
         // What was wanted while it was not there to be told.
         self.apply(run.attempt, live);
         let mut last_progress: Option<Instant> = None;
-        let mut checkpoints = VecDeque::new();
+        let mut saved = Saved { keeper: self.keeper(run), kept: VecDeque::new() };
         let mut trouble = None;
         let mut report = None;
         while let Some(event) = running.next() {
@@ -244,7 +246,10 @@ impl Runner {
                     }
                     Ok(())
                 }
-                Event::Checkpoint(checkpoint) => self.checkpoint(run, &checkpoint, &mut checkpoints),
+                Event::Checkpoint(checkpoint) => {
+                    self.checkpoint(run.attempt, &checkpoint, &mut saved);
+                    Ok(())
+                }
                 Event::Ended(ended) => {
                     report = Some(ended);
                     Ok(())
@@ -374,37 +379,22 @@ impl Runner {
         if run.owner == self.me { Keeper::Own } else { Keeper::Attempt(run.attempt) }
     }
 
-    fn checkpoint(
-        &self,
-        run: &Run,
-        checkpoint: &Checkpoint,
-        before: &mut VecDeque<BlobHash>,
-    ) -> io::Result<()> {
-        let keeper = self.keeper(run);
-        let blob = self.blobs.put(keeper, &checkpoint.encode())?;
+    fn checkpoint(&self, attempt: AttemptId, checkpoint: &Checkpoint, saved: &mut Saved) {
+        let Some(blob) = saved.keep(&self.blobs, &checkpoint.encode()) else { return };
         // What is kept of the work and what is known of its use go together.
         self.tell_use();
-        self.tell(run.attempt, RunEvent::Checkpoint(checkpoint.header.seq, blob));
-        before.push_back(blob.hash);
-        // The one before it may be on its way to the owner.
-        if before.len() > 2
-            && let (Keeper::Attempt(attempt), Some(old)) = (keeper, before.pop_front())
-            && !before.contains(&old)
-        {
-            self.blobs.release(attempt, &old);
-        }
-        Ok(())
+        self.tell(attempt, RunEvent::Checkpoint(checkpoint.header.seq, blob));
+        saved.let_go(&self.blobs);
     }
 
     // ---- gathering ----
 
     /// The path of a blob that the attempt needs, fetched if it is not here.
     fn need(&self, run: &Run, live: &Live, blob: Blob, what: &str) -> Result<PathBuf, Over> {
-        let not_fetched =
-            |why: String| Over::Lost(Reason::NotFetched(cut(&format!("{what}: {why}"), MAX_TEXT)));
+        let lost = |why: Unfetched| Over::Lost(unfetched(what, &why));
         if run.owner == self.me {
             let path = self.blobs.path(&blob.hash);
-            return path.ok_or_else(|| not_fetched("it is not kept here any more".into()));
+            return path.ok_or_else(|| lost(Unfetched::False("it is not kept here any more".into())));
         }
         let keeper = Keeper::Attempt(run.attempt);
         if !self.blobs.share(keeper, &blob.hash).map_err(storage("keep an input"))? {
@@ -415,9 +405,10 @@ impl Runner {
                     _ = wish.wait_for(|wish| *wish == Wish::Stop) => None,
                 }
             });
-            fetched.ok_or(Over::Stopped)?.map_err(|why| not_fetched(why.to_string()))?;
+            fetched.ok_or(Over::Stopped)?.map_err(lost)?;
         }
-        self.blobs.path(&blob.hash).ok_or_else(|| not_fetched("it was taken away meanwhile".into()))
+        let path = self.blobs.path(&blob.hash);
+        path.ok_or_else(|| lost(Unfetched::Line("it was taken away meanwhile".into())))
     }
 
     fn module(&self, run: &Run, live: &Live) -> Result<LoadedModule, Over> {
@@ -483,10 +474,9 @@ impl Runner {
         if blob.len > 4 * MAX_CHECKPOINT {
             return Err(inadmissible("its checkpoint is larger than any may be"));
         }
-        let path = self.need(run, live, blob, "its checkpoint")?;
+        let path = self.need(run, live, blob, STATE)?;
         let bytes = fs::read(path).map_err(storage("read the checkpoint"))?;
-        Checkpoint::decode(&bytes)
-            .map_err(|error| inadmissible(&format!("its checkpoint: {}", causes(&error))))
+        Checkpoint::decode(&bytes).map_err(|error| inadmissible(&format!("{STATE}: {}", causes(&error))))
     }
 
     /// Lays the input files out as they are named. A plain file is taken from where it lies; only what lies in folders
@@ -547,6 +537,21 @@ pub(crate) fn input_hash(spec: &TaskSpec) -> Option<InputHash> {
     Some(digest::input(Some(stdin), digest::tree(&entries)))
 }
 
+/// Why an attempt is lost that misses something. What this device has no room for says nothing of the task, and what the
+/// line is to blame for says nothing of the state that should have come.
+// spec: DEL-3, DEL-7
+fn unfetched(what: &str, why: &Unfetched) -> Reason {
+    let what = match why {
+        Unfetched::NoRoom(_) => {
+            tracing::warn!(what, %why, "a task was not started");
+            return Reason::NoCapacity;
+        }
+        Unfetched::Line(_) if what == STATE => "the state that it goes on from",
+        _ => what,
+    };
+    Reason::NotFetched(cut(&format!("{what}: {why}"), MAX_TEXT))
+}
+
 fn refused(error: StartError) -> Over {
     let text = cut(&causes(&error), MAX_TEXT);
     Over::Lost(match error {
@@ -558,6 +563,35 @@ fn refused(error: StartError) -> Over {
         StartError::Stage(_) => Reason::NotFetched(text),
         StartError::System { .. } => Reason::SandboxFailed(text),
     })
+}
+
+/// What an attempt has saved of its state.
+struct Saved {
+    keeper: Keeper,
+    /// The oldest first.
+    kept: VecDeque<BlobHash>,
+}
+
+impl Saved {
+    /// Keeps one more. None if that fails, as where there is no room: the ones before it stay, and the work goes on.
+    // spec: DEL-7
+    fn keep(&mut self, blobs: &Blobs, checkpoint: &[u8]) -> Option<Blob> {
+        let kept = blobs.put(self.keeper, checkpoint);
+        let failed = |error: &io::Error| tracing::warn!(error = %causes(error), "a task's state was not kept; it goes on without");
+        let blob = kept.inspect_err(failed).ok()?;
+        self.kept.push_back(blob.hash);
+        Some(blob)
+    }
+
+    /// Lets go of the older ones. The one before the last may be on its way to the owner.
+    fn let_go(&mut self, blobs: &Blobs) {
+        if self.kept.len() > 2
+            && let (Keeper::Attempt(attempt), Some(old)) = (self.keeper, self.kept.pop_front())
+            && !self.kept.contains(&old)
+        {
+            blobs.release(attempt, &old);
+        }
+    }
 }
 
 /// A folder that goes with what is in it.
@@ -639,6 +673,45 @@ pub(super) mod tests {
             replicas: 1,
             quorum: 1,
         }
+    }
+
+    // spec: DEL-7
+    #[test]
+    fn a_state_that_finds_no_room_leaves_those_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(dir.path(), 2500).unwrap();
+        let attempt = AttemptId { task: mesh_protocol::ids::TaskId([3; 32]), attempt: 1 };
+        let mut saved = Saved { keeper: Keeper::Attempt(attempt), kept: VecDeque::new() };
+        let mut save = |byte| {
+            let blob = saved.keep(&blobs, &[byte; 1000])?;
+            saved.let_go(&blobs);
+            Some(blob.hash)
+        };
+        let (first, second) = (save(1).unwrap(), save(2).unwrap());
+        assert_eq!(save(3), None);
+        assert!(blobs.path(&first).is_some() && blobs.path(&second).is_some());
+        // One that is kept makes room for the next.
+        blobs.release(attempt, &first);
+        let fourth = save(4).unwrap();
+        assert!(blobs.path(&second).is_some() && blobs.path(&fourth).is_some());
+    }
+
+    // spec: DEL-3, DEL-7
+    #[test]
+    fn a_full_disk_or_a_broken_line_is_not_laid_at_the_states_door() {
+        let told = |what, why| unfetched(what, &why);
+        let full = || Unfetched::NoRoom("it is full".into());
+        assert_eq!(
+            (told(STATE, full()), told("its module", full())),
+            (Reason::NoCapacity, Reason::NoCapacity)
+        );
+        let blames = |reason: Reason| matches!(reason, Reason::NotFetched(words) if words.contains(STATE));
+        assert!(!blames(told(STATE, Unfetched::Line("it broke".into()))));
+        // What its owner does not have, nobody can go on from.
+        assert!(blames(told(STATE, Unfetched::Withheld)));
+        assert!(blames(told(STATE, Unfetched::False("it is too short".into()))));
+        let words = "its module: it broke".to_owned();
+        assert_eq!(told("its module", Unfetched::Line("it broke".into())), Reason::NotFetched(words));
     }
 
     // spec: DEL-4

@@ -340,7 +340,7 @@ impl Follower {
             let place = self.node.node().attempt_of(&self.task);
             let mut wait = LOOK_AGAIN;
             if let Some((attempt, device)) = place.filter(|(attempt, _)| Some(*attempt) != read_to_end) {
-                match self.read_attempt(attempt, device).await {
+                match self.read_attempt(attempt, device, &mut happenings).await {
                     // Whoever reads has gone.
                     Ok(None) => return Ok(()),
                     Ok(Some(true)) => read_to_end = Some(attempt),
@@ -370,13 +370,32 @@ impl Follower {
     }
 
     /// Hands on what an attempt says until it says no more. False if it cannot be followed (yet); none if nobody reads.
-    async fn read_attempt(&mut self, attempt: AttemptId, device: PublicKey) -> io::Result<Option<bool>> {
+    async fn read_attempt(
+        &mut self,
+        attempt: AttemptId,
+        device: PublicKey,
+        happenings: &mut broadcast::Receiver<mesh_node::Happening>,
+    ) -> io::Result<Option<bool>> {
         let mut source = if device == self.me {
             let Some(live) = self.runs.get(attempt) else { return Ok(Some(false)) };
             Source::Here(live.follow(self.stream, self.at))
         } else {
             let what = provider::what(attempt, self.stream);
-            match self.net.follow(device, what, self.at).await {
+            let follow = self.net.follow(device, what, self.at);
+            let mut follow = std::pin::pin!(follow);
+            // Where much is followed, its turn may not come before it has ended.
+            let followed = loop {
+                tokio::select! {
+                    followed = &mut follow => break followed,
+                    () = self.to.closed() => return Ok(None),
+                    () = changed(happenings, self.task) => {}
+                }
+                let elsewhere = self.node.node().attempt_of(&self.task) != Some((attempt, device));
+                if elsewhere || !matches!(self.result().await?, Now::Open) {
+                    return Ok(Some(false));
+                }
+            };
+            match followed {
                 Ok(pieces) => Source::There(pieces),
                 Err(error) => {
                     tracing::debug!(task = %self.task.short(), %error, "a task's output cannot be followed now");

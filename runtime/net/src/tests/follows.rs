@@ -1,7 +1,7 @@
 //! Streams that grow.
 
 use super::harness::*;
-use crate::FollowError;
+use crate::{Bounds, FollowError};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
@@ -67,4 +67,51 @@ async fn a_reader_that_goes_away_or_stands_still_stops_the_source() {
     }
     drop(follow);
     eventually(|| grow.is_closed()).await;
+}
+
+// spec: DEL-5, NET-4
+#[tokio::test]
+async fn whatever_is_followed_results_can_be_fetched() {
+    let (a, b) = friends().await;
+    let bounds = Bounds::default();
+    let mut grows = Vec::new();
+    let all: Vec<Vec<u8>> = (0..bounds.requests).map(|n| n.to_le_bytes().to_vec()).collect();
+    for what in &all {
+        let (grow, source) = mpsc::channel(1);
+        b.shelf.streams.lock().unwrap().insert(what.clone(), source);
+        grows.push(grow);
+    }
+    let mut follows = tokio::task::JoinSet::new();
+    for what in all {
+        let (net, key) = (a.net.clone(), b.key());
+        follows.spawn(async move { net.follow(key, what, 0).await.unwrap() });
+    }
+    let mut held = Vec::new();
+    for _ in 0..bounds.follows {
+        held.push(follows.join_next().await.unwrap().unwrap());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("result");
+    std::fs::write(&path, b"a result").unwrap();
+    let hash = *blake3::hash(b"a result").as_bytes();
+    b.shelf.blobs.lock().unwrap().insert(hash, path);
+    let into = dir.path().join("fetched");
+    tokio::time::timeout(PATIENCE / 3, a.net.fetch(b.key(), hash, 100, &into)).await.unwrap().unwrap();
+    // The others wait for a place, and get it.
+    assert!(follows.try_join_next().is_none());
+    held.clear();
+    while follows.join_next().await.is_some() {}
+}
+
+#[tokio::test]
+async fn who_waits_to_follow_hears_that_the_peer_is_gone() {
+    let mut a = peer_with(1, |config| config.bounds.follows = 1).await;
+    let mut b = peer(2).await;
+    befriend(&mut a, &mut b).await;
+    let (_grow, source) = mpsc::channel(1);
+    b.shelf.streams.lock().unwrap().insert(b"log".to_vec(), source);
+    let _follow = a.net.follow(b.key(), b"log".to_vec(), 0).await.unwrap();
+    let second = a.net.follow(b.key(), b"log".to_vec(), 0);
+    let (second, ()) = tokio::join!(second, async { b.net.close().await });
+    assert_eq!(second.unwrap_err(), FollowError::Lost);
 }
