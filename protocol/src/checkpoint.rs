@@ -8,7 +8,8 @@ use crate::canonical;
 use crate::digest::{self, TreeEntry, TreeNode};
 use crate::ids::{Digest, InputHash, ModuleHash, ProfileId, TaskId};
 use crate::limits::{Limits, MAX_CHECKPOINT, MAX_LINK_TARGET, MAX_OUT_FILES, MAX_TREE_DEPTH, MAX_TREE_PATH};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 const MAGIC: &[u8; 8] = b"MESHCK1\n";
 
@@ -82,7 +83,50 @@ pub struct Checkpoint {
     #[serde(with = "byte_vec")]
     pub stderr: Vec<u8>,
     /// `/out` by path, sorted as a depth-first walk gives it.
+    #[serde(deserialize_with = "out_nodes")]
     pub out: Vec<(String, OutNode)>,
+}
+
+/// No more nodes than any `/out` may have. The shortest has two bytes, and many times as many in memory: without a bound,
+/// a file of the size that the limits allow would take all there is.
+// spec: SDK-6
+fn out_nodes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, OutNode)>, D::Error> {
+    struct Nodes;
+    impl<'de> Visitor<'de> for Nodes {
+        type Value = Vec<(String, OutNode)>;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "at most {MAX_OUT_FILES} files, folders and links")
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut nodes = Vec::new();
+            while let Some(node) = list.next_element()? {
+                if nodes.len() == MAX_OUT_FILES as usize {
+                    return Err(A::Error::invalid_length(nodes.len() + 1, &self));
+                }
+                nodes.push(node);
+            }
+            Ok(nodes)
+        }
+    }
+    deserializer.deserialize_seq(Nodes)
+}
+
+/// Most bytes of any checkpoint: its state and its files, standard output and standard error have a largest size each, and
+/// names take some.
+const MAX_FILE: u64 = 4 * MAX_CHECKPOINT;
+/// For a file's name and a link's target.
+const NAME_BYTES: u64 = 10_000;
+
+/// Most bytes of a checkpoint of a task with these limits; of one that saves nothing, there is none.
+pub fn largest(limits: &Limits) -> u64 {
+    if limits.checkpoint_bytes == 0 {
+        return 0;
+    }
+    let names = u64::from(limits.out_files).saturating_mul(NAME_BYTES).saturating_add(NAME_BYTES);
+    // So much an executor lets a task save of both.
+    let saved = limits.checkpoint_bytes.saturating_add(limits.out_bytes).min(MAX_CHECKPOINT);
+    let parts = [saved, limits.stdout_bytes, limits.stderr_bytes];
+    parts.iter().fold(names, |sum, part| sum.saturating_add(*part)).min(MAX_FILE)
 }
 
 /// `Vec<u8>` as one run of bytes instead of a list of numbers.
@@ -351,6 +395,19 @@ mod tests {
         let mut forged = sample();
         forged.stdout = b"uto".to_vec();
         assert!(matches!(Checkpoint::decode(&forged.encode()), Err(CheckpointError::Inconsistent("stdout"))));
+    }
+
+    /// Two bytes for each in the file, and more than a hundred in memory.
+    // spec: SDK-6, ARC-7
+    #[test]
+    fn a_checkpoint_of_more_nodes_than_may_be_is_refused_while_it_is_read() {
+        let of = |nodes: u32| {
+            let out = vec![(String::new(), OutNode::Dir); nodes as usize];
+            let header = Header { out: out_digest(&out), ..sample().header };
+            Checkpoint::decode(&Checkpoint { header, out, ..sample() }.encode())
+        };
+        assert!(of(MAX_OUT_FILES).is_ok());
+        assert!(matches!(of(MAX_OUT_FILES + 1), Err(CheckpointError::Unreadable(_))));
     }
 
     // spec: SDK-6, SBX-11

@@ -9,7 +9,6 @@ use crate::node::{Node, Timer};
 use crate::owner::{Task, TaskState};
 use mesh_protocol::frame::{AttemptId, TaskFrame};
 use mesh_protocol::ids::{BlobHash, TaskId};
-use mesh_protocol::limits::{Limits, MAX_CHECKPOINT};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::task::Blob;
 
@@ -18,28 +17,11 @@ const AGAIN_MS: (u64, u64) = (1_000, 60_000);
 /// How often whoever has a result, and is there, may fail to give it: six minutes of pauses, in each of which a transfer
 /// was tried several times. Then somebody else runs the task.
 const MOST_FAILURES: u32 = 12;
-/// Most bytes of any checkpoint: its state and its files, standard output and standard error have a largest size each, and
-/// names take some.
-const MAX_CHECKPOINT_FILE: u64 = 4 * MAX_CHECKPOINT;
-/// For a file's name and a link's target.
-const NAME_BYTES: u64 = 10_000;
 /// How often one device that is given a task's state may fail before the task has run, until the state is what is wrong; of
 /// two devices, once each.
 const MOST_IN_VAIN: usize = 3;
 /// Who has run for so long has gone on from the state.
 const RAN_MS: u64 = 60_000;
-
-/// Most bytes of a checkpoint of a task with these limits; of one that saves nothing, there is none.
-fn largest_checkpoint(limits: &Limits) -> u64 {
-    if limits.checkpoint_bytes == 0 {
-        return 0;
-    }
-    let names = u64::from(limits.out_files).saturating_mul(NAME_BYTES).saturating_add(NAME_BYTES);
-    // So much an executor lets a task save of both.
-    let saved = limits.checkpoint_bytes.saturating_add(limits.out_bytes).min(MAX_CHECKPOINT);
-    let parts = [saved, limits.stdout_bytes, limits.stderr_bytes];
-    parts.iter().fold(names, |sum, part| sum.saturating_add(*part)).min(MAX_CHECKPOINT_FILE)
-}
 
 /// What of a task is on its way here.
 #[derive(Debug, Clone, Default)]
@@ -100,7 +82,7 @@ impl Node {
         if task.kept.resume == Some(blob) {
             return;
         }
-        if blob.len > largest_checkpoint(&task.spec().limits) {
+        if blob.len == 0 || blob.len > mesh_protocol::checkpoint::largest(&task.spec().limits) {
             self.counters.bad_results += 1;
             return;
         }

@@ -18,7 +18,7 @@ use mesh_protocol::digest::{self, TreeEntry, TreeNode};
 use mesh_protocol::frame::{AttemptId, MAX_CONFLICT, Released};
 use mesh_protocol::ids::{BlobHash, Digest, InputHash, ModuleHash};
 use mesh_protocol::key::PublicKey;
-use mesh_protocol::limits::{MAX_CHECKPOINT, MB};
+use mesh_protocol::limits::MB;
 use mesh_protocol::outcome::Outcome;
 use mesh_protocol::permissions::Access;
 use mesh_protocol::reason::Reason;
@@ -470,9 +470,8 @@ impl Runner {
     }
 
     fn resume(&self, run: &Run, live: &Live, blob: Blob) -> Result<Checkpoint, Over> {
-        // State, streams and files may each have that much.
-        if blob.len > 4 * MAX_CHECKPOINT {
-            return Err(inadmissible("its checkpoint is larger than any may be"));
+        if blob.len > mesh_protocol::checkpoint::largest(&run.spec.limits) {
+            return Err(inadmissible("its checkpoint is larger than its limits allow"));
         }
         let path = self.need(run, live, blob, STATE)?;
         let bytes = fs::read(path).map_err(storage("read the checkpoint"))?;
