@@ -136,11 +136,25 @@ impl Home {
     }
 }
 
-/// This device's key: made on first use, readable by its user alone.
+/// This device's key: made on first use, readable by its user alone. None is made for a device that has lost its own: it
+/// would be a stranger to its community without a word.
+// spec: NET-1
 pub(crate) fn device_key() -> Result<SecretKey> {
     let home = Home::find()?;
     home.make()?;
-    keys::read_or_make(&home, keys::DEVICE)
+    match keys::missing(&home)? {
+        Some(gone) => Err(gone),
+        None => keys::read_or_make(&home, keys::DEVICE),
+    }
+}
+
+/// The same where it is there, for who only looks.
+pub(crate) fn present_device_key() -> Result<Option<SecretKey>> {
+    let home = Home::find()?;
+    match keys::missing(&home)? {
+        Some(gone) => Err(gone),
+        None => keys::read(&home, keys::DEVICE),
+    }
 }
 
 #[cfg(test)]

@@ -152,14 +152,29 @@ pub(crate) fn read_at(path: &Path, name: &str) -> Result<Option<SecretKey>> {
 /// Puts all keys that are here under another passphrase, or under none. All are written before the first takes its place.
 // spec: NET-1
 pub(crate) fn lock_all(home: &Home, lock: Option<&Lock>) -> Result<Vec<&'static str>> {
+    if let Some(next) = read_at(&aside(home, USER, NEXT), USER)?
+        && read(home, USER)?.is_none_or(|present| present.public() != next.public())
+    {
+        // It may count already, and would stay under the old passphrase.
+        return Err(Failure::new(
+            "change the passphrase: a change of the user key was begun and did not end",
+        )
+        .hint("run `mesh key rotate` once more, then this"));
+    }
     let mut names = Vec::new();
-    for name in [USER, DEVICE, RECOVERY] {
-        let Some(key) = read(home, name)? else { continue };
-        write_aside(home, name, &written(name, &key, lock)?)?;
+    let all = [USER, DEVICE, RECOVERY].into_iter().try_for_each(|name| {
+        let Some(key) = read(home, name)? else { return Ok(()) };
         names.push(name);
+        write_aside(home, name, LOCKED, &written(name, &key, lock)?)
+    });
+    if let Err(failure) = all {
+        for name in names {
+            let _there_or_not = fs::remove_file(aside(home, name, LOCKED));
+        }
+        return Err(failure);
     }
     for name in &names {
-        take_place(home, name)?;
+        put(home, name, LOCKED)?;
     }
     Ok(names)
 }
@@ -167,29 +182,41 @@ pub(crate) fn lock_all(home: &Home, lock: Option<&Lock>) -> Result<Vec<&'static 
 /// A key that takes the place of the one under this name when [`take_place`] is called, under the same passphrase: what
 /// an earlier try left behind, or a new one.
 pub(crate) fn next(home: &Home, name: &str) -> Result<SecretKey> {
-    let path = aside(home, name);
-    if let Some(key) = read_at(&path, name)? {
+    let path = aside(home, name, NEXT);
+    // Opening the present one tells the passphrase, if it is under one.
+    let present = read(home, name)?;
+    // The present one, under whatever lock, is nothing that could take its place: the old key would go on counting.
+    if let Some(key) = read_at(&path, name)?
+        && present.is_none_or(|present| present.public() != key.public())
+    {
         return Ok(key);
     }
-    // Opening the present one tells the passphrase, if it is under one.
-    read(home, name)?;
     let text = read_text(&home.data().join(name), "read the key")?.unwrap_or_default();
     let lock = Lock::known().filter(|_| passphrase::is_sealed(&text));
     let key = SecretKey::from_seed(&draw()?);
-    write_aside(home, name, &written(name, &key, lock.as_ref())?)?;
+    write_aside(home, name, NEXT, &written(name, &key, lock.as_ref())?)?;
     Ok(key)
 }
 
-/// What was written aside is the key from now on.
+/// What [`next`] made is the key from now on.
 pub(crate) fn take_place(home: &Home, name: &str) -> Result<()> {
+    put(home, name, NEXT)
+}
+
+fn put(home: &Home, name: &str, beside: &str) -> Result<()> {
     let path = home.data().join(name);
-    fs::rename(aside(home, name), &path)
+    fs::rename(aside(home, name, beside), &path)
         .and_then(|()| File::open(home.data())?.sync_all())
         .map_err(|error| Failure::file("put the new key in the place of", &path, &error))
 }
 
-fn aside(home: &Home, name: &str) -> PathBuf {
-    home.data().join(format!("{name}.new"))
+/// Another key, that is to take its place.
+const NEXT: &str = "new";
+/// The same key, under another lock.
+const LOCKED: &str = "locked";
+
+fn aside(home: &Home, name: &str, beside: &str) -> PathBuf {
+    home.data().join(format!("{name}.{beside}"))
 }
 
 fn written(name: &str, key: &SecretKey, lock: Option<&Lock>) -> Result<String> {
@@ -199,8 +226,8 @@ fn written(name: &str, key: &SecretKey, lock: Option<&Lock>) -> Result<String> {
     }
 }
 
-fn write_aside(home: &Home, name: &str, text: &str) -> Result<()> {
-    let aside = aside(home, name);
+fn write_aside(home: &Home, name: &str, beside: &str, text: &str) -> Result<()> {
+    let aside = aside(home, name, beside);
     let _left_over = fs::remove_file(&aside);
     write_new(&aside, text.as_bytes()).map_err(|error| Failure::file("write the key", &aside, &error))
 }
@@ -222,8 +249,8 @@ pub(crate) fn read_or_make_under(home: &Home, name: &str, lock: Option<&Lock>) -
     let path = home.data().join(name);
     if let Some(key) = read(home, name)? {
         if lock.is_some() {
-            write_aside(home, name, &written(name, &key, lock)?)?;
-            take_place(home, name)?;
+            write_aside(home, name, LOCKED, &written(name, &key, lock)?)?;
+            put(home, name, LOCKED)?;
         }
         return Ok(key);
     }
@@ -322,6 +349,31 @@ mod tests {
         assert_eq!(read(&home, USER).unwrap().unwrap().public(), new);
         assert_eq!(fs::metadata(folder.path().join(USER)).unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left over");
+    }
+
+    // spec: NET-1
+    #[test]
+    fn a_passphrase_that_was_half_changed_is_no_new_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path());
+        let old = read_or_make(&home, USER).unwrap();
+        read_or_make(&home, DEVICE).unwrap();
+        // As it was left behind once, and as it is where something lies in the way.
+        write_new(&folder.path().join("user.key.new"), to_hex(&old.seed()).as_bytes()).unwrap();
+        fs::create_dir(folder.path().join("device.key.locked")).unwrap();
+        lock_all(&home, None).unwrap_err();
+        assert!(!folder.path().join("user.key.locked").exists(), "what is in the clear does not stay there");
+        let new = next(&home, USER).unwrap().public();
+        assert_ne!(new, old.public());
+        // The new one may count already: it is not thrown away.
+        fs::remove_dir(folder.path().join("device.key.locked")).unwrap();
+        let refused = lock_all(&home, None).unwrap_err().to_string();
+        assert!(refused.contains("did not end") && refused.contains("mesh key rotate"), "{refused}");
+        assert_eq!(next(&home, USER).unwrap().public(), new);
+        take_place(&home, USER).unwrap();
+        assert_eq!(lock_all(&home, None).unwrap(), [USER, DEVICE]);
+        assert_eq!(read(&home, USER).unwrap().unwrap().public(), new);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left over");
     }
 
     // spec: NET-1

@@ -146,8 +146,9 @@ pub(super) fn run(doctor: &Doctor) -> Result<u8> {
             ),
         },
     });
-    findings.push(match home::device_key() {
-        Ok(key) => finding("key", true, format!("this device is {}", key.public()), ""),
+    findings.push(match home::present_device_key() {
+        Ok(Some(key)) => finding("key", true, format!("this device is {}", key.public()), ""),
+        Ok(None) => finding("key", true, "none yet: `mesh init` makes one", ""),
         Err(failure) => finding("key", false, failure.to_string(), ""),
     });
     findings.push(match toolchain::find() {
