@@ -441,6 +441,12 @@ impl Node {
         let ids: Vec<TaskId> = groups.map(|(id, _)| *id).collect();
         for id in ids {
             self.arm_in(Timer::Group(id), 0);
+            // One that was dropped, or cannot be read, ends for nobody.
+            let there: Vec<TaskId> =
+                self.twins_of(&id).into_iter().filter(|key| self.tasks.contains_key(key)).collect();
+            if let Some(group) = self.tasks.get_mut(&id).and_then(|task| task.kept.group.as_mut()) {
+                group.twins = there;
+            }
         }
         // Nothing but a crash between two records could leave a twin without its task.
         let lone = self
@@ -458,6 +464,11 @@ impl Node {
     /// A replica has ended, and says so without showing its result.
     pub(crate) fn promised(&mut self, id: AttemptId, promise: Digest) {
         let Some(task) = self.tasks.get_mut(&id.task) else { return };
+        // Nobody asked for a promise: whoever gives one runs the task as before, and is as late as before.
+        if !task.spec().is_replicated() {
+            self.counters.stale_frames += 1;
+            return;
+        }
         // Nothing of it computes any more.
         task.progress = None;
         let (of, device) = (task.wire(id.task), task.device());
@@ -562,9 +573,9 @@ impl Node {
                 let twin = self.tasks.get(key).and_then(|twin| twin.kept.twin.as_ref());
                 twin.is_some_and(|twin| twin.promise.is_some())
             };
-            let shown = group.stage == Stage::Showing;
-            let late: Vec<TaskId> =
-                group.twins.iter().filter(|key| shown || !promised(key)).copied().collect();
+            // A check promises nothing that it could be waited for.
+            let all = group.stage == Stage::Showing || group.checked.is_some();
+            let late: Vec<TaskId> = group.twins.iter().filter(|key| all || !promised(key)).copied().collect();
             for key in late {
                 self.stop_twin(key, Reason::TooLate);
             }
@@ -866,7 +877,98 @@ impl Group {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::{Command, Draft};
+    use crate::io::{Capacity, CommandId, Input, Now};
+    use crate::node::Config;
     use crate::owner::MAX_OFFERS;
+    use mesh_protocol::ids::{InputHash, ModuleHash};
+    use mesh_protocol::key::SecretKey;
+    use mesh_protocol::limits::Limits;
+    use mesh_protocol::permissions::Permissions;
+    use mesh_protocol::task::Sla;
+
+    /// A node with a task whose twins' time is over, and one of which is not here.
+    fn without_its_twin() -> (Node, TaskId, Now) {
+        let now = Now { boot_ms: 100_000, wall_ms: 1_790_000_000_000 };
+        let key = |number| SecretKey::from_seed(&[number; 32]);
+        let config = Config {
+            device: key(1),
+            user: Some(key(2)),
+            user_name: "alice".into(),
+            recovery: key(3).public(),
+            device_name: "laptop".into(),
+            profile: ProfileId::ZERO,
+            walls: vec![],
+            place: None,
+            capacity: Capacity { slots: 4, memory: 1 << 30, longest_ms: 3_600_000 },
+            slot_watts: 10,
+            shares: BTreeMap::new(),
+            accepts: vec![],
+            energy: None,
+            hook: false,
+            addrs: vec![],
+            seed: [4; 32],
+        };
+        let mut node = Node::new(config, now);
+        node.start(now, false);
+        let found = Command::Found { name: "Street".into(), rules: Box::default() };
+        node.handle(now, Input::Command(CommandId(1), Box::new(found)));
+        let draft = Draft {
+            name: "word-count".into(),
+            description: String::new(),
+            module: ModuleHash([7; 32]),
+            module_len: 100,
+            args: vec![],
+            env: vec![],
+            stdin: None,
+            inputs: vec![],
+            input: InputHash([8; 32]),
+            limits: Limits::default(),
+            permissions: Permissions::default(),
+            sla: Sla::Normal,
+            importance: None,
+            followed: true,
+            start_by_ms: None,
+            finish_by_ms: None,
+            nonce: [1; 32],
+            on: None,
+            dry_run: false,
+            replicas: 1,
+            quorum: 1,
+        };
+        node.handle(now, Input::Command(CommandId(2), Box::new(Command::Submit(Box::new(draft)))));
+        let id = *node.tasks.keys().next().expect("it was submitted");
+        let mut group = Group::new(None);
+        group.stage = Stage::Showing;
+        group.until_ms = Some(now.wall_ms - 1);
+        group.twins.push(TaskId([9; 32]));
+        node.tasks.get_mut(&id).expect("it is there").kept.group = Some(group);
+        node.arm_in(Timer::Group(id), 0);
+        (node, id, now)
+    }
+
+    // spec: NET-4
+    #[test]
+    fn what_is_due_again_and_again_holds_nothing_else_up() {
+        let (mut node, ..) = without_its_twin();
+        let mut now = node.now;
+        for _ in 0..3 {
+            node.handle(now, Input::Wake);
+            let at = node.deadline().expect("something is due");
+            assert!(at > now.boot_ms);
+            now.boot_ms += 1_000;
+            now.wall_ms += 1_000;
+        }
+    }
+
+    // spec: DEL-8, DEL-11
+    #[test]
+    fn a_twin_that_is_not_here_any_more_is_not_waited_for_after_a_start() {
+        let (mut node, id, now) = without_its_twin();
+        node.start_groups();
+        node.handle(now, Input::Wake);
+        assert!(node.tasks[&id].kept.group.is_none());
+    }
 
     // spec: ARC-7
     #[test]

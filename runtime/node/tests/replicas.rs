@@ -665,3 +665,31 @@ fn more_replicas_than_there_are_owners_are_refused() {
     assert_eq!(view.used, 0);
     assert!(room.submit_draft(0, replicated(1, 2, 2)).is_ok());
 }
+
+// spec: DEL-8, NET-4
+#[test]
+fn a_check_that_promises_a_result_is_as_late_as_one_that_does_not() {
+    let mut room = street(&["alice", "bob", "carol"]);
+    let (task, first, run) = plain(&mut room, 1);
+    room.end(first, &run);
+    let (other, again) = runs(&mut room).pop_first().unwrap();
+    room.handle(other, Input::Run(again.attempt, RunEvent::Started));
+    let by = room.key(other);
+    for _ in 0..60 {
+        room.handle(0, Input::Task(by, again.attempt, TaskFrame::Promised(Digest([7; 32]))));
+        room.pass(15_000);
+        runs(&mut room);
+    }
+    assert_eq!(results(&room, 0, &task)[&1], Effect::Done);
+    // Nor does a promise keep a task that runs itself from being overdue.
+    let (task, first, run) = plain(&mut room, 2);
+    room.handle(first, Input::Run(run.attempt, RunEvent::Started));
+    let by = room.key(first);
+    for _ in 0..60 {
+        room.handle(0, Input::Task(by, run.attempt, TaskFrame::Promised(Digest([7; 32]))));
+        room.pass(15_000);
+    }
+    let Answer::Task(view) = room.ask(0, Command::Task { task }).unwrap() else { panic!() };
+    assert_ne!(view.history[0].fate, "open", "{:?}", view.history[0]);
+    assert!(!runs(&mut room).is_empty(), "somebody else runs it");
+}
