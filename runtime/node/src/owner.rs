@@ -1484,7 +1484,16 @@ impl Node {
         match frame {
             TaskFrame::Ended(ended) => {
                 let resumed = task.try_of(id.attempt).is_some_and(|it| it.resumed);
-                let genuine = genuine(&ended, task.spec(), id, peer, resumed, ran_within).is_ok();
+                let of = AttemptId { task: task.wire(id.task), ..id };
+                let genuine = genuine(&ended, task.spec(), of, peer, resumed, ran_within).is_ok();
+                // A check says what the task comes to, whenever it does: nobody need run it once more for that.
+                let checks = task.is_twin() && !task.spec().is_replicated();
+                if genuine && checks {
+                    self.set_fate(id.task, Fate::Open);
+                    return self.twin_ended(peer, id, &ended);
+                }
+                // Of replicas, what is shown before it was promised is no result.
+                let genuine = genuine && !task.is_twin();
                 let Some(attempt) = task.try_of_mut(id.attempt) else { return };
                 let first = !attempt.fate.is_recorded();
                 // It may have been recorded, and the word of that lost.

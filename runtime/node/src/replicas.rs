@@ -529,7 +529,8 @@ impl Node {
         if replicated && !self.is_showing(&of) {
             return;
         }
-        let device = task.device();
+        // Of one that was given up already, the place was, too.
+        let device = task.device().filter(|_| task.kept.state.is_out());
         // Whether it agrees is known when all are here.
         if let Some(group) = self.tasks.get_mut(&of).and_then(|task| task.kept.group.as_mut()) {
             group.results.push(ended.clone());

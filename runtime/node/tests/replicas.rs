@@ -655,6 +655,41 @@ fn a_check_that_comes_to_nothing_holds_nothing_up() {
     }
 }
 
+// spec: DEL-8, DEL-4
+#[test]
+fn a_check_whose_donor_was_away_counts_when_it_is_back() {
+    for differs in [false, true] {
+        let mut room = street(&["alice", "bob", "carol"]);
+        room.apart = true;
+        let (task, first, run) = plain(&mut room, 1);
+        room.end(first, &run);
+        let (other, again) = runs(&mut room).pop_first().unwrap();
+        room.handle(other, Input::Run(again.attempt, RunEvent::Started));
+        room.disconnect(0, other);
+        room.pass(20_000);
+        room.end_with(other, &again, if differs { 66 } else { 1 });
+        assert!(results(&room, 0, &task).is_empty());
+        room.connect(0, other);
+        room.pass(30_000);
+        assert_eq!(room.peers[0].node.counters().bad_results, 0);
+        if differs {
+            // A third decides, and neither of the two is asked to.
+            let (third, run) = runs(&mut room).pop_first().expect("two words against each other");
+            assert_eq!(third, 0);
+            room.end(third, &run);
+            room.pass(1000);
+        }
+        assert!(runs(&mut room).is_empty(), "it is not run once more");
+        let effects = results(&room, 0, &task);
+        assert_eq!((effects[&1], effects[&2]), (Effect::Done, Effect::Superseded));
+        equal(&room);
+        let told = verdicts(&room, other, &task);
+        if !differs {
+            assert!(told.len() == 2 && told.values().all(|it| *it == Verdict::Agreed), "{told:?}");
+        }
+    }
+}
+
 // spec: DEL-8
 #[test]
 fn more_replicas_than_there_are_owners_are_refused() {
