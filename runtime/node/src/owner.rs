@@ -1606,8 +1606,11 @@ impl Node {
         let anyones = self.has_bug(Misbehaviour::BelievesUnsignedResults);
         let ran_within = self.ran_within(id, peer);
         let Some(task) = self.tasks.get(&id.task) else { return };
-        if task.kept.state == TaskState::Fetching || self.is_ahead(id, &ended, ran_within.1) {
+        if task.kept.state == TaskState::Fetching {
             return;
+        }
+        if self.is_ahead(id, &ended, ran_within.1) {
+            return self.twin_is_early(id.task);
         }
         let Some(task) = self.tasks.get_mut(&id.task) else { return };
         if task.is_twin() {

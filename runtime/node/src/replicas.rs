@@ -505,6 +505,22 @@ impl Node {
         group.is_some_and(|group| group.stage != Stage::Running)
     }
 
+    /// A twin's result is of a time that has not come by this clock: while it is asked for again, nobody is late.
+    // spec: DEL-4, DEL-8
+    pub(crate) fn twin_is_early(&mut self, key: TaskId) {
+        let back = self.ledger.governance().rules().suspect_after_ms.saturating_mul(BACK_IN);
+        let least = self.now.wall_ms.saturating_add(back);
+        let Some(of) = self.tasks.get(&key).filter(|task| task.is_twin()).map(|task| task.wire(key)) else {
+            return;
+        };
+        let group = self.tasks.get_mut(&of).and_then(|task| task.kept.group.as_mut());
+        if let Some(until) = group.and_then(|group| group.until_ms.as_mut()).filter(|until| **until < least) {
+            *until = least;
+            let at = self.boot_of(least);
+            self.arm(Timer::Group(of), at);
+        }
+    }
+
     /// A twin's result.
     pub(crate) fn twin_ended(&mut self, peer: PublicKey, id: AttemptId, ended: &Ended) {
         let Some(task) = self.tasks.get(&id.task) else { return };

@@ -381,6 +381,35 @@ fn an_agreed_result_is_waited_for_as_long_as_it_is_kept_and_not_longer() {
     assert!(why.contains("did not come back with it"), "{why}");
 }
 
+// spec: DEL-4, DEL-8
+#[test]
+fn whoever_is_not_told_the_time_for_minutes_has_results_shown_when_it_is() {
+    let mut room = street(&["alice", "bob", "carol", "dave"]);
+    let task = room.submit_draft(0, replicated(1, 3, 3)).unwrap();
+    let all = runs(&mut room);
+    let last = *all.keys().last().unwrap();
+    for (number, run) in &all {
+        if *number == last {
+            room.disconnect(0, last);
+        }
+        room.end(*number, run);
+    }
+    room.now.wall_ms -= 7_200_000;
+    room.restart(0, "alice");
+    for other in 1..room.peers.len() {
+        room.connect(0, other);
+    }
+    room.pass(300_000);
+    let (state, why) = room.state(0, &task);
+    assert_eq!(state, "running", "{why}");
+    room.now.wall_ms += 7_200_000;
+    room.handle(0, Input::Wake);
+    room.pass(20_000);
+    let (state, why) = room.state(0, &task);
+    assert_eq!(state, "done", "{why}");
+    assert_eq!(room.peers[0].node.counters().bad_results, 0);
+}
+
 fn restart(room: &mut Room, _own: bool) {
     room.restart(0, "alice");
     for other in 1..room.peers.len() {
