@@ -430,7 +430,9 @@ impl Node {
                         self.arm_in(Timer::Task(id), 0);
                     }
                 }
-                TaskState::Offered | TaskState::Running => self.arm_in(Timer::Task(id), 0),
+                TaskState::Offered | TaskState::Running if !task.has_replicas() => {
+                    self.arm_in(Timer::Task(id), 0);
+                }
                 _ => {}
             }
         }
@@ -1608,6 +1610,10 @@ impl Node {
         let Some(task) = self.tasks.get(&id.task) else { return };
         if task.kept.state == TaskState::Fetching {
             return;
+        }
+        if task.has_replicas() {
+            // It was judged when it was shown, and is waited for longer than a peer may be silent.
+            return self.fetch_agreed(id.task);
         }
         if self.is_ahead(id, &ended, ran_within.1) {
             return self.twin_is_early(id.task);

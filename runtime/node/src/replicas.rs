@@ -710,7 +710,7 @@ impl Node {
     }
 
     /// Fetches the result on which the quorum agrees, from this device or whoever has it and is there.
-    fn fetch_agreed(&mut self, of: TaskId) {
+    pub(crate) fn fetch_agreed(&mut self, of: TaskId) {
         self.stop_fetching(of);
         self.arm_in(Timer::Group(of), FETCH_AGAIN_MS);
         let Some(task) = self.tasks.get(&of) else { return };

@@ -381,6 +381,32 @@ fn an_agreed_result_is_waited_for_as_long_as_it_is_kept_and_not_longer() {
     assert!(why.contains("did not come back with it"), "{why}");
 }
 
+// spec: DEL-8, DEL-11
+#[test]
+fn an_agreed_result_is_not_given_up_after_a_start_because_its_holder_goes_again() {
+    let mut room = street(&["alice", "bob", "carol"]);
+    (room.slow, room.apart) = (true, true);
+    let task = room.submit_draft(0, replicated(1, 3, 2)).unwrap();
+    for (number, run) in runs(&mut room) {
+        room.end_with(number, &run, if number == 0 { 66 } else { 1 });
+    }
+    let from = room.number(room.peers[0].fetches[0].2);
+    room.restart(0, "alice");
+    room.peers[0].fetches.clear();
+    room.connect(0, from);
+    room.disconnect(0, from);
+    room.pass(60_000);
+    assert_ne!(room.state(0, &task).0, "failed");
+    room.connect(0, from);
+    room.pass(10_000);
+    assert_eq!(room.peers[0].fetches.len(), 1);
+    room.comes(0, Ok(()));
+    let (state, why) = room.state(0, &task);
+    assert_eq!(state, "done", "{why}");
+    let Answer::Task(view) = room.ask(0, Command::Task { task }).unwrap() else { panic!() };
+    assert!(view.history.iter().all(|it| !it.fate.contains("lost")), "{:?}", view.history);
+}
+
 // spec: DEL-4, DEL-8
 #[test]
 fn whoever_is_not_told_the_time_for_minutes_has_results_shown_when_it_is() {
