@@ -193,12 +193,17 @@ impl Node {
         let (replicas, quorum) = (task.spec().replicas, task.spec().quorum);
         match group.stage {
             Stage::Fetching(number) => {
-                let at = task.try_of(number).map(|it| self.device_name(&it.device)).unwrap_or_default();
+                let from = task.try_of(number).map(|it| it.device);
+                let at = from.map(|device| self.device_name(&device)).unwrap_or_default();
+                let there = from.is_some_and(|device| device == self.me || self.is_connected(&device));
                 return Some(match self.why_unfetched(task) {
                     Some(why) => format!(
                         "its replicas agreed, and {at} keeps the result, which is not here yet: {why}"
                     ),
-                    None => format!("its replicas agreed, and the result is fetched from {at}"),
+                    None if there => format!("its replicas agreed, and the result is fetched from {at}"),
+                    None => {
+                        format!("its replicas agreed, and {at}, which keeps the result, is not connected")
+                    }
                 });
             }
             Stage::Showing => return Some("its replicas have ended, and their results are compared".into()),
@@ -574,6 +579,10 @@ impl Node {
         let Some(group) = &task.kept.group else { return };
         if let Stage::Fetching(number) = group.stage {
             if group.until_ms.is_some_and(|until| until <= self.now.wall_ms) {
+                // What they ran they ran, and may forget.
+                for result in group.results.clone() {
+                    self.supersede(of, &result, Fate::Agreed);
+                }
                 let why = "whoever had the result that was agreed on did not come back with it";
                 return self.no_quorum(of, Reason::ResultNotFetched(why.into()));
             }
@@ -694,14 +703,15 @@ impl Node {
         for result in &agree {
             self.set_fate_of(of, result.statement.attempt, Fate::Agreed);
         }
-        let first = self.step_task(of, TaskEvent::End);
+        self.step_task(of, TaskEvent::End);
         if let Some(group) = self.tasks.get_mut(&of).and_then(|task| task.kept.group.as_mut()) {
+            // That they agreed stands, also while none of them is there: it is counted once, and so long they keep it.
+            group.stage = Stage::Fetching(agree.first().map_or(0, |it| it.statement.attempt));
+            group.until_ms = Some(kept_until);
             group.results = agree;
-            if first {
-                // So long they keep it.
-                group.until_ms = Some(kept_until);
-            }
         }
+        self.keep_task(of);
+        self.tell_task(of);
         self.fetch_agreed(of);
     }
 

@@ -381,6 +381,57 @@ fn an_agreed_result_is_waited_for_as_long_as_it_is_kept_and_not_longer() {
     assert!(why.contains("did not come back with it"), "{why}");
 }
 
+// spec: DEL-8, DEL-9
+#[test]
+fn what_was_agreed_on_while_nobody_was_there_is_waited_for_and_not_longer_than_it_is_kept() {
+    for back in [false, true] {
+        let rules =
+            Rules { vote_after_ms: 0, voting_window_ms: 0, retain_result_ms: 3_600_000, ..Rules::default() };
+        let mut room = Room::community_by(&["alice", "bob", "carol", "dave"], rules);
+        for number in 1..4 {
+            room.grant(number, "alice");
+        }
+        room.apart = true;
+        let task = room.submit_draft(0, replicated(1, 4, 2)).unwrap();
+        let all = runs(&mut room);
+        room.end(3, &all[&3]);
+        room.end(1, &all[&1]);
+        room.end_with(0, &all[&0], 66);
+        // All have promised, and dave is not there to show his.
+        room.disconnect(0, 3);
+        room.end(2, &all[&2]);
+        room.disconnect(0, 1);
+        room.disconnect(0, 2);
+        room.pass(20_000);
+        let (_, why) = room.state(0, &task);
+        assert!(why.contains("its replicas agreed") && why.ends_with("is not connected"), "{why}");
+        // However often this device starts meanwhile.
+        room.pass(1_500_000);
+        room.restart(0, "alice");
+        room.pass(1_500_000);
+        room.restart(0, "alice");
+        assert!(["running", "fetching"].contains(&room.state(0, &task).0.as_str()));
+        if back {
+            room.connect(0, 2);
+            room.pass(10_000);
+            assert_eq!(room.state(0, &task).0, "done");
+            continue;
+        }
+        room.pass(700_000);
+        let (state, why) = room.state(0, &task);
+        assert_eq!(state, "failed", "{why}");
+        assert!(why.contains("did not come back with it"), "{why}");
+        for other in 1..4 {
+            room.connect(0, other);
+        }
+        room.pass(10_000);
+        let told = results(&room, 0, &task);
+        for number in [1, 2] {
+            assert_eq!(told.get(&all[&number].attempt.attempt), Some(&Effect::Superseded), "{told:?}");
+        }
+    }
+}
+
 // spec: DEL-8, DEL-11
 #[test]
 fn an_agreed_result_is_not_given_up_after_a_start_because_its_holder_goes_again() {
