@@ -27,6 +27,8 @@ use mesh_protocol::ids::{Commitment, Digest, EntryId, ProfileId, TaskId};
 use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::ledger::Effect;
 use mesh_protocol::reason::Reason;
+use mesh_protocol::rules::Rules;
+use mesh_protocol::task::TaskSpec;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -423,11 +425,14 @@ impl Node {
     pub(crate) fn grant_groups(&mut self) {
         let back = self.ledger.governance().rules().suspect_after_ms.saturating_mul(BACK_IN);
         let least = self.now.wall_ms.saturating_add(back);
+        let rules = self.ledger.governance().rules();
         let mut due = Vec::new();
         for (id, task) in &mut self.tasks {
-            let Some(group) = &mut task.kept.group else { continue };
+            let Kept { group: Some(group), task, .. } = &mut task.kept else { continue };
+            // What was reckoned by a clock that was ahead is no later than if it began now.
+            let most = group.time(&task.spec, rules, self.now.wall_ms);
             let Some(until) = &mut group.until_ms else { continue };
-            *until = (*until).max(least);
+            *until = (*until).min(most).max(least);
             // A result that is fetched is looked after every few seconds anyway.
             if !matches!(group.stage, Stage::Fetching(_)) {
                 due.push((*id, *until));
@@ -485,24 +490,23 @@ impl Node {
             return;
         }
         self.accepted(id.task);
-        let rules = self.ledger.governance().rules();
-        let (now, grace, retain) = (self.now.wall_ms, rules.lease_grace_ms, rules.retain_result_ms);
         let Some(task) = self.tasks.get_mut(&id.task) else { return };
-        let spec = &task.kept.task.spec;
-        let duration = spec.limits.duration_ms;
-        let latest = Times::of(spec).latest_ms(duration).unwrap_or(u64::MAX);
         let Some(twin) = task.kept.twin.as_mut().filter(|twin| twin.promise.is_none()) else { return };
         twin.promise = Some(promise);
-        // The others have as long as they would have if they started at the last moment, and no longer than the first
-        // one's result is kept for sure.
-        let last = latest.max(now).saturating_add(duration).saturating_add(grace);
-        let until = last.min(now.saturating_add(retain / 2));
-        if let Some(group) = self.tasks.get_mut(&of).and_then(|task| task.kept.group.as_mut()) {
-            group.until_ms.get_or_insert(until);
-        }
+        self.set_time(of, false);
         self.keep_both(id.task);
         self.tell_task(of);
         self.regard_group(of);
+    }
+
+    /// The time that a task's twins have begins, if it has not yet or begins `anew`.
+    fn set_time(&mut self, of: TaskId, anew: bool) {
+        let rules = self.ledger.governance().rules();
+        let Some(task) = self.tasks.get_mut(&of) else { return };
+        let Kept { group: Some(group), task, .. } = &mut task.kept else { return };
+        if anew || group.until_ms.is_none() {
+            group.until_ms = Some(group.time(&task.spec, rules, self.now.wall_ms));
+        }
     }
 
     fn is_showing(&self, of: &TaskId) -> bool {
@@ -644,13 +648,11 @@ impl Node {
 
     /// All have promised, or had time to: each shows its result.
     fn show(&mut self, of: TaskId) {
-        let until = self.now.wall_ms.saturating_add(self.ledger.governance().rules().suspect_after_ms);
         let Some(group) = self.tasks.get_mut(&of).and_then(|task| task.kept.group.as_mut()) else { return };
         group.stage = Stage::Showing;
-        group.until_ms = Some(until);
+        self.set_time(of, true);
         self.keep_task(of);
-        let at = self.boot_of(until);
-        self.arm(Timer::Group(of), at);
+        self.arm_in(Timer::Group(of), self.ledger.governance().rules().suspect_after_ms);
         self.tell_task(of);
         for key in self.twins_of(&of) {
             let Some(twin) = self.tasks.get(&key) else { continue };
@@ -667,7 +669,6 @@ impl Node {
     fn count_replicas(&mut self, of: TaskId) {
         let Some(task) = self.tasks.get(&of) else { return };
         let (replicas, quorum) = (task.spec().replicas, task.spec().quorum);
-        let kept_until = self.now.wall_ms.saturating_add(self.ledger.governance().rules().retain_result_ms);
         let Some(group) = &task.kept.group else { return };
         let results = group.results.clone();
         let most = most(&results.iter().collect::<Vec<_>>());
@@ -705,11 +706,11 @@ impl Node {
         }
         self.step_task(of, TaskEvent::End);
         if let Some(group) = self.tasks.get_mut(&of).and_then(|task| task.kept.group.as_mut()) {
-            // That they agreed stands, also while none of them is there: it is counted once, and so long they keep it.
+            // That they agreed stands, also while none of them is there: it is counted once.
             group.stage = Stage::Fetching(agree.first().map_or(0, |it| it.statement.attempt));
-            group.until_ms = Some(kept_until);
             group.results = agree;
         }
+        self.set_time(of, true);
         self.keep_task(of);
         self.tell_task(of);
         self.fetch_agreed(of);
@@ -832,11 +833,8 @@ impl Node {
             return self.completed(&ended, Effect::Done);
         }
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        let duration = task.spec().limits.duration_ms;
-        let grace = self.ledger.governance().rules().lease_grace_ms;
-        let mut group = Group::new(Some(ended));
-        group.until_ms = Some(self.now.wall_ms.saturating_add(duration).saturating_add(grace));
-        task.kept.group = Some(group);
+        task.kept.group = Some(Group::new(Some(ended)));
+        self.set_time(id, true);
         self.make_twin(id);
         self.regard_group(id);
     }
@@ -853,12 +851,7 @@ impl Node {
         let made = group.made;
         if differ && made < 2 {
             // Two words against each other: a third decides.
-            let duration = first.receipt.receipt.limits.duration_ms;
-            let grace = self.ledger.governance().rules().lease_grace_ms;
-            let until = self.now.wall_ms.saturating_add(duration).saturating_add(grace);
-            if let Some(group) = self.tasks.get_mut(&of).and_then(|task| task.kept.group.as_mut()) {
-                group.until_ms = Some(until);
-            }
+            self.set_time(of, true);
             self.make_twin(of);
             return self.regard_group(of);
         }
@@ -897,6 +890,23 @@ impl Group {
             until_ms: None,
             results: Vec::new(),
             checked,
+        }
+    }
+
+    /// Until when whoever is waited for has time, if that begins now.
+    fn time(&self, spec: &TaskSpec, rules: &Rules, now_ms: u64) -> u64 {
+        let (duration, retain) = (spec.limits.duration_ms, rules.retain_result_ms);
+        let whole = |from: u64| from.saturating_add(duration).saturating_add(rules.lease_grace_ms);
+        match self.stage {
+            // So long they keep it.
+            Stage::Fetching(_) => now_ms.saturating_add(retain),
+            Stage::Showing => now_ms.saturating_add(rules.suspect_after_ms),
+            Stage::Running if self.checked.is_some() => whole(now_ms),
+            // As long as if they started at the last moment, and no longer than the first one's result is kept for sure.
+            Stage::Running => {
+                let latest = Times::of(spec).latest_ms(duration).unwrap_or(u64::MAX);
+                whole(latest.max(now_ms)).min(now_ms.saturating_add(retain / 2))
+            }
         }
     }
 }

@@ -204,6 +204,28 @@ fn a_replica_that_does_not_end_is_not_waited_for_beyond_its_time() {
 
 // spec: DEL-8
 #[test]
+fn a_clock_that_went_back_gives_a_replica_no_more_time() {
+    const DAYS: u64 = 3 * 24 * 3_600_000;
+    let mut room = street(&["alice", "bob", "carol", "dave"]);
+    let draft = Draft { followed: false, ..replicated(1, 4, 2) };
+    let task = room.submit_draft(0, draft).unwrap();
+    let all = runs(&mut room);
+    room.handle(3, Input::Run(all[&3].attempt, RunEvent::Started));
+    room.handle(3, Input::Run(all[&3].attempt, RunEvent::Paused));
+    // Alice's clock is ahead when bob promises something.
+    room.now.wall_ms += DAYS;
+    let bob = room.key(1);
+    room.handle(0, Input::Task(bob, all[&1].attempt, TaskFrame::Promised(Digest([7; 32]))));
+    room.now.wall_ms -= DAYS;
+    room.handle(0, Input::Wake);
+    room.end(0, &all[&0]);
+    room.end(2, &all[&2]);
+    room.pass(42 * 60_000);
+    assert_eq!(room.state(0, &task).0, "done", "{}", room.state(0, &task).1);
+}
+
+// spec: DEL-8
+#[test]
 fn an_owner_has_one_replica_however_many_devices_they_have() {
     let mut room = street(&["alice", "bob", "carol", "dave"]);
     let ticket = mesh_protocol::invite::TicketKind::Device;
