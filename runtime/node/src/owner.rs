@@ -1792,7 +1792,8 @@ impl Node {
         let (suspect, grace, every) = (rules.suspect_after_ms, rules.lease_grace_ms, self.beat_every());
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let Some(device) = task.device().filter(|_| task.kept.state.is_out()) else { return };
-        let attempt = AttemptId { task: id, attempt: task.current() };
+        // As it is known there, also when it is lost: of a twin that goes then, nobody would know whose it was.
+        let attempt = AttemptId { task: task.wire(id), attempt: task.current() };
         let belongs = device == self.me || self.ledger.governance().owner(&device).is_some();
         if !belongs {
             self.lost(id, Reason::NoMembersDevice);

@@ -224,6 +224,24 @@ fn a_clock_that_went_back_gives_a_replica_no_more_time() {
     assert_eq!(room.state(0, &task).0, "done", "{}", room.state(0, &task).1);
 }
 
+// spec: DEL-3, DEL-8
+#[test]
+fn a_replica_that_is_let_go_for_its_silence_is_stopped_by_its_tasks_name() {
+    let mut room = street(&["alice", "bob", "carol"]);
+    let task = room.submit_draft(0, replicated(1, 3, 2)).unwrap();
+    let all = runs(&mut room);
+    room.end(2, &all[&2]);
+    // Nothing of carol's comes any more.
+    room.connected.retain(|pair| *pair != (2, 0));
+    room.pass(10_000);
+    room.end(1, &all[&1]);
+    room.end(0, &all[&0]);
+    assert!(room.peers[2].forgotten.is_empty());
+    room.pass(7_000);
+    assert_eq!(room.state(0, &task).0, "done");
+    assert_eq!(room.peers[2].forgotten, [all[&2].attempt]);
+}
+
 // spec: DEL-8
 #[test]
 fn an_owner_has_one_replica_however_many_devices_they_have() {
