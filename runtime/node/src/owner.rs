@@ -243,6 +243,8 @@ pub(crate) struct Kept {
     pub(crate) twin: Option<Twin>,
     /// Its own twins.
     pub(crate) group: Option<Group>,
+    /// Which engine `resume` is of, if that is known. It stands last, see [`Node::restore_task`].
+    pub(crate) state_of: Option<ProfileId>,
 }
 
 impl Kept {
@@ -262,6 +264,7 @@ impl Kept {
             health,
             twin: None,
             group: None,
+            state_of: None,
         }
     }
 
@@ -298,8 +301,6 @@ pub(crate) struct Task {
     pub(crate) fetches: Fetches,
     /// Since when there is a result of a time that has not come, by the boot clock.
     ahead: Option<u64>,
-    /// Which engine its state is of, as far as is known since the start.
-    pub(crate) state_of: Option<ProfileId>,
     /// Who was given its state and could not run it, since it was saved.
     pub(crate) in_vain: Vec<PublicKey>,
     /// What its service level and its vote make of it.
@@ -331,7 +332,6 @@ impl Task {
             fetching: None,
             fetches: Fetches::default(),
             ahead: None,
-            state_of: None,
             in_vain: Vec::new(),
         }
     }
@@ -409,7 +409,9 @@ fn back_off(times: u32) -> u64 {
 
 impl Node {
     pub(crate) fn restore_task(&mut self, value: &[u8]) -> Option<()> {
-        let kept: Kept = canonical::decode(value).ok()?;
+        // What was kept before it was known of which engine its state is ends without that.
+        let kept: Kept =
+            canonical::decode(value).or_else(|_| canonical::decode(&[value, &[0]].concat())).ok()?;
         self.tasks.insert(kept.key(), Task::new(kept));
         Some(())
     }
@@ -1651,8 +1653,8 @@ impl Node {
         task.saved(now);
         let before = task.kept.resume.replace(blob);
         task.in_vain.clear();
-        task.state_of =
-            task.device().and_then(|device| self.ledger.facts().registered(&device)).map(|it| it.profile);
+        let of = task.device().and_then(|device| self.ledger.facts().registered(&device));
+        task.kept.state_of = of.map(|it| it.profile);
         if let Some(before) = before {
             self.unneeded(before.hash);
         }

@@ -246,11 +246,11 @@ impl Node {
         // Another engine cannot go on from it.
         let engine = self.ledger.facts().registered(&device).map(|it| it.profile);
         let task = self.tasks.get(&key)?;
-        // After a restart it is most likely that of who had the task last.
+        // Of a state of which that is not kept, it is most likely that of who had the task last.
         let begun = |it: &&Try| !it.twin && !matches!(it.fate, Fate::Refused(_));
         let last = || task.kept.tries.iter().rev().find(begun);
         let state_of =
-            task.state_of.or_else(|| Some(self.ledger.facts().registered(&last()?.device)?.profile));
+            task.kept.state_of.or_else(|| Some(self.ledger.facts().registered(&last()?.device)?.profile));
         let resumed = task.kept.resume.is_some() && (state_of.is_none() || state_of == engine);
         let it = Try { device, grant, tip_seq: 0, fate: Fate::Open, number, twin: of != key, resumed };
         if of != key {
@@ -918,11 +918,11 @@ mod tests {
     use crate::io::{Capacity, CommandId, Input, Now};
     use crate::node::Config;
     use crate::owner::MAX_OFFERS;
-    use mesh_protocol::ids::{InputHash, ModuleHash};
+    use mesh_protocol::ids::{BlobHash, InputHash, ModuleHash};
     use mesh_protocol::key::SecretKey;
     use mesh_protocol::limits::Limits;
     use mesh_protocol::permissions::Permissions;
-    use mesh_protocol::task::Sla;
+    use mesh_protocol::task::{Blob, Sla};
 
     /// A node with a task whose twins' time is over, and one of which is not here.
     fn without_its_twin() -> (Node, TaskId, Now) {
@@ -1005,6 +1005,30 @@ mod tests {
         node.start_groups();
         node.handle(now, Input::Wake);
         assert!(node.tasks[&id].kept.group.is_none());
+    }
+
+    // spec: DEL-7
+    #[test]
+    fn of_which_engine_a_state_is_is_known_after_a_start() {
+        let (mut node, id, _) = without_its_twin();
+        let me = node.me;
+        let mine = node.ledger.facts().registered(&me).map(|it| it.profile);
+        let kept = &mut node.tasks.get_mut(&id).expect("it is there").kept;
+        kept.resume = Some(Blob { hash: BlobHash([5; 32]), len: 10 });
+        assert_eq!((mine, kept.tries.len()), (Some(ProfileId::ZERO), 1));
+        // Another engine's, while this device had the task last and began anew.
+        kept.state_of = Some(ProfileId([6; 32]));
+        let resumed = |node: &mut Node, value: &[u8]| {
+            node.restore_task(value).expect("it can be read");
+            node.record_try(id, me, None).expect("it is there");
+            node.tasks[&id].last().is_some_and(|last| last.resumed)
+        };
+        let value = mesh_protocol::canonical::encode(&node.tasks[&id].kept);
+        assert!(!resumed(&mut node, &value));
+        // What an earlier version kept did not say.
+        node.tasks.get_mut(&id).expect("it is there").kept.state_of = None;
+        let value = mesh_protocol::canonical::encode(&node.tasks[&id].kept);
+        assert!(resumed(&mut node, &value[..value.len() - 1]));
     }
 
     // spec: ARC-7
