@@ -634,7 +634,7 @@ impl Node {
         let mut fired: BTreeMap<Timer, u32> = BTreeMap::new();
         while let Some(&(at, timer)) = self.due.first() {
             if at > self.now.boot_ms {
-                return;
+                break;
             }
             self.disarm(timer);
             let times = fired.entry(timer).or_default();
@@ -810,7 +810,8 @@ impl Node {
             self.went_astray = false;
             self.come_online();
         }
-        while self.can_say()
+        while !self.drafts.is_empty()
+            && self.can_say()
             && let Some((number, (payload, about))) = self.drafts.pop_first()
         {
             // What cannot be written is left out with a warning.
