@@ -205,7 +205,7 @@ impl Node {
         task.in_vain.push(device);
         if task.in_vain.iter().any(|other| *other != device) || task.in_vain.len() >= MOST_IN_VAIN {
             task.in_vain.clear();
-            task.state_of = None;
+            task.kept.state_of = None;
             if let Some(state) = task.kept.resume.take() {
                 self.unneeded(state.hash);
             }

@@ -190,6 +190,10 @@ const MAX_DRAFTS: usize = 10_000;
 
 /// Hours' worth of entries that one device may bring at once, whatever dates they bear: a day that it spent by itself.
 const HOURS_AT_ONCE: u64 = 24;
+/// What is due so often in one turn is due for nothing. It is put off for so long: were it waited for, nothing else here
+/// would ever have its turn.
+const MOST_FIRED: u32 = 100;
+const PUT_OFF_MS: u64 = 1_000;
 /// A clock that is this much off from one moment to the next was set; slower ones are steered.
 const CLOCK_SET_MS: u64 = 60_000;
 
@@ -627,12 +631,21 @@ impl Node {
         }
     }
 
+    // spec: NET-4
     fn fire(&mut self) {
+        let mut fired: BTreeMap<Timer, u32> = BTreeMap::new();
         while let Some(&(at, timer)) = self.due.first() {
             if at > self.now.boot_ms {
-                return;
+                break;
             }
             self.disarm(timer);
+            let times = fired.entry(timer).or_default();
+            *times += 1;
+            if *times > MOST_FIRED {
+                tracing::warn!(?timer, "something was due again and again, and is put off");
+                self.arm_in(timer, PUT_OFF_MS);
+                continue;
+            }
             match timer {
                 Timer::Compare => self.compare_with_somebody(),
                 Timer::Advertise => self.advertise(),
@@ -799,7 +812,8 @@ impl Node {
             self.went_astray = false;
             self.come_online();
         }
-        while self.can_say()
+        while !self.drafts.is_empty()
+            && self.can_say()
             && let Some((number, (payload, about))) = self.drafts.pop_first()
         {
             // What cannot be written is left out with a warning.

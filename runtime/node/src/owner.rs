@@ -248,6 +248,8 @@ pub(crate) struct Kept {
     pub(crate) twin: Option<Twin>,
     /// Its own twins.
     pub(crate) group: Option<Group>,
+    /// Which engine `resume` is of, if that is known. It stands last, see [`Node::restore_task`].
+    pub(crate) state_of: Option<ProfileId>,
 }
 
 impl Kept {
@@ -267,6 +269,7 @@ impl Kept {
             health,
             twin: None,
             group: None,
+            state_of: None,
         }
     }
 
@@ -305,8 +308,6 @@ pub(crate) struct Task {
     pub(crate) fetches: Fetches,
     /// Since when there is a result of a time that has not come, by the boot clock.
     ahead: Option<u64>,
-    /// Which engine its state is of, as far as is known since the start.
-    pub(crate) state_of: Option<ProfileId>,
     /// Who was given its state and could not run it, since it was saved.
     pub(crate) in_vain: Vec<PublicKey>,
     /// What its service level and its vote make of it.
@@ -339,7 +340,6 @@ impl Task {
             fetching: None,
             fetches: Fetches::default(),
             ahead: None,
-            state_of: None,
             in_vain: Vec::new(),
         }
     }
@@ -429,7 +429,9 @@ fn back_off(times: u32) -> u64 {
 
 impl Node {
     pub(crate) fn restore_task(&mut self, value: &[u8]) -> Option<()> {
-        let kept: Kept = canonical::decode(value).ok()?;
+        // What was kept before it was known of which engine its state is ends without that.
+        let kept: Kept =
+            canonical::decode(value).or_else(|_| canonical::decode(&[value, &[0]].concat())).ok()?;
         self.tasks.insert(kept.key(), Task::new(kept));
         Some(())
     }
@@ -450,7 +452,9 @@ impl Node {
                         self.arm_in(Timer::Task(id), 0);
                     }
                 }
-                TaskState::Offered | TaskState::Running => self.arm_in(Timer::Task(id), 0),
+                TaskState::Offered | TaskState::Running if !task.has_replicas() => {
+                    self.arm_in(Timer::Task(id), 0);
+                }
                 _ => {}
             }
         }
@@ -1505,7 +1509,16 @@ impl Node {
         match frame {
             TaskFrame::Ended(ended) => {
                 let resumed = task.try_of(id.attempt).is_some_and(|it| it.resumed);
-                let genuine = genuine(&ended, task.spec(), id, peer, resumed, ran_within).is_ok();
+                let of = AttemptId { task: task.wire(id.task), ..id };
+                let genuine = genuine(&ended, task.spec(), of, peer, resumed, ran_within).is_ok();
+                // A check says what the task comes to, whenever it does: nobody need run it once more for that.
+                let checks = task.is_twin() && !task.spec().is_replicated();
+                if genuine && checks {
+                    self.set_fate(id.task, Fate::Open);
+                    return self.twin_ended(peer, id, &ended);
+                }
+                // Of replicas, what is shown before it was promised is no result.
+                let genuine = genuine && !task.is_twin();
                 let Some(attempt) = task.try_of_mut(id.attempt) else { return };
                 let first = !attempt.fate.is_recorded();
                 // It may have been recorded, and the word of that lost.
@@ -1618,8 +1631,15 @@ impl Node {
         let anyones = self.has_bug(Misbehaviour::BelievesUnsignedResults);
         let ran_within = self.ran_within(id, peer);
         let Some(task) = self.tasks.get(&id.task) else { return };
-        if task.kept.state == TaskState::Fetching || self.is_ahead(id, &ended, ran_within.1) {
+        if task.kept.state == TaskState::Fetching {
             return;
+        }
+        if task.has_replicas() {
+            // It was judged when it was shown, and is waited for longer than a peer may be silent.
+            return self.fetch_agreed(id.task);
+        }
+        if self.is_ahead(id, &ended, ran_within.1) {
+            return self.twin_is_early(id.task);
         }
         let Some(task) = self.tasks.get_mut(&id.task) else { return };
         if task.is_twin() {
@@ -1654,8 +1674,8 @@ impl Node {
         task.saved(now);
         let before = task.kept.resume.replace(blob);
         task.in_vain.clear();
-        task.state_of =
-            task.device().and_then(|device| self.ledger.facts().registered(&device)).map(|it| it.profile);
+        let of = task.device().and_then(|device| self.ledger.facts().registered(&device));
+        task.kept.state_of = of.map(|it| it.profile);
         if let Some(before) = before {
             self.unneeded(before.hash);
         }
@@ -1804,7 +1824,8 @@ impl Node {
         let (suspect, grace, every) = (rules.suspect_after_ms, rules.lease_grace_ms, self.beat_every());
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let Some(device) = task.device().filter(|_| task.kept.state.is_out()) else { return };
-        let attempt = AttemptId { task: id, attempt: task.current() };
+        // As it is known there, also when it is lost: of a twin that goes then, nobody would know whose it was.
+        let attempt = AttemptId { task: task.wire(id), attempt: task.current() };
         let belongs = device == self.me || self.ledger.governance().owner(&device).is_some();
         if !belongs {
             self.lost(id, Reason::NoMembersDevice);

@@ -27,6 +27,8 @@ use mesh_protocol::ids::{Commitment, Digest, EntryId, ProfileId, TaskId};
 use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::ledger::Effect;
 use mesh_protocol::reason::Reason;
+use mesh_protocol::rules::Rules;
+use mesh_protocol::task::TaskSpec;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -193,12 +195,17 @@ impl Node {
         let (replicas, quorum) = (task.spec().replicas, task.spec().quorum);
         match group.stage {
             Stage::Fetching(number) => {
-                let at = task.try_of(number).map(|it| self.device_name(&it.device)).unwrap_or_default();
+                let from = task.try_of(number).map(|it| it.device);
+                let at = from.map(|device| self.device_name(&device)).unwrap_or_default();
+                let there = from.is_some_and(|device| device == self.me || self.is_connected(&device));
                 return Some(match self.why_unfetched(task) {
                     Some(why) => format!(
                         "its replicas agreed, and {at} keeps the result, which is not here yet: {why}"
                     ),
-                    None => format!("its replicas agreed, and the result is fetched from {at}"),
+                    None if there => format!("its replicas agreed, and the result is fetched from {at}"),
+                    None => {
+                        format!("its replicas agreed, and {at}, which keeps the result, is not connected")
+                    }
                 });
             }
             Stage::Showing => return Some("its replicas have ended, and their results are compared".into()),
@@ -239,11 +246,11 @@ impl Node {
         // Another engine cannot go on from it.
         let engine = self.ledger.facts().registered(&device).map(|it| it.profile);
         let task = self.tasks.get(&key)?;
-        // After a restart it is most likely that of who had the task last.
+        // Of a state of which that is not kept, it is most likely that of who had the task last.
         let begun = |it: &&Try| !it.twin && !matches!(it.fate, Fate::Refused(_));
         let last = || task.kept.tries.iter().rev().find(begun);
         let state_of =
-            task.state_of.or_else(|| Some(self.ledger.facts().registered(&last()?.device)?.profile));
+            task.kept.state_of.or_else(|| Some(self.ledger.facts().registered(&last()?.device)?.profile));
         let resumed = task.kept.resume.is_some() && (state_of.is_none() || state_of == engine);
         let it = Try { device, grant, tip_seq: 0, fate: Fate::Open, number, twin: of != key, resumed };
         if of != key {
@@ -418,11 +425,14 @@ impl Node {
     pub(crate) fn grant_groups(&mut self) {
         let back = self.ledger.governance().rules().suspect_after_ms.saturating_mul(BACK_IN);
         let least = self.now.wall_ms.saturating_add(back);
+        let rules = self.ledger.governance().rules();
         let mut due = Vec::new();
         for (id, task) in &mut self.tasks {
-            let Some(group) = &mut task.kept.group else { continue };
+            let Kept { group: Some(group), task, .. } = &mut task.kept else { continue };
+            // What was reckoned by a clock that was ahead is no later than if it began now.
+            let most = group.time(&task.spec, rules, self.now.wall_ms);
             let Some(until) = &mut group.until_ms else { continue };
-            *until = (*until).max(least);
+            *until = (*until).min(most).max(least);
             // A result that is fetched is looked after every few seconds anyway.
             if !matches!(group.stage, Stage::Fetching(_)) {
                 due.push((*id, *until));
@@ -441,6 +451,12 @@ impl Node {
         let ids: Vec<TaskId> = groups.map(|(id, _)| *id).collect();
         for id in ids {
             self.arm_in(Timer::Group(id), 0);
+            // One that was dropped, or cannot be read, ends for nobody.
+            let there: Vec<TaskId> =
+                self.twins_of(&id).into_iter().filter(|key| self.tasks.contains_key(key)).collect();
+            if let Some(group) = self.tasks.get_mut(&id).and_then(|task| task.kept.group.as_mut()) {
+                group.twins = there;
+            }
         }
         // Nothing but a crash between two records could leave a twin without its task.
         let lone = self
@@ -458,6 +474,11 @@ impl Node {
     /// A replica has ended, and says so without showing its result.
     pub(crate) fn promised(&mut self, id: AttemptId, promise: Digest) {
         let Some(task) = self.tasks.get_mut(&id.task) else { return };
+        // Nobody asked for a promise: whoever gives one runs the task as before, and is as late as before.
+        if !task.spec().is_replicated() {
+            self.counters.stale_frames += 1;
+            return;
+        }
         // Nothing of it computes any more.
         task.progress = None;
         let (of, device) = (task.wire(id.task), task.device());
@@ -469,29 +490,44 @@ impl Node {
             return;
         }
         self.accepted(id.task);
-        let rules = self.ledger.governance().rules();
-        let (now, grace, retain) = (self.now.wall_ms, rules.lease_grace_ms, rules.retain_result_ms);
         let Some(task) = self.tasks.get_mut(&id.task) else { return };
-        let spec = &task.kept.task.spec;
-        let duration = spec.limits.duration_ms;
-        let latest = Times::of(spec).latest_ms(duration).unwrap_or(u64::MAX);
         let Some(twin) = task.kept.twin.as_mut().filter(|twin| twin.promise.is_none()) else { return };
         twin.promise = Some(promise);
-        // The others have as long as they would have if they started at the last moment, and no longer than the first
-        // one's result is kept for sure.
-        let last = latest.max(now).saturating_add(duration).saturating_add(grace);
-        let until = last.min(now.saturating_add(retain / 2));
-        if let Some(group) = self.tasks.get_mut(&of).and_then(|task| task.kept.group.as_mut()) {
-            group.until_ms.get_or_insert(until);
-        }
+        self.set_time(of, false);
         self.keep_both(id.task);
         self.tell_task(of);
         self.regard_group(of);
     }
 
+    /// The time that a task's twins have begins, if it has not yet or begins `anew`.
+    fn set_time(&mut self, of: TaskId, anew: bool) {
+        let rules = self.ledger.governance().rules();
+        let Some(task) = self.tasks.get_mut(&of) else { return };
+        let Kept { group: Some(group), task, .. } = &mut task.kept else { return };
+        if anew || group.until_ms.is_none() {
+            group.until_ms = Some(group.time(&task.spec, rules, self.now.wall_ms));
+        }
+    }
+
     fn is_showing(&self, of: &TaskId) -> bool {
         let group = self.tasks.get(of).and_then(|task| task.kept.group.as_ref());
         group.is_some_and(|group| group.stage != Stage::Running)
+    }
+
+    /// A twin's result is of a time that has not come by this clock: while it is asked for again, nobody is late.
+    // spec: DEL-4, DEL-8
+    pub(crate) fn twin_is_early(&mut self, key: TaskId) {
+        let back = self.ledger.governance().rules().suspect_after_ms.saturating_mul(BACK_IN);
+        let least = self.now.wall_ms.saturating_add(back);
+        let Some(of) = self.tasks.get(&key).filter(|task| task.is_twin()).map(|task| task.wire(key)) else {
+            return;
+        };
+        let group = self.tasks.get_mut(&of).and_then(|task| task.kept.group.as_mut());
+        if let Some(until) = group.and_then(|group| group.until_ms.as_mut()).filter(|until| **until < least) {
+            *until = least;
+            let at = self.boot_of(least);
+            self.arm(Timer::Group(of), at);
+        }
     }
 
     /// A twin's result.
@@ -518,7 +554,8 @@ impl Node {
         if replicated && !self.is_showing(&of) {
             return;
         }
-        let device = task.device();
+        // Of one that was given up already, the place was, too.
+        let device = task.device().filter(|_| task.kept.state.is_out());
         // Whether it agrees is known when all are here.
         if let Some(group) = self.tasks.get_mut(&of).and_then(|task| task.kept.group.as_mut()) {
             group.results.push(ended.clone());
@@ -546,6 +583,10 @@ impl Node {
         let Some(group) = &task.kept.group else { return };
         if let Stage::Fetching(number) = group.stage {
             if group.until_ms.is_some_and(|until| until <= self.now.wall_ms) {
+                // What they ran they ran, and may forget.
+                for result in group.results.clone() {
+                    self.supersede(of, &result, Fate::Agreed);
+                }
                 let why = "whoever had the result that was agreed on did not come back with it";
                 return self.no_quorum(of, Reason::ResultNotFetched(why.into()));
             }
@@ -562,9 +603,9 @@ impl Node {
                 let twin = self.tasks.get(key).and_then(|twin| twin.kept.twin.as_ref());
                 twin.is_some_and(|twin| twin.promise.is_some())
             };
-            let shown = group.stage == Stage::Showing;
-            let late: Vec<TaskId> =
-                group.twins.iter().filter(|key| shown || !promised(key)).copied().collect();
+            // A check promises nothing that it could be waited for.
+            let all = group.stage == Stage::Showing || group.checked.is_some();
+            let late: Vec<TaskId> = group.twins.iter().filter(|key| all || !promised(key)).copied().collect();
             for key in late {
                 self.stop_twin(key, Reason::TooLate);
             }
@@ -607,13 +648,11 @@ impl Node {
 
     /// All have promised, or had time to: each shows its result.
     fn show(&mut self, of: TaskId) {
-        let until = self.now.wall_ms.saturating_add(self.ledger.governance().rules().suspect_after_ms);
         let Some(group) = self.tasks.get_mut(&of).and_then(|task| task.kept.group.as_mut()) else { return };
         group.stage = Stage::Showing;
-        group.until_ms = Some(until);
+        self.set_time(of, true);
         self.keep_task(of);
-        let at = self.boot_of(until);
-        self.arm(Timer::Group(of), at);
+        self.arm_in(Timer::Group(of), self.ledger.governance().rules().suspect_after_ms);
         self.tell_task(of);
         for key in self.twins_of(&of) {
             let Some(twin) = self.tasks.get(&key) else { continue };
@@ -630,7 +669,6 @@ impl Node {
     fn count_replicas(&mut self, of: TaskId) {
         let Some(task) = self.tasks.get(&of) else { return };
         let (replicas, quorum) = (task.spec().replicas, task.spec().quorum);
-        let kept_until = self.now.wall_ms.saturating_add(self.ledger.governance().rules().retain_result_ms);
         let Some(group) = &task.kept.group else { return };
         let results = group.results.clone();
         let most = most(&results.iter().collect::<Vec<_>>());
@@ -666,14 +704,15 @@ impl Node {
         for result in &agree {
             self.set_fate_of(of, result.statement.attempt, Fate::Agreed);
         }
-        let first = self.step_task(of, TaskEvent::End);
+        self.step_task(of, TaskEvent::End);
         if let Some(group) = self.tasks.get_mut(&of).and_then(|task| task.kept.group.as_mut()) {
+            // That they agreed stands, also while none of them is there: it is counted once.
+            group.stage = Stage::Fetching(agree.first().map_or(0, |it| it.statement.attempt));
             group.results = agree;
-            if first {
-                // So long they keep it.
-                group.until_ms = Some(kept_until);
-            }
         }
+        self.set_time(of, true);
+        self.keep_task(of);
+        self.tell_task(of);
         self.fetch_agreed(of);
     }
 
@@ -682,7 +721,7 @@ impl Node {
     }
 
     /// Fetches the result on which the quorum agrees, from this device or whoever has it and is there.
-    fn fetch_agreed(&mut self, of: TaskId) {
+    pub(crate) fn fetch_agreed(&mut self, of: TaskId) {
         self.stop_fetching(of);
         self.arm_in(Timer::Group(of), FETCH_AGAIN_MS);
         let Some(task) = self.tasks.get(&of) else { return };
@@ -794,11 +833,8 @@ impl Node {
             return self.completed(&ended, Effect::Done);
         }
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        let duration = task.spec().limits.duration_ms;
-        let grace = self.ledger.governance().rules().lease_grace_ms;
-        let mut group = Group::new(Some(ended));
-        group.until_ms = Some(self.now.wall_ms.saturating_add(duration).saturating_add(grace));
-        task.kept.group = Some(group);
+        task.kept.group = Some(Group::new(Some(ended)));
+        self.set_time(id, true);
         self.make_twin(id);
         self.regard_group(id);
     }
@@ -815,12 +851,7 @@ impl Node {
         let made = group.made;
         if differ && made < 2 {
             // Two words against each other: a third decides.
-            let duration = first.receipt.receipt.limits.duration_ms;
-            let grace = self.ledger.governance().rules().lease_grace_ms;
-            let until = self.now.wall_ms.saturating_add(duration).saturating_add(grace);
-            if let Some(group) = self.tasks.get_mut(&of).and_then(|task| task.kept.group.as_mut()) {
-                group.until_ms = Some(until);
-            }
+            self.set_time(of, true);
             self.make_twin(of);
             return self.regard_group(of);
         }
@@ -861,12 +892,144 @@ impl Group {
             checked,
         }
     }
+
+    /// Until when whoever is waited for has time, if that begins now.
+    fn time(&self, spec: &TaskSpec, rules: &Rules, now_ms: u64) -> u64 {
+        let (duration, retain) = (spec.limits.duration_ms, rules.retain_result_ms);
+        let whole = |from: u64| from.saturating_add(duration).saturating_add(rules.lease_grace_ms);
+        match self.stage {
+            // So long they keep it.
+            Stage::Fetching(_) => now_ms.saturating_add(retain),
+            Stage::Showing => now_ms.saturating_add(rules.suspect_after_ms),
+            Stage::Running if self.checked.is_some() => whole(now_ms),
+            // As long as if they started at the last moment, and no longer than the first one's result is kept for sure.
+            Stage::Running => {
+                let latest = Times::of(spec).latest_ms(duration).unwrap_or(u64::MAX);
+                whole(latest.max(now_ms)).min(now_ms.saturating_add(retain / 2))
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::{Command, Draft};
+    use crate::io::{Capacity, CommandId, Input, Now};
+    use crate::node::Config;
     use crate::owner::MAX_OFFERS;
+    use mesh_protocol::ids::{BlobHash, InputHash, ModuleHash};
+    use mesh_protocol::key::SecretKey;
+    use mesh_protocol::limits::Limits;
+    use mesh_protocol::permissions::Permissions;
+    use mesh_protocol::task::{Blob, Sla};
+
+    /// A node with a task whose twins' time is over, and one of which is not here.
+    fn without_its_twin() -> (Node, TaskId, Now) {
+        let now = Now { boot_ms: 100_000, wall_ms: 1_790_000_000_000 };
+        let key = |number| SecretKey::from_seed(&[number; 32]);
+        let config = Config {
+            device: key(1),
+            user: Some(key(2)),
+            user_name: "alice".into(),
+            recovery: key(3).public(),
+            device_name: "laptop".into(),
+            profile: ProfileId::ZERO,
+            walls: vec![],
+            place: None,
+            capacity: Capacity { slots: 4, memory: 1 << 30, longest_ms: 3_600_000 },
+            slot_watts: 10,
+            shares: BTreeMap::new(),
+            accepts: vec![],
+            energy: None,
+            hook: false,
+            addrs: vec![],
+            seed: [4; 32],
+        };
+        let mut node = Node::new(config, now);
+        node.start(now, false);
+        let found = Command::Found { name: "Street".into(), rules: Box::default() };
+        node.handle(now, Input::Command(CommandId(1), Box::new(found)));
+        let draft = Draft {
+            name: "word-count".into(),
+            description: String::new(),
+            module: ModuleHash([7; 32]),
+            module_len: 100,
+            args: vec![],
+            env: vec![],
+            stdin: None,
+            inputs: vec![],
+            input: InputHash([8; 32]),
+            limits: Limits::default(),
+            permissions: Permissions::default(),
+            sla: Sla::Normal,
+            importance: None,
+            followed: true,
+            start_by_ms: None,
+            finish_by_ms: None,
+            nonce: [1; 32],
+            on: None,
+            dry_run: false,
+            replicas: 1,
+            quorum: 1,
+        };
+        node.handle(now, Input::Command(CommandId(2), Box::new(Command::Submit(Box::new(draft)))));
+        let id = *node.tasks.keys().next().expect("it was submitted");
+        let mut group = Group::new(None);
+        group.stage = Stage::Showing;
+        group.until_ms = Some(now.wall_ms - 1);
+        group.twins.push(TaskId([9; 32]));
+        node.tasks.get_mut(&id).expect("it is there").kept.group = Some(group);
+        node.arm_in(Timer::Group(id), 0);
+        (node, id, now)
+    }
+
+    // spec: NET-4
+    #[test]
+    fn what_is_due_again_and_again_holds_nothing_else_up() {
+        let (mut node, ..) = without_its_twin();
+        let mut now = node.now;
+        for _ in 0..3 {
+            node.handle(now, Input::Wake);
+            let at = node.deadline().expect("something is due");
+            assert!(at > now.boot_ms);
+            now.boot_ms += 1_000;
+            now.wall_ms += 1_000;
+        }
+    }
+
+    // spec: DEL-8, DEL-11
+    #[test]
+    fn a_twin_that_is_not_here_any_more_is_not_waited_for_after_a_start() {
+        let (mut node, id, now) = without_its_twin();
+        node.start_groups();
+        node.handle(now, Input::Wake);
+        assert!(node.tasks[&id].kept.group.is_none());
+    }
+
+    // spec: DEL-7
+    #[test]
+    fn of_which_engine_a_state_is_is_known_after_a_start() {
+        let (mut node, id, _) = without_its_twin();
+        let me = node.me;
+        let mine = node.ledger.facts().registered(&me).map(|it| it.profile);
+        let kept = &mut node.tasks.get_mut(&id).expect("it is there").kept;
+        kept.resume = Some(Blob { hash: BlobHash([5; 32]), len: 10 });
+        assert_eq!((mine, kept.tries.len()), (Some(ProfileId::ZERO), 1));
+        // Another engine's, while this device had the task last and began anew.
+        kept.state_of = Some(ProfileId([6; 32]));
+        let resumed = |node: &mut Node, value: &[u8]| {
+            node.restore_task(value).expect("it can be read");
+            node.record_try(id, me, None).expect("it is there");
+            node.tasks[&id].last().is_some_and(|last| last.resumed)
+        };
+        let value = mesh_protocol::canonical::encode(&node.tasks[&id].kept);
+        assert!(!resumed(&mut node, &value));
+        // What an earlier version kept did not say.
+        node.tasks.get_mut(&id).expect("it is there").kept.state_of = None;
+        let value = mesh_protocol::canonical::encode(&node.tasks[&id].kept);
+        assert!(resumed(&mut node, &value[..value.len() - 1]));
+    }
 
     // spec: ARC-7
     #[test]

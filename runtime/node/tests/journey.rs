@@ -183,6 +183,29 @@ fn an_entry_more_than_an_hour_may_have_ends_no_log() {
     assert!(room.peers[0].node.ledger().has(&tip));
 }
 
+// spec: LED-5, NET-4, DEL-14
+#[test]
+fn what_an_hour_had_no_room_for_is_said_when_it_is_over() {
+    let mut room = Room::community_by(&["alice"], Rules { entries_per_hour: 20, ..Rules::default() });
+    room.submit(0, 1);
+    let run = room.peers[0].runs.pop().expect("it runs here");
+    let alice = room.key(0);
+    let len = |room: &Room| room.peers[0].node.ledger().len(&alice);
+    for zone in 0..20 {
+        let zone = if zone % 2 == 0 { "Europe/Berlin" } else { "Europe/Paris" };
+        let _spent = room.ask(0, Command::SetZone { zone: zone.into() });
+    }
+    let before = len(&room);
+    room.end(0, &run);
+    let said = |room: &Room| {
+        let entries = room.peers[0].entries.values().filter_map(|bytes| Entry::verify(bytes).ok());
+        entries.filter(|entry| matches!(entry.payload(), Payload::Completed(_))).count()
+    };
+    assert_eq!((said(&room), len(&room)), (0, before));
+    room.pass(2 * 3_600_000);
+    assert_eq!(said(&room), 1);
+}
+
 /// An offer by a peer in the room that rests on an entry which nobody has, and what the first peer answers at once.
 fn offer_of_what_nobody_has(room: &mut Room, by: usize, nonce: u8, grant: Option<EntryId>) -> Option<Reason> {
     let device = SecretKey::from_seed(&[by as u8 * 10 + 1; 32]);

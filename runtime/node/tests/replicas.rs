@@ -204,6 +204,46 @@ fn a_replica_that_does_not_end_is_not_waited_for_beyond_its_time() {
 
 // spec: DEL-8
 #[test]
+fn a_clock_that_went_back_gives_a_replica_no_more_time() {
+    const DAYS: u64 = 3 * 24 * 3_600_000;
+    let mut room = street(&["alice", "bob", "carol", "dave"]);
+    let draft = Draft { followed: false, ..replicated(1, 4, 2) };
+    let task = room.submit_draft(0, draft).unwrap();
+    let all = runs(&mut room);
+    room.handle(3, Input::Run(all[&3].attempt, RunEvent::Started));
+    room.handle(3, Input::Run(all[&3].attempt, RunEvent::Paused));
+    // Alice's clock is ahead when bob promises something.
+    room.now.wall_ms += DAYS;
+    let bob = room.key(1);
+    room.handle(0, Input::Task(bob, all[&1].attempt, TaskFrame::Promised(Digest([7; 32]))));
+    room.now.wall_ms -= DAYS;
+    room.handle(0, Input::Wake);
+    room.end(0, &all[&0]);
+    room.end(2, &all[&2]);
+    room.pass(42 * 60_000);
+    assert_eq!(room.state(0, &task).0, "done", "{}", room.state(0, &task).1);
+}
+
+// spec: DEL-3, DEL-8
+#[test]
+fn a_replica_that_is_let_go_for_its_silence_is_stopped_by_its_tasks_name() {
+    let mut room = street(&["alice", "bob", "carol"]);
+    let task = room.submit_draft(0, replicated(1, 3, 2)).unwrap();
+    let all = runs(&mut room);
+    room.end(2, &all[&2]);
+    // Nothing of carol's comes any more.
+    room.connected.retain(|pair| *pair != (2, 0));
+    room.pass(10_000);
+    room.end(1, &all[&1]);
+    room.end(0, &all[&0]);
+    assert!(room.peers[2].forgotten.is_empty());
+    room.pass(7_000);
+    assert_eq!(room.state(0, &task).0, "done");
+    assert_eq!(room.peers[2].forgotten, [all[&2].attempt]);
+}
+
+// spec: DEL-8
+#[test]
 fn an_owner_has_one_replica_however_many_devices_they_have() {
     let mut room = street(&["alice", "bob", "carol", "dave"]);
     let ticket = mesh_protocol::invite::TicketKind::Device;
@@ -379,6 +419,112 @@ fn an_agreed_result_is_waited_for_as_long_as_it_is_kept_and_not_longer() {
     let (state, why) = room.state(0, &task);
     assert_eq!(state, "failed");
     assert!(why.contains("did not come back with it"), "{why}");
+}
+
+// spec: DEL-8, DEL-9
+#[test]
+fn what_was_agreed_on_while_nobody_was_there_is_waited_for_and_not_longer_than_it_is_kept() {
+    for back in [false, true] {
+        let rules =
+            Rules { vote_after_ms: 0, voting_window_ms: 0, retain_result_ms: 3_600_000, ..Rules::default() };
+        let mut room = Room::community_by(&["alice", "bob", "carol", "dave"], rules);
+        for number in 1..4 {
+            room.grant(number, "alice");
+        }
+        room.apart = true;
+        let task = room.submit_draft(0, replicated(1, 4, 2)).unwrap();
+        let all = runs(&mut room);
+        room.end(3, &all[&3]);
+        room.end(1, &all[&1]);
+        room.end_with(0, &all[&0], 66);
+        // All have promised, and dave is not there to show his.
+        room.disconnect(0, 3);
+        room.end(2, &all[&2]);
+        room.disconnect(0, 1);
+        room.disconnect(0, 2);
+        room.pass(20_000);
+        let (_, why) = room.state(0, &task);
+        assert!(why.contains("its replicas agreed") && why.ends_with("is not connected"), "{why}");
+        // However often this device starts meanwhile.
+        room.pass(1_500_000);
+        room.restart(0, "alice");
+        room.pass(1_500_000);
+        room.restart(0, "alice");
+        assert!(["running", "fetching"].contains(&room.state(0, &task).0.as_str()));
+        if back {
+            room.connect(0, 2);
+            room.pass(10_000);
+            assert_eq!(room.state(0, &task).0, "done");
+            continue;
+        }
+        room.pass(700_000);
+        let (state, why) = room.state(0, &task);
+        assert_eq!(state, "failed", "{why}");
+        assert!(why.contains("did not come back with it"), "{why}");
+        for other in 1..4 {
+            room.connect(0, other);
+        }
+        room.pass(10_000);
+        let told = results(&room, 0, &task);
+        for number in [1, 2] {
+            assert_eq!(told.get(&all[&number].attempt.attempt), Some(&Effect::Superseded), "{told:?}");
+        }
+    }
+}
+
+// spec: DEL-8, DEL-11
+#[test]
+fn an_agreed_result_is_not_given_up_after_a_start_because_its_holder_goes_again() {
+    let mut room = street(&["alice", "bob", "carol"]);
+    (room.slow, room.apart) = (true, true);
+    let task = room.submit_draft(0, replicated(1, 3, 2)).unwrap();
+    for (number, run) in runs(&mut room) {
+        room.end_with(number, &run, if number == 0 { 66 } else { 1 });
+    }
+    let from = room.number(room.peers[0].fetches[0].2);
+    room.restart(0, "alice");
+    room.peers[0].fetches.clear();
+    room.connect(0, from);
+    room.disconnect(0, from);
+    room.pass(60_000);
+    assert_ne!(room.state(0, &task).0, "failed");
+    room.connect(0, from);
+    room.pass(10_000);
+    assert_eq!(room.peers[0].fetches.len(), 1);
+    room.comes(0, Ok(()));
+    let (state, why) = room.state(0, &task);
+    assert_eq!(state, "done", "{why}");
+    let Answer::Task(view) = room.ask(0, Command::Task { task }).unwrap() else { panic!() };
+    assert!(view.history.iter().all(|it| !it.fate.contains("lost")), "{:?}", view.history);
+}
+
+// spec: DEL-4, DEL-8
+#[test]
+fn whoever_is_not_told_the_time_for_minutes_has_results_shown_when_it_is() {
+    let mut room = street(&["alice", "bob", "carol", "dave"]);
+    let task = room.submit_draft(0, replicated(1, 3, 3)).unwrap();
+    let all = runs(&mut room);
+    let last = *all.keys().last().unwrap();
+    for (number, run) in &all {
+        if *number == last {
+            room.disconnect(0, last);
+        }
+        room.end(*number, run);
+    }
+    room.now.wall_ms -= 7_200_000;
+    room.restart(0, "alice");
+    for other in 1..room.peers.len() {
+        room.connect(0, other);
+    }
+    room.pass(300_000);
+    let (state, why) = room.state(0, &task);
+    assert_eq!(state, "running", "{why}");
+    room.now.wall_ms += 7_200_000;
+    room.handle(0, Input::Wake);
+    room.pass(20_000);
+    let (state, why) = room.state(0, &task);
+    assert_eq!(state, "done", "{why}");
+    assert_eq!(room.peers[0].node.counters().bad_results, 0);
 }
 
 fn restart(room: &mut Room, _own: bool) {
@@ -655,6 +801,41 @@ fn a_check_that_comes_to_nothing_holds_nothing_up() {
     }
 }
 
+// spec: DEL-8, DEL-4
+#[test]
+fn a_check_whose_donor_was_away_counts_when_it_is_back() {
+    for differs in [false, true] {
+        let mut room = street(&["alice", "bob", "carol"]);
+        room.apart = true;
+        let (task, first, run) = plain(&mut room, 1);
+        room.end(first, &run);
+        let (other, again) = runs(&mut room).pop_first().unwrap();
+        room.handle(other, Input::Run(again.attempt, RunEvent::Started));
+        room.disconnect(0, other);
+        room.pass(20_000);
+        room.end_with(other, &again, if differs { 66 } else { 1 });
+        assert!(results(&room, 0, &task).is_empty());
+        room.connect(0, other);
+        room.pass(30_000);
+        assert_eq!(room.peers[0].node.counters().bad_results, 0);
+        if differs {
+            // A third decides, and neither of the two is asked to.
+            let (third, run) = runs(&mut room).pop_first().expect("two words against each other");
+            assert_eq!(third, 0);
+            room.end(third, &run);
+            room.pass(1000);
+        }
+        assert!(runs(&mut room).is_empty(), "it is not run once more");
+        let effects = results(&room, 0, &task);
+        assert_eq!((effects[&1], effects[&2]), (Effect::Done, Effect::Superseded));
+        equal(&room);
+        let told = verdicts(&room, other, &task);
+        if !differs {
+            assert!(told.len() == 2 && told.values().all(|it| *it == Verdict::Agreed), "{told:?}");
+        }
+    }
+}
+
 // spec: DEL-8
 #[test]
 fn more_replicas_than_there_are_owners_are_refused() {
@@ -664,4 +845,32 @@ fn more_replicas_than_there_are_owners_are_refused() {
     let Answer::Quota(view) = room.ask(0, Command::Quota { user: None }).unwrap() else { panic!("no quota") };
     assert_eq!(view.used, 0);
     assert!(room.submit_draft(0, replicated(1, 2, 2)).is_ok());
+}
+
+// spec: DEL-8, NET-4
+#[test]
+fn a_check_that_promises_a_result_is_as_late_as_one_that_does_not() {
+    let mut room = street(&["alice", "bob", "carol"]);
+    let (task, first, run) = plain(&mut room, 1);
+    room.end(first, &run);
+    let (other, again) = runs(&mut room).pop_first().unwrap();
+    room.handle(other, Input::Run(again.attempt, RunEvent::Started));
+    let by = room.key(other);
+    for _ in 0..60 {
+        room.handle(0, Input::Task(by, again.attempt, TaskFrame::Promised(Digest([7; 32]))));
+        room.pass(15_000);
+        runs(&mut room);
+    }
+    assert_eq!(results(&room, 0, &task)[&1], Effect::Done);
+    // Nor does a promise keep a task that runs itself from being overdue.
+    let (task, first, run) = plain(&mut room, 2);
+    room.handle(first, Input::Run(run.attempt, RunEvent::Started));
+    let by = room.key(first);
+    for _ in 0..60 {
+        room.handle(0, Input::Task(by, run.attempt, TaskFrame::Promised(Digest([7; 32]))));
+        room.pass(15_000);
+    }
+    let Answer::Task(view) = room.ask(0, Command::Task { task }).unwrap() else { panic!() };
+    assert_ne!(view.history[0].fate, "open", "{:?}", view.history[0]);
+    assert!(!runs(&mut room).is_empty(), "somebody else runs it");
 }
