@@ -197,8 +197,10 @@ impl Node {
         let Some(task) = self.tasks.get(&id) else { return };
         let Some(device) = task.device() else { return };
         if self.is_expired(id) {
+            // Of a replica that is dropped by that, nothing is known afterwards.
+            let attempt = self.wired(AttemptId { task: id, attempt: task.current() });
             self.lost(id, Reason::Expired);
-            return self.stop_attempt_of(id, device, Reason::Expired);
+            return self.send_task(device, attempt, TaskFrame::Stop(Reason::Expired));
         }
         let (class, _) = haste(&task.course, &Times::of(task.spec()));
         let saved = task.kept.resume.is_some();
@@ -363,11 +365,6 @@ impl Node {
             self.offer(id, to, grant);
         }
         self.send_task(device, stopped, TaskFrame::Stop(why));
-    }
-
-    fn stop_attempt_of(&mut self, id: TaskId, device: PublicKey, why: Reason) {
-        let Some(attempt) = self.tasks.get(&id).map(Task::current) else { return };
-        self.send_task(device, AttemptId { task: id, attempt }, TaskFrame::Stop(why));
     }
 
     /// Has a task that waits for its energy without end waited for as long as its submitter would have it?

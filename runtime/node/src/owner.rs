@@ -1839,7 +1839,9 @@ impl Node {
             return self.send_task(device, attempt, TaskFrame::Stop(Reason::Fenced));
         }
         // Time in which the peer held it does not count; what is left is bounded, whatever the peer says.
-        let running = task.progress.as_ref().is_some_and(|progress| !task.stands.is_held(progress));
+        let held = task.progress.as_ref().is_some_and(|progress| task.stands.is_held(progress));
+        // A replica that has promised its result computes no more.
+        let running = !held && task.kept.twin.as_ref().is_none_or(|twin| twin.promise.is_none());
         if running && task.kept.state == TaskState::Running {
             task.ran_ms = task.ran_ms.saturating_add(now.saturating_sub(task.renew_at).min(every));
         }

@@ -608,4 +608,16 @@ fn who_says_that_a_task_stands_still_for_no_reason_that_was_asked_for_uses_up_it
         let fate = view(&mut room, &id).history[0].fate.clone();
         assert!(fate.contains("run for longer than it may"), "held {held:?}: {fate}");
     }
+    // And so does who says that it took the task and nothing more.
+    let mut room = street(&["alice", "bob"]);
+    clean(&mut room, 1);
+    let id = room.submit_draft(0, task(Sla::Urgent)).unwrap();
+    let (attempt, device) = room.peers[0].node.attempt_of(&id.parse().unwrap()).unwrap();
+    room.disconnect(0, 1);
+    for _ in 0..30 * 12 {
+        room.handle(0, Input::Task(device, attempt, TaskFrame::Accepted));
+        room.pass(5_000);
+    }
+    let fate = view(&mut room, &id).history[0].fate.clone();
+    assert!(fate.contains("run for longer than it may"), "{fate}");
 }

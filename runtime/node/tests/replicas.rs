@@ -185,7 +185,8 @@ fn a_replica_that_does_not_end_is_not_waited_for_beyond_its_time() {
     let task = room.submit_draft(0, draft).unwrap();
     let all = runs(&mut room);
     room.handle(2, Input::Run(all[&2].attempt, RunEvent::Started));
-    room.handle(2, Input::Run(all[&2].attempt, RunEvent::Paused));
+    room.ask(2, Command::Pause { for_ms: None }).unwrap();
+    room.obey(2);
     room.end(0, &all[&0]);
     room.end(1, &all[&1]);
     room.pass(20 * 60_000);
