@@ -552,13 +552,7 @@ impl Node {
     fn user_or_me(&self, text: Option<&str>) -> Result<UserKey, CommandError> {
         match text {
             Some(text) => self.find_user(text),
-            None => self.my_user().ok_or_else(|| {
-                error(
-                    ErrorKind::Conflict,
-                    "show that: this device belongs to no community",
-                    Some("begin one with `mesh community new NAME`, or join one with `mesh join TICKET`"),
-                )
-            }),
+            None => self.my_user().ok_or_else(|| self.outside("show that")),
         }
     }
 

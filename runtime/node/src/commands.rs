@@ -102,13 +102,22 @@ impl Node {
     }
 
     /// What wants an entry at once says so while none can be numbered.
+    /// Whose device this is does not belong here, or not any more.
+    // spec: CLI-5
+    pub(crate) fn outside(&self, what: &str) -> CommandError {
+        let (why, hint) = match self.community() {
+            Some(_) => (self.why_no_more(None), "`mesh status` says how it stands"),
+            None => (
+                "this device belongs to no community".to_owned(),
+                "begin one with `mesh community new NAME`, or join one with `mesh join TICKET`",
+            ),
+        };
+        error(ErrorKind::Conflict, format!("{what}: {why}"), Some(hint))
+    }
+
     pub(crate) fn ready_to_say(&self) -> Result<(), CommandError> {
         if self.my_user().is_none() {
-            return Err(error(
-                ErrorKind::Conflict,
-                "do that: this device belongs to no community",
-                Some("begin one with `mesh community new NAME`, or join one with `mesh join TICKET`"),
-            ));
+            return Err(self.outside("do that"));
         }
         let Some(silent) = self.silent() else { return Ok(()) };
         Err(error(

@@ -781,11 +781,7 @@ impl Node {
         addrs: Vec<SocketAddr>,
     ) -> Result<Answer, crate::command::CommandError> {
         let (Some(community), Some(user)) = (self.community(), self.my_user()) else {
-            return Err(error(
-                ErrorKind::Conflict,
-                "make a ticket: this device belongs to no community",
-                Some("begin one with `mesh community new NAME`, or join one with `mesh join TICKET`"),
-            ));
+            return Err(self.outside("make a ticket"));
         };
         if kind == TicketKind::Device {
             self.user_key("make a ticket for a device")?;
@@ -828,6 +824,12 @@ impl Node {
         let ticket: Ticket = text.parse().map_err(|reason: mesh_protocol::invite::TicketError| {
             error(ErrorKind::Invalid, reason.to_string(), Some("ask the member who made it for a new one"))
         })?;
+        if self.community() == Some(ticket.community)
+            && self.my_user().is_some()
+            && self.is_member(&ticket.sponsor)
+        {
+            return Ok(Some(self.look_for_sponsor(&ticket)));
+        }
         if let Some(community) = self.community()
             && (community != ticket.community || self.my_user().is_some())
         {
@@ -897,6 +899,22 @@ impl Node {
             self.output(Output::Dial(sponsor, addrs));
         }
         Ok(None)
+    }
+
+    /// Whoever belongs already learns from a ticket where its maker is now: where all have moved while they were off, nobody
+    /// would find anybody again.
+    // spec: NET-5
+    fn look_for_sponsor(&mut self, ticket: &Ticket) -> Answer {
+        let sponsor = ticket.sponsor;
+        if sponsor != self.me && !self.is_connected(&sponsor) {
+            self.remember(sponsor, ticket.addrs.clone(), true);
+            if let Some(known) = self.peers.get_mut(&sponsor) {
+                known.dialled = true;
+                let addrs = known.addrs.clone();
+                self.output(Output::Dial(sponsor, addrs));
+            }
+        }
+        Answer::Joined { community: self.ledger.governance().state().name.clone(), pending: false, of: None }
     }
 
     fn ask_to_join(&mut self, sponsor: PublicKey, ticket: &Ticket) {

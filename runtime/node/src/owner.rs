@@ -559,11 +559,7 @@ impl Node {
     // spec: DEL-1
     pub(crate) fn submit(&mut self, draft: Draft) -> Result<Answer, CommandError> {
         let (Some(community), Some(user)) = (self.community(), self.my_user()) else {
-            return Err(error(
-                ErrorKind::Conflict,
-                "submit: this device belongs to no community",
-                Some("begin one with `mesh community new NAME`, or join one with `mesh join TICKET`"),
-            ));
+            return Err(self.outside("submit"));
         };
         let on = match &draft.on {
             Some(on) => Some(self.find_device(on)?),

@@ -695,3 +695,33 @@ fn in_place_of_who_is_not_reached_others_are_dialled() {
     room.handle(0, Input::Unreachable { peer: room.key(there), why: "late".into() });
     assert!(room.connected.contains(&(0, there)) && dialled(&room).is_empty());
 }
+
+// spec: NET-5, CLI-5
+#[test]
+fn who_belongs_already_learns_from_a_ticket_where_its_maker_is_now() {
+    let mut room = Room::community_by(&["alice", "bob"], Rules { sponsors: 1, ..Rules::default() });
+    room.apart = true;
+    room.restart(1, "bob");
+    room.disconnect(0, 1);
+    let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(7)] };
+    let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
+    room.dials.clear();
+    let joined = room.ask(1, Command::Join { ticket: ticket.clone(), as_device_of: None }).unwrap();
+    assert!(matches!(joined, Answer::Joined { pending: false, .. }), "{joined:?}");
+    assert_eq!(room.dials, [(1, 0)]);
+    let Some(Record::Put { value, .. }) = room.peers[1].kept.last() else { panic!("it is not kept") };
+    assert!(String::from_utf8_lossy(value).len() > 32, "where it is now is remembered");
+    // Of another community it is none.
+    let mut other = Room::community_by(&["carol"], Rules { sponsors: 1, ..Rules::default() });
+    let refused = other.ask(0, Command::Join { ticket, as_device_of: None }).unwrap_err();
+    assert!(refused.message.contains("belongs to a community already"), "{refused:?}");
+    // Who was put out is told so, and not to begin a community.
+    room.connect(0, 1);
+    room.pass(5_000);
+    room.ask(0, Command::Expel { user: "bob".into(), why: "noise".into() }).unwrap();
+    room.pass(5_000);
+    let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(1)] };
+    let refused = room.ask(1, invite).unwrap_err();
+    assert!(!refused.message.contains("no community"), "{refused:?}");
+    assert!(refused.hint.is_some_and(|hint| hint.contains("mesh status")));
+}
