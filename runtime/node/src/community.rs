@@ -17,6 +17,7 @@ use mesh_protocol::ledger::{Effect, Entry, Hlc, MAX_VOTES, Payload};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::rules::Rules;
 use mesh_protocol::task::{Importance, Sla, TaskSpec};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How long what was found of peers' reliability is used: it changes slowly, and finding it looks at thousands of facts.
@@ -519,25 +520,29 @@ impl<'a> Community<'a> {
     // spec: REP-1, PERM-6
     pub(crate) fn conduct_of(&self, device: &PublicKey, upto_ms: u64) -> reputation::Record {
         let owner = self.user_of(device);
+        // Of few users, and asked for each of thousands of results.
+        let found = RefCell::new(BTreeMap::new());
+        let since = |user: UserKey| {
+            let find = || self.ledger.belonged_since(&user).map_or(u64::MAX, Hlc::wall_ms);
+            *found.borrow_mut().entry(user).or_insert_with(find)
+        };
         let earns = |submitter: &PublicKey, at_ms: u64| {
             let (theirs, owner) = (self.user_of(submitter)?, owner?);
-            (theirs != owner).then(|| !self.came_together(theirs, owner, at_ms))
+            (theirs != owner).then(|| !self.came_together(theirs, owner, at_ms, since))
         };
         self.ledger.facts().dates(device, self.ledger.governance(), upto_ms, earns)
     }
 
     /// Did one sponsor let both in so lately that they may be one?
     // spec: PERM-6
-    fn came_together(&self, a: UserKey, b: UserKey, at_ms: u64) -> bool {
+    fn came_together(&self, a: UserKey, b: UserKey, at_ms: u64, since: impl Fn(UserKey) -> u64) -> bool {
         let governance = self.ledger.governance();
         // Also of those who were put out since: what earned them nothing earns them nothing afterwards.
         let members = governance.members();
         let (Some(one), Some(other)) = (members.get(&a), members.get(&b)) else { return false };
-        let new = |user: &UserKey| {
-            let since = self.ledger.belonged_since(user).map_or(u64::MAX, Hlc::wall_ms);
-            since.saturating_add(self.ledger.rules_at(at_ms).vote_after_ms) > at_ms
-        };
-        !one.sponsors.is_disjoint(&other.sponsors) && new(&a) && new(&b)
+        let new =
+            |user: UserKey| since(user).saturating_add(self.ledger.rules_at(at_ms).vote_after_ms) > at_ms;
+        !one.sponsors.is_disjoint(&other.sponsors) && new(a) && new(b)
     }
 
     /// The last word of each member on a task up to a moment, and when they said it.
@@ -769,11 +774,10 @@ impl Node {
             }
             _ => {}
         }
-        // Of its own log this device knows what is written. Whoever bears witness to what is not could have it look at all
-        // its ballots with each entry, and for each that it then decides once more.
-        let author = entry.header().author;
-        if author != self.me && self.ledger.is_awaited(&entry.tip()) {
-            self.were_seen([author].into());
+        // All that came together is here by now, also what follows this entry.
+        let reached = self.ledger.reached();
+        if !reached.is_empty() {
+            self.were_seen(reached);
         }
     }
 

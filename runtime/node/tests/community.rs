@@ -1263,6 +1263,22 @@ fn a_vote_that_too_few_have_seen_is_shown_and_counts_once_they_have() {
     equal(&room);
 }
 
+// spec: LED-10
+#[test]
+fn a_vote_that_was_heard_just_before_a_crash_is_seen_after_it() {
+    let mut room = street(rules());
+    let task = room.submit_draft(0, draft("plain", 1)).unwrap();
+    room.pass(2_000);
+    room.vote(1, &task, Importance::High);
+    room.restart(2, "carol");
+    room.connect(2, 0);
+    room.connect(2, 1);
+    room.pass(130_000);
+    let view = room.ballot(0, &task);
+    assert_eq!((view.unseen.len(), view.state, view.importance), (0, "decided", Some(Importance::High)));
+    equal(&room);
+}
+
 /// Lets a device in by a ticket of the first peer's, and connects it to all who are there.
 fn comes_in(room: &mut Room, number: usize) {
     let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };

@@ -97,7 +97,7 @@ pub struct Ballots {
 }
 
 /// Everything of one log.
-fn log(author: &PublicKey) -> std::ops::RangeInclusive<Spot> {
+pub(super) fn log(author: &PublicKey) -> std::ops::RangeInclusive<Spot> {
     (*author, 0)..=(*author, u64::MAX)
 }
 
