@@ -12,7 +12,7 @@ mod governance;
 pub mod tasks;
 
 pub use ballots::{Ballots, ContributionFact, ProposalFact, Spot, VoteFact};
-pub(crate) use ballots::{MOST_PROPOSALS, PROPOSALS_MS};
+pub(crate) use ballots::{MOST_PROPOSALS, MOST_WORDS, PROPOSALS_MS};
 use facts::Here;
 pub(crate) use facts::witnesses_needed;
 pub use facts::{Facts, GrantFact};

@@ -1279,6 +1279,30 @@ fn a_vote_that_was_heard_just_before_a_crash_is_seen_after_it() {
     equal(&room);
 }
 
+// spec: VOTE-1, VOTE-2
+#[test]
+fn of_one_device_so_many_votes_on_one_ballot_count_and_it_says_so() {
+    let mut room = street(rules());
+    let task = room.submit_draft(0, draft("plain", 1)).unwrap();
+    let proposal = proposed(&mut room, 0, more_tasks(20));
+    let vote = |task: &str| Command::Vote {
+        task: task.into(),
+        importance: Importance::High,
+        comment: String::new(),
+    };
+    let votes = [vote(&task), Command::VoteRules { proposal, yes: true }];
+    for _ in 0..16 {
+        votes.iter().for_each(|vote| drop(room.ask(1, vote.clone()).unwrap()));
+    }
+    for vote in votes {
+        let refused = room.ask(1, vote).unwrap_err();
+        assert!(refused.kind == ErrorKind::Conflict && refused.message.contains("16 votes"), "{refused:?}");
+    }
+    room.pass(2_000);
+    assert_eq!(room.ballot(0, &task).votes.len(), 1);
+    equal(&room);
+}
+
 /// Lets a device in by a ticket of the first peer's, and connects it to all who are there.
 fn comes_in(room: &mut Room, number: usize) {
     let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };

@@ -3,16 +3,20 @@
 
 use super::governance::MAX_DEVICES;
 use super::*;
+use crate::command::{Command, Draft};
 use crate::community::Community;
+use crate::io::{Capacity, CommandId, Input, Now};
+use crate::node::{Config, Node};
 use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::energy::{How, Metered, Piece, Reading};
-use mesh_protocol::ids::{Commitment, ModuleHash, ProfileId, TaskId};
+use mesh_protocol::ids::{Commitment, InputHash, ModuleHash, ProfileId, TaskId};
 use mesh_protocol::invite::{DeviceCert, JoinRequest};
 use mesh_protocol::key::{Signature, UserKey};
 use mesh_protocol::ledger::{
     Accounted, Completed, DeviceAdded, Effect, Founded, Grant, Pattern, PeerRegistered, Revocation, Rotation,
     Statement, TaskSubmitted,
 };
+use mesh_protocol::limits::Limits;
 use mesh_protocol::permissions::Permissions;
 use mesh_protocol::reason::Reason;
 use mesh_protocol::rules::Rules;
@@ -1393,11 +1397,176 @@ fn voted(task: TaskId, number: usize) -> Payload {
     Payload::Voted { task, importance, comment: String::new() }
 }
 
+fn disputed(task: TaskId) -> Payload {
+    Payload::HealthDisputed { task, why: String::new() }
+}
+
+// spec: VOTE-1, VOTE-8, LED-3
+#[test]
+fn of_words_without_end_on_one_ballot_the_first_of_a_log_count() {
+    let mut world = World::of(2);
+    let (task, other, proposal) = (TaskId([1; 32]), TaskId([2; 32]), EntryId([1; 32]));
+    let counted = |world: &World, device: usize| {
+        let device = world.device(device);
+        let ballots = world.ledgers[0].facts.ballots();
+        let votes = ballots.votes_on(&task).filter(|((by, _), _)| *by == device);
+        let rules = ballots.rules_votes(&proposal).filter(|((by, _), _)| *by == device);
+        let disputes = ballots.disputes_of(&task).filter(|((by, _), _)| *by == device);
+        (votes.map(|(_, vote)| vote.entry).collect::<Vec<_>>(), rules.count(), disputes.count())
+    };
+    let talk = |world: &mut World, device: usize| {
+        let all = (0..20).map(|number| {
+            world.say(device, Payload::RulesVoted { proposal, yes: number % 2 == 0 });
+            world.say(device, disputed(task));
+            world.say(device, voted(task, number)).id()
+        });
+        all.collect::<Vec<_>>()
+    };
+    let all = talk(&mut world, 1);
+    world.say(1, voted(other, 0));
+    same_in_any_order(&mut world, 8);
+    assert_eq!(counted(&world, 1), (all[..16].to_vec(), 16, 16));
+    let ballots = world.ledgers[0].facts.ballots();
+    assert_eq!(ballots.votes_on(&other).count(), 1, "each ballot for itself");
+    assert!(!ballots.may_vote(&world.device(1), &task) && ballots.may_vote(&world.device(0), &task));
+    // Of what is left of a log that was cut off the same holds.
+    for (device, less, left) in [(USERS, 15, 15), (USERS + 1, 9, 16)] {
+        world.add_device(device - USERS, device);
+        world.sync_all();
+        let all = talk(&mut world, device);
+        world.sync_all();
+        world.revoke(device - USERS, device, less);
+        same_in_any_order(&mut world, 9);
+        assert_eq!(counted(&world, device), (all[..left].to_vec(), left, left));
+    }
+}
+
 /// How often something asks as of when an entry counts.
 fn dated<T>(work: impl FnOnce() -> T) -> usize {
     let before = DATED.get();
     work();
     DATED.get() - before
+}
+
+// spec: VOTE-8, HEALTH-3, QUOTA-2
+#[test]
+fn who_has_seen_what_is_not_asked_of_those_who_have_no_say() {
+    let mut world = World::by(Rules { vote_after_ms: 0, ..Rules::default() }).with(4);
+    let (task, device) = (TaskId([1; 32]), world.device(0));
+    world.say(0, submitted(task));
+    let proposal = world.say(0, Payload::RulesProposed { rules: Box::default(), why: String::new() }).id();
+    let ask = |world: &World| {
+        let ledger = &world.ledgers[0];
+        let circle = Community { ledger, now_ms: world.now, misbehaves: None };
+        let (terms, rules) = (circle.terms(), ledger.governance.rules());
+        let opened = world.now;
+        [
+            dated(|| circle.tally(&device, &task).unwrap()),
+            dated(|| circle.rules_tally(&terms, (opened, &proposal), rules).unwrap()),
+            dated(|| circle.dispute_upheld(&device, &task, u64::MAX)),
+            dated(|| circle.contributions_of(world.user(2)).count()),
+        ]
+    };
+    let all = |world: &mut World, device: usize| {
+        let user = world.user(2);
+        let given = Payload::Contribution { user, unit: "money".into(), amount: 1, month: 202_001 };
+        for payload in [voted(task, 0), Payload::RulesVoted { proposal, yes: true }, disputed(task), given] {
+            world.say(device, payload);
+        }
+        world.sync_all();
+    };
+    // Nobody has seen yet that this one came in.
+    all(&mut world, 3);
+    let few = ask(&world);
+    (0..12).for_each(|_| all(&mut world, 3));
+    assert_eq!(ask(&world), few);
+    all(&mut world, 0);
+    assert_eq!(ask(&world), few.map(|few| few + 1));
+}
+
+/// The founder's device as a peer that has a task waiting, and the moment.
+fn peer(world: &World) -> (Node, Now, TaskId) {
+    let config = Config {
+        device: key(1, 0),
+        user: Some(key(2, 0)),
+        user_name: "user 0".into(),
+        recovery: key(3, 0).public(),
+        device_name: "device 0".into(),
+        profile: ProfileId::ZERO,
+        walls: vec![],
+        place: None,
+        capacity: Capacity { slots: 0, memory: 1 << 30, longest_ms: 3_600_000 },
+        slot_watts: 10,
+        accepts: vec![],
+        shares: BTreeMap::new(),
+        energy: None,
+        hook: false,
+        addrs: vec![],
+        seed: [1; 32],
+    };
+    let draft = Draft {
+        name: "plain".into(),
+        description: String::new(),
+        module: ModuleHash::ZERO,
+        module_len: 100,
+        args: vec![],
+        env: vec![],
+        stdin: None,
+        inputs: vec![],
+        input: InputHash([8; 32]),
+        limits: Limits::default(),
+        permissions: Permissions::default(),
+        sla: Sla::Normal,
+        importance: None,
+        followed: true,
+        start_by_ms: None,
+        finish_by_ms: None,
+        nonce: [1; 32],
+        on: None,
+        dry_run: false,
+        replicas: 1,
+        quorum: 1,
+    };
+    let mut now = Now { boot_ms: 1000, wall_ms: world.now };
+    let mut node = Node::new(config, now);
+    node.restore_ledger(world.ledgers[0].clone());
+    node.start(now, false);
+    let mut wait = |node: &mut Node| {
+        (0..30).for_each(|_| {
+            now = Now { boot_ms: now.boot_ms + 1000, wall_ms: now.wall_ms + 1000 };
+            node.handle(now, Input::Wake);
+        });
+        now
+    };
+    let now = wait(&mut node);
+    node.handle(now, Input::Command(CommandId(1), Box::new(Command::Submit(Box::new(draft)))));
+    let now = wait(&mut node);
+    let task = node.ledger().facts().ballots().submissions().next().unwrap().1.1.task;
+    (node, now, task)
+}
+
+// spec: VOTE-9
+#[test]
+fn what_others_say_of_a_task_at_once_is_counted_once() {
+    let rules = Rules { vote_after_ms: 0, voting_window_ms: 3_600_000, ..Rules::default() };
+    let mut world = World::by(rules).with(2);
+    let (mut node, now, task) = peer(&world);
+    world.now = now.wall_ms;
+    let votes: Vec<Entry> = (0..30).map(|number| world.say(1, voted(task, number))).collect();
+    let author = world.device(1);
+    let later = |ms| Now { boot_ms: now.boot_ms + ms, wall_ms: now.wall_ms + ms };
+    let hear = |node: &mut Node, ms: u64, entry: &Entry| {
+        node.handle(later(ms), Input::Gossip(author, Box::new(entry.clone())));
+    };
+    assert_eq!(dated(|| votes[..29].iter().for_each(|vote| hear(&mut node, 0, vote))), 0);
+    assert_eq!(node.ledger().facts().ballots().votes_on(&task).count(), 16);
+    assert_eq!(dated(|| node.handle(later(400), Input::Wake)), 0);
+    assert!(dated(|| node.handle(later(500), Input::Wake)) > 16);
+    // What does not count any more moves nothing.
+    node.handle(later(30_000), Input::Wake);
+    node.handle(later(32_000), Input::Wake);
+    hear(&mut node, 32_000, &votes[29]);
+    assert_eq!(dated(|| node.handle(later(32_550), Input::Wake)), 0);
 }
 
 // spec: PERM-6, LED-10
