@@ -3,7 +3,7 @@
 
 use crate::command::{Answer, CommandError, ErrorKind};
 use crate::community::Community;
-use crate::ledger::MOST_PROPOSALS;
+use crate::ledger::{MOST_PROPOSALS, MOST_WORDS};
 use crate::names;
 use crate::node::{Node, error};
 use mesh_policies::importance::Voice;
@@ -149,6 +149,16 @@ pub struct ProposalView {
     pub rules: Rules,
 }
 
+/// The ballot counts no more words of this device.
+// spec: VOTE-1, VOTE-2
+fn spoken_enough(what: &str) -> CommandError {
+    error(
+        ErrorKind::Conflict,
+        format!("{what}: of one device {MOST_WORDS} votes on one ballot count, and they are cast"),
+        Some("the last of them stands"),
+    )
+}
+
 impl Node {
     /// A task of anybody in the community, and the devices whose logs say that it is theirs. An id holds its
     /// submitter's key, and nothing that an entry has shows it, so that anybody can write down another's: what is said
@@ -234,6 +244,9 @@ impl Node {
         });
         if let Some(refused) = refused.filter(|_| !open) {
             return Err(refused);
+        }
+        if !self.ledger.facts().ballots().may_vote(&self.me, &task) {
+            return Err(spoken_enough("vote"));
         }
         let payload = self.checked("vote", Payload::Voted { task, importance, comment })?;
         let entry = self.write(payload, &[])?.id;
@@ -412,6 +425,9 @@ impl Node {
             .collect();
         match found.as_slice() {
             [proposal] => {
+                if !self.ledger.facts().ballots().may_vote_rules(&self.me, proposal) {
+                    return Err(spoken_enough(&format!("vote on the rules {text:?}")));
+                }
                 if let Some(decided) = self.proposal_decided(proposal) {
                     return Err(error(
                         ErrorKind::Conflict,

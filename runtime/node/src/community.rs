@@ -17,6 +17,7 @@ use mesh_protocol::ledger::{Effect, Entry, Hlc, MAX_VOTES, Payload};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::rules::Rules;
 use mesh_protocol::task::{Importance, Sla, TaskSpec};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How long what was found of peers' reliability is used: it changes slowly, and finding it looks at thousands of facts.
@@ -27,6 +28,8 @@ const MOST_NAMES: usize = 1_000;
 /// how much later for each that there is, and at most: counting leaves most of the time to everything else.
 const RULES_SOON_MS: u64 = 1000;
 const RULES_LATER_MS: (u64, u64) = (20, 60_000);
+/// How soon after others' words on a task it is thought about again.
+const BALLOT_SOON_MS: u64 = 500;
 /// A month of membership.
 const MONTH_MS: u64 = 30 * 24 * 3_600_000;
 
@@ -36,6 +39,9 @@ pub(crate) struct Learnt {
     profile: Option<Profile>,
     usual_mj: Option<u64>,
 }
+
+/// A task's ballot as it is counted.
+type Counted = (Ballot<Importance>, Tally<Importance>);
 
 /// Members, those who were put out included, each with since when they belonged and when that ended, as others saw it.
 pub(crate) type Terms = Vec<(UserKey, u64, Option<u64>)>;
@@ -189,12 +195,14 @@ impl<'a> Community<'a> {
         Self::can_decide(&ballot).then_some(ballot.window_ms)
     }
 
-    /// The votes on a task that others have seen, each as of when it counts.
-    fn votes(&self, task: &TaskId) -> Vec<Vote<Importance>> {
+    /// The votes on a task that others have seen, each as of when it counts, of those who may. Of nobody else's is it asked
+    /// who has seen them.
+    fn votes(&self, task: &TaskId, may: impl Fn(&UserKey) -> bool) -> Vec<Vote<Importance>> {
         let said = self.ledger.facts().ballots().votes_on(task);
         let vote = |(author, seq): (PublicKey, u64), fact: &VoteFact| {
+            let user = self.user_of(&author).filter(&may)?;
             let at = self.date(&author, seq, fact.hlc)?;
-            Some(Vote { at, entry: fact.entry, user: self.user_of(&author)?, choice: fact.importance })
+            Some(Vote { at, entry: fact.entry, user, choice: fact.importance })
         };
         said.filter_map(|(spot, fact)| vote(*spot, fact)).collect()
     }
@@ -220,12 +228,10 @@ impl<'a> Community<'a> {
 
     /// A task's ballot as this peer counts it.
     // spec: VOTE-8
-    pub(crate) fn tally(
-        &self,
-        device: &PublicKey,
-        task: &TaskId,
-    ) -> Option<(Ballot<Importance>, Tally<Importance>)> {
-        Some(self.count(self.ballot(device, task)?, &self.votes(task)))
+    pub(crate) fn tally(&self, device: &PublicKey, task: &TaskId) -> Option<Counted> {
+        let ballot = self.ballot(device, task)?;
+        let votes = self.votes(task, |user| ballot.electorate.contains_key(user));
+        Some(self.count(ballot, &votes))
     }
 
     /// Can a ballot decide anything? Where nobody but its submitter may vote, or fewer than the quorum, asking would
@@ -238,21 +244,27 @@ impl<'a> Community<'a> {
 
     /// What is known of the importance of a device's task.
     pub(crate) fn voice(&self, device: &PublicKey, task: &TaskId, name: &str) -> Voice {
+        self.heard(device, task, name).0
+    }
+
+    /// The same, with the ballot that says so, if one does.
+    fn heard(&self, device: &PublicKey, task: &TaskId, name: &str) -> (Voice, Option<Counted>) {
         if self.is_health(device, task, name) {
-            return Voice::Health;
+            return (Voice::Health, None);
         }
         // Where the rules never knew ballots there is nothing to look for.
         let history = self.ledger.rules_history().iter().map(|(_, rules)| rules);
         if history.chain([self.rules()]).all(|rules| rules.voting_window_ms == 0) {
-            return Voice::NoBallot;
+            return (Voice::NoBallot, None);
         }
         let counted = self.tally(device, task).filter(|(ballot, _)| Self::can_decide(ballot));
-        let Some((_, tally)) = counted else { return Voice::NoBallot };
-        match tally.state {
-            State::Open => Voice::Pending,
-            State::NoQuorum => Voice::Silent,
-            State::Decided(level) => Voice::Level(level),
-        }
+        let voice = match counted.as_ref().map(|(_, tally)| tally.state) {
+            None => Voice::NoBallot,
+            Some(State::Open) => Voice::Pending,
+            Some(State::NoQuorum) => Voice::Silent,
+            Some(State::Decided(level)) => Voice::Level(level),
+        };
+        (voice, counted)
     }
 
     /// What becomes of a device's task.
@@ -274,6 +286,7 @@ impl<'a> Community<'a> {
         let electorate = self.electorate(terms, rules, opened_ms);
         let asker = self.user_of(&said.author)?;
         let others = electorate.keys().filter(|user| **user != asker).count();
+        let may: BTreeSet<UserKey> = electorate.keys().copied().collect();
         let ballot = Ballot {
             opened_ms,
             window_ms: rules.voting_window_ms,
@@ -288,8 +301,10 @@ impl<'a> Community<'a> {
         // Whoever proposes rules is for them, unless they say otherwise.
         let own = Vote { at: Hlc::at(opened_ms), entry: *proposal, user: asker, choice: true };
         let votes = ballots.rules_votes(proposal).filter_map(|((author, seq), (hlc, entry, yes))| {
+            // Of nobody else's is it asked who has seen them.
+            let user = self.user_of(author).filter(|user| may.contains(user))?;
             let at = self.date(author, *seq, *hlc)?;
-            Some(Vote { at, entry: *entry, user: self.user_of(author)?, choice: *yes })
+            Some(Vote { at, entry: *entry, user, choice: *yes })
         });
         Some(self.count(ballot, &votes.chain([own]).collect::<Vec<_>>()).1)
     }
@@ -404,10 +419,10 @@ impl<'a> Community<'a> {
             self.left_ms(user).is_none_or(|left| left > since.saturating_add(health::DISPUTE_MS).min(upto_ms))
         });
         for ((author, seq), (hlc, _)) in ballots.disputes_of(task) {
-            let Some(at) = self.date(author, *seq, *hlc).map(Hlc::wall_ms) else { continue };
             let Some(user) = self.user_of(author).filter(|user| entitled.contains(user)) else {
                 continue;
             };
+            let Some(at) = self.date(author, *seq, *hlc).map(Hlc::wall_ms) else { continue };
             let in_time = at <= since.saturating_add(health::DISPUTE_MS).min(upto_ms);
             if in_time && disputing.insert(user) {
                 last = last.max(at);
@@ -416,9 +431,9 @@ impl<'a> Community<'a> {
         if disputing.is_empty() {
             return None;
         }
-        for vote in self.votes(task) {
+        for vote in self.votes(task, |user| entitled.contains(user)) {
             let said = vote.at.wall_ms() <= upto_ms;
-            if said && vote.choice == Importance::Critical && entitled.contains(&vote.user) {
+            if said && vote.choice == Importance::Critical {
                 confirming.insert(vote.user);
             }
         }
@@ -435,12 +450,18 @@ impl<'a> Community<'a> {
     ) -> impl Iterator<Item = (u64, &'a crate::ledger::ContributionFact)> {
         let this = *self;
         let all = self.ledger.facts().ballots().contributions().iter();
+        // Of what is said by those who never might it is not asked who has seen it.
+        let history = self.ledger.rules_history().iter().map(|(_, rules)| rules);
+        let rules: Vec<&Rules> = history.chain([self.rules()]).collect();
+        let by: BTreeSet<UserKey> = all.clone().filter_map(|((author, _), _)| self.user_of(author)).collect();
+        let ever = |by: &UserKey| rules.iter().any(|rules| self.is_treasurer(*by, rules));
+        let ever: BTreeSet<UserKey> = by.into_iter().filter(ever).collect();
         all.filter_map(move |((author, seq), said)| {
+            let by = this.user_of(author).filter(|by| ever.contains(by))?;
             if this.ledger.governance().current(said.user) != user {
                 return None;
             }
             let at_ms = this.date_or_own(author, *seq, said.hlc).wall_ms();
-            let by = this.user_of(author)?;
             this.is_treasurer(by, this.ledger.rules_at(at_ms)).then_some((at_ms, said))
         })
     }
@@ -526,31 +547,35 @@ impl<'a> Community<'a> {
     // spec: REP-1, PERM-6
     pub(crate) fn conduct_of(&self, device: &PublicKey, upto_ms: u64) -> reputation::Record {
         let owner = self.user_of(device);
+        // Of few users, and asked for each of thousands of results.
+        let found = RefCell::new(BTreeMap::new());
+        let since = |user: UserKey| {
+            let find = || self.ledger.belonged_since(&user).map_or(u64::MAX, Hlc::wall_ms);
+            *found.borrow_mut().entry(user).or_insert_with(find)
+        };
         let earns = |submitter: &PublicKey, at_ms: u64| {
             let (theirs, owner) = (self.user_of(submitter)?, owner?);
-            (theirs != owner).then(|| !self.came_together(theirs, owner, at_ms))
+            (theirs != owner).then(|| !self.came_together(theirs, owner, at_ms, since))
         };
         self.ledger.facts().dates(device, self.ledger.governance(), upto_ms, earns)
     }
 
     /// Did one sponsor let both in so lately that they may be one?
     // spec: PERM-6
-    fn came_together(&self, a: UserKey, b: UserKey, at_ms: u64) -> bool {
+    fn came_together(&self, a: UserKey, b: UserKey, at_ms: u64, since: impl Fn(UserKey) -> u64) -> bool {
         let governance = self.ledger.governance();
         // Also of those who were put out since: what earned them nothing earns them nothing afterwards.
         let members = governance.members();
         let (Some(one), Some(other)) = (members.get(&a), members.get(&b)) else { return false };
-        let new = |user: &UserKey| {
-            let since = self.ledger.belonged_since(user).map_or(u64::MAX, Hlc::wall_ms);
-            since.saturating_add(self.ledger.rules_at(at_ms).vote_after_ms) > at_ms
-        };
-        !one.sponsors.is_disjoint(&other.sponsors) && new(&a) && new(&b)
+        let new =
+            |user: UserKey| since(user).saturating_add(self.ledger.rules_at(at_ms).vote_after_ms) > at_ms;
+        !one.sponsors.is_disjoint(&other.sponsors) && new(a) && new(b)
     }
 
     /// The last word of each member on a task up to a moment, and when they said it.
     fn last_words(&self, task: &TaskId, upto_ms: u64) -> BTreeMap<UserKey, (Hlc, Importance)> {
         let mut last: BTreeMap<UserKey, (Hlc, Importance)> = BTreeMap::new();
-        for vote in self.votes(task).into_iter().filter(|vote| vote.at.wall_ms() <= upto_ms) {
+        for vote in self.votes(task, |_| true).into_iter().filter(|vote| vote.at.wall_ms() <= upto_ms) {
             let said = last.entry(vote.user).or_insert((vote.at, vote.choice));
             if vote.at >= said.0 {
                 *said = (vote.at, vote.choice);
@@ -753,13 +778,14 @@ impl Node {
     /// An entry that was written here or came from somebody may move the queue.
     pub(crate) fn said_here(&mut self, entry: &Entry) {
         match entry.payload() {
-            Payload::Voted { task, .. }
-            | Payload::HealthFlagged { task, .. }
-            | Payload::HealthDisputed { task, .. } => {
-                self.requeue(*task);
-                self.regard_attempts_soon();
-                self.count_rules_soon();
+            Payload::Voted { task, .. } | Payload::HealthDisputed { task, .. } => {
+                let header = entry.header();
+                let ballots = self.ledger.facts().ballots();
+                if ballots.has_counted(task, &(header.author, header.seq)) {
+                    self.weigh_soon(*task, header.author);
+                }
             }
+            Payload::HealthFlagged { task, .. } => self.weigh_soon(*task, entry.header().author),
             // What was done, given or disputed before a ballot on rules opened weighs in it, however late it is heard.
             Payload::RulesProposed { .. }
             | Payload::RulesVoted { .. }
@@ -776,11 +802,28 @@ impl Node {
             }
             _ => {}
         }
-        // Of its own log this device knows what is written. Whoever bears witness to what is not could have it look at all
-        // its ballots with each entry, and for each that it then decides once more.
-        let author = entry.header().author;
-        if author != self.me && self.ledger.is_awaited(&entry.tip()) {
-            self.were_seen([author].into());
+        // All that came together is here by now, also what follows this entry.
+        let reached = self.ledger.reached();
+        if !reached.is_empty() {
+            self.were_seen(reached);
+        }
+    }
+
+    /// Something was said that may move a task. What others say moves it soon, and all that they say within that time at
+    /// once: who has seen each vote is looked at whenever they are counted.
+    // spec: VOTE-9
+    fn weigh_soon(&mut self, task: TaskId, by: PublicKey) {
+        match by == self.me {
+            true => self.requeue(task),
+            false => self.requeue_soon(task),
+        }
+        self.regard_attempts_soon();
+        self.count_rules_soon();
+    }
+
+    fn requeue_soon(&mut self, task: TaskId) {
+        if self.tasks.contains_key(&task) {
+            self.arm_within(Timer::Ballot(task), BALLOT_SOON_MS);
         }
     }
 
@@ -802,7 +845,7 @@ impl Node {
             }
         }
         for task in moved {
-            self.requeue(task);
+            self.requeue_soon(task);
         }
         self.regard_attempts_soon();
     }
@@ -824,9 +867,9 @@ impl Node {
         let (key, id) = (id, task.wire(id));
         let circle = self.circle();
         let lies = self.misbehaves == Some(Misbehaviour::ClaimsCritical);
-        let voice = match lies {
-            true => Voice::Level(Importance::Critical),
-            false => circle.voice(&self.me, &id, &spec.name),
+        let (voice, counted) = match lies {
+            true => (Voice::Level(Importance::Critical), circle.tally(&self.me, &id)),
+            false => circle.heard(&self.me, &id, &spec.name),
         };
         let mut closes = None;
         let course = match vetoed {
@@ -834,9 +877,7 @@ impl Node {
             false => course(spec.sla, voice),
         };
         let mut decided = None;
-        if !matches!(voice, Voice::Health | Voice::NoBallot)
-            && let Some((ballot, tally)) = circle.tally(&self.me, &id)
-        {
+        if let Some((ballot, tally)) = counted {
             closes = Some(ballot.opened_ms.saturating_add(ballot.window_ms));
             if let State::Decided(level) =
                 if lies { State::Decided(Importance::Critical) } else { tally.state }

@@ -12,7 +12,8 @@ mod governance;
 pub mod tasks;
 
 pub use ballots::{Ballots, ContributionFact, ProposalFact, Spot, VoteFact};
-pub(crate) use ballots::{MOST_PROPOSALS, PROPOSALS_MS};
+pub(crate) use ballots::{MOST_PROPOSALS, MOST_WORDS, PROPOSALS_MS};
+use facts::Here;
 pub(crate) use facts::witnesses_needed;
 pub use facts::{Facts, GrantFact};
 pub use governance::{Dated, Device, Governance, Member};
@@ -35,8 +36,17 @@ const MAX_STRANGERS: usize = 1024;
 const RECENT: usize = 256;
 /// Bytes of tips that are hashed at once: enough for the hash to be at its fastest.
 const HASHED_AT_ONCE: usize = 16 << 10;
+/// Entries of which it is kept in mind that others have seen them though they are not here. What goes beyond costs time: what
+/// counts by them is counted when something else is said.
+const MAX_AWAITED: usize = 1 << 16;
 /// Forks whose other branch is being looked up.
 const MAX_SUSPECTS: usize = 64;
+
+#[cfg(test)]
+thread_local! {
+    /// How often it was asked as of when something counts.
+    static DATED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
 
 /// One device's log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -106,8 +116,12 @@ pub struct Ledger {
     forked: BTreeMap<PublicKey, u64>,
     /// Those that this device proved itself.
     proven: BTreeMap<PublicKey, u64>,
-    /// Up to where logs were witnessed that are not here so far.
-    awaited: BTreeMap<PublicKey, u64>,
+    /// Entries that others have seen and that are not here so far, those first that come first in their logs.
+    awaited: BTreeSet<(u64, PublicKey, EntryId)>,
+    /// Whose logs came that far since this was last asked.
+    reached: BTreeSet<PublicKey>,
+    /// While restoring: the last entry of each log whose date others should witness.
+    weighty: BTreeMap<PublicKey, u64>,
     /// Entries that this device wrote, those that do not count any more included.
     written: u64,
     count: u64,
@@ -199,13 +213,15 @@ impl Ledger {
         max_skew_ms: u64,
         owner: impl Fn(&PublicKey) -> Option<UserKey>,
     ) -> Option<Hlc> {
-        self.facts.date(entry, members, max_skew_ms, |tip| self.bears_out(tip), owner)
+        #[cfg(test)]
+        DATED.with(|dated| dated.set(dated.get() + 1));
+        self.facts.date(entry, members, max_skew_ms, self.here(entry.0), owner)
     }
 
     /// When others had seen an entry: each witness with the earliest such date.
     // spec: LED-10
     pub fn witnesses(&self, author: &PublicKey, seq: u64) -> BTreeMap<PublicKey, Hlc> {
-        self.facts.witnesses(author, seq, |tip| self.bears_out(tip))
+        self.facts.witnesses(author, seq, self.here(author)).collect()
     }
 
     /// Could a device date an entry by what it had seen before it wrote at the place `before` of its own log? Only then
@@ -218,24 +234,20 @@ impl Ledger {
         needed: usize,
         owner: impl Fn(&PublicKey) -> Option<UserKey>,
     ) -> bool {
-        self.facts.could_date(device, before, entry, needed, |tip| self.bears_out(tip), owner)
+        self.facts.could_date(device, before, entry, needed, |author| self.here(author), owner)
     }
 
-    /// Does the name of an entry tell that whoever says it had seen the log up to there? Only if the entry is here: two
-    /// friends could else bear witness to all that a device will ever write, and it could date that back to then. Where a
-    /// log was cut off, what followed is nowhere to be found, and who saw it honestly has seen what is left as well.
+    /// A log as far as it is here.
+    fn here(&self, author: &PublicKey) -> Here<'_> {
+        let ids = self.logs.get(author).map_or(&[][..], |log| &log.ids);
+        Here { ids, cap: self.governance.cap(author) }
+    }
+
+    /// Whose logs came, since this was last asked, up to an entry that others had said to have seen: what they say, and
+    /// have said before, may count from now on.
     // spec: LED-10
-    fn bears_out(&self, tip: &Tip) -> bool {
-        match self.id_at(&tip.author, tip.seq) {
-            Some(id) => id == tip.id,
-            None => self.governance.cap(&tip.author).is_some_and(|cap| cap <= tip.seq),
-        }
-    }
-
-    /// Did somebody witness this log up to an entry that was not here before this one came? Then what it says, and has
-    /// said before, may count from now on.
-    pub(crate) fn is_awaited(&self, tip: &Tip) -> bool {
-        self.awaited.get(&tip.author).is_some_and(|upto| tip.seq <= *upto)
+    pub(crate) fn reached(&mut self) -> BTreeSet<PublicKey> {
+        std::mem::take(&mut self.reached)
     }
 
     /// What else the entries say.
@@ -414,6 +426,33 @@ impl Ledger {
         self.written = self.len(me);
         self.settle();
         self.unnamed = self.tips().filter(|tip| tip.author != *me).map(|tip| (tip.author, tip)).collect();
+        let named = self.facts.named().filter(|(author, upto, _)| *upto >= self.len(author));
+        let awaited: Vec<_> = named.map(|(author, upto, id)| (upto, *author, *id)).collect();
+        awaited.into_iter().for_each(|named| self.await_one(named));
+    }
+
+    /// What this device kept and never said to have seen, though others should: it may have ended before its turn came.
+    /// To be asked once, when all is restored.
+    // spec: LED-10
+    pub(crate) fn unseen_by(&mut self, me: &PublicKey) -> BTreeMap<PublicKey, Tip> {
+        let weighty = std::mem::take(&mut self.weighty);
+        let tips = weighty.into_iter().filter(|(author, _)| author != me).filter_map(|(author, seq)| {
+            // Where the end was cut off, what is left of it may have to be seen as well.
+            let seq = seq.min(self.len(&author).checked_sub(1)?);
+            let seen = self.facts.had_seen(me, u64::MAX, (&author, seq), self.here(&author));
+            if seen { None } else { self.tip_at(&author, seq) }
+        });
+        tips.map(|tip| (tip.author, tip)).collect()
+    }
+
+    fn await_one(&mut self, named: (u64, PublicKey, EntryId)) {
+        let is_full = self.awaited.len() >= MAX_AWAITED;
+        if is_full && self.awaited.last().is_none_or(|last| *last <= named) {
+            return;
+        }
+        if self.awaited.insert(named) && is_full {
+            self.awaited.pop_last();
+        }
     }
 
     /// Takes an entry from somebody.
@@ -636,14 +675,17 @@ impl Ledger {
             self.unnamed.insert(header.author, entry.tip());
         }
         self.facts.add(entry);
-        if self.awaited.get(&header.author).is_some_and(|upto| *upto < header.seq) {
-            self.awaited.remove(&header.author);
+        if restoring {
+            if weighs(entry.payload()) {
+                self.weighty.insert(header.author, header.seq);
+            }
+        } else if self.awaited.remove(&(header.seq, header.author, entry.id())) {
+            self.reached.insert(header.author);
         }
-        if let Payload::Witnessed { tips } = entry.payload() {
+        if let (Payload::Witnessed { tips }, false) = (entry.payload(), restoring) {
             for tip in tips {
                 if self.id_at(&tip.author, tip.seq).is_none() {
-                    let upto = self.awaited.entry(tip.author).or_default();
-                    *upto = tip.seq.max(*upto);
+                    self.await_one((tip.seq, tip.author, tip.id));
                 }
             }
         }
@@ -703,6 +745,24 @@ impl Ledger {
     pub fn clock(&self) -> Hlc {
         self.clock
     }
+}
+
+/// Does it matter when this was said, so that others should witness it?
+// spec: LED-10
+pub(crate) fn weighs(payload: &Payload) -> bool {
+    matches!(
+        payload,
+        Payload::Admitted(_)
+            | Payload::TaskSubmitted(_)
+            | Payload::Voted { .. }
+            | Payload::RulesProposed { .. }
+            | Payload::RulesVoted { .. }
+            | Payload::Contribution { .. }
+            | Payload::HealthDisputed { .. }
+            | Payload::Expelled { .. }
+            | Payload::KeyRevoked(_)
+            | Payload::Forked(_)
+    )
 }
 
 enum Unfit {

@@ -6,7 +6,7 @@ use crate::community::Learnt;
 use crate::crowd::Crowd;
 use crate::energy::{ExpectedFor, Forecasts, History};
 use crate::io::{Capacity, Input, Message, Now, Output, SyncReceived};
-use crate::ledger::{Ledger, Taken};
+use crate::ledger::{Ledger, Taken, weighs};
 use crate::meet::{Invite, Joining, Peer, Seeking};
 use crate::owner::Task;
 use crate::random::Random;
@@ -449,6 +449,7 @@ impl Node {
     pub fn start(&mut self, now: Now, unclean: bool) {
         self.now = now;
         self.ledger.restored(&self.me);
+        self.unwitnessed = self.ledger.unseen_by(&self.me);
         self.adopt_rules();
         self.known_until = (self.ledger.count() > 0).then(|| self.ledger.clock().wall_ms());
         if let Some(community) = self.ledger.community() {
@@ -900,16 +901,7 @@ impl Node {
         self.output(Output::Persist(record));
         self.tell(Happening::Entry { entry: entry.id(), kind: entry.payload().kind_name() });
         match entry.payload() {
-            Payload::Admitted(_)
-            | Payload::TaskSubmitted(_)
-            | Payload::Voted { .. }
-            | Payload::RulesProposed { .. }
-            | Payload::RulesVoted { .. }
-            | Payload::Contribution { .. }
-            | Payload::HealthDisputed { .. }
-            | Payload::Expelled { .. }
-            | Payload::KeyRevoked(_)
-            | Payload::Forked(_) => {
+            payload if weighs(payload) => {
                 self.unwitnessed.insert(header.author, entry.tip());
                 // Ballots may be short, and a vote counts once others have seen it. But nobody's talk may use up what
                 // this device itself may say: half of that is its own.

@@ -1300,6 +1300,46 @@ fn a_vote_that_too_few_have_seen_is_shown_and_counts_once_they_have() {
     equal(&room);
 }
 
+// spec: LED-10
+#[test]
+fn a_vote_that_was_heard_just_before_a_crash_is_seen_after_it() {
+    let mut room = street(rules());
+    let task = room.submit_draft(0, draft("plain", 1)).unwrap();
+    room.pass(2_000);
+    room.vote(1, &task, Importance::High);
+    room.restart(2, "carol");
+    room.connect(2, 0);
+    room.connect(2, 1);
+    room.pass(130_000);
+    let view = room.ballot(0, &task);
+    assert_eq!((view.unseen.len(), view.state, view.importance), (0, "decided", Some(Importance::High)));
+    equal(&room);
+}
+
+// spec: VOTE-1, VOTE-2
+#[test]
+fn of_one_device_so_many_votes_on_one_ballot_count_and_it_says_so() {
+    let mut room = street(rules());
+    let task = room.submit_draft(0, draft("plain", 1)).unwrap();
+    let proposal = proposed(&mut room, 0, more_tasks(20));
+    let vote = |task: &str| Command::Vote {
+        task: task.into(),
+        importance: Importance::High,
+        comment: String::new(),
+    };
+    let votes = [vote(&task), Command::VoteRules { proposal, yes: true }];
+    for _ in 0..16 {
+        votes.iter().for_each(|vote| drop(room.ask(1, vote.clone()).unwrap()));
+    }
+    for vote in votes {
+        let refused = room.ask(1, vote).unwrap_err();
+        assert!(refused.kind == ErrorKind::Conflict && refused.message.contains("16 votes"), "{refused:?}");
+    }
+    room.pass(2_000);
+    assert_eq!(room.ballot(0, &task).votes.len(), 1);
+    equal(&room);
+}
+
 /// Lets a device in by a ticket of the first peer's, and connects it to all who are there.
 fn comes_in(room: &mut Room, number: usize) {
     let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };

@@ -18,6 +18,11 @@ pub(crate) const PROPOSALS_MS: u64 = 30 * 24 * 3_600_000;
 /// The same of one log for good, since its dates may begin at any day. So many at once are written in years.
 const MOST_OF_A_LOG: usize = 256;
 
+/// Words of one log on one ballot or one dispute that count, the first: each is dated again whenever something is said of
+/// it. Nobody changes their mind more often.
+// spec: VOTE-1, VOTE-8
+pub(crate) const MOST_WORDS: usize = 16;
+
 /// A place in somebody's log.
 pub type Spot = (PublicKey, u64);
 
@@ -97,8 +102,15 @@ pub struct Ballots {
 }
 
 /// Everything of one log.
-fn log(author: &PublicKey) -> std::ops::RangeInclusive<Spot> {
+pub(super) fn log(author: &PublicKey) -> std::ops::RangeInclusive<Spot> {
     (*author, 0)..=(*author, u64::MAX)
+}
+
+/// May there be one more word of a log on this? As all of one log comes in order, those that count are the same for all,
+/// also where its end was cut off.
+// spec: LED-3
+fn has_room<V>(said: Option<&BTreeMap<Spot, V>>, author: &PublicKey) -> bool {
+    said.is_none_or(|said| said.range(log(author)).nth(MOST_WORDS - 1).is_none())
 }
 
 impl Ballots {
@@ -133,6 +145,24 @@ impl Ballots {
     /// What was voted on a task.
     pub fn votes_on(&self, task: &TaskId) -> impl Iterator<Item = (&Spot, &VoteFact)> {
         self.votes.get(task).into_iter().flatten()
+    }
+
+    /// Would one more vote of a device on a task count?
+    // spec: VOTE-1
+    pub(crate) fn may_vote(&self, device: &PublicKey, task: &TaskId) -> bool {
+        has_room(self.votes.get(task), device)
+    }
+
+    /// The same of proposed rules.
+    // spec: VOTE-2
+    pub(crate) fn may_vote_rules(&self, device: &PublicKey, proposal: &EntryId) -> bool {
+        has_room(self.rules_votes.get(proposal), device)
+    }
+
+    /// Is this one of the votes or disputes that count?
+    pub(crate) fn has_counted(&self, task: &TaskId, spot: &Spot) -> bool {
+        let voted = self.votes.get(task).is_some_and(|votes| votes.contains_key(spot));
+        voted || self.disputed.get(task).is_some_and(|disputes| disputes.contains_key(spot))
     }
 
     /// The tasks on which a device has voted up to a moment, and that were ever submitted.
@@ -216,7 +246,7 @@ impl Ballots {
                 self.submitted.insert(spot, (hlc, (**task).clone()));
                 self.by_task.insert((task.task, spot));
             }
-            Payload::Voted { task, importance, comment } => {
+            Payload::Voted { task, importance, comment } if self.may_vote(&author, task) => {
                 let vote =
                     VoteFact { hlc, entry: entry.id(), importance: *importance, comment: comment.clone() };
                 self.votes.entry(*task).or_default().insert(spot, vote);
@@ -228,7 +258,7 @@ impl Ballots {
             Payload::HealthFlagged { task, text } => {
                 self.flagged.entry((*task, author)).or_insert_with(|| (seq, text.clone()));
             }
-            Payload::HealthDisputed { task, why } => {
+            Payload::HealthDisputed { task, why } if has_room(self.disputed.get(task), &author) => {
                 self.disputed.entry(*task).or_default().insert(spot, (hlc, why.clone()));
             }
             Payload::Contribution { user, unit, amount, month } => {
@@ -244,7 +274,7 @@ impl Ballots {
                 let said = ProposalFact { author, seq, hlc, rules: (**rules).clone(), why: why.clone() };
                 self.proposals.insert(entry.id(), said);
             }
-            Payload::RulesVoted { proposal, yes } => {
+            Payload::RulesVoted { proposal, yes } if self.may_vote_rules(&author, proposal) => {
                 self.rules_votes.entry(*proposal).or_default().insert(spot, (hlc, entry.id(), *yes));
             }
             _ => {}

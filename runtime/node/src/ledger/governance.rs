@@ -20,6 +20,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// store. More than a person wears out in ten years.
 pub(super) const MAX_DEVICES: usize = 32;
 
+/// Members of whom it matters that they belonged when an entry was written: its author, whom it lets in if it does that, and
+/// the two who must have seen it.
+const MOST_NEEDED: usize = 4;
+
 /// An entry that something rests on: its date as its author claims it, its author's device, its place there.
 pub type Dated = (Hlc, PublicKey, u64);
 
@@ -256,11 +260,12 @@ impl Governance {
         self.device(device)?.serial.checked_add(1)
     }
 
-    /// How many belonged when an entry was written, by its own date: nobody writes before they are certified.
+    /// How many belonged when an entry was written, by its own date: nobody writes before they are certified. No more than
+    /// can make a difference are counted, since this is asked for each of many entries.
     // spec: LED-10
     pub(crate) fn members_at(&self, author: &PublicKey, own: Hlc) -> usize {
         let at = self.device(author).map_or(own, |device| own.max(device.since));
-        self.state.members.values().filter(|member| member.was_in(at)).count()
+        self.state.members.values().filter(|member| member.was_in(at)).take(MOST_NEEDED).count()
     }
 
     /// The founder.

@@ -3,19 +3,24 @@
 
 use super::governance::MAX_DEVICES;
 use super::*;
+use crate::command::{Command, Draft};
+use crate::community::Community;
+use crate::io::{Capacity, CommandId, Input, Now};
+use crate::node::{Config, Node};
 use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::energy::{How, Metered, Piece, Reading};
-use mesh_protocol::ids::{Commitment, ModuleHash, ProfileId, TaskId};
+use mesh_protocol::ids::{Commitment, InputHash, ModuleHash, ProfileId, TaskId};
 use mesh_protocol::invite::{DeviceCert, JoinRequest};
 use mesh_protocol::key::{Signature, UserKey};
 use mesh_protocol::ledger::{
     Accounted, Completed, DeviceAdded, Effect, Founded, Grant, Pattern, PeerRegistered, Revocation, Rotation,
     Statement, TaskSubmitted,
 };
+use mesh_protocol::limits::Limits;
 use mesh_protocol::permissions::Permissions;
 use mesh_protocol::reason::Reason;
 use mesh_protocol::rules::Rules;
-use mesh_protocol::task::Sla;
+use mesh_protocol::task::{Importance, Sla};
 use proptest::prelude::*;
 
 /// Users of a world; user 0 founds the community. Each has two devices: `user`, and `USERS + user` for later.
@@ -1256,9 +1261,10 @@ fn an_entry_counts_as_of_its_own_date_if_enough_others_saw_it_in_time() {
     saw(3, 0, 5, 1700);
     saw(8, 0, 5, 1001);
     saw(0, 0, 5, 1002);
+    let here = Here { ids: &[EntryId([2; 32]); 11], cap: None };
     let date = |seq: u64, members: usize, skew: u64| {
         let entry = (&author, seq, Hlc::at(1000));
-        facts.date(entry, members, skew, |_| true, owner).map(Hlc::wall_ms)
+        facts.date(entry, members, skew, here, owner).map(Hlc::wall_ms)
     };
     // (members, skew) and the date as of which entry 5 counts.
     let table = [
@@ -1277,7 +1283,7 @@ fn an_entry_counts_as_of_its_own_date_if_enough_others_saw_it_in_time() {
     assert_eq!(date(9, 3, 9999), None, "only one has seen it");
     assert_eq!(date(9, 2, 9999), Some(1000));
     assert_eq!(date(10, 2, 9999), None, "nobody has");
-    let witnesses = facts.witnesses(&author, 5, |_| true);
+    let witnesses: BTreeMap<PublicKey, Hlc> = facts.witnesses(&author, 5, here).collect();
     assert_eq!(witnesses.len(), 4, "the author is none of them");
     assert_eq!(witnesses[&device(1)].wall_ms(), 1150, "the first time counts");
 }
@@ -1318,9 +1324,9 @@ fn nobody_bears_witness_to_what_is_not_written_yet() {
     let (last, before): (Vec<Entry>, Vec<Entry>) =
         world.all.iter().cloned().partition(|entry| entry.id() == vote.id());
     let mut ledger = world.observer(&before);
-    assert_eq!((date(&ledger), ledger.is_awaited(&vote.tip())), (None, true));
+    assert_eq!((date(&ledger), ledger.reached()), (None, BTreeSet::new()));
     take_all(&mut ledger, &last, &world.all);
-    assert_eq!(date(&ledger), seen);
+    assert_eq!((date(&ledger), ledger.reached()), (seen, BTreeSet::from([author])));
     same_in_any_order(&mut world, 5);
     assert_eq!(date(&world.ledgers[0]), seen);
 }
@@ -1384,6 +1390,348 @@ fn of_proposals_without_end_the_first_of_a_log_count() {
     }
     world.sync_all();
     assert_eq!(world.ledgers[1].facts.ballots().proposals().len(), 16 + 256);
+}
+
+fn voted(task: TaskId, number: usize) -> Payload {
+    let importance = if number.is_multiple_of(2) { Importance::High } else { Importance::Low };
+    Payload::Voted { task, importance, comment: String::new() }
+}
+
+fn disputed(task: TaskId) -> Payload {
+    Payload::HealthDisputed { task, why: String::new() }
+}
+
+// spec: VOTE-1, VOTE-8, LED-3
+#[test]
+fn of_words_without_end_on_one_ballot_the_first_of_a_log_count() {
+    let mut world = World::of(2);
+    let (task, other, proposal) = (TaskId([1; 32]), TaskId([2; 32]), EntryId([1; 32]));
+    let counted = |world: &World, device: usize| {
+        let device = world.device(device);
+        let ballots = world.ledgers[0].facts.ballots();
+        let votes = ballots.votes_on(&task).filter(|((by, _), _)| *by == device);
+        let rules = ballots.rules_votes(&proposal).filter(|((by, _), _)| *by == device);
+        let disputes = ballots.disputes_of(&task).filter(|((by, _), _)| *by == device);
+        (votes.map(|(_, vote)| vote.entry).collect::<Vec<_>>(), rules.count(), disputes.count())
+    };
+    let talk = |world: &mut World, device: usize| {
+        let all = (0..20).map(|number| {
+            world.say(device, Payload::RulesVoted { proposal, yes: number % 2 == 0 });
+            world.say(device, disputed(task));
+            world.say(device, voted(task, number)).id()
+        });
+        all.collect::<Vec<_>>()
+    };
+    let all = talk(&mut world, 1);
+    world.say(1, voted(other, 0));
+    same_in_any_order(&mut world, 8);
+    assert_eq!(counted(&world, 1), (all[..16].to_vec(), 16, 16));
+    let ballots = world.ledgers[0].facts.ballots();
+    assert_eq!(ballots.votes_on(&other).count(), 1, "each ballot for itself");
+    assert!(!ballots.may_vote(&world.device(1), &task) && ballots.may_vote(&world.device(0), &task));
+    // Of what is left of a log that was cut off the same holds.
+    for (device, less, left) in [(USERS, 15, 15), (USERS + 1, 9, 16)] {
+        world.add_device(device - USERS, device);
+        world.sync_all();
+        let all = talk(&mut world, device);
+        world.sync_all();
+        world.revoke(device - USERS, device, less);
+        same_in_any_order(&mut world, 9);
+        assert_eq!(counted(&world, device), (all[..left].to_vec(), left, left));
+    }
+}
+
+/// How often something asks as of when an entry counts.
+fn dated<T>(work: impl FnOnce() -> T) -> usize {
+    let before = DATED.get();
+    work();
+    DATED.get() - before
+}
+
+// spec: VOTE-8, HEALTH-3, QUOTA-2
+#[test]
+fn who_has_seen_what_is_not_asked_of_those_who_have_no_say() {
+    let mut world = World::by(Rules { vote_after_ms: 0, ..Rules::default() }).with(4);
+    let (task, device) = (TaskId([1; 32]), world.device(0));
+    world.say(0, submitted(task));
+    let proposal = world.say(0, Payload::RulesProposed { rules: Box::default(), why: String::new() }).id();
+    let ask = |world: &World| {
+        let ledger = &world.ledgers[0];
+        let circle = Community { ledger, now_ms: world.now, misbehaves: None };
+        let (terms, rules) = (circle.terms(), ledger.governance.rules());
+        let opened = world.now;
+        [
+            dated(|| circle.tally(&device, &task).unwrap()),
+            dated(|| circle.rules_tally(&terms, (opened, &proposal), rules).unwrap()),
+            dated(|| circle.dispute_upheld(&device, &task, u64::MAX)),
+            dated(|| circle.contributions_of(world.user(2)).count()),
+        ]
+    };
+    let all = |world: &mut World, device: usize| {
+        let user = world.user(2);
+        let given = Payload::Contribution { user, unit: "money".into(), amount: 1, month: 202_001 };
+        for payload in [voted(task, 0), Payload::RulesVoted { proposal, yes: true }, disputed(task), given] {
+            world.say(device, payload);
+        }
+        world.sync_all();
+    };
+    // Nobody has seen yet that this one came in.
+    all(&mut world, 3);
+    let few = ask(&world);
+    (0..12).for_each(|_| all(&mut world, 3));
+    assert_eq!(ask(&world), few);
+    all(&mut world, 0);
+    assert_eq!(ask(&world), few.map(|few| few + 1));
+}
+
+/// The founder's device as a peer that has a task waiting, and the moment.
+fn peer(world: &World) -> (Node, Now, TaskId) {
+    let config = Config {
+        device: key(1, 0),
+        user: Some(key(2, 0)),
+        user_name: "user 0".into(),
+        recovery: key(3, 0).public(),
+        device_name: "device 0".into(),
+        profile: ProfileId::ZERO,
+        walls: vec![],
+        place: None,
+        capacity: Capacity { slots: 0, memory: 1 << 30, longest_ms: 3_600_000 },
+        slot_watts: 10,
+        accepts: vec![],
+        shares: BTreeMap::new(),
+        energy: None,
+        hook: false,
+        addrs: vec![],
+        seed: [1; 32],
+    };
+    let draft = Draft {
+        name: "plain".into(),
+        description: String::new(),
+        module: ModuleHash::ZERO,
+        module_len: 100,
+        args: vec![],
+        env: vec![],
+        stdin: None,
+        inputs: vec![],
+        input: InputHash([8; 32]),
+        limits: Limits::default(),
+        permissions: Permissions::default(),
+        sla: Sla::Normal,
+        importance: None,
+        followed: true,
+        start_by_ms: None,
+        finish_by_ms: None,
+        nonce: [1; 32],
+        on: None,
+        dry_run: false,
+        replicas: 1,
+        quorum: 1,
+    };
+    let mut now = Now { boot_ms: 1000, wall_ms: world.now };
+    let mut node = Node::new(config, now);
+    node.restore_ledger(world.ledgers[0].clone());
+    node.start(now, false);
+    let mut wait = |node: &mut Node| {
+        (0..30).for_each(|_| {
+            now = Now { boot_ms: now.boot_ms + 1000, wall_ms: now.wall_ms + 1000 };
+            node.handle(now, Input::Wake);
+        });
+        now
+    };
+    let now = wait(&mut node);
+    node.handle(now, Input::Command(CommandId(1), Box::new(Command::Submit(Box::new(draft)))));
+    let now = wait(&mut node);
+    let task = node.ledger().facts().ballots().submissions().next().unwrap().1.1.task;
+    (node, now, task)
+}
+
+// spec: VOTE-9
+#[test]
+fn what_others_say_of_a_task_at_once_is_counted_once() {
+    let rules = Rules { vote_after_ms: 0, voting_window_ms: 3_600_000, ..Rules::default() };
+    let mut world = World::by(rules).with(2);
+    let (mut node, now, task) = peer(&world);
+    world.now = now.wall_ms;
+    let votes: Vec<Entry> = (0..30).map(|number| world.say(1, voted(task, number))).collect();
+    let author = world.device(1);
+    let later = |ms| Now { boot_ms: now.boot_ms + ms, wall_ms: now.wall_ms + ms };
+    let hear = |node: &mut Node, ms: u64, entry: &Entry| {
+        node.handle(later(ms), Input::Gossip(author, Box::new(entry.clone())));
+    };
+    assert_eq!(dated(|| votes[..29].iter().for_each(|vote| hear(&mut node, 0, vote))), 0);
+    assert_eq!(node.ledger().facts().ballots().votes_on(&task).count(), 16);
+    assert_eq!(dated(|| node.handle(later(400), Input::Wake)), 0);
+    assert!(dated(|| node.handle(later(500), Input::Wake)) > 16);
+    // What does not count any more moves nothing.
+    node.handle(later(30_000), Input::Wake);
+    node.handle(later(32_000), Input::Wake);
+    hear(&mut node, 32_000, &votes[29]);
+    assert_eq!(dated(|| node.handle(later(32_550), Input::Wake)), 0);
+}
+
+// spec: PERM-6, LED-10
+#[test]
+fn since_when_somebody_belongs_is_found_once_for_all_that_they_did() {
+    let mut world = World::of(5);
+    let ask = |world: &World| {
+        let circle = Community { ledger: &world.ledgers[0], now_ms: world.now, misbehaves: None };
+        dated(|| circle.conduct_of(&world.device(4), u64::MAX))
+    };
+    for number in 0..5 {
+        let task = TaskId([number; 32]);
+        world.say(3, submitted(task));
+        world.say(3, completed(task, 1, &key(1, 4)));
+    }
+    world.sync_all();
+    assert_eq!(ask(&world), 2);
+}
+
+proptest! {
+    /// What is kept in order, and looked for by halves, is what all words together say.
+    // spec: LED-10, LED-3
+    #[test]
+    fn an_entry_counts_as_of_the_date_that_all_words_of_it_give(
+        words in proptest::collection::vec((1usize..5, 0u64..8, 0u8..4), 0..14),
+        (seq, len) in (0u64..8, 0u64..8),
+        cap in proptest::option::of(0u64..3),
+        members in 1usize..4,
+        skew in 0u64..20,
+    ) {
+        let author = key(1, 0).public();
+        // Device 4 is another of user 3's.
+        let owner = |device: &PublicKey| {
+            let number = (0..5).find(|number| key(1, *number).public() == *device)?;
+            Some(UserKey(key(2, number.min(3)).public()))
+        };
+        let right = |upto: u64| EntryId([upto as u8; 32]);
+        let ids: Vec<EntryId> = (0..len).map(right).collect();
+        let cap = cap.map(|more| len + more);
+        let here = Here { ids: &ids, cap };
+        let mut facts = Facts::default();
+        let mut all: Vec<(PublicKey, u64, u64, Hlc)> = Vec::new();
+        for (at, (witness, upto, kind)) in words.iter().enumerate() {
+            let (witness, place, at) = (key(1, *witness).public(), at as u64, Hlc::at(100 + at as u64));
+            let id = if *kind == 0 { EntryId([99; 32]) } else { right(*upto) };
+            facts.witness((witness, place, at), &Tip { author, seq: *upto, id });
+            let holds = match *upto < len {
+                true => *kind != 0,
+                false => cap.is_some_and(|cap| cap <= *upto),
+            };
+            if holds && *upto >= seq {
+                all.push((witness, place, *upto, at));
+            }
+        }
+        let mut first: BTreeMap<UserKey, Hlc> = BTreeMap::new();
+        for (witness, .., at) in &all {
+            let user = owner(witness).unwrap();
+            first.entry(user).and_modify(|first| *first = (*first).min(*at)).or_insert(*at);
+        }
+        let mut first: Vec<Hlc> = first.into_values().collect();
+        first.sort_unstable();
+        let own = Hlc::at(95);
+        let expected = match witnesses_needed(members) {
+            0 => Some(own),
+            needed => first.get(needed - 1).map(|at| if at.wall_ms() <= 95 + skew { own } else { *at }),
+        };
+        prop_assert_eq!(facts.date((&author, seq, own), members, skew, here, owner), expected);
+        for witness in 1..5 {
+            let witness = key(1, witness).public();
+            for before in 0..15 {
+                let seen = all.iter().any(|(by, place, ..)| *by == witness && *place < before);
+                prop_assert_eq!(facts.had_seen(&witness, before, (&author, seq), here), seen);
+            }
+        }
+    }
+}
+
+// spec: LED-10, NET-4
+#[test]
+fn what_a_witness_says_of_a_log_again_and_again_is_kept_once() {
+    let (author, witness) = (key(1, 0).public(), key(1, 1).public());
+    let right = |seq: u64| Tip { author, seq, id: EntryId([seq as u8; 32]) };
+    let mut facts = Facts::default();
+    let mut place = 0;
+    let mut says = |facts: &mut Facts, tip: Tip| {
+        place += 1;
+        facts.witness((witness, place, Hlc::at(place)), &tip);
+    };
+    (0..300).for_each(|_| says(&mut facts, right(40)));
+    assert_eq!(facts.named().count(), 1);
+    (0..100).for_each(|number| says(&mut facts, right(number % 40)));
+    assert_eq!(facts.named().count(), 1 + 16);
+    // Whoever names entries that are others than those here is not asked for ever.
+    let ids: Vec<EntryId> = (0..100).map(|seq| right(seq).id).collect();
+    let here = Here { ids: &ids, cap: None };
+    for (wrong, seen) in [(15, true), (16, false)] {
+        let mut facts = Facts::default();
+        for seq in 0..wrong {
+            says(&mut facts, Tip { id: EntryId([99; 32]), ..right(seq) });
+        }
+        says(&mut facts, right(50));
+        assert_eq!(facts.had_seen(&witness, u64::MAX, (&author, 0), here), seen);
+        assert!(facts.had_seen(&witness, u64::MAX, (&author, 1), here), "of what comes later it is");
+    }
+}
+
+// spec: LED-10
+#[test]
+fn whose_log_comes_up_to_what_others_saw_is_known_whatever_waited() {
+    let mut world = World::of(3);
+    let author = world.device(1);
+    let all: Vec<Entry> = (0..10).map(|number| world.say(1, voted(TaskId([1; 32]), number))).collect();
+    world.sync_all();
+    let begin = all[0].header().seq;
+    for witness in [0, 2] {
+        let tips = vec![world.ledgers[witness].tip_at(&author, begin + 8).unwrap()];
+        world.say(witness, Payload::Witnessed { tips });
+    }
+    // One is missing, and what follows it waits: also what goes beyond that which they saw.
+    let heard: Vec<Entry> = world.all.iter().filter(|entry| entry.id() != all[5].id()).cloned().collect();
+    let mut ledger = world.observer(&heard);
+    assert_eq!((ledger.len(&author), ledger.reached()), (begin + 5, BTreeSet::new()));
+    let Taken::New(new) = ledger.take(all[5].clone()) else { panic!("it is new") };
+    assert_eq!((new.len(), ledger.reached()), (5, BTreeSet::from([author])));
+    // What nobody wrote is awaited for ever, and nothing is counted anew for it.
+    for seq in [u64::MAX, begin + 10, begin + 11] {
+        world.say(2, Payload::Witnessed { tips: vec![Tip { author, seq, id: EntryId([9; 32]) }] });
+    }
+    world.say(1, voted(TaskId([1; 32]), 0));
+    world.say(1, voted(TaskId([1; 32]), 0));
+    world.sync_all();
+    assert_eq!(world.ledgers[2].len(&author), begin + 12);
+    take_all(&mut ledger, &world.all, &world.all);
+    assert_eq!(ledger.reached(), BTreeSet::new());
+    // Also after a restart.
+    let tips = vec![world.ledgers[2].tip(&author).unwrap()];
+    world.say(2, Payload::Witnessed { tips: tips.clone() });
+    let (last, before): (Vec<Entry>, Vec<Entry>) =
+        world.all.iter().cloned().partition(|entry| entry.tip() == tips[0]);
+    let mut ledger = restored(&world, &world.observer(&before), 3);
+    take_all(&mut ledger, &last, &world.all);
+    assert_eq!(ledger.reached(), BTreeSet::from([author]));
+}
+
+// spec: LED-10
+#[test]
+fn what_was_kept_and_never_said_to_be_seen_is_known_after_a_restart() {
+    let mut world = World::of(3);
+    let unseen = |world: &World| {
+        let mut ledger = restored(world, &world.ledgers[2], 1);
+        ledger.unseen_by(&world.device(2))
+    };
+    let tips: Vec<Tip> = world.ledgers[2].tips().collect();
+    world.say(2, Payload::Witnessed { tips });
+    world.sync_all();
+    assert_eq!(unseen(&world), BTreeMap::new());
+    let vote = world.say(1, voted(TaskId([1; 32]), 0)).tip();
+    // Nobody need see this.
+    world.say(1, Payload::PeerOnline);
+    world.say(2, voted(TaskId([1; 32]), 0));
+    world.sync_all();
+    assert_eq!(unseen(&world), BTreeMap::from([(vote.author, vote)]));
+    let tips = vec![world.ledgers[2].tip(&vote.author).unwrap()];
+    world.say(2, Payload::Witnessed { tips });
+    assert_eq!(unseen(&world), BTreeMap::new());
 }
 
 // spec: LED-3, NET-4
