@@ -144,7 +144,7 @@ pub(crate) fn read_at(path: &Path, name: &str) -> Result<Option<SecretKey>> {
     }
     let seed = from_hex(text.trim_end()).map_err(|_| {
         Failure::new(format!("read the key {}: it is damaged", path.display()))
-            .hint("restore it from a backup, or move it away to get a new one")
+            .hint("put it back from a backup; if there is none, move it away, and `mesh up` says what can be done without it")
     })?;
     Ok(Some(SecretKey::from_seed(&seed)))
 }

@@ -127,7 +127,7 @@ static KNOWN: Mutex<Option<Lock>> = Mutex::new(None);
 fn open_with(path: &Path, name: &str, text: &str, phrase: &dyn Fn() -> Result<String>) -> Result<[u8; 32]> {
     let damaged = || {
         Failure::new(format!("read the key {}: it is damaged", path.display()))
-            .hint("restore it from a backup, or move it away to get a new one")
+            .hint("put it back from a backup; if there is none, move it away, and `mesh up` says what can be done without it")
     };
     let words: Vec<&str> = text.split_whitespace().collect();
     let [MAGIC, "argon2id", memory, passes, salt, nonce, sealed] = words[..] else { return Err(damaged()) };

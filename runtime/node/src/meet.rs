@@ -269,6 +269,10 @@ impl Node {
         mine.map(|(_, fact)| fact.grant.device).collect()
     }
 
+    pub(crate) fn has_donors(&self) -> bool {
+        !self.donors().is_empty()
+    }
+
     /// Anybody can write a grant for anybody's device; who takes it for a donor would dial it before all others.
     // spec: PERM-1, NET-8
     fn is_by_owner(&self, author: &PublicKey, device: &PublicKey) -> bool {

@@ -846,6 +846,7 @@ impl Node {
                 *entry = (Some(*id), judged);
             }
         }
+        let known: BTreeSet<PublicKey> = granted.keys().copied().collect();
         for (device, (grant, judged)) in granted {
             let Some(owner) = governance.owner(&device) else { continue };
             let trusted =
@@ -869,6 +870,12 @@ impl Node {
             };
             let free = peer.map_or(0, |peer| peer.free_slots);
             add(device, grant, permitted, free);
+        }
+        // Who names a device should hear what it lacks there, also where that is everything.
+        if let Some(on) = on.filter(|on| *on != self.me && governance.owner(on).is_some())
+            && !known.contains(&on)
+        {
+            add(on, None, Err(Reason::NoGrant), 0);
         }
         list
     }

@@ -321,8 +321,12 @@ impl Node {
         }
         let list: Vec<String> =
             reasons.into_iter().map(|(reason, names)| format!("{}: {reason}", names.join(", "))).collect();
-        let silent = if self.lacks_votes(task) {
+        let silent = if task.is_eco() {
+            "; you vetoed it, so it runs on this device only, and when its energy is clean"
+        } else if self.lacks_votes(task) {
             "; nobody voted on it, or too few did, so it waits for clean energy as ECO does"
+        } else if task.why.iter().all(|(device, _)| *device == self.me) && !self.has_donors() {
+            "; nobody lets your tasks run elsewhere yet: a member does with `mesh grant --user NAME`"
         } else {
             ""
         };

@@ -725,3 +725,29 @@ fn who_belongs_already_learns_from_a_ticket_where_its_maker_is_now() {
     assert!(!refused.message.contains("no community"), "{refused:?}");
     assert!(refused.hint.is_some_and(|hint| hint.contains("mesh status")));
 }
+
+// spec: CLI-5, DEL-6
+#[test]
+fn who_waits_is_told_of_the_grant_that_is_missing_and_of_the_veto_that_keeps_it_here() {
+    let mut room = Room::community_by(&["alice", "bob"], Rules { sponsors: 1, ..Rules::default() });
+    let mut eco = draft("word-count", 1);
+    eco.sla = Sla::Eco;
+    let waits = room.submit_draft(0, eco).unwrap();
+    room.pass(1_000);
+    let why = room.state(0, &waits).1;
+    assert!(why.contains("mesh grant --user"), "{why}");
+    let named = Draft { on: Some("bob-laptop".into()), ..draft("word-count", 2) };
+    let named = room.submit_draft(0, named).unwrap();
+    room.pass(1_000);
+    let why = room.state(0, &named).1;
+    let words = Reason::NoGrant.to_string();
+    assert!(why.contains(&format!("bob-laptop: {words}")), "{why}");
+    room.grant(1, "alice");
+    let why = room.state(0, &waits).1;
+    assert!(!why.contains("mesh grant --user"), "{why}");
+    assert!(!room.peers[1].runs.is_empty(), "{}", room.state(0, &named).1);
+    room.ask(0, Command::Veto { task: named.clone(), why: String::new() }).unwrap();
+    room.pass(1_000);
+    let why = room.state(0, &named).1;
+    assert!(why.contains("you vetoed it"), "{why}");
+}
