@@ -11,6 +11,7 @@ use crate::pool::Worker;
 use crate::run::{Inner, Reserved};
 use crate::stage::Staged;
 use crate::wire::{self, Finished, FromWorker, OutContent, OutNode, ToWorker};
+use mesh_protocol::abi::{MAX_LOG, MAX_NOTE};
 use mesh_protocol::checkpoint::{self, Checkpoint};
 use mesh_protocol::digest;
 use mesh_protocol::ids::Digest;
@@ -76,6 +77,10 @@ const MAX_EVENTS: usize = 32;
 
 /// How long a worker has to end a task by itself before it is killed.
 const GRACE: Duration = Duration::from_millis(50);
+
+/// How long a worker is heard before time and its owner are looked at again.
+// spec: SBX-4, SBX-7, SBX-8
+const LISTEN: Duration = Duration::from_millis(10);
 
 enum Command {
     Cancel,
@@ -405,7 +410,13 @@ impl Supervisor {
             self.keep_time();
             self.hand_on();
             self.answer_checkpoint();
-            while self.waiting.is_empty() && self.finished.is_none() && self.broken.is_none() {
+            // A worker that always has more to say must not keep its owner's word and the clock from being heard.
+            let since = Instant::now();
+            while self.waiting.is_empty()
+                && self.finished.is_none()
+                && self.broken.is_none()
+                && since.elapsed() < LISTEN
+            {
                 match wire::receive::<FromWorker>(&self.setup.worker.socket, &mut buffer, false) {
                     Ok(Some((message, _))) => {
                         self.hear(message);
@@ -565,6 +576,8 @@ impl Supervisor {
                     None => self.insist(&ToWorker::Stdin(Vec::new())),
                 }
             }
+            FromWorker::Progress { note, .. } if note.len() > MAX_NOTE => self.distrust("a longer note"),
+            FromWorker::Log { text, .. } if text.len() > MAX_LOG => self.distrust("a longer log line"),
             FromWorker::Progress { permille, note } => {
                 let note = mesh_protocol::text::sanitise(&note, false);
                 self.waiting.push_back(Event::Progress(permille.min(1000), note));

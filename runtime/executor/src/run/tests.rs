@@ -47,6 +47,17 @@ fn be_a_liar_of_checkpoints() {
     });
 }
 
+/// As a worker whose guest calls a function that costs the executor more than itself.
+#[test]
+fn be_a_worker_that_never_falls_silent() {
+    lie(|_| vec![FromWorker::Log { level: 0, text: "\u{1}".repeat(4096) }]);
+}
+
+#[test]
+fn be_a_liar_of_notes() {
+    lie(|_| vec![FromWorker::Progress { permille: 0, note: "a".repeat(257) }]);
+}
+
 struct Place {
     dir: tempfile::TempDir,
 }
@@ -351,6 +362,44 @@ fn a_worker_that_was_taken_over_cannot_fill_the_executors_memory() {
     assert!(said.contains("more files"), "{said}");
     let said = place.lie("be_a_liar_of_checkpoints", true);
     assert!(said.contains("before the last one was taken"), "{said}");
+}
+
+/// Hears everything at once, as its owner does, but not for ever.
+fn hear_out(mut running: Running) -> Box<Report> {
+    let patience = Instant::now() + Duration::from_secs(60);
+    loop {
+        match running.next() {
+            Some(Event::Ended(report)) => return report,
+            Some(_) if Instant::now() < patience => {}
+            other => {
+                // To let go of it would wait for its end.
+                std::mem::forget(running);
+                panic!("it does not end: {other:?}");
+            }
+        }
+    }
+}
+
+// spec: SBX-4, SBX-7, SBX-8
+#[test]
+fn a_worker_that_never_falls_silent_is_held_and_ended_like_others() {
+    let place = Place::new();
+    let executor = place.executor("be_a_worker_that_never_falls_silent", |_| {});
+    let mut task = Task::new(module(NOTHING));
+    task.limits.duration_ms = 1000;
+    assert_eq!(hear_out(executor.start(task).unwrap()).outcome, Outcome::TimedOut);
+
+    let running = executor.start(Task::new(module(NOTHING))).unwrap();
+    let control = running.control();
+    let owner = std::thread::spawn(move || {
+        control.pause();
+        control.resume();
+        control.cancel();
+    });
+    assert_eq!(hear_out(running).outcome, Outcome::Cancelled);
+    owner.join().unwrap();
+    let said = place.lie("be_a_liar_of_notes", false);
+    assert!(said.contains("a longer note"), "{said}");
 }
 
 // spec: SBX-6
