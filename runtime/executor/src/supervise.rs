@@ -644,11 +644,18 @@ impl Supervisor {
         }
     }
 
-    /// Checks a tree that the worker told of; `handed_in` of its files may be there beside what the task may make.
-    fn check_tree(&self, entries: Vec<(String, OutNode)>, handed_in: usize) -> Result<OutTree, &'static str> {
+    /// Checks a tree that the worker told of: the share of this number among the trees handed in, or `/out`.
+    fn check_tree(
+        &self,
+        entries: Vec<(String, OutNode)>,
+        share: Option<u16>,
+    ) -> Result<OutTree, &'static str> {
         let limits = &self.setup.receipt.limits;
+        // What was handed in may be there beside what the task may make; nothing was for `/out`.
+        let handed_in = if share.is_some() { self.setup.staged.entries.len() } else { 0 };
         let (blocks, staged) = (self.setup.blocks.clone(), self.setup.staged.clone());
-        OutTree::check(entries, blocks, staged, limits.out_bytes, limits.out_files as usize + handed_in)
+        let max_files = limits.out_files as usize + handed_in;
+        OutTree::check(entries, blocks, staged, share, limits.out_bytes, max_files)
     }
 
     /// Makes a whole checkpoint of what came in, and lets the guest go on.
@@ -658,7 +665,7 @@ impl Supervisor {
         if incoming.state.len() as u64 != incoming.state_len || incoming.fuel_used < self.fuel {
             return self.distrust("a checkpoint that does not add up");
         }
-        let tree = match self.check_tree(incoming.out, 0) {
+        let tree = match self.check_tree(incoming.out, None) {
             Ok(tree) if tree.bytes().saturating_add(incoming.state_len) <= MAX_CHECKPOINT => tree,
             Ok(_) => return self.distrust("a checkpoint larger than any may be"),
             Err(what) => return self.distrust(what),
@@ -761,10 +768,9 @@ impl Supervisor {
         self.go_on();
         let peak_resident = resident.unwrap_or_else(|| self.setup.worker.peak_resident());
         let mut trees: Vec<Option<OutTree>> = Vec::new();
-        for (number, entries) in std::mem::take(&mut self.trees).into_iter().enumerate() {
-            // The first is `/out`, where nothing was handed in; the others are shares.
-            let handed_in = if number == 0 { 0 } else { self.setup.staged.entries.len() };
-            match self.check_tree(entries, handed_in) {
+        for (number, entries) in (1..).zip(std::mem::take(&mut self.trees)) {
+            // The first is `/out`; the others are shares.
+            match self.check_tree(entries, (number > 1).then_some(number)) {
                 Ok(tree) => trees.push(Some(tree)),
                 Err(what) => {
                     finished.outcome =
