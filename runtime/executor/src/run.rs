@@ -765,7 +765,7 @@ fn restage(staged: &mut Staged, checkpoint: &Checkpoint) {
                 InNode::File { file, offset, len }
             }
         };
-        let mtime = crate::guest::clock::EPOCH_NS;
+        let mtime = crate::guest::clock::EPOCH_NS.cast_signed();
         staged.entries.push(InEntry { tree: 1, path: path.clone(), node, mtime });
     }
 }

@@ -66,8 +66,8 @@ pub(crate) struct InEntry {
     /// Path within the tree, `/` between names; folders come before what is in them.
     pub(crate) path: String,
     pub(crate) node: InNode,
-    /// Nanoseconds since 1970.
-    pub(crate) mtime: u64,
+    /// Nanoseconds since 1970; negative before, where the task is told 0.
+    pub(crate) mtime: i64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
