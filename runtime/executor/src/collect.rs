@@ -330,7 +330,7 @@ impl OutTree {
                         Err(_) => dir.create_dir(name),
                     },
                     Item::File { len, source } => {
-                        put_beside(&dir, name, None, |file| self.write_file(*len, source, file))
+                        put_beside(&dir, name, &new_name()?, None, |file| self.write_file(*len, source, file))
                     }
                     Item::Link(target) if points_down(target) => {
                         let _absent = dir.remove_file(name);
@@ -402,10 +402,23 @@ impl OutTree {
     }
 }
 
-/// Writes a file beside, then moves it into place.
+/// A name that nothing has.
+pub(crate) fn new_name() -> io::Result<String> {
+    let mut number = [0; 6];
+    getrandom::fill(&mut number).map_err(io::Error::other)?;
+    Ok(part_name(number))
+}
+
+/// The name of a file that is being written.
+pub(crate) fn part_name(number: [u8; 6]) -> String {
+    format!(".{}.part", mesh_protocol::ids::to_hex(&number))
+}
+
+/// Writes a file beside, as `temporary`, then moves it into place.
 pub(crate) fn put_beside(
     dir: &Dir,
     name: &str,
+    temporary: &str,
     mode: Option<u32>,
     write: impl FnOnce(&mut cap_std::fs::File) -> io::Result<()>,
 ) -> io::Result<()> {
@@ -413,13 +426,10 @@ pub(crate) fn put_beside(
     if dir.symlink_metadata(name).is_ok_and(|meta| meta.is_dir()) {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "a folder has this name"));
     }
-    let mut number = [0; 6];
-    getrandom::fill(&mut number).map_err(io::Error::other)?;
-    let temporary = format!(".{}.part", mesh_protocol::ids::to_hex(&number));
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(mode);
     let written = (|| {
-        let mut file = dir.open_with(&temporary, &options)?;
+        let mut file = dir.open_with(temporary, &options)?;
         if keep_mode {
             // The umask is for what is new.
             file.set_permissions(Permissions::from_mode(mode))?;
@@ -428,10 +438,10 @@ pub(crate) fn put_beside(
         let end = file.stream_position()?;
         file.set_len(end)?;
         file.sync_data()?;
-        dir.rename(&temporary, dir, name)
+        dir.rename(temporary, dir, name)
     })();
     if written.is_err() {
-        let _gone = dir.remove_file(&temporary);
+        let _gone = dir.remove_file(temporary);
     }
     written
 }

@@ -2,7 +2,7 @@
 //! off at any moment and begun again.
 // spec: DEL-4, SBX-11
 
-use crate::collect::{CollectError, open_parent, put_beside, remove};
+use crate::collect::{CollectError, new_name, open_parent, part_name, put_beside, remove};
 use crate::stage::changed_at;
 use crate::wire::{InEntry, InNode};
 use cap_std::ambient_authority;
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -100,7 +101,7 @@ impl Held {
         write: impl FnOnce(&mut cap_std::fs::File) -> io::Result<()>,
     ) -> io::Result<()> {
         let dir = Dir::open_ambient_dir(&self.folder, ambient_authority())?;
-        put_beside(&dir, &self.files.to_string(), Some(0o600), write)?;
+        put_beside(&dir, &self.files.to_string(), &new_name()?, Some(0o600), write)?;
         self.plan.after.insert(path.to_vec(), After::New(self.files));
         self.files += 1;
         Ok(())
@@ -150,6 +151,9 @@ pub fn release(held: &Path, share: &Path) -> Result<(usize, usize), CollectError
         }
         write_durably(held, BEGUN, b"").map_err(failed)?;
     }
+    if begun {
+        plan.clear_beside(held, share);
+    }
     let done = plan.carry_out(held, share)?;
     clear(held)?;
     Ok(done)
@@ -167,7 +171,28 @@ fn clear(held: &Path) -> Result<(), CollectError> {
     gone(fs::remove_dir_all(held))
 }
 
+/// By which name a held file is written in the share before it is moved into place: always the same, so that what was
+/// cut off is found when it goes on.
+fn beside(held: &Path, number: u32) -> String {
+    let mut hasher = blake3::Hasher::new_derive_key("taskmesh held file v1");
+    hasher.update(&number.to_le_bytes()).update(held.as_os_str().as_bytes());
+    let mut name = [0; 6];
+    hasher.finalize_xof().fill(&mut name);
+    part_name(name)
+}
+
 impl Plan {
+    /// Takes away what was being written when it was cut off: it is nothing of the owner's. What cannot be taken away is
+    /// in the way of its file, and told then.
+    fn clear_beside(&self, held: &Path, share: &Path) {
+        let Ok(root) = Dir::open_ambient_dir(share, ambient_authority()) else { return };
+        for (path, after) in &self.after {
+            if let After::New(number) = after {
+                let _absent = open_parent(&root, path).and_then(|dir| dir.remove_file(beside(held, *number)));
+            }
+        }
+    }
+
     fn carry_out(&self, held: &Path, share: &Path) -> Result<(usize, usize), CollectError> {
         let shown = |path: &Steps| share.join(path.join("/"));
         let failed = |path: &Steps, source| CollectError::Write { path: shown(path), source };
@@ -220,7 +245,7 @@ impl Plan {
                         };
                         // As private as what it replaces; what is new, for its owner alone.
                         let mode = there.map_or(0o600, |meta| meta.mode() & 0o777);
-                        put_beside(&dir, name, Some(mode), |file| copy(&from, file))?;
+                        put_beside(&dir, name, &beside(held, *number), Some(mode), |file| copy(&from, file))?;
                         Ok(Some(as_it_was))
                     });
                     match put.map_err(|source| failed(path, source))? {
@@ -481,6 +506,29 @@ mod tests {
             matches!(release(&held, &share), Err(CollectError::Conflict(path)) if path.ends_with("changed"))
         );
         assert_eq!(fs::read_to_string(share.join("changed")).unwrap(), "by its owner");
+    }
+
+    // spec: DEL-4
+    #[test]
+    fn what_was_being_written_when_it_was_cut_off_goes() {
+        let (dir, share, held) = held();
+        write_durably(&held, BEGUN, b"").unwrap();
+        let others = dir.path().join("others");
+        fs::write(&others, "theirs").unwrap();
+        fs::write(share.join(beside(&held, 0)), "ne").unwrap();
+        std::os::unix::fs::symlink(&others, share.join(beside(&held, 2))).unwrap();
+        release(&held, &share).unwrap();
+        assert_eq!(tree(&share), wanted());
+        assert_eq!(fs::read_to_string(&others).unwrap(), "theirs", "no link is followed");
+        // It is the name that is used.
+        let (_dir, share, held) = self::held();
+        write_durably(&held, BEGUN, b"").unwrap();
+        let name = share.join(beside(&held, 0));
+        fs::create_dir(&name).unwrap();
+        assert!(matches!(release(&held, &share), Err(CollectError::Write { .. })));
+        fs::remove_dir(&name).unwrap();
+        release(&held, &share).unwrap();
+        assert_eq!(tree(&share), wanted());
     }
 
     // spec: DEL-4
