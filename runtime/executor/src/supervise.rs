@@ -625,6 +625,10 @@ impl Supervisor {
     }
 
     fn tree(&mut self, tree: u16, entries: Vec<(String, OutNode)>) {
+        // Its guest was ended while it saved.
+        if tree > 0 && self.ending.is_some() {
+            self.incoming = None;
+        }
         let limits = &self.setup.receipt.limits;
         let (heard, room) = match &mut self.incoming {
             Some(incoming) => (&mut incoming.heard, tree_room(limits, 0, 0)),
@@ -638,7 +642,7 @@ impl Supervisor {
             return self.distrust("more files than any task may have");
         }
         match (&mut self.incoming, usize::from(tree).checked_sub(1)) {
-            (Some(incoming), Some(0)) => incoming.out.extend(entries),
+            (Some(incoming), None) => incoming.out.extend(entries),
             (None, Some(index)) if index < self.trees.len() => self.trees[index].extend(entries),
             _ => self.distrust("files of no tree"),
         }

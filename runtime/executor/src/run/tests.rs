@@ -1,6 +1,7 @@
 //! An executor with real workers and compilers: this test's own program, which a script starts with what it shall be.
 
 use super::*;
+use crate::collect::OutTree;
 use crate::supervise::{Event, Report};
 use crate::wire::{self, FromWorker};
 use mesh_protocol::key::PublicKey;
@@ -56,6 +57,45 @@ fn be_a_worker_that_never_falls_silent() {
 #[test]
 fn be_a_liar_of_notes() {
     lie(|_| vec![FromWorker::Progress { permille: 0, note: "a".repeat(257) }]);
+}
+
+/// As a worker that is told to end its task while the guest saves.
+#[test]
+fn be_a_worker_that_saves_when_it_ends() {
+    if !std::env::args().any(|argument| argument == crate::pool::ARGUMENT) {
+        return;
+    }
+    let socket = io::stdin();
+    let tell = |message: &FromWorker| assert!(send(&socket, message, &[], true).unwrap());
+    let mut buffer = Vec::new();
+    let mut until = |wanted: fn(&ToWorker) -> bool| {
+        while !wire::receive(&socket, &mut buffer, true).unwrap().is_some_and(|(message, _)| wanted(&message))
+        {
+        }
+    };
+    tell(&FromWorker::Ready { walls: Vec::new() });
+    until(|message| matches!(message, ToWorker::Start(_)));
+    let dir = |name: &str| vec![(name.to_owned(), wire::OutNode::Dir)];
+    tell(&FromWorker::Started);
+    tell(&FromWorker::Checkpoint { fuel_used: 0, clock_ns: 0, random_pos: 0, state_len: 10 });
+    tell(&FromWorker::Data(vec![0; 5]));
+    tell(&FromWorker::Tree { tree: 0, entries: dir("left") });
+    until(|message| matches!(message, ToWorker::Cancel));
+    tell(&FromWorker::Tree { tree: 0, entries: dir("later") });
+    tell(&FromWorker::Tree { tree: 1, entries: dir("left") });
+    tell(&FromWorker::Tree { tree: 1, entries: dir("later") });
+    tell(&FromWorker::Finished(Box::new(wire::Finished {
+        outcome: Outcome::Cancelled,
+        fuel: 0,
+        peak_memory: 0,
+        memory_refused: false,
+        cpu_us: 0,
+        saw_stop: false,
+        missed: Vec::new(),
+        reusable: false,
+        detail: String::new(),
+    })));
+    std::process::exit(0);
 }
 
 struct Place {
@@ -400,6 +440,26 @@ fn a_worker_that_never_falls_silent_is_held_and_ended_like_others() {
     owner.join().unwrap();
     let said = place.lie("be_a_liar_of_notes", false);
     assert!(said.contains("a longer note"), "{said}");
+}
+
+// spec: SBX-8
+#[test]
+fn who_is_ended_while_it_saves_keeps_what_it_left() {
+    let place = Place::new();
+    let executor = place.executor("be_a_worker_that_saves_when_it_ends", |_| {});
+    let module = module(NOTHING);
+    let run = || {
+        let mut task = Task::new(module.clone());
+        task.limits.duration_ms = 1000;
+        task.checkpoints = true;
+        executor.start(task).unwrap().wait().unwrap()
+    };
+    // On a busy machine it may be killed before it gets to say so.
+    let report = (0..20).map(|_| run()).find(|report| !report.receipt.usage.estimated).unwrap();
+    assert_eq!(report.outcome, Outcome::TimedOut);
+    let names: Vec<String> = report.out.iter().flat_map(OutTree::entries).map(|(name, _)| name).collect();
+    assert_eq!(names, ["later", "left"]);
+    assert_eq!(report.receipt.output.out_files, 2);
 }
 
 // spec: SBX-6
