@@ -190,7 +190,7 @@ pub enum StartError {
         /// What is left.
         free: u64,
     },
-    /// This machine was at its limits; try again later.
+    /// This machine was at its limits; try again later. Said of a module only so often in a row.
     #[error("compile the module: {0}")]
     Overtaxed(String),
     /// This machine failed.
@@ -225,12 +225,19 @@ const TROUBLE: Duration = Duration::from_secs(5 * 60);
 enum Failed {
     /// It took a compiler down and would do so again.
     ForGood(Refusal),
-    /// This machine was at its limits; soon after it would only add to them.
-    Until(Instant, String),
+    /// This machine was at its limits, so many times in a row; soon after it would only add to them.
+    Until(Instant, u32, String),
 }
 
-fn overtaxed(why: String) -> StartError {
-    StartError::Overtaxed(why)
+/// How often in a row this machine may be at its limits with a module. After that it is too small for it, and who gave
+/// the task should look for another.
+const OVERTAXED: u32 = 3;
+
+fn overtaxed(times: u32, why: String) -> StartError {
+    if times < OVERTAXED {
+        return StartError::Overtaxed(why);
+    }
+    StartError::System { what: "compile the module", source: io::Error::other(why) }
 }
 
 pub(crate) struct Inner {
@@ -321,11 +328,14 @@ impl Executor {
     fn compile(&self, hash: &ModuleHash, bytes: &[u8]) -> Result<Compiled, StartError> {
         let failed = || self.0.failed.lock().unwrap_or_else(PoisonError::into_inner);
         let known = failed().get(hash).cloned();
-        match known {
+        let before = match known {
             Some(Failed::ForGood(refusal)) => return Err(refusal.into()),
-            Some(Failed::Until(until, why)) if Instant::now() < until => return Err(overtaxed(why)),
-            Some(Failed::Until(..)) | None => {}
-        }
+            Some(Failed::Until(until, times, why)) if Instant::now() < until => {
+                return Err(overtaxed(times, why));
+            }
+            Some(Failed::Until(_, times, _)) => times,
+            None => 0,
+        };
         let remember = |why: Failed| {
             let mut failed = failed();
             if failed.len() >= MAX_FAILED && !failed.contains_key(hash) {
@@ -348,8 +358,9 @@ impl Executor {
                 Err(refusal.into())
             }
             Err(compile::Failure::Overtaxed(why)) => {
-                remember(Failed::Until(Instant::now() + TROUBLE, why.clone()));
-                Err(overtaxed(why))
+                let times = before.saturating_add(1);
+                remember(Failed::Until(Instant::now() + TROUBLE, times, why.clone()));
+                Err(overtaxed(times, why))
             }
             Err(compile::Failure::System(what, source)) => Err(StartError::System { what, source }),
         }

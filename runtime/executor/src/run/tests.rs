@@ -491,11 +491,26 @@ fn a_module_is_not_blamed_for_a_machine_that_could_not_compile_it() {
         }
         assert_eq!(count() - before, if known { 1 } else { 2 }, "{end}");
         for failed in executor.0.failed.lock().unwrap().values_mut() {
-            let Failed::Until(until, _) = failed else { panic!("for good: {end}") };
+            let Failed::Until(until, ..) = failed else { panic!("for good: {end}") };
             *until = Instant::now();
         }
         load(&executor);
         assert_eq!(count() - before, if known { 2 } else { 3 }, "{end}");
+    }
+    // Where that does not pass, it is this machine that is not for that module.
+    let smaller = executor("kill -KILL $$");
+    for times in 1..=OVERTAXED + 1 {
+        let error = load(&smaller);
+        let expected = if times < OVERTAXED {
+            matches!(error, StartError::Overtaxed(_))
+        } else {
+            matches!(error, StartError::System { .. })
+        };
+        assert!(expected, "{times} times: {error}");
+        for failed in smaller.0.failed.lock().unwrap().values_mut() {
+            let Failed::Until(until, ..) = failed else { panic!("for good") };
+            *until = Instant::now();
+        }
     }
     let before = count();
     let executor = executor("kill -XCPU $$");
