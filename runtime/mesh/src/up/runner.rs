@@ -112,7 +112,9 @@ impl Runner {
         });
         if let Err(error) = thread {
             live.ended();
-            self.tell_later(attempt, RunEvent::Lost(Reason::SandboxFailed(causes(&error))));
+            let failed = || Reason::SandboxFailed(causes(&error));
+            let reason = if is_at_limits(&error) { Reason::NoCapacity } else { failed() };
+            self.tell_later(attempt, RunEvent::Lost(reason));
         }
     }
 
@@ -555,9 +557,23 @@ fn refused(error: StartError) -> Over {
             tracing::info!(why = text, "a task was not started");
             Reason::NoCapacity
         }
+        StartError::System { ref source, .. } | StartError::Stage(StageError::Read { ref source, .. })
+            if is_at_limits(source) =>
+        {
+            tracing::info!(why = text, "a task was not started");
+            Reason::NoCapacity
+        }
         StartError::Stage(_) => Reason::NotFetched(text),
         StartError::System { .. } => Reason::SandboxFailed(text),
     })
+}
+
+/// Does it fail for want of what other work here holds: processes, threads, open files, memory or disk? It passes, and is
+/// no fault of the sandbox's.
+fn is_at_limits(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let at_limits = [Errno::AGAIN, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOSPC, Errno::DQUOT];
+    Errno::from_io_error(error).is_some_and(|errno| at_limits.contains(&errno))
 }
 
 /// A folder that goes with what is in it.
@@ -648,6 +664,24 @@ pub(super) mod tests {
         let shares = access.map(|(name, access)| (name.to_owned(), access)).into();
         let held: Vec<_> = changeable(&['a', 'b', 'c', 'd'], &shares).collect();
         assert_eq!(held, [(1, &'b', "b"), (3, &'d', "d")]);
+    }
+
+    #[test]
+    fn what_passes_on_this_machine_fails_no_task() {
+        let system = |errno: rustix::io::Errno| StartError::System { what: "x", source: errno.into() };
+        let read = |source| StartError::Stage(StageError::Read { path: "x".into(), source });
+        let reason = |error| match refused(error) {
+            Over::Lost(reason) => reason,
+            Over::Stopped => panic!("nobody stopped it"),
+        };
+        use rustix::io::Errno;
+        for errno in [Errno::AGAIN, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOSPC] {
+            assert_eq!(reason(system(errno)), Reason::NoCapacity, "{errno}");
+            assert_eq!(reason(read(errno.into())), Reason::NoCapacity, "{errno}");
+        }
+        assert!(matches!(reason(system(Errno::PERM)), Reason::SandboxFailed(_)));
+        assert!(matches!(reason(read(Errno::NOENT.into())), Reason::NotFetched(_)));
+        assert!(matches!(reason(read(io::Error::other("it changed"))), Reason::NotFetched(_)));
     }
 
     // spec: ARC-7
