@@ -127,6 +127,8 @@ impl Runner {
     }
 
     fn apply(&self, attempt: AttemptId, live: &Live) {
+        // What was brought about later must not be told first.
+        let _in_order = live.telling.lock().unwrap_or_else(PoisonError::into_inner);
         match live.apply() {
             Some(Wish::Run) => self.tell(attempt, RunEvent::Resumed),
             Some(Wish::Hold) => self.tell(attempt, RunEvent::Paused),
