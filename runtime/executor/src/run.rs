@@ -10,7 +10,7 @@ use crate::supervise::{self, Running, Setup};
 use crate::wire::{HostDir, Places, Resume, Start, StdinKind, ToWorker, parts, send};
 use mesh_protocol::checkpoint::{Checkpoint, Expected, OutNode};
 use mesh_protocol::digest;
-use mesh_protocol::ids::{Digest, ModuleHash, ProfileId, TaskId};
+use mesh_protocol::ids::{Digest, InputHash, ModuleHash, ProfileId, TaskId};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::limits::{Limits, MAX_ARGS, MAX_ARGS_BYTES};
 use mesh_protocol::manifest::{Manifest, is_env_key, is_file_name};
@@ -126,6 +126,8 @@ pub struct Task {
     pub args: Vec<String>,
     /// Environment.
     pub env: BTreeMap<String, String>,
+    /// What its input must come to, where that is settled already.
+    pub input: Option<InputHash>,
     /// Standard input.
     pub stdin: Stdin,
     /// What it sees in `/in`.
@@ -161,6 +163,7 @@ impl Task {
             attempt: 1,
             args: Vec::new(),
             env: BTreeMap::new(),
+            input: None,
             stdin: Stdin::Empty,
             inputs: Vec::new(),
             shares: Vec::new(),
@@ -401,6 +404,9 @@ impl Executor {
         }
         let env: Vec<(String, String)> = task.env.into_iter().collect();
         let input_hash = digest::input(stdin_digest, named);
+        if task.input.is_some_and(|settled| settled != input_hash) {
+            return Err(StartError::Stage(StageError::Differs));
+        }
         let id = task.id.unwrap_or_else(|| {
             TaskId::new(&task.submitter, &module.hash, &input_hash, &task.args, &env, &task.nonce)
         });

@@ -49,6 +49,9 @@ pub enum StageError {
     /// Other tasks have so many files open that this one has to wait.
     #[error("{0:?} cannot be held open beside what other tasks hold")]
     Full(PathBuf),
+    /// They are not what the task was made with.
+    #[error("the bytes that are here are not its inputs")]
+    Differs,
     /// Too many files, or too deep.
     #[error("{0:?} holds more than {MAX_INPUTS} files, or folders nested deeper than {MAX_DEPTH}")]
     TooMany(PathBuf),

@@ -462,6 +462,22 @@ fn who_is_ended_while_it_saves_keeps_what_it_left() {
     assert_eq!(report.receipt.output.out_files, 2);
 }
 
+// spec: DEL-5
+#[test]
+fn a_task_does_not_run_on_other_inputs_than_it_was_made_with() {
+    let place = Place::new();
+    let executor = place.executor("be_a_worker", |_| {});
+    let module = module(NOTHING);
+    let start = |input| {
+        let mut task = Task::new(module.clone());
+        task.stdin = Stdin::Bytes(b"here".to_vec());
+        task.input = Some(digest::input(Some(digest::bytes(input)), digest::tree(&[])));
+        executor.start(task).map(|running| running.wait().unwrap().outcome)
+    };
+    assert_eq!(start(b"here").unwrap(), Outcome::Exited(0));
+    assert!(matches!(start(b"gone"), Err(StartError::Stage(StageError::Differs))));
+}
+
 // spec: SBX-6
 #[test]
 fn a_module_is_not_blamed_for_a_machine_that_could_not_compile_it() {

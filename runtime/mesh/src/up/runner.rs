@@ -225,7 +225,12 @@ impl Runner {
         if live.stopped() {
             return Err(Over::Stopped);
         }
-        let mut running = self.executor.start(task).map_err(refused)?;
+        let mut running = self.executor.start(task).map_err(|error| {
+            if matches!(error, StartError::Stage(StageError::Differs)) {
+                self.drop_damaged(run);
+            }
+            refused(error)
+        })?;
         // Its module may compute from here on, and need not let its worker say more. Told before it can be held, so that
         // nobody hears of a pause first.
         self.meter.begin(run.attempt, running.worker_pid(), crate::up::now().wall_ms);
@@ -276,9 +281,6 @@ impl Runner {
     }
 
     fn ended(&self, run: &Run, live: &Live, report: Report) -> Result<(Box<Receipt>, Blob), Over> {
-        if report.receipt.input.hash != run.spec.input {
-            return Err(inadmissible("its inputs are not the ones that its id was made with"));
-        }
         let keep = storage("keep the output");
         if report.receipt.outcome == Outcome::Exited(0) {
             self.hold_shares(run, &report)?;
@@ -424,6 +426,15 @@ impl Runner {
         self.blobs.path(&blob.hash).ok_or_else(|| not_fetched("it was taken away meanwhile".into()))
     }
 
+    /// The inputs that are here came as they should: what differs now was lost to this disk, and is fetched again. What is
+    /// our owner's own is not ours to throw away.
+    fn drop_damaged(&self, run: &Run) {
+        let Keeper::Attempt(_) = self.keeper(run) else { return };
+        for blob in run.spec.inputs.iter().map(|file| &file.blob).chain(&run.spec.stdin) {
+            self.blobs.drop_damaged(blob);
+        }
+    }
+
     fn module(&self, run: &Run, live: &Live) -> Result<LoadedModule, Over> {
         let hash = run.spec.module;
         if let Some(module) = self.modules.get(&hash) {
@@ -466,6 +477,7 @@ impl Runner {
         task.submitter = spec.submitter;
         task.nonce = spec.nonce;
         task.attempt = run.attempt.attempt;
+        task.input = Some(spec.input);
         task.args.clone_from(&spec.args);
         task.env = spec.env.iter().cloned().collect();
         task.stdin = stdin;
