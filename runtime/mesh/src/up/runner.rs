@@ -682,13 +682,13 @@ pub(super) mod tests {
 
     #[test]
     fn what_passes_on_this_machine_fails_no_task() {
-        let system = |errno: rustix::io::Errno| StartError::System { what: "x", source: errno.into() };
+        use rustix::io::Errno;
+        let system = |errno: Errno| StartError::System { what: "x", source: errno.into() };
         let read = |source| StartError::Stage(StageError::Read { path: "x".into(), source });
         let reason = |error| match refused(error) {
             Over::Lost(reason) => reason,
             Over::Stopped => panic!("nobody stopped it"),
         };
-        use rustix::io::Errno;
         for errno in [Errno::AGAIN, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOSPC] {
             assert_eq!(reason(system(errno)), Reason::NoCapacity, "{errno}");
             assert_eq!(reason(read(errno.into())), Reason::NoCapacity, "{errno}");
