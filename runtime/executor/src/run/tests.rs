@@ -491,6 +491,39 @@ fn who_is_ended_while_it_saves_keeps_what_it_left() {
     assert_eq!(report.receipt.output.out_files, 2);
 }
 
+// spec: SDK-6
+#[test]
+fn what_is_in_out_is_saved_and_left_as_well() {
+    let place = Place::new();
+    let executor = place.executor("be_a_worker", |_| {});
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "path_create_directory" (func $make (param i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (import "mesh_v1" "checkpoint_save" (func $save (param i32 i32) (result i32)))
+        (memory (export "memory") 1) (data (i32.const 0) "out/dout/e")
+        (func $checked (param i32) (if (local.get 0) (then (call $exit (local.get 0)))))
+        (func (export "_start")
+            (call $checked (call $make (i32.const 3) (i32.const 0) (i32.const 5)))
+            (call $checked (call $save (i32.const 0) (i32.const 5)))
+            (call $checked (call $make (i32.const 3) (i32.const 5) (i32.const 5)))))"#;
+    let mut task = Task::new(module(text));
+    task.limits.checkpoint_bytes = 100;
+    task.checkpoints = true;
+    let mut running = executor.start(task).unwrap();
+    let saved = loop {
+        match running.next() {
+            Some(Event::Checkpoint(checkpoint)) => break checkpoint,
+            Some(Event::Started | Event::Meter(_)) => {}
+            other => panic!("it saves first: {other:?}"),
+        }
+    };
+    assert_eq!((&*saved.state, saved.out), (&b"out/d"[..], vec![("d".to_owned(), OutNode::Dir)]));
+    let report = running.wait().unwrap();
+    assert_eq!(report.outcome, Outcome::Exited(0), "{}", report.detail);
+    let names: Vec<String> = report.out.iter().flat_map(OutTree::entries).map(|(name, _)| name).collect();
+    assert_eq!(names, ["d", "e"]);
+}
+
 // spec: DEL-5
 #[test]
 fn a_task_does_not_run_on_other_inputs_than_it_was_made_with() {
