@@ -12,7 +12,7 @@ use mesh_protocol::digest::{self, TreeEntry, TreeNode};
 use mesh_protocol::ids::Digest;
 use mesh_protocol::limits::MAX_LINK_TARGET;
 use mesh_protocol::manifest::is_file_name;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 use std::os::unix::fs::FileExt;
@@ -142,11 +142,13 @@ impl std::fmt::Debug for OutTree {
 }
 
 impl OutTree {
-    /// Checks what a worker says its task left. An error is what is wrong with it: such a worker is not to be trusted.
+    /// Checks what a worker says its task left, in `/out` or in the share of this number among the trees handed in. An
+    /// error is what is wrong with it: such a worker is not to be trusted.
     pub(crate) fn check(
         entries: Vec<(String, OutNode)>,
         blocks: Option<Arc<File>>,
         staged: Arc<Staged>,
+        share: Option<u16>,
         max_bytes: u64,
         max_files: usize,
     ) -> Result<Self, &'static str> {
@@ -155,7 +157,7 @@ impl OutTree {
             None => 0,
         };
         let mut items: BTreeMap<Vec<String>, Item> = BTreeMap::new();
-        let mut total = 0u64;
+        let (mut total, mut origins) = (0u64, BTreeSet::new());
         let mut last: Option<Vec<String>> = None;
         for (path, node) in entries {
             if path.len() > 4096 * 16 {
@@ -187,9 +189,15 @@ impl OutTree {
                     Item::File { len, source: Source::Runs(runs) }
                 }
                 OutNode::File { len, content: OutContent::Origin(number) } => {
-                    match staged.entries.get(number as usize).map(|entry| &entry.node) {
+                    // A guest cannot take a file from one tree to another, nor have two of one, so that it counts
+                    // against no quota: each that is named here is hashed or copied.
+                    let entry = staged.entries.get(number as usize);
+                    match entry.filter(|entry| Some(entry.tree) == share).map(|entry| &entry.node) {
                         Some(InNode::File { len: its, .. }) if *its == len => {}
                         _ => return Err("a file of unknown origin"),
+                    }
+                    if !origins.insert(number) {
+                        return Err("one file in two places");
                     }
                     Item::File { len, source: Source::Origin(number) }
                 }
@@ -322,7 +330,7 @@ impl OutTree {
                         Err(_) => dir.create_dir(name),
                     },
                     Item::File { len, source } => {
-                        put_beside(&dir, name, None, |file| self.write_file(*len, source, file))
+                        put_beside(&dir, name, &new_name()?, None, |file| self.write_file(*len, source, file))
                     }
                     Item::Link(target) if points_down(target) => {
                         let _absent = dir.remove_file(name);
@@ -394,10 +402,23 @@ impl OutTree {
     }
 }
 
-/// Writes a file beside, then moves it into place.
+/// A name that nothing has.
+pub(crate) fn new_name() -> io::Result<String> {
+    let mut number = [0; 6];
+    getrandom::fill(&mut number).map_err(io::Error::other)?;
+    Ok(part_name(number))
+}
+
+/// The name of a file that is being written.
+pub(crate) fn part_name(number: [u8; 6]) -> String {
+    format!(".{}.part", mesh_protocol::ids::to_hex(&number))
+}
+
+/// Writes a file beside, as `temporary`, then moves it into place.
 pub(crate) fn put_beside(
     dir: &Dir,
     name: &str,
+    temporary: &str,
     mode: Option<u32>,
     write: impl FnOnce(&mut cap_std::fs::File) -> io::Result<()>,
 ) -> io::Result<()> {
@@ -405,13 +426,10 @@ pub(crate) fn put_beside(
     if dir.symlink_metadata(name).is_ok_and(|meta| meta.is_dir()) {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "a folder has this name"));
     }
-    let mut number = [0; 6];
-    getrandom::fill(&mut number).map_err(io::Error::other)?;
-    let temporary = format!(".{}.part", mesh_protocol::ids::to_hex(&number));
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(mode);
     let written = (|| {
-        let mut file = dir.open_with(&temporary, &options)?;
+        let mut file = dir.open_with(temporary, &options)?;
         if keep_mode {
             // The umask is for what is new.
             file.set_permissions(Permissions::from_mode(mode))?;
@@ -420,10 +438,10 @@ pub(crate) fn put_beside(
         let end = file.stream_position()?;
         file.set_len(end)?;
         file.sync_data()?;
-        dir.rename(&temporary, dir, name)
+        dir.rename(temporary, dir, name)
     })();
     if written.is_err() {
-        let _gone = dir.remove_file(&temporary);
+        let _gone = dir.remove_file(temporary);
     }
     written
 }
@@ -448,4 +466,36 @@ pub(crate) fn open_parent(root: &Dir, path: &[String]) -> io::Result<Dir> {
         dir = dir.open_dir(part)?;
     }
     Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stage::Share;
+    use mesh_protocol::permissions::Access;
+
+    // spec: ARC-7
+    #[test]
+    fn what_was_handed_in_is_left_once_and_where_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), "text").unwrap();
+        let mut staged = Staged::new();
+        for number in 0..2 {
+            let share = Share { name: "x".into(), path: dir.path().into(), access: Access::Rw };
+            staged.share(number, &share).unwrap();
+        }
+        let staged = Arc::new(staged.finish().unwrap());
+        let check = |share: Option<u16>, files: &[(&str, u32)]| {
+            let entry = |&(path, number): &(&str, u32)| {
+                (path.to_owned(), OutNode::File { len: 4, content: OutContent::Origin(number) })
+            };
+            let entries = files.iter().map(entry).collect();
+            OutTree::check(entries, None, staged.clone(), share, 1000, 10).map(|tree| tree.len())
+        };
+        assert_eq!(check(Some(2), &[("moved", 0)]), Ok(1));
+        assert_eq!(check(Some(3), &[("file", 1)]), Ok(1));
+        assert_eq!(check(Some(2), &[("file", 0), ("two", 0)]), Err("one file in two places"));
+        assert_eq!(check(Some(2), &[("file", 1)]), Err("a file of unknown origin"), "another share's");
+        assert_eq!(check(None, &[("file", 0)]), Err("a file of unknown origin"), "none was handed in");
+    }
 }

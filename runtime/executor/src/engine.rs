@@ -115,7 +115,7 @@ pub fn profile() -> EngineProfile {
         fuel_table: format!(
             "wasmtime default; memory.grow page 255; host call {CALL_FUEL} + 1 a byte, file {FILE_FUEL}, name {STEP_FUEL}, checkpoint {CHECKPOINT_FUEL}"
         ),
-        world: "virtual clock from 2026-01-01T00:00:00Z, 10 fuel a nanosecond; BLAKE3 randomness; own file system 1".into(),
+        world: "virtual clock from 2026-01-01T00:00:00Z, 10 fuel a nanosecond; BLAKE3 randomness; own file system 2".into(),
         limits: limits.map(|(name, value)| (name.to_owned(), value)).to_vec(),
     }
 }

@@ -2,16 +2,16 @@
 //! off at any moment and begun again.
 // spec: DEL-4, SBX-11
 
-use crate::collect::{CollectError, open_parent, put_beside, remove};
-use crate::stage::{Share, StageError, Staged};
+use crate::collect::{CollectError, new_name, open_parent, part_name, put_beside, remove};
+use crate::stage::changed_at;
 use crate::wire::{InEntry, InNode};
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, MetadataExt};
-use mesh_protocol::permissions::Access;
+use cap_std::fs::{Dir, Metadata, MetadataExt};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,7 @@ struct Plan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Before {
     Dir,
-    /// `mtime` in nanoseconds since 1970.
+    /// `mtime` as [`changed_at`] has it, its bits as a number without sign.
     File {
         len: u64,
         mtime: u64,
@@ -61,7 +61,7 @@ fn known<'a>(entries: impl Iterator<Item = &'a InEntry>) -> BTreeMap<Steps, Befo
     let before = entries.filter_map(|entry| {
         let before = match entry.node {
             InNode::Dir => Before::Dir,
-            InNode::File { len, .. } => Before::File { len, mtime: entry.mtime },
+            InNode::File { len, .. } => Before::File { len, mtime: entry.mtime.cast_unsigned() },
             InNode::Link(_) => return None,
         };
         Some((parts(&entry.path), before))
@@ -101,7 +101,7 @@ impl Held {
         write: impl FnOnce(&mut cap_std::fs::File) -> io::Result<()>,
     ) -> io::Result<()> {
         let dir = Dir::open_ambient_dir(&self.folder, ambient_authority())?;
-        put_beside(&dir, &self.files.to_string(), Some(0o600), write)?;
+        put_beside(&dir, &self.files.to_string(), &new_name()?, Some(0o600), write)?;
         self.plan.after.insert(path.to_vec(), After::New(self.files));
         self.files += 1;
         Ok(())
@@ -145,18 +145,14 @@ pub fn release(held: &Path, share: &Path) -> Result<(usize, usize), CollectError
     let plan: Plan = postcard::from_bytes(&bytes).map_err(|error| failed(io::Error::other(error)))?;
     let begun = held.join(BEGUN).exists();
     if !begun {
-        let mut now = Staged::new();
-        let now_there = Share { name: String::new(), path: share.into(), access: Access::Ro };
-        let unchanged = match now.share(0, &now_there) {
-            Err(error @ StageError::Full(_)) => {
-                return Err(CollectError::Write { path: share.into(), source: io::Error::other(error) });
-            }
-            read => read.is_ok() && known(now.entries.iter()) == plan.before,
-        };
-        if !unchanged {
+        let looked = unchanged(&plan.before, share);
+        if !looked.map_err(|source| CollectError::Write { path: share.into(), source })? {
             return Err(CollectError::Conflict(share.into()));
         }
         write_durably(held, BEGUN, b"").map_err(failed)?;
+    }
+    if begun {
+        plan.clear_beside(held, share);
     }
     let done = plan.carry_out(held, share)?;
     clear(held)?;
@@ -175,7 +171,28 @@ fn clear(held: &Path) -> Result<(), CollectError> {
     gone(fs::remove_dir_all(held))
 }
 
+/// By which name a held file is written in the share before it is moved into place: always the same, so that what was
+/// cut off is found when it goes on.
+fn beside(held: &Path, number: u32) -> String {
+    let mut hasher = blake3::Hasher::new_derive_key("taskmesh held file v1");
+    hasher.update(&number.to_le_bytes()).update(held.as_os_str().as_bytes());
+    let mut name = [0; 6];
+    hasher.finalize_xof().fill(&mut name);
+    part_name(name)
+}
+
 impl Plan {
+    /// Takes away what was being written when it was cut off: it is nothing of the owner's. What cannot be taken away is
+    /// in the way of its file, and told then.
+    fn clear_beside(&self, held: &Path, share: &Path) {
+        let Ok(root) = Dir::open_ambient_dir(share, ambient_authority()) else { return };
+        for (path, after) in &self.after {
+            if let After::New(number) = after {
+                let _absent = open_parent(&root, path).and_then(|dir| dir.remove_file(beside(held, *number)));
+            }
+        }
+    }
+
     fn carry_out(&self, held: &Path, share: &Path) -> Result<(usize, usize), CollectError> {
         let shown = |path: &Steps| share.join(path.join("/"));
         let failed = |path: &Steps, source| CollectError::Write { path: shown(path), source };
@@ -228,7 +245,7 @@ impl Plan {
                         };
                         // As private as what it replaces; what is new, for its owner alone.
                         let mode = there.map_or(0o600, |meta| meta.mode() & 0o777);
-                        put_beside(&dir, name, Some(mode), |file| copy(&from, file))?;
+                        put_beside(&dir, name, &beside(held, *number), Some(mode), |file| copy(&from, file))?;
                         Ok(Some(as_it_was))
                     });
                     match put.map_err(|source| failed(path, source))? {
@@ -265,15 +282,64 @@ impl Plan {
 
 /// Does the share still have what it had there?
 fn is_still(root: &Dir, path: &[String], before: Before) -> bool {
-    let Ok(meta) = open_parent(root, path).and_then(|dir| dir.symlink_metadata(&path[path.len() - 1])) else {
-        return false;
-    };
-    match before {
-        Before::Dir => meta.is_dir(),
-        Before::File { len, mtime } => {
-            let now = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
-            meta.is_file() && meta.len() == len && now == i128::from(mtime)
+    let meta = open_parent(root, path).and_then(|dir| dir.symlink_metadata(&path[path.len() - 1]));
+    meta.is_ok_and(|meta| state(&meta) == Some(before))
+}
+
+/// What there is, as far as it is compared.
+fn state(meta: &Metadata) -> Option<Before> {
+    if meta.is_dir() {
+        Some(Before::Dir)
+    } else {
+        let file = || Before::File { len: meta.len(), mtime: changed_at(meta).cast_unsigned() };
+        meta.is_file().then(file)
+    }
+}
+
+/// Does the share hold what it held, and nothing else? Nothing is opened but its folders: a look that held files open
+/// or read them would fail with whatever else this machine does. An error says nothing about the share.
+fn unchanged(before: &BTreeMap<Steps, Before>, share: &Path) -> io::Result<bool> {
+    fn walk(
+        dir: &Dir,
+        path: &mut Steps,
+        before: &BTreeMap<Steps, Before>,
+        found: &mut usize,
+    ) -> io::Result<bool> {
+        for entry in dir.entries()? {
+            let name = entry?.file_name();
+            let meta = dir.symlink_metadata(&name)?;
+            // Links were not handed in, and may come and go.
+            if meta.is_symlink() {
+                continue;
+            }
+            let now = state(&meta);
+            let Ok(name) = name.into_string() else { return Ok(false) };
+            path.push(name);
+            if now.is_none() || before.get(path) != now.as_ref() {
+                return Ok(false);
+            }
+            *found += 1;
+            let same = now != Some(Before::Dir) || {
+                let below = dir.open_dir(&path[path.len() - 1])?;
+                walk(&below, path, before, found)?
+            };
+            if !same {
+                return Ok(false);
+            }
+            path.pop();
         }
+        Ok(true)
+    }
+    let mut found = 0;
+    let looked = Dir::open_ambient_dir(share, ambient_authority())
+        .and_then(|root| walk(&root, &mut Steps::new(), before, &mut found));
+    match looked {
+        Ok(same) => Ok(same && found == before.len()),
+        // It went, or became something else, while it was looked at.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -323,6 +389,8 @@ fn copy(from: &Path, file: &mut cap_std::fs::File) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stage::{Share, Staged};
+    use mesh_protocol::permissions::Access;
 
     /// A folder as a list of names and texts; `None` is a folder.
     fn tree(root: &Path) -> BTreeMap<String, Option<String>> {
@@ -345,6 +413,10 @@ mod tests {
     /// A share of five things of which one stays, and what a task made of it: one changed, one new, one gone, and a
     /// file and a folder that change places.
     fn held() -> (tempfile::TempDir, PathBuf, PathBuf) {
+        held_after(|_| {})
+    }
+
+    fn held_after(change: impl FnOnce(&Path)) -> (tempfile::TempDir, PathBuf, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let (share, held) = (dir.path().join("share"), dir.path().join("held/0"));
         fs::create_dir_all(share.join("folder")).unwrap();
@@ -352,6 +424,7 @@ mod tests {
             fs::write(share.join(name), text).unwrap();
         }
         fs::write(share.join("folder/below"), "below").unwrap();
+        change(&share);
         let mut staged = Staged::new();
         let as_share = Share { name: "x".into(), path: share.clone(), access: Access::Rw };
         staged.share(0, &as_share).unwrap();
@@ -433,6 +506,80 @@ mod tests {
             matches!(release(&held, &share), Err(CollectError::Conflict(path)) if path.ends_with("changed"))
         );
         assert_eq!(fs::read_to_string(share.join("changed")).unwrap(), "by its owner");
+    }
+
+    // spec: DEL-4
+    #[test]
+    fn what_was_being_written_when_it_was_cut_off_goes() {
+        let (dir, share, held) = held();
+        write_durably(&held, BEGUN, b"").unwrap();
+        let others = dir.path().join("others");
+        fs::write(&others, "theirs").unwrap();
+        fs::write(share.join(beside(&held, 0)), "ne").unwrap();
+        std::os::unix::fs::symlink(&others, share.join(beside(&held, 2))).unwrap();
+        release(&held, &share).unwrap();
+        assert_eq!(tree(&share), wanted());
+        assert_eq!(fs::read_to_string(&others).unwrap(), "theirs", "no link is followed");
+        // It is the name that is used.
+        let (_dir, share, held) = self::held();
+        write_durably(&held, BEGUN, b"").unwrap();
+        let name = share.join(beside(&held, 0));
+        fs::create_dir(&name).unwrap();
+        assert!(matches!(release(&held, &share), Err(CollectError::Write { .. })));
+        fs::remove_dir(&name).unwrap();
+        release(&held, &share).unwrap();
+        assert_eq!(tree(&share), wanted());
+    }
+
+    // spec: DEL-4
+    #[test]
+    fn files_older_than_1970_are_released_like_others() {
+        let (_dir, share, held) = held_after(|share| {
+            let old = std::time::UNIX_EPOCH - std::time::Duration::from_millis(1_234_567);
+            for name in ["same", "changed", "gone", "file", "folder/below"] {
+                File::options().write(true).open(share.join(name)).unwrap().set_modified(old).unwrap();
+            }
+        });
+        assert_eq!(release(&held, &share).unwrap(), (3, 1));
+        assert_eq!(tree(&share), wanted());
+    }
+
+    // spec: DEL-4
+    #[test]
+    fn what_this_machine_could_not_look_at_is_no_conflict() {
+        let (dir, share, held) = held();
+        let unreadable = dir.path().join("x".repeat(300));
+        assert!(matches!(release(&held, &unreadable), Err(CollectError::Write { .. })));
+        let not_a_folder = share.join("same");
+        assert!(matches!(release(&held, &not_a_folder), Err(CollectError::Conflict(_))));
+        release(&held, &share).unwrap();
+        assert_eq!(tree(&share), wanted());
+    }
+
+    /// It would take an hour to read, and longer than anybody's patience to be allowed to hold open.
+    // spec: DEL-4
+    #[test]
+    fn no_file_is_read_to_see_whether_it_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (share, held) = (dir.path().join("share"), dir.path().join("held/0"));
+        fs::create_dir(&share).unwrap();
+        let large = File::create(share.join("large")).unwrap();
+        let len = 4 << 40;
+        large.set_len(len).unwrap();
+        std::os::unix::fs::symlink("/", share.join("link")).unwrap();
+        let root = Dir::open_ambient_dir(&share, ambient_authority()).unwrap();
+        let entry = InEntry {
+            tree: 2,
+            path: "large".into(),
+            node: InNode::File { file: 1, offset: 0, len },
+            mtime: changed_at(&root.symlink_metadata("large").unwrap()),
+        };
+        let mut hold = Held::new(&held, std::iter::once(&entry)).unwrap();
+        hold.kept(&parts("large"));
+        hold.file(&parts("new"), |file| file.write_all(b"new")).unwrap();
+        hold.finish().unwrap();
+        assert_eq!(release(&held, &share).unwrap(), (1, 0));
+        assert_eq!(fs::read_to_string(share.join("new")).unwrap(), "new");
     }
 
     // spec: DEL-4

@@ -10,7 +10,7 @@ use crate::supervise::{self, Running, Setup};
 use crate::wire::{HostDir, Places, Resume, Start, StdinKind, ToWorker, parts, send};
 use mesh_protocol::checkpoint::{Checkpoint, Expected, OutNode};
 use mesh_protocol::digest;
-use mesh_protocol::ids::{Digest, ModuleHash, ProfileId, TaskId};
+use mesh_protocol::ids::{Digest, InputHash, ModuleHash, ProfileId, TaskId};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::limits::{Limits, MAX_ARGS, MAX_ARGS_BYTES};
 use mesh_protocol::manifest::{Manifest, is_env_key, is_file_name};
@@ -126,6 +126,8 @@ pub struct Task {
     pub args: Vec<String>,
     /// Environment.
     pub env: BTreeMap<String, String>,
+    /// What its input must come to, where that is settled already.
+    pub input: Option<InputHash>,
     /// Standard input.
     pub stdin: Stdin,
     /// What it sees in `/in`.
@@ -161,6 +163,7 @@ impl Task {
             attempt: 1,
             args: Vec::new(),
             env: BTreeMap::new(),
+            input: None,
             stdin: Stdin::Empty,
             inputs: Vec::new(),
             shares: Vec::new(),
@@ -190,7 +193,7 @@ pub enum StartError {
         /// What is left.
         free: u64,
     },
-    /// This machine was at its limits; try again later.
+    /// This machine was at its limits; try again later. Said of a module only so often in a row.
     #[error("compile the module: {0}")]
     Overtaxed(String),
     /// This machine failed.
@@ -225,12 +228,19 @@ const TROUBLE: Duration = Duration::from_secs(5 * 60);
 enum Failed {
     /// It took a compiler down and would do so again.
     ForGood(Refusal),
-    /// This machine was at its limits; soon after it would only add to them.
-    Until(Instant, String),
+    /// This machine was at its limits, so many times in a row; soon after it would only add to them.
+    Until(Instant, u32, String),
 }
 
-fn overtaxed(why: String) -> StartError {
-    StartError::Overtaxed(why)
+/// How often in a row this machine may be at its limits with a module. After that it is too small for it, and who gave
+/// the task should look for another.
+const OVERTAXED: u32 = 3;
+
+fn overtaxed(times: u32, why: String) -> StartError {
+    if times < OVERTAXED {
+        return StartError::Overtaxed(why);
+    }
+    StartError::System { what: "compile the module", source: io::Error::other(why) }
 }
 
 pub(crate) struct Inner {
@@ -321,11 +331,14 @@ impl Executor {
     fn compile(&self, hash: &ModuleHash, bytes: &[u8]) -> Result<Compiled, StartError> {
         let failed = || self.0.failed.lock().unwrap_or_else(PoisonError::into_inner);
         let known = failed().get(hash).cloned();
-        match known {
+        let before = match known {
             Some(Failed::ForGood(refusal)) => return Err(refusal.into()),
-            Some(Failed::Until(until, why)) if Instant::now() < until => return Err(overtaxed(why)),
-            Some(Failed::Until(..)) | None => {}
-        }
+            Some(Failed::Until(until, times, why)) if Instant::now() < until => {
+                return Err(overtaxed(times, why));
+            }
+            Some(Failed::Until(_, times, _)) => times,
+            None => 0,
+        };
         let remember = |why: Failed| {
             let mut failed = failed();
             if failed.len() >= MAX_FAILED && !failed.contains_key(hash) {
@@ -348,8 +361,9 @@ impl Executor {
                 Err(refusal.into())
             }
             Err(compile::Failure::Overtaxed(why)) => {
-                remember(Failed::Until(Instant::now() + TROUBLE, why.clone()));
-                Err(overtaxed(why))
+                let times = before.saturating_add(1);
+                remember(Failed::Until(Instant::now() + TROUBLE, times, why.clone()));
+                Err(overtaxed(times, why))
             }
             Err(compile::Failure::System(what, source)) => Err(StartError::System { what, source }),
         }
@@ -390,6 +404,9 @@ impl Executor {
         }
         let env: Vec<(String, String)> = task.env.into_iter().collect();
         let input_hash = digest::input(stdin_digest, named);
+        if task.input.is_some_and(|settled| settled != input_hash) {
+            return Err(StartError::Stage(StageError::Differs));
+        }
         let id = task.id.unwrap_or_else(|| {
             TaskId::new(&task.submitter, &module.hash, &input_hash, &task.args, &env, &task.nonce)
         });
@@ -765,7 +782,7 @@ fn restage(staged: &mut Staged, checkpoint: &Checkpoint) {
                 InNode::File { file, offset, len }
             }
         };
-        let mtime = crate::guest::clock::EPOCH_NS;
+        let mtime = crate::guest::clock::EPOCH_NS.cast_signed();
         staged.entries.push(InEntry { tree: 1, path: path.clone(), node, mtime });
     }
 }

@@ -16,7 +16,6 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::UNIX_EPOCH;
 
 /// Most files and folders handed to one task: each may hold a descriptor in two processes.
 pub const MAX_INPUTS: usize = 10_000;
@@ -50,6 +49,9 @@ pub enum StageError {
     /// Other tasks have so many files open that this one has to wait.
     #[error("{0:?} cannot be held open beside what other tasks hold")]
     Full(PathBuf),
+    /// They are not what the task was made with.
+    #[error("the bytes that are here are not its inputs")]
+    Differs,
     /// Too many files, or too deep.
     #[error("{0:?} holds more than {MAX_INPUTS} files, or folders nested deeper than {MAX_DEPTH}")]
     TooMany(PathBuf),
@@ -123,6 +125,14 @@ impl Stamp {
     }
 }
 
+/// When something was last changed, in nanoseconds since 1970, negative before. What lies further off than that can say
+/// is at its ends.
+pub(crate) fn changed_at(meta: &cap_std::fs::Metadata) -> i64 {
+    use cap_std::fs::MetadataExt as _;
+    let ns = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
+    i64::try_from(ns).unwrap_or(if ns < 0 { i64::MIN } else { i64::MAX })
+}
+
 /// Number of the memory file of small files; it is made last, but its number must be known before.
 const PACK: u32 = 0;
 
@@ -180,12 +190,10 @@ impl Staged {
         }
         let meta = dir.symlink_metadata(name).map_err(read)?;
         let mtime = if tree >= 2 {
-            let modified = meta.modified().ok().map(cap_std::time::SystemTime::into_std);
-            let since = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-            since.map_or(0, |since| since.as_nanos() as u64)
+            changed_at(&meta)
         } else {
             // spec: SBX-13
-            crate::guest::clock::EPOCH_NS
+            crate::guest::clock::EPOCH_NS.cast_signed()
         };
         if meta.is_dir() {
             self.entries.push(InEntry { tree, path: path.into(), node: InNode::Dir, mtime });

@@ -11,6 +11,7 @@ use crate::pool::Worker;
 use crate::run::{Inner, Reserved};
 use crate::stage::Staged;
 use crate::wire::{self, Finished, FromWorker, OutContent, OutNode, ToWorker};
+use mesh_protocol::abi::{MAX_LOG, MAX_NOTE};
 use mesh_protocol::checkpoint::{self, Checkpoint};
 use mesh_protocol::digest;
 use mesh_protocol::ids::Digest;
@@ -76,6 +77,10 @@ const MAX_EVENTS: usize = 32;
 
 /// How long a worker has to end a task by itself before it is killed.
 const GRACE: Duration = Duration::from_millis(50);
+
+/// How long a worker is heard before time and its owner are looked at again.
+// spec: SBX-4, SBX-7, SBX-8
+const LISTEN: Duration = Duration::from_millis(10);
 
 enum Command {
     Cancel,
@@ -405,7 +410,13 @@ impl Supervisor {
             self.keep_time();
             self.hand_on();
             self.answer_checkpoint();
-            while self.waiting.is_empty() && self.finished.is_none() && self.broken.is_none() {
+            // A worker that always has more to say must not keep its owner's word and the clock from being heard.
+            let since = Instant::now();
+            while self.waiting.is_empty()
+                && self.finished.is_none()
+                && self.broken.is_none()
+                && since.elapsed() < LISTEN
+            {
                 match wire::receive::<FromWorker>(&self.setup.worker.socket, &mut buffer, false) {
                     Ok(Some((message, _))) => {
                         self.hear(message);
@@ -565,6 +576,8 @@ impl Supervisor {
                     None => self.insist(&ToWorker::Stdin(Vec::new())),
                 }
             }
+            FromWorker::Progress { note, .. } if note.len() > MAX_NOTE => self.distrust("a longer note"),
+            FromWorker::Log { text, .. } if text.len() > MAX_LOG => self.distrust("a longer log line"),
             FromWorker::Progress { permille, note } => {
                 let note = mesh_protocol::text::sanitise(&note, false);
                 self.waiting.push_back(Event::Progress(permille.min(1000), note));
@@ -612,6 +625,10 @@ impl Supervisor {
     }
 
     fn tree(&mut self, tree: u16, entries: Vec<(String, OutNode)>) {
+        // Its guest was ended while it saved.
+        if tree > 0 && self.ending.is_some() {
+            self.incoming = None;
+        }
         let limits = &self.setup.receipt.limits;
         let (heard, room) = match &mut self.incoming {
             Some(incoming) => (&mut incoming.heard, tree_room(limits, 0, 0)),
@@ -625,17 +642,24 @@ impl Supervisor {
             return self.distrust("more files than any task may have");
         }
         match (&mut self.incoming, usize::from(tree).checked_sub(1)) {
-            (Some(incoming), Some(0)) => incoming.out.extend(entries),
+            (Some(incoming), None) => incoming.out.extend(entries),
             (None, Some(index)) if index < self.trees.len() => self.trees[index].extend(entries),
             _ => self.distrust("files of no tree"),
         }
     }
 
-    /// Checks a tree that the worker told of; `handed_in` of its files may be there beside what the task may make.
-    fn check_tree(&self, entries: Vec<(String, OutNode)>, handed_in: usize) -> Result<OutTree, &'static str> {
+    /// Checks a tree that the worker told of: the share of this number among the trees handed in, or `/out`.
+    fn check_tree(
+        &self,
+        entries: Vec<(String, OutNode)>,
+        share: Option<u16>,
+    ) -> Result<OutTree, &'static str> {
         let limits = &self.setup.receipt.limits;
+        // What was handed in may be there beside what the task may make; nothing was for `/out`.
+        let handed_in = if share.is_some() { self.setup.staged.entries.len() } else { 0 };
         let (blocks, staged) = (self.setup.blocks.clone(), self.setup.staged.clone());
-        OutTree::check(entries, blocks, staged, limits.out_bytes, limits.out_files as usize + handed_in)
+        let max_files = limits.out_files as usize + handed_in;
+        OutTree::check(entries, blocks, staged, share, limits.out_bytes, max_files)
     }
 
     /// Makes a whole checkpoint of what came in, and lets the guest go on.
@@ -645,7 +669,7 @@ impl Supervisor {
         if incoming.state.len() as u64 != incoming.state_len || incoming.fuel_used < self.fuel {
             return self.distrust("a checkpoint that does not add up");
         }
-        let tree = match self.check_tree(incoming.out, 0) {
+        let tree = match self.check_tree(incoming.out, None) {
             Ok(tree) if tree.bytes().saturating_add(incoming.state_len) <= MAX_CHECKPOINT => tree,
             Ok(_) => return self.distrust("a checkpoint larger than any may be"),
             Err(what) => return self.distrust(what),
@@ -748,10 +772,9 @@ impl Supervisor {
         self.go_on();
         let peak_resident = resident.unwrap_or_else(|| self.setup.worker.peak_resident());
         let mut trees: Vec<Option<OutTree>> = Vec::new();
-        for (number, entries) in std::mem::take(&mut self.trees).into_iter().enumerate() {
-            // The first is `/out`, where nothing was handed in; the others are shares.
-            let handed_in = if number == 0 { 0 } else { self.setup.staged.entries.len() };
-            match self.check_tree(entries, handed_in) {
+        for (number, entries) in (1..).zip(std::mem::take(&mut self.trees)) {
+            // The first is `/out`; the others are shares.
+            match self.check_tree(entries, (number > 1).then_some(number)) {
                 Ok(tree) => trees.push(Some(tree)),
                 Err(what) => {
                     finished.outcome =

@@ -66,8 +66,8 @@ pub(crate) struct InEntry {
     /// Path within the tree, `/` between names; folders come before what is in them.
     pub(crate) path: String,
     pub(crate) node: InNode,
-    /// Nanoseconds since 1970.
-    pub(crate) mtime: u64,
+    /// Nanoseconds since 1970; negative before, where the task is told 0.
+    pub(crate) mtime: i64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -169,7 +169,8 @@ pub(crate) enum FromWorker {
         fuel: u64,
     },
     /// A checkpoint begins: the state follows in [`FromWorker::Data`], then the tree of `/out` in
-    /// [`FromWorker::Tree`], then [`FromWorker::CheckpointEnd`]; nothing else comes between.
+    /// [`FromWorker::Tree`], then [`FromWorker::CheckpointEnd`]; nothing else comes between, unless the task is ended
+    /// meanwhile: then the rest of it never comes.
     Checkpoint {
         fuel_used: u64,
         clock_ns: u64,
@@ -177,7 +178,8 @@ pub(crate) enum FromWorker {
         state_len: u64,
     },
     Data(Vec<u8>),
-    /// The next entries of a tree: 1 `/out`, from 2 on the shares in order.
+    /// The next entries of a tree: 0 `/out` as it was when the checkpoint began, and at the end 1 `/out`, from 2 on the
+    /// shares in order.
     Tree {
         tree: u16,
         entries: Vec<(String, OutNode)>,

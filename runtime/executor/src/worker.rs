@@ -420,7 +420,7 @@ fn place(
             }
         };
         let id = vfs
-            .furnish(dir, name, kind, region, *mtime)
+            .furnish(dir, name, kind, region, u64::try_from(*mtime).unwrap_or(0))
             .map_err(|errno| crashed(format!("{path:?}: {errno:?}")))?;
         if let Some((file, offset, len)) = copy {
             copy_in(vfs, id, file, offset, len).map_err(|error| crashed(format!("{path:?}: {error}")))?;

@@ -97,7 +97,7 @@ async fn save(guest: &mut Guest<'_>, at: i32, len: i32) -> wasmtime::Result<i32>
         conn.tell(&FromWorker::Data(chunk.to_vec())).await?;
     }
     for entries in parts(tree) {
-        conn.tell(&FromWorker::Tree { tree: 1, entries }).await?;
+        conn.tell(&FromWorker::Tree { tree: 0, entries }).await?;
     }
     conn.tell(&FromWorker::CheckpointEnd).await?;
     // The executor reads the files' blocks meanwhile, so the guest must not change them.

@@ -680,7 +680,10 @@ impl Vfs {
                 above = self.node(above).parent;
             }
         }
-        let ((above, path), (below, longest)) = (self.depth(new_dir), self.height(id));
+        // What moves is walked to its last name.
+        let mut names = 0;
+        let ((above, path), (below, longest)) = (self.depth(new_dir), self.height(id, &mut names));
+        self.steps += names;
         if above + below >= MAX_TREE_DEPTH || path + new_name.len() + longest > MAX_TREE_PATH {
             return Err(Errno::NameTooLong);
         }
@@ -704,11 +707,12 @@ impl Vfs {
         Ok(())
     }
 
-    /// How far the deepest name below `id` is from it, in folders and in bytes of path.
-    fn height(&self, id: NodeId) -> (usize, usize) {
+    /// How far the deepest name below `id` is from it, in folders and in bytes of path. Adds up the names looked at.
+    fn height(&self, id: NodeId, names: &mut u64) -> (usize, usize) {
         let Kind::Dir(entries) = &self.node(id).kind else { return (0, 0) };
+        *names += entries.len() as u64;
         let deepest = |(depth, bytes): (usize, usize), (name, &child): (&String, &NodeId)| {
-            let below = self.height(child);
+            let below = self.height(child, names);
             (depth.max(1 + below.0), bytes.max(1 + name.len() + below.1))
         };
         entries.iter().fold((1, 0), deepest)
@@ -760,6 +764,7 @@ impl Vfs {
                 return Err(Errno::NoSpace);
             }
             let mut blocks = vec![HOLE; keep.div_ceil(BLOCK) as usize];
+            self.steps += blocks.len() as u64 * 5;
             let mut chunk = vec![0; 64 * 1024];
             let mut at = 0;
             while at < keep {
@@ -772,7 +777,8 @@ impl Vfs {
         }
         let Content::Blocks { blocks, len: old } = content else { unreachable!("made so above") };
         let wanted = len.div_ceil(BLOCK) as usize;
-        // A file is hashed by its length, holes too, when its task is long done; it is paid for here.
+        // A file is hashed by its length, holes too, when its task is long done; it is paid for here. What was copied
+        // above is paid for there.
         self.steps += wanted.abs_diff(blocks.len()) as u64 * 5;
         if wanted < blocks.len() {
             self.blocks.take_back(blocks.drain(wanted..));

@@ -1,6 +1,7 @@
 //! An executor with real workers and compilers: this test's own program, which a script starts with what it shall be.
 
 use super::*;
+use crate::collect::OutTree;
 use crate::supervise::{Event, Report};
 use crate::wire::{self, FromWorker};
 use mesh_protocol::key::PublicKey;
@@ -16,16 +17,32 @@ fn be_a_worker() {
     }
 }
 
-/// Talks as something that took a worker over, if this program was started for it.
-fn lie(what: impl Fn(usize) -> Vec<FromWorker>) {
+fn tell(message: &FromWorker) -> bool {
+    send(io::stdin(), message, &[], true).is_ok()
+}
+
+fn hear_until(wanted: fn(&ToWorker) -> bool) {
+    let mut buffer = Vec::new();
+    while !wire::receive(io::stdin(), &mut buffer, true).unwrap().is_some_and(|(message, _)| wanted(&message))
+    {
+    }
+}
+
+/// Takes a task as something that took a worker over, if this program was started for it.
+fn is_taken_over() -> bool {
     if !std::env::args().any(|argument| argument == crate::pool::ARGUMENT) {
+        return false;
+    }
+    tell(&FromWorker::Ready { walls: Vec::new() });
+    hear_until(|message| matches!(message, ToWorker::Start(_)));
+    true
+}
+
+/// Says one thing after the other.
+fn lie(what: impl Fn(usize) -> Vec<FromWorker>) {
+    if !is_taken_over() {
         return;
     }
-    let socket = io::stdin();
-    let tell = |message: &FromWorker| send(&socket, message, &[], true).is_ok();
-    tell(&FromWorker::Ready { walls: Vec::new() });
-    let mut buffer = Vec::new();
-    while !matches!(wire::receive(&socket, &mut buffer, true), Ok(Some((ToWorker::Start(_), _)))) {}
     let mut messages = (0..).flat_map(what);
     while messages.next().is_some_and(|message| tell(&message)) {}
     std::process::exit(0);
@@ -45,6 +62,74 @@ fn be_a_liar_of_checkpoints() {
         let begin = FromWorker::Checkpoint { fuel_used: 0, clock_ns: 0, random_pos: 0, state_len: 0 };
         vec![begin, FromWorker::CheckpointEnd]
     });
+}
+
+/// Never lets its socket become empty, and says what costs whoever hears it more and is told to nobody, so that no
+/// reader of events that is behind makes it wait.
+#[test]
+fn be_a_worker_that_never_falls_silent() {
+    use rustix::io::Errno;
+    if !is_taken_over() {
+        return;
+    }
+    // Many short names: the few messages that the socket holds take longer to hear than a thread computes at a time.
+    let entries = vec![("a".to_owned(), wire::OutNode::Dir); 20_000];
+    let tree = postcard::to_stdvec(&FromWorker::Tree { tree: 0, entries }).unwrap();
+    let begin = FromWorker::Checkpoint { fuel_used: 0, clock_ns: 0, random_pos: 0, state_len: 0 };
+    tell(&begin);
+    let begin = postcard::to_stdvec(&begin).unwrap();
+    let speak = || {
+        let say = |bytes: &[u8]| {
+            loop {
+                match rustix::net::send(io::stdin(), bytes, rustix::net::SendFlags::DONTWAIT) {
+                    Ok(_) => return true,
+                    Err(Errno::AGAIN | Errno::INTR) => {}
+                    Err(_) => return false,
+                }
+            }
+        };
+        while say(&begin) && say(&tree) {}
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(speak);
+        }
+    });
+    std::process::exit(0);
+}
+
+#[test]
+fn be_a_liar_of_notes() {
+    lie(|_| vec![FromWorker::Progress { permille: 0, note: "a".repeat(257) }]);
+}
+
+/// As a worker that is told to end its task while the guest saves.
+#[test]
+fn be_a_worker_that_saves_when_it_ends() {
+    if !is_taken_over() {
+        return;
+    }
+    let dir = |name: &str| vec![(name.to_owned(), wire::OutNode::Dir)];
+    tell(&FromWorker::Started);
+    tell(&FromWorker::Checkpoint { fuel_used: 0, clock_ns: 0, random_pos: 0, state_len: 10 });
+    tell(&FromWorker::Data(vec![0; 5]));
+    tell(&FromWorker::Tree { tree: 0, entries: dir("left") });
+    hear_until(|message| matches!(message, ToWorker::Cancel));
+    tell(&FromWorker::Tree { tree: 0, entries: dir("later") });
+    tell(&FromWorker::Tree { tree: 1, entries: dir("left") });
+    tell(&FromWorker::Tree { tree: 1, entries: dir("later") });
+    tell(&FromWorker::Finished(Box::new(wire::Finished {
+        outcome: Outcome::Cancelled,
+        fuel: 0,
+        peak_memory: 0,
+        memory_refused: false,
+        cpu_us: 0,
+        saw_stop: false,
+        missed: Vec::new(),
+        reusable: false,
+        detail: String::new(),
+    })));
+    std::process::exit(0);
 }
 
 struct Place {
@@ -353,6 +438,108 @@ fn a_worker_that_was_taken_over_cannot_fill_the_executors_memory() {
     assert!(said.contains("before the last one was taken"), "{said}");
 }
 
+/// Waits for the end, but not for ever.
+fn hear_out(running: Running) -> Box<Report> {
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || ended.send(running.wait()));
+    end.recv_timeout(Duration::from_secs(40)).expect("it ends").unwrap()
+}
+
+// spec: SBX-4, SBX-7, SBX-8
+#[test]
+fn a_worker_that_never_falls_silent_is_held_and_ended_like_others() {
+    let place = Place::new();
+    let executor = place.executor("be_a_worker_that_never_falls_silent", |_| {});
+    let start = |duration_ms| {
+        let mut task = Task::new(module(NOTHING));
+        task.limits.duration_ms = duration_ms;
+        task.checkpoints = true;
+        executor.start(task).unwrap()
+    };
+    assert_eq!(hear_out(start(1000)).outcome, Outcome::TimedOut);
+
+    let running = start(60_000);
+    let control = running.control();
+    let owner = std::thread::spawn(move || {
+        control.pause();
+        control.resume();
+        control.cancel();
+    });
+    assert_eq!(hear_out(running).outcome, Outcome::Cancelled);
+    owner.join().unwrap();
+    let said = place.lie("be_a_liar_of_notes", false);
+    assert!(said.contains("a longer note"), "{said}");
+}
+
+// spec: SBX-8
+#[test]
+fn who_is_ended_while_it_saves_keeps_what_it_left() {
+    let place = Place::new();
+    let executor = place.executor("be_a_worker_that_saves_when_it_ends", |_| {});
+    let module = module(NOTHING);
+    let run = || {
+        let mut task = Task::new(module.clone());
+        task.limits.duration_ms = 1000;
+        task.checkpoints = true;
+        executor.start(task).unwrap().wait().unwrap()
+    };
+    // On a busy machine it may be killed before it gets to say so.
+    let report = (0..20).map(|_| run()).find(|report| !report.receipt.usage.estimated).unwrap();
+    assert_eq!(report.outcome, Outcome::TimedOut);
+    let names: Vec<String> = report.out.iter().flat_map(OutTree::entries).map(|(name, _)| name).collect();
+    assert_eq!(names, ["later", "left"]);
+    assert_eq!(report.receipt.output.out_files, 2);
+}
+
+// spec: SDK-6
+#[test]
+fn what_is_in_out_is_saved_and_left_as_well() {
+    let place = Place::new();
+    let executor = place.executor("be_a_worker", |_| {});
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "path_create_directory" (func $make (param i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (import "mesh_v1" "checkpoint_save" (func $save (param i32 i32) (result i32)))
+        (memory (export "memory") 1) (data (i32.const 0) "out/dout/e")
+        (func $checked (param i32) (if (local.get 0) (then (call $exit (local.get 0)))))
+        (func (export "_start")
+            (call $checked (call $make (i32.const 3) (i32.const 0) (i32.const 5)))
+            (call $checked (call $save (i32.const 0) (i32.const 5)))
+            (call $checked (call $make (i32.const 3) (i32.const 5) (i32.const 5)))))"#;
+    let mut task = Task::new(module(text));
+    task.limits.checkpoint_bytes = 100;
+    task.checkpoints = true;
+    let mut running = executor.start(task).unwrap();
+    let saved = loop {
+        match running.next() {
+            Some(Event::Checkpoint(checkpoint)) => break checkpoint,
+            Some(Event::Started | Event::Meter(_)) => {}
+            other => panic!("it saves first: {other:?}"),
+        }
+    };
+    assert_eq!((&*saved.state, saved.out), (&b"out/d"[..], vec![("d".to_owned(), OutNode::Dir)]));
+    let report = running.wait().unwrap();
+    assert_eq!(report.outcome, Outcome::Exited(0), "{}", report.detail);
+    let names: Vec<String> = report.out.iter().flat_map(OutTree::entries).map(|(name, _)| name).collect();
+    assert_eq!(names, ["d", "e"]);
+}
+
+// spec: DEL-5
+#[test]
+fn a_task_does_not_run_on_other_inputs_than_it_was_made_with() {
+    let place = Place::new();
+    let executor = place.executor("be_a_worker", |_| {});
+    let module = module(NOTHING);
+    let start = |input| {
+        let mut task = Task::new(module.clone());
+        task.stdin = Stdin::Bytes(b"here".to_vec());
+        task.input = Some(digest::input(Some(digest::bytes(input)), digest::tree(&[])));
+        executor.start(task).map(|running| running.wait().unwrap().outcome)
+    };
+    assert_eq!(start(b"here").unwrap(), Outcome::Exited(0));
+    assert!(matches!(start(b"gone"), Err(StartError::Stage(StageError::Differs))));
+}
+
 // spec: SBX-6
 #[test]
 fn a_module_is_not_blamed_for_a_machine_that_could_not_compile_it() {
@@ -382,11 +569,26 @@ fn a_module_is_not_blamed_for_a_machine_that_could_not_compile_it() {
         }
         assert_eq!(count() - before, if known { 1 } else { 2 }, "{end}");
         for failed in executor.0.failed.lock().unwrap().values_mut() {
-            let Failed::Until(until, _) = failed else { panic!("for good: {end}") };
+            let Failed::Until(until, ..) = failed else { panic!("for good: {end}") };
             *until = Instant::now();
         }
         load(&executor);
         assert_eq!(count() - before, if known { 2 } else { 3 }, "{end}");
+    }
+    // Where that does not pass, it is this machine that is not for that module.
+    let smaller = executor("kill -KILL $$");
+    for times in 1..=OVERTAXED + 1 {
+        let error = load(&smaller);
+        let expected = if times < OVERTAXED {
+            matches!(error, StartError::Overtaxed(_))
+        } else {
+            matches!(error, StartError::System { .. })
+        };
+        assert!(expected, "{times} times: {error}");
+        for failed in smaller.0.failed.lock().unwrap().values_mut() {
+            let Failed::Until(until, ..) = failed else { panic!("for good") };
+            *until = Instant::now();
+        }
     }
     let before = count();
     let executor = executor("kill -XCPU $$");

@@ -176,6 +176,15 @@ impl Blobs {
         self.remove(&self.place("own", hash));
     }
 
+    /// Takes away what is lent of a blob if it is not what it is called by, so that it comes again.
+    pub(crate) fn drop_damaged(&self, blob: &Blob) {
+        let place = self.place("lent", &blob.hash);
+        if place.is_file() && !is_sound(&place, &blob.hash, blob.len) {
+            tracing::warn!(path = %place.display(), "a blob is damaged; it is fetched again");
+            self.remove(&place);
+        }
+    }
+
     fn remove(&self, path: &Path) {
         let len = fs::metadata(path).map_or(0, |meta| meta.len());
         match fs::remove_file(path) {
@@ -440,6 +449,25 @@ mod tests {
             }
             assert_eq!(blobs.used(), 16);
         }
+    }
+
+    // spec: DEL-5
+    #[test]
+    fn of_what_is_lent_the_damaged_goes_to_come_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = open(&dir);
+        let sound = blobs.put(Keeper::Attempt(attempt(1)), b"sun").unwrap();
+        let lent = blobs.put(Keeper::Attempt(attempt(1)), b"rain").unwrap();
+        let own = blobs.put(Keeper::Own, b"wind").unwrap();
+        for blob in [&lent, &own] {
+            fs::write(blobs.path(&blob.hash).unwrap(), b"mist").unwrap();
+        }
+        for blob in [&sound, &lent, &own] {
+            blobs.drop_damaged(blob);
+        }
+        assert!(blobs.path(&sound.hash).is_some() && blobs.path(&own.hash).is_some());
+        assert!(blobs.path(&lent.hash).is_none());
+        assert_eq!(blobs.used(), 7);
     }
 
     #[test]

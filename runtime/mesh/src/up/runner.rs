@@ -114,7 +114,9 @@ impl Runner {
         });
         if let Err(error) = thread {
             live.ended();
-            self.tell_later(attempt, RunEvent::Lost(Reason::SandboxFailed(causes(&error))));
+            let failed = || Reason::SandboxFailed(causes(&error));
+            let reason = if is_at_limits(&error) { Reason::NoCapacity } else { failed() };
+            self.tell_later(attempt, RunEvent::Lost(reason));
         }
     }
 
@@ -127,6 +129,8 @@ impl Runner {
     }
 
     fn apply(&self, attempt: AttemptId, live: &Live) {
+        // What was brought about later must not be told first.
+        let _in_order = live.telling.lock().unwrap_or_else(PoisonError::into_inner);
         match live.apply() {
             Some(Wish::Run) => self.tell(attempt, RunEvent::Resumed),
             Some(Wish::Hold) => self.tell(attempt, RunEvent::Paused),
@@ -223,7 +227,12 @@ impl Runner {
         if live.stopped() {
             return Err(Over::Stopped);
         }
-        let mut running = self.executor.start(task).map_err(refused)?;
+        let mut running = self.executor.start(task).map_err(|error| {
+            if matches!(error, StartError::Stage(StageError::Differs)) {
+                self.drop_damaged(run);
+            }
+            refused(error)
+        })?;
         // Its module may compute from here on, and need not let its worker say more. Told before it can be held, so that
         // nobody hears of a pause first.
         self.meter.begin(run.attempt, running.worker_pid(), crate::up::now().wall_ms);
@@ -277,9 +286,6 @@ impl Runner {
     }
 
     fn ended(&self, run: &Run, live: &Live, report: Report) -> Result<(Box<Receipt>, Blob), Over> {
-        if report.receipt.input.hash != run.spec.input {
-            return Err(inadmissible("its inputs are not the ones that its id was made with"));
-        }
         let keep = storage("keep the output");
         if report.receipt.outcome == Outcome::Exited(0) {
             self.hold_shares(run, &report)?;
@@ -411,6 +417,15 @@ impl Runner {
         path.ok_or_else(|| lost(Unfetched::Line("it was taken away meanwhile".into())))
     }
 
+    /// The inputs that are here came as they should: what differs now was lost to this disk, and is fetched again. What is
+    /// our owner's own is not ours to throw away.
+    fn drop_damaged(&self, run: &Run) {
+        let Keeper::Attempt(_) = self.keeper(run) else { return };
+        for blob in run.spec.inputs.iter().map(|file| &file.blob).chain(&run.spec.stdin) {
+            self.blobs.drop_damaged(blob);
+        }
+    }
+
     fn module(&self, run: &Run, live: &Live) -> Result<LoadedModule, Over> {
         let hash = run.spec.module;
         if let Some(module) = self.modules.get(&hash) {
@@ -453,6 +468,7 @@ impl Runner {
         task.submitter = spec.submitter;
         task.nonce = spec.nonce;
         task.attempt = run.attempt.attempt;
+        task.input = Some(spec.input);
         task.args.clone_from(&spec.args);
         task.env = spec.env.iter().cloned().collect();
         task.stdin = stdin;
@@ -559,6 +575,12 @@ fn refused(error: StartError) -> Over {
             tracing::info!(why = text, "a task was not started");
             Reason::NoCapacity
         }
+        StartError::System { ref source, .. } | StartError::Stage(StageError::Read { ref source, .. })
+            if is_at_limits(source) =>
+        {
+            tracing::info!(why = text, "a task was not started");
+            Reason::NoCapacity
+        }
         StartError::Stage(_) => Reason::NotFetched(text),
         StartError::System { .. } => Reason::SandboxFailed(text),
     })
@@ -591,6 +613,14 @@ impl Saved {
             blobs.release(attempt, &old);
         }
     }
+}
+
+/// Does it fail for want of what other work here holds: processes, threads, open files, memory or disk? It passes, and is
+/// no fault of the sandbox's.
+fn is_at_limits(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let at_limits = [Errno::AGAIN, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOSPC, Errno::DQUOT];
+    Errno::from_io_error(error).is_some_and(|errno| at_limits.contains(&errno))
 }
 
 /// A folder that goes with what is in it.
@@ -720,6 +750,24 @@ pub(super) mod tests {
         let shares = access.map(|(name, access)| (name.to_owned(), access)).into();
         let held: Vec<_> = changeable(&['a', 'b', 'c', 'd'], &shares).collect();
         assert_eq!(held, [(1, &'b', "b"), (3, &'d', "d")]);
+    }
+
+    #[test]
+    fn what_passes_on_this_machine_fails_no_task() {
+        use rustix::io::Errno;
+        let system = |errno: Errno| StartError::System { what: "x", source: errno.into() };
+        let read = |source| StartError::Stage(StageError::Read { path: "x".into(), source });
+        let reason = |error| match refused(error) {
+            Over::Lost(reason) => reason,
+            Over::Stopped => panic!("nobody stopped it"),
+        };
+        for errno in [Errno::AGAIN, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOSPC] {
+            assert_eq!(reason(system(errno)), Reason::NoCapacity, "{errno}");
+            assert_eq!(reason(read(errno.into())), Reason::NoCapacity, "{errno}");
+        }
+        assert!(matches!(reason(system(Errno::PERM)), Reason::SandboxFailed(_)));
+        assert!(matches!(reason(read(Errno::NOENT.into())), Reason::NotFetched(_)));
+        assert!(matches!(reason(read(io::Error::other("it changed"))), Reason::NotFetched(_)));
     }
 
     // spec: ARC-7

@@ -72,6 +72,8 @@ pub(crate) struct Live {
     wish: watch::Sender<Wish>,
     control: Mutex<Option<Control>>,
     applied: Mutex<Wish>,
+    /// Held by whoever applies a wish and tells of it.
+    pub(crate) telling: Mutex<()>,
 }
 
 impl Live {
@@ -82,6 +84,7 @@ impl Live {
             wish: watch::Sender::default(),
             control: Mutex::default(),
             applied: Mutex::default(),
+            telling: Mutex::default(),
         }
     }
 

@@ -305,6 +305,33 @@ fn names_that_are_looked_at_are_counted() {
     assert_eq!(w.vfs.take_steps(), 0);
 }
 
+// spec: SBX-4
+#[test]
+fn what_a_call_walks_or_copies_is_counted() {
+    let mut w = world();
+    w.vfs.quota.files = 1000;
+    w.vfs.create_dir(ROOT, "out/d").unwrap();
+    for n in 0..300 {
+        w.write(&format!("out/d/{n}"), b"").unwrap();
+    }
+    w.vfs.take_steps();
+    w.vfs.rename(ROOT, "out/d", ROOT, "out/e").unwrap();
+    assert!((300..320).contains(&w.vfs.take_steps()), "a folder's names");
+
+    w.vfs.quota.bytes = 100 * BLOCK;
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(20 * BLOCK).unwrap();
+    let logs = w.open("share/logs", OPEN).unwrap();
+    let kind = Kind::File(Content::Base { file: Arc::new(file), offset: 0, len: 20 * BLOCK, origin: 9 });
+    w.vfs.furnish(logs, "large", kind, Region::Share(0), 9).unwrap();
+    let large = w.open("share/logs/large", CREATE).unwrap();
+    w.vfs.take_steps();
+    w.vfs.write(large, 0, b"x").unwrap();
+    assert_eq!(w.vfs.take_steps(), 20 * 5, "a file that was handed in");
+    w.vfs.write(large, 1, b"x").unwrap();
+    assert_eq!(w.vfs.take_steps(), 0, "which is copied once");
+}
+
 mod against_a_model {
     use super::*;
     use proptest::prelude::*;
