@@ -81,6 +81,8 @@ struct Spent {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 struct Said {
     accepted: Option<(u64, u64)>,
+    /// Who had offered what it accepted: whose log it named first when it said so.
+    offered_by: Option<PublicKey>,
     refused: Option<u64>,
     /// A person ended it.
     vetoed: Option<(u64, u64)>,
@@ -189,6 +191,32 @@ pub struct Balance<'a> {
 
 /// A task: by which device it was submitted, and its id.
 pub type TaskKey = (PublicKey, TaskId);
+
+/// What an entry says that its log had not said before. Of what a log says of one thing more than once the first counts,
+/// whatever its dates: whoever never had the rest of it, since it was cut off, has that one as well.
+// spec: LED-3, REP-1
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// Does it say something of its task or attempt for the first time?
+    pub(super) first: bool,
+    /// The device by which a task is done, if none was done before.
+    pub(super) done_by: Option<PublicKey>,
+    /// An attempt of which it is known now that it was given and taken.
+    pub(super) taken: Option<Lease>,
+}
+
+/// An attempt that a submitter gave to a device, which took it from that submitter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lease {
+    pub(super) submitter: PublicKey,
+    pub(super) device: PublicKey,
+    pub(super) task: TaskId,
+    pub(super) attempt: u32,
+    /// When it was given, and where in the submitter's log.
+    pub(super) given: (u64, u64),
+    /// Where in the device's log it was taken.
+    pub(super) taken_seq: u64,
+}
 
 /// All of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -406,31 +434,45 @@ impl Tasks {
         self.said.entry((task, attempt, author)).or_default()
     }
 
-    /// Gives the device by which a task is done, if the entry says so and none did before.
-    pub(super) fn add(&mut self, entry: &Entry) -> Option<PublicKey> {
+    /// Gives what is new in it.
+    pub(super) fn add(&mut self, entry: &Entry) -> News {
+        let mut news = News::default();
         let header = entry.header();
         let (author, seq, at_ms) = (header.author, header.seq, header.hlc.wall_ms());
         match entry.payload() {
             Payload::TaskSubmitted(task) => {
-                self.task(author, task.task).submitted.get_or_insert((seq, at_ms));
+                let submitted = &mut self.task(author, task.task).submitted;
+                news.first = submitted.is_none();
+                submitted.get_or_insert((seq, at_ms));
             }
             Payload::Delegated { task, attempt, device, .. } => {
-                self.task(author, *task).delegated.add(*attempt, MOST_OFFERS, || (seq, *device, at_ms));
+                let given = || (seq, *device, at_ms);
+                news.first = self.task(author, *task).delegated.add(*attempt, MOST_OFFERS, given);
+                if news.first {
+                    news.taken = self.lease(author, *device, *task, *attempt);
+                }
             }
             Payload::Completed(completed) => {
                 let statement = &completed.statement;
                 let life = self.task(author, statement.task);
-                let first = completed.effect == Effect::Done && life.done().is_none();
+                let is_done = completed.effect == Effect::Done && life.done().is_none();
                 let ran = || Ran::of(seq, at_ms, statement, completed.effect);
-                if life.completed.add(statement.attempt, MOST_RESULTS, ran) && first {
-                    return Some(statement.executor);
-                }
+                news.first = life.completed.add(statement.attempt, MOST_RESULTS, ran);
+                news.done_by = (news.first && is_done).then_some(statement.executor);
             }
             Payload::Failed { task, .. } | Payload::Cancelled { task } => {
                 self.task(author, *task).ended.get_or_insert((seq, at_ms));
             }
             Payload::Accepted { task, attempt } => {
-                self.said(*task, *attempt, author).accepted.get_or_insert((seq, at_ms));
+                let said = self.said(*task, *attempt, author);
+                if said.accepted.is_none() {
+                    said.accepted = Some((seq, at_ms));
+                    // The offer that it accepts is what it names first.
+                    said.offered_by = header.refs.first().map(|tip| tip.author);
+                    if let Some(by) = said.offered_by {
+                        news.taken = self.lease(by, author, *task, *attempt);
+                    }
+                }
             }
             Payload::Refused { task, attempt, .. } => {
                 self.said(*task, *attempt, author).refused.get_or_insert(seq);
@@ -459,7 +501,18 @@ impl Tasks {
             }
             _ => {}
         }
-        None
+        news
+    }
+
+    /// The lease of an attempt, if its submitter gave it to this device, and the device took it from that submitter: a
+    /// name is no secret, and anybody can say to have given away somebody else's task, and that it ended.
+    // spec: REP-1
+    fn lease(&self, submitter: PublicKey, device: PublicKey, task: TaskId, attempt: u32) -> Option<Lease> {
+        let said = self.said.get(&(task, attempt, device))?;
+        let (taken_seq, _) = said.accepted.filter(|_| said.offered_by == Some(submitter))?;
+        let (given_seq, to, at_ms) = self.life(&(submitter, task))?.delegated.get(attempt)?;
+        let given = (*at_ms, *given_seq);
+        (*to == device).then_some(Lease { submitter, device, task, attempt, given, taken_seq })
     }
 
     /// Takes back what `author` said from `cap` on.
@@ -471,6 +524,7 @@ impl Tasks {
             for place in [&mut said.accepted, &mut said.vetoed] {
                 *place = place.filter(|(seq, _)| *seq < cap);
             }
+            said.offered_by = said.offered_by.filter(|_| said.accepted.is_some());
             said.refused = said.refused.filter(|seq| *seq < cap);
             said.spent = said.spent.take().filter(|spent| spent.seq < cap);
             *said != Said::default()
