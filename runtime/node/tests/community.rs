@@ -12,7 +12,7 @@ use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::frame::{AttemptId, TaskFrame};
 use mesh_protocol::ids::TaskId;
 use mesh_protocol::invite::TicketKind;
-use mesh_protocol::ledger::{Entry, Payload};
+use mesh_protocol::ledger::{Effect, Entry, Payload};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::rules::{Rules, Tier, VotingMethod};
 use mesh_protocol::task::{Importance, Sla};
@@ -1563,6 +1563,37 @@ fn a_part_of_the_quota_is_given_to_another_device() {
     let refused = room.submit_draft(3, draft("plain", 3)).unwrap_err();
     assert!(refused.message.contains("quota"), "{refused:?}");
     equal(&room);
+}
+
+// spec: DEL-13, REP-1
+#[test]
+fn whoever_settles_a_result_and_records_nothing_has_it_said_what_was_used() {
+    let mut room = street(rules());
+    room.energy(2, sun());
+    let ends = |room: &mut Room, nonce: u8, connected: bool| {
+        room.submit_draft(0, draft("plain", nonce)).unwrap();
+        let run = room.next_run(2).unwrap();
+        if !connected {
+            room.disconnect(0, 2);
+        }
+        room.end(2, &run);
+        run.attempt
+    };
+    let honest = ends(&mut room, 1, true);
+    room.pass(120_000);
+    assert!(room.peers[2].forgotten.contains(&honest) && room.said(2, "spent").is_empty());
+    let id = ends(&mut room, 2, false);
+    let settled = |room: &Room| Input::Task(room.key(0), id, TaskFrame::Settled(Effect::Done));
+    for _ in 0..5 {
+        // Said again it is put off no further.
+        let settled = settled(&room);
+        room.handle(2, settled);
+        room.pass(13_000);
+    }
+    let said = room.said(2, "spent");
+    let [Payload::Spent(spent)] = said.as_slice() else { panic!("{said:?}") };
+    assert_eq!((spent.task, spent.attempt, spent.estimated), (id.task, id.attempt, false));
+    assert!(room.peers[2].forgotten.contains(&id));
 }
 
 // spec: VOTE-1, VOTE-5
