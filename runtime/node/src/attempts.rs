@@ -1013,12 +1013,27 @@ impl Node {
     // spec: PERM-5
     pub(crate) fn pause_donor(&mut self, for_ms: Option<u64>) {
         let until = for_ms.map(|ms| self.now.wall_ms.saturating_add(ms));
+        self.paused_until = for_ms.map(|ms| self.now.boot_ms.saturating_add(ms));
         self.set_donor(Donor::Paused(until));
         match for_ms {
             Some(ms) => self.arm_in(Timer::Donor, ms),
             None => self.disarm(Timer::Donor),
         }
         self.regard_donor();
+    }
+
+    /// The wall clock was set. A pause that began while this program runs lasts as long as its owner said, and ends at
+    /// another date; one from before ends at its date.
+    // spec: PERM-5
+    pub(crate) fn reckon_pause(&mut self) {
+        match (self.donor, self.paused_until) {
+            (Donor::Paused(Some(_)), Some(at)) => {
+                let left = at.saturating_sub(self.now.boot_ms);
+                self.set_donor(Donor::Paused(Some(self.now.wall_ms.saturating_add(left))));
+            }
+            (Donor::Paused(Some(until)), None) => self.arm(Timer::Donor, self.boot_of(until)),
+            _ => {}
+        }
     }
 
     /// Does the device's owner share it now, with what is not running yet?

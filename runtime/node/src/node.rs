@@ -247,6 +247,8 @@ pub struct Node {
     pub(crate) open_ballots: BTreeSet<TaskId>,
     /// What the wall clock shows when the boot clock shows nothing.
     offset: u64,
+    /// When a pause ends that began while this program runs, by the boot clock.
+    pub(crate) paused_until: Option<u64>,
     /// The others by state, oldest first.
     pub(crate) out: BTreeSet<(u64, TaskId)>,
     pub(crate) over: BTreeSet<(u64, TaskId)>,
@@ -341,6 +343,7 @@ impl Node {
             waiting_by_age: BTreeSet::new(),
             open_ballots: BTreeSet::new(),
             offset: now.wall_ms.wrapping_sub(now.boot_ms),
+            paused_until: None,
             out: BTreeSet::new(),
             over: BTreeSet::new(),
             placed_last: None,
@@ -588,9 +591,7 @@ impl Node {
         if self.timers.contains_key(&Timer::Rules) {
             self.arm_in(Timer::Rules, 0);
         }
-        if let Donor::Paused(Some(until)) = self.donor {
-            self.arm(Timer::Donor, self.boot_of(until));
-        }
+        self.reckon_pause();
         if !self.open_ballots.is_empty() {
             self.place_soon();
         }

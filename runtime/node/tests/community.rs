@@ -1565,6 +1565,56 @@ fn a_part_of_the_quota_is_given_to_another_device() {
     equal(&room);
 }
 
+// spec: PERM-5
+#[test]
+fn a_pause_lasts_as_long_as_was_said_however_the_clock_is_set() {
+    for (by_ms, back) in [(5 * HOUR, false), (5 * HOUR, true)] {
+        let mut room = street(rules());
+        let paused = |room: &mut Room| match room.ask(2, Command::Status).unwrap() {
+            Answer::Status(view) => view.donor.contains("paused"),
+            other => panic!("{other:?}"),
+        };
+        room.ask(2, Command::Pause { for_ms: Some(2 * HOUR) }).unwrap();
+        room.pass(HOUR);
+        match back {
+            true => room.now.wall_ms -= by_ms,
+            false => room.now.wall_ms += by_ms,
+        }
+        room.handle(2, Input::Wake);
+        assert!(paused(&mut room), "back: {back}");
+        // After a start its date holds, which is another one now.
+        for start in [false, true] {
+            if start {
+                room.restart(2, "carol");
+            }
+            room.pass(HOUR / 2 - 1_000);
+            assert!(paused(&mut room), "back: {back}, started: {start}");
+        }
+        room.pass(3_000);
+        assert!(!paused(&mut room), "back: {back}");
+    }
+}
+
+// spec: PERM-5
+#[test]
+fn a_pause_from_before_a_start_ends_at_its_date() {
+    let mut room = street(rules());
+    room.ask(2, Command::Pause { for_ms: Some(2 * HOUR) }).unwrap();
+    room.restart(2, "carol");
+    // It starts without knowing the time, and is told.
+    room.now.wall_ms -= 5 * HOUR;
+    room.restart(2, "carol");
+    room.now.wall_ms += 5 * HOUR;
+    room.handle(2, Input::Wake);
+    let donor = |room: &mut Room| match room.ask(2, Command::Status).unwrap() {
+        Answer::Status(view) => view.donor,
+        other => panic!("{other:?}"),
+    };
+    assert!(donor(&mut room).contains("paused"));
+    room.pass(2 * HOUR);
+    assert!(!donor(&mut room).contains("paused"));
+}
+
 // spec: DEL-13, REP-1
 #[test]
 fn whoever_settles_a_result_and_records_nothing_has_it_said_what_was_used() {
