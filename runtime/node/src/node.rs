@@ -582,7 +582,10 @@ impl Node {
             return;
         }
         self.offset = offset;
-        let ballots: Vec<TaskId> = self.open_ballots.iter().copied().collect();
+        // Also of what runs already: its members' word is said when its ballot closes.
+        let mut ballots: BTreeSet<TaskId> = self.open_ballots.iter().copied().chain(self.running()).collect();
+        let close = |timer: &Timer| if let Timer::Ballot(task) = timer { Some(*task) } else { None };
+        ballots.extend(self.timers.keys().filter_map(close));
         for ballot in ballots {
             self.requeue(ballot);
         }

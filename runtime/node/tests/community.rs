@@ -1565,6 +1565,25 @@ fn a_part_of_the_quota_is_given_to_another_device() {
     equal(&room);
 }
 
+// spec: VOTE-1, VOTE-5
+#[test]
+fn the_ballot_of_what_runs_already_closes_by_the_date_where_the_clock_was_set() {
+    let mut room = street(Rules { voting_window_ms: 3_600_000, ..rules() });
+    room.handle(0, Input::Capacity(Capacity { slots: 1, memory: 1 << 30, longest_ms: HOUR }));
+    let declared = mesh_node::Draft { importance: Some(Importance::Critical), ..draft("mine", 1) };
+    let task = room.submit_draft(0, declared).unwrap();
+    room.next_run(0).expect("at home it starts");
+    room.vote(1, &task, Importance::Low);
+    room.pass(2_000);
+    assert_eq!(room.ballot(0, &task).state, "open");
+    room.now.wall_ms += 3_600_000;
+    for number in 0..3 {
+        room.handle(number, Input::Wake);
+    }
+    assert_ne!(room.ballot(0, &task).state, "open");
+    assert_eq!(room.said(0, "consensus").len(), 1, "what the members said is said at once");
+}
+
 // spec: PERM-5
 #[test]
 fn a_pause_lasts_as_long_as_was_said_however_the_clock_is_set() {
