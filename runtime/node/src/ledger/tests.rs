@@ -1538,11 +1538,30 @@ fn one_result_is_one_however_often_it_is_said_and_by_whom() {
     assert_eq!(dates.executed, [first, first + 10]);
     assert_eq!(dates.implausible, [1, 1]);
     same_in_any_order(&mut world, 6);
+    // Nor has somebody else come to it whom the submitter names afterwards.
+    world.say(1, completed_as(TaskId([1; 32]), 1, 3, 1));
+    world.sync(1, 0);
+    assert!(conduct(&world, 3).executed.is_empty());
     // And a task that was submitted is one.
     let task = TaskId([1; 32]);
     (0..3).for_each(|_| drop(world.say(1, submitted(task))));
     world.sync(1, 0);
     assert_eq!(world.ledgers[0].facts().past("word-count").len(), 1);
+}
+
+// spec: DEL-8
+#[test]
+fn one_run_that_others_agreed_with_makes_nobody_believed_by_being_said_again() {
+    let mut world = World::of(5);
+    for by in [1, 0] {
+        for ran in 2..5 {
+            world.say(by, completed_as(TaskId([9; 32]), ran as u32, ran, 1));
+        }
+    }
+    world.sync(1, 0);
+    let ledger = &world.ledgers[0];
+    assert_eq!(ledger.facts().streak(&world.device(2), ledger.governance()), 1);
+    assert_eq!(conduct(&world, 2).agreed.len(), 1);
 }
 
 /// By a user's first device, with this output.
