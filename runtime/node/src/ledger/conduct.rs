@@ -259,17 +259,16 @@ impl Facts {
     // spec: DEL-8, REP-1
     fn agreed(&self, key: &TaskKey, governance: &Governance, upto_ms: u64) -> Option<Same> {
         let submitter = owner(&key.0, governance);
-        let mut words: BTreeMap<(ProfileId, u8, [u8; 32]), (Same, BTreeSet<UserKey>)> = BTreeMap::new();
+        let mut words: BTreeMap<(ProfileId, u8, [u8; 32]), BTreeSet<UserKey>> = BTreeMap::new();
         for (_, ran) in self.tasks().results(key).filter(|(_, ran)| ran.at_ms <= upto_ms) {
-            if let Some((by, same)) = word(ran, submitter, governance) {
-                let (profile, outcome, output) = same;
-                words.entry((profile, outcome, output.0)).or_insert((same, BTreeSet::new())).1.insert(by);
+            if let Some((by, (profile, outcome, output))) = word(ran, submitter, governance) {
+                words.entry((profile, outcome, output.0)).or_default().insert(by);
             }
         }
-        let most = words.values().map(|(_, owners)| owners.len()).max().filter(|most| *most > 1)?;
-        let mut winners = words.values().filter(|(_, owners)| owners.len() == most);
+        let most = words.values().map(BTreeSet::len).max().filter(|most| *most > 1)?;
+        let mut winners = words.iter().filter(|(_, owners)| owners.len() == most);
         match (winners.next(), winners.next()) {
-            (Some((winner, _)), None) => Some(*winner),
+            (Some(((profile, outcome, output), _)), None) => Some((*profile, *outcome, Commitment(*output))),
             _ => None,
         }
     }

@@ -448,9 +448,15 @@ impl Tasks {
             Payload::Delegated { task, attempt, device, .. } => {
                 let given = || (seq, *device, at_ms);
                 news.first = self.task(author, *task).delegated.add(*attempt, MOST_OFFERS, given);
-                if news.first {
-                    news.taken = self.lease(author, *device, *task, *attempt);
-                }
+                let taken = news.first.then(|| self.taken_from(&author, task, *attempt, device)).flatten();
+                news.taken = taken.map(|taken_seq| Lease {
+                    submitter: author,
+                    device: *device,
+                    task: *task,
+                    attempt: *attempt,
+                    given: (at_ms, seq),
+                    taken_seq,
+                });
             }
             Payload::Completed(completed) => {
                 let statement = &completed.statement;
@@ -469,9 +475,18 @@ impl Tasks {
                     said.accepted = Some((seq, at_ms));
                     // The offer that it accepts is what it names first.
                     said.offered_by = header.refs.first().map(|tip| tip.author);
-                    if let Some(by) = said.offered_by {
-                        news.taken = self.lease(by, author, *task, *attempt);
-                    }
+                    let given = said.offered_by.and_then(|by| {
+                        let (given_seq, to, at_ms) = self.life(&(by, *task))?.delegated.get(*attempt)?;
+                        (*to == author).then_some((by, (*at_ms, *given_seq)))
+                    });
+                    news.taken = given.map(|(submitter, given)| Lease {
+                        submitter,
+                        device: author,
+                        task: *task,
+                        attempt: *attempt,
+                        given,
+                        taken_seq: seq,
+                    });
                 }
             }
             Payload::Refused { task, attempt, .. } => {
@@ -504,15 +519,12 @@ impl Tasks {
         news
     }
 
-    /// The lease of an attempt, if its submitter gave it to this device, and the device took it from that submitter: a
-    /// name is no secret, and anybody can say to have given away somebody else's task, and that it ended.
+    /// Where in its log a device took an attempt from this submitter: a name is no secret, and anybody can say to have
+    /// given away somebody else's task, and that it ended.
     // spec: REP-1
-    fn lease(&self, submitter: PublicKey, device: PublicKey, task: TaskId, attempt: u32) -> Option<Lease> {
-        let said = self.said.get(&(task, attempt, device))?;
-        let (taken_seq, _) = said.accepted.filter(|_| said.offered_by == Some(submitter))?;
-        let (given_seq, to, at_ms) = self.life(&(submitter, task))?.delegated.get(attempt)?;
-        let given = (*at_ms, *given_seq);
-        (*to == device).then_some(Lease { submitter, device, task, attempt, given, taken_seq })
+    fn taken_from(&self, by: &PublicKey, task: &TaskId, attempt: u32, device: &PublicKey) -> Option<u64> {
+        let said = self.said.get(&(*task, attempt, *device))?;
+        said.accepted.filter(|_| said.offered_by.as_ref() == Some(by)).map(|(seq, _)| seq)
     }
 
     /// Takes back what `author` said from `cap` on.
