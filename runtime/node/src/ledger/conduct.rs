@@ -4,7 +4,7 @@
 
 use super::facts::Facts;
 use super::governance::Governance;
-use super::tasks::{Lease, News, Ran, TaskKey};
+use super::tasks::{News, Ran, TaskKey};
 use mesh_policies::plausible::{Evidence, doubt};
 use mesh_policies::profile::{self, Past};
 use mesh_policies::reputation::{MUST_AGREE, Record};
@@ -24,9 +24,6 @@ const MOST_OF_ONE: usize = 200;
 
 /// By device of which it is said, and by device whose log says it.
 type Said<V> = BTreeMap<PublicKey, BTreeMap<PublicKey, V>>;
-
-/// An attempt that was given to a device: when, which task, which try.
-type Spot = (u64, TaskId, u32);
 
 /// A result that came to its owner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -76,8 +73,6 @@ impl Sun {
 pub struct Conduct {
     /// Results that came to their owners, in the order of the owners' logs.
     results: Said<Vec<Told>>,
-    /// Attempts that were given to a device and taken by it, each with where in the two logs that stands.
-    taken: Said<BTreeMap<Spot, (u64, u64)>>,
     /// The results whose statements claim sun, each with what it claims.
     suns: Said<Vec<(Told, Vec<Sun>)>>,
     /// By device: when it came and went.
@@ -103,12 +98,6 @@ impl Conduct {
     pub(super) fn add(&mut self, entry: &Entry, news: &News) {
         let header = entry.header();
         let (author, seq, at_ms) = (header.author, header.seq, header.hlc.wall_ms());
-        if let Some(Lease { submitter, device, task, attempt, given: (given_ms, given_seq), taken_seq }) =
-            news.taken
-        {
-            let taken = self.taken.entry(device).or_default().entry(submitter).or_default();
-            taken.insert((given_ms, task, attempt), (given_seq, taken_seq));
-        }
         match entry.payload() {
             Payload::TaskSubmitted(it) if news.first => {
                 let spot = (at_ms, author, it.task);
@@ -142,12 +131,6 @@ impl Conduct {
         }
     }
 
-    /// Is nothing here of what devices took?
-    #[cfg(test)]
-    pub(super) fn is_empty_of_leases(&self) -> bool {
-        self.taken.is_empty()
-    }
-
     /// Takes back what `author` said from `cap` on.
     pub(super) fn cut(&mut self, author: &PublicKey, cap: u64) {
         fn cut_in<V>(said: &mut Said<Vec<V>>, author: &PublicKey, stays: impl Fn(&V) -> bool) {
@@ -161,18 +144,6 @@ impl Conduct {
         }
         cut_in(&mut self.results, author, |told| told.seq < cap);
         cut_in(&mut self.suns, author, |(told, _)| told.seq < cap);
-        self.taken.retain(|device, lists| {
-            lists.retain(|submitter, spots| {
-                if submitter == author {
-                    spots.retain(|_, (given, _)| *given < cap);
-                }
-                if device == author {
-                    spots.retain(|_, (_, taken)| *taken < cap);
-                }
-                !spots.is_empty()
-            });
-            !lists.is_empty()
-        });
         self.named.retain(|_, spots| {
             spots.retain(|(_, by, _), seq| by != author || *seq < cap);
             !spots.is_empty()
@@ -364,10 +335,8 @@ impl Facts {
             }
         }
         let conduct = self.conduct();
-        let taken = conduct.taken.get(device).into_iter().flatten().map(|(by, spots)| {
-            let last = (upto_ms, TaskId([0xff; 32]), u32::MAX);
-            (by, spots.range(..=last).rev().map(|(spot, _)| (spot.0, spot)))
-        });
+        let taken = self.tasks().leases(device, upto_ms);
+        let taken = taken.map(|(by, leases)| (by, leases.map(|lease| (lease.0, lease))));
         for (submitter, (at_ms, task, attempt)) in newest(taken, governance) {
             let key = (*submitter, *task);
             if earns(submitter, *at_ms).is_some() && self.tasks().broke_lease(device, &key, *attempt, upto_ms)

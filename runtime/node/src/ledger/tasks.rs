@@ -81,8 +81,6 @@ struct Spent {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 struct Said {
     accepted: Option<(u64, u64)>,
-    /// Who had offered what it accepted: whose log it named first when it said so.
-    offered_by: Option<PublicKey>,
     refused: Option<u64>,
     /// A person ended it.
     vetoed: Option<(u64, u64)>,
@@ -201,21 +199,43 @@ pub(super) struct News {
     pub(super) first: bool,
     /// The device by which a task is done, if none was done before.
     pub(super) done_by: Option<PublicKey>,
-    /// An attempt of which it is known now that it was given and taken.
-    pub(super) taken: Option<Lease>,
 }
 
-/// An attempt that a submitter gave to a device, which took it from that submitter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Lease {
-    pub(super) submitter: PublicKey,
-    pub(super) device: PublicKey,
-    pub(super) task: TaskId,
-    pub(super) attempt: u32,
-    /// When it was given, and where in the submitter's log.
-    pub(super) given: (u64, u64),
-    /// Where in the device's log it was taken.
-    pub(super) taken_seq: u64,
+/// Attempts that a device took from one submitter. A name is no secret, and anybody can say to have given away somebody
+/// else's task, and that it ended: from whom a device took something, it says by whose log it names first.
+// spec: REP-1
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+struct Leases {
+    /// By when they were given: where in the submitter's log, and where in the device's.
+    given: BTreeMap<(u64, TaskId, u32), (u64, u64)>,
+    /// Those of which the submitter says nothing so far, by where in the device's log. Seldom there are any, and what is
+    /// given need not be looked for among all that was ever taken.
+    alone: BTreeMap<(TaskId, u32), u64>,
+}
+
+impl Leases {
+    fn given(&mut self, task: TaskId, attempt: u32, at_ms: u64, seq: u64) {
+        if let Some(taken) = self.alone.remove(&(task, attempt)) {
+            self.given.insert((at_ms, task, attempt), (seq, taken));
+        }
+    }
+
+    /// What the submitter said from `cap` on does not count.
+    fn cut_given(&mut self, cap: u64) {
+        let alone = &mut self.alone;
+        self.given.retain(|(_, task, attempt), (seq, taken)| {
+            let stays = *seq < cap;
+            if !stays {
+                alone.insert((*task, *attempt), *taken);
+            }
+            stays
+        });
+    }
+
+    fn cut_taken(&mut self, cap: u64) {
+        self.given.retain(|_, (_, taken)| *taken < cap);
+        self.alone.retain(|_, taken| *taken < cap);
+    }
 }
 
 /// All of them.
@@ -225,6 +245,8 @@ pub struct Tasks {
     lives: BTreeMap<PublicKey, BTreeMap<TaskId, Life>>,
     /// By what was said of what, and by whom.
     said: BTreeMap<(TaskId, u32, PublicKey), Said>,
+    /// By device and submitter.
+    leases: BTreeMap<PublicKey, BTreeMap<PublicKey, Leases>>,
 }
 
 impl Tasks {
@@ -448,15 +470,12 @@ impl Tasks {
             Payload::Delegated { task, attempt, device, .. } => {
                 let given = || (seq, *device, at_ms);
                 news.first = self.task(author, *task).delegated.add(*attempt, MOST_OFFERS, given);
-                let taken = news.first.then(|| self.taken_from(&author, task, *attempt, device)).flatten();
-                news.taken = taken.map(|taken_seq| Lease {
-                    submitter: author,
-                    device: *device,
-                    task: *task,
-                    attempt: *attempt,
-                    given: (at_ms, seq),
-                    taken_seq,
-                });
+                if news.first
+                    && let Some(leases) = self.leases.get_mut(device)
+                    && let Some(leases) = leases.get_mut(&author)
+                {
+                    leases.given(*task, *attempt, at_ms, seq);
+                }
             }
             Payload::Completed(completed) => {
                 let statement = &completed.statement;
@@ -474,19 +493,16 @@ impl Tasks {
                 if said.accepted.is_none() {
                     said.accepted = Some((seq, at_ms));
                     // The offer that it accepts is what it names first.
-                    said.offered_by = header.refs.first().map(|tip| tip.author);
-                    let given = said.offered_by.and_then(|by| {
-                        let (given_seq, to, at_ms) = self.life(&(by, *task))?.delegated.get(*attempt)?;
-                        (*to == author).then_some((by, (*at_ms, *given_seq)))
-                    });
-                    news.taken = given.map(|(submitter, given)| Lease {
-                        submitter,
-                        device: author,
-                        task: *task,
-                        attempt: *attempt,
-                        given,
-                        taken_seq: seq,
-                    });
+                    if let Some(by) = header.refs.first().map(|tip| tip.author) {
+                        let given = self.life(&(by, *task)).and_then(|life| life.delegated.get(*attempt));
+                        let given = given.filter(|(_, to, _)| *to == author).map(|(seq, _, at)| (*at, *seq));
+                        let leases = self.leases.entry(author).or_default().entry(by).or_default();
+                        if let Some((at, given)) = given {
+                            leases.given.insert((at, *task, *attempt), (given, seq));
+                        } else {
+                            leases.alone.insert((*task, *attempt), seq);
+                        }
+                    }
                 }
             }
             Payload::Refused { task, attempt, .. } => {
@@ -519,12 +535,15 @@ impl Tasks {
         news
     }
 
-    /// Where in its log a device took an attempt from this submitter: a name is no secret, and anybody can say to have
-    /// given away somebody else's task, and that it ended.
-    // spec: REP-1
-    fn taken_from(&self, by: &PublicKey, task: &TaskId, attempt: u32, device: &PublicKey) -> Option<u64> {
-        let said = self.said.get(&(*task, attempt, *device))?;
-        said.accepted.filter(|_| said.offered_by.as_ref() == Some(by)).map(|(seq, _)| seq)
+    /// What a device took up to a moment, by submitter, the newest first: when it was given, which task, which try.
+    pub(super) fn leases(
+        &self,
+        device: &PublicKey,
+        upto_ms: u64,
+    ) -> impl Iterator<Item = (&PublicKey, impl Iterator<Item = &(u64, TaskId, u32)>)> {
+        let leases = self.leases.get(device).into_iter().flatten();
+        let last = (upto_ms, TaskId([0xff; 32]), u32::MAX);
+        leases.map(move |(by, leases)| (by, leases.given.range(..=last).rev().map(|(lease, _)| lease)))
     }
 
     /// Takes back what `author` said from `cap` on.
@@ -536,10 +555,21 @@ impl Tasks {
             for place in [&mut said.accepted, &mut said.vetoed] {
                 *place = place.filter(|(seq, _)| *seq < cap);
             }
-            said.offered_by = said.offered_by.filter(|_| said.accepted.is_some());
             said.refused = said.refused.filter(|seq| *seq < cap);
             said.spent = said.spent.take().filter(|spent| spent.seq < cap);
             *said != Said::default()
+        });
+        self.leases.retain(|device, leases| {
+            leases.retain(|submitter, leases| {
+                if device == author {
+                    leases.cut_taken(cap);
+                }
+                if submitter == author {
+                    leases.cut_given(cap);
+                }
+                *leases != Leases::default()
+            });
+            !leases.is_empty()
         });
         let Some(tasks) = self.lives.get_mut(author) else { return };
         tasks.retain(|_, task| {
