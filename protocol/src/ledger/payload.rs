@@ -90,7 +90,7 @@ pub enum Payload {
         /// Under which grant; none on the owner's own device.
         grant: Option<EntryId>,
     },
-    /// The author's device takes an attempt.
+    /// The author's device takes an attempt of whose offer it names the log first.
     Accepted {
         /// Which task.
         task: TaskId,

@@ -25,6 +25,9 @@ use serde::{Deserialize, Serialize};
 const HOLD_OFFER_MS: u64 = 3_000;
 /// Offers that wait so, and attempts kept, results not yet fetched included. Each is a few kilobytes.
 const MAX_ATTEMPTS: usize = 10_000;
+/// How long the word that a result is settled goes before its record: the two come by different ways, and what is checked
+/// first is on record later.
+const RECORDED_MS: u64 = 60_000;
 /// Offers of one owner that wait so. An honest one sends what its ends of logs rest on along.
 const MAX_HELD: usize = 64;
 
@@ -288,9 +291,30 @@ impl Node {
                 self.keep_attempt(id);
                 self.output(Output::Release(id));
             }
-        } else if self.attempts.get(&id).is_some_and(|attempt| attempt.state() == AttemptState::Ended)
-            && self.step(id, AttemptEvent::Settle)
+        } else if attempt.owner == self.me || self.is_recorded(id) {
+            self.forget_result(id);
+        } else if let Some(attempt) = self.attempts.get_mut(&id)
+            && attempt.state() == AttemptState::Ended
         {
+            // Whoever settles it and records nothing could have it that it was never brought.
+            // spec: REP-1
+            let until_ms = self.now.wall_ms.saturating_add(RECORDED_MS);
+            attempt.kept.until_ms = attempt.kept.until_ms.min(until_ms);
+            self.keep_attempt(id);
+            self.arm_within(Timer::Attempt(id), RECORDED_MS);
+        }
+    }
+
+    /// Is the result of an attempt on record, where others see that it was brought?
+    fn is_recorded(&self, id: AttemptId) -> bool {
+        let Some(attempt) = self.attempts.get(&id) else { return false };
+        let result = self.ledger.facts().tasks().result(&(attempt.owner, id.task), id.attempt);
+        result.is_some_and(|ran| ran.device == self.me)
+    }
+
+    fn forget_result(&mut self, id: AttemptId) {
+        let ended = self.attempts.get(&id).is_some_and(|attempt| attempt.state() == AttemptState::Ended);
+        if ended && self.step(id, AttemptEvent::Settle) {
             self.output(Output::Forget(id));
         }
     }
@@ -298,7 +322,11 @@ impl Node {
     fn released(&mut self, id: AttemptId, released: Released) {
         let Some(attempt) = self.attempts.get(&id) else { return };
         let owner = attempt.owner;
-        if attempt.state() == AttemptState::Releasing && self.step(id, AttemptEvent::Settle) {
+        if attempt.state() == AttemptState::Releasing {
+            if owner != self.me {
+                self.unsettled(id);
+            }
+            self.step(id, AttemptEvent::Settle);
             self.output(Output::Forget(id));
             let state = match &released {
                 Released::Released => "released",
@@ -771,9 +799,7 @@ impl Node {
             AttemptState::Releasing => {}
             AttemptState::Ended => {
                 self.unsettled(id);
-                if self.step(id, AttemptEvent::Settle) {
-                    self.output(Output::Forget(id));
-                }
+                self.forget_result(id);
             }
             _ if attempt.lease_until <= now && !self.has_bug(Misbehaviour::ForgetsLeases) => {
                 self.lose(id, Reason::LeaseEnded, true);
@@ -827,14 +853,19 @@ impl Node {
         }
     }
 
-    /// A result that nobody takes was made all the same.
-    // spec: DEL-13
+    /// A result that nobody takes, or that is nowhere on record, was made all the same.
+    // spec: DEL-13, REP-1
     fn unsettled(&mut self, id: AttemptId) {
+        if self.is_recorded(id) {
+            return;
+        }
         let Some(attempt) = self.attempts.get(&id) else { return };
         let statement = attempt.kept.ended.as_ref().map(|ended| &ended.statement);
         let used = statement.map(|statement| (statement.energy.clone(), statement.estimated));
         let owner = attempt.owner;
-        if let (AttemptState::Ended, Some((energy, estimated))) = (attempt.state(), used) {
+        if let (AttemptState::Ended | AttemptState::Releasing, Some((energy, estimated))) =
+            (attempt.state(), used)
+        {
             self.say_spent(id, owner, energy, estimated);
         }
     }
@@ -982,12 +1013,27 @@ impl Node {
     // spec: PERM-5
     pub(crate) fn pause_donor(&mut self, for_ms: Option<u64>) {
         let until = for_ms.map(|ms| self.now.wall_ms.saturating_add(ms));
+        self.paused_until = for_ms.map(|ms| self.now.boot_ms.saturating_add(ms));
         self.set_donor(Donor::Paused(until));
         match for_ms {
             Some(ms) => self.arm_in(Timer::Donor, ms),
             None => self.disarm(Timer::Donor),
         }
         self.regard_donor();
+    }
+
+    /// The wall clock was set. A pause that began while this program runs lasts as long as its owner said, and ends at
+    /// another date; one from before ends at its date.
+    // spec: PERM-5
+    pub(crate) fn reckon_pause(&mut self) {
+        match (self.donor, self.paused_until) {
+            (Donor::Paused(Some(_)), Some(at)) => {
+                let left = at.saturating_sub(self.now.boot_ms);
+                self.set_donor(Donor::Paused(Some(self.now.wall_ms.saturating_add(left))));
+            }
+            (Donor::Paused(Some(until)), None) => self.arm(Timer::Donor, self.boot_of(until)),
+            _ => {}
+        }
     }
 
     /// Does the device's owner share it now, with what is not running yet?

@@ -251,6 +251,8 @@ pub struct Node {
     pub(crate) open_ballots: BTreeSet<TaskId>,
     /// What the wall clock shows when the boot clock shows nothing.
     offset: u64,
+    /// When a pause ends that began while this program runs, by the boot clock.
+    pub(crate) paused_until: Option<u64>,
     /// The others by state, oldest first.
     pub(crate) out: BTreeSet<(u64, TaskId)>,
     pub(crate) over: BTreeSet<(u64, TaskId)>,
@@ -346,6 +348,7 @@ impl Node {
             waiting_by_age: BTreeSet::new(),
             open_ballots: BTreeSet::new(),
             offset: now.wall_ms.wrapping_sub(now.boot_ms),
+            paused_until: None,
             out: BTreeSet::new(),
             over: BTreeSet::new(),
             placed_last: None,
@@ -586,7 +589,10 @@ impl Node {
             return;
         }
         self.offset = offset;
-        let ballots: Vec<TaskId> = self.open_ballots.iter().copied().collect();
+        // Also of what runs already: its members' word is said when its ballot closes.
+        let mut ballots: BTreeSet<TaskId> = self.open_ballots.iter().copied().chain(self.running()).collect();
+        let close = |timer: &Timer| if let Timer::Ballot(task) = timer { Some(*task) } else { None };
+        ballots.extend(self.timers.keys().filter_map(close));
         for ballot in ballots {
             self.requeue(ballot);
         }
@@ -595,9 +601,7 @@ impl Node {
         if self.timers.contains_key(&Timer::Rules) {
             self.arm_in(Timer::Rules, 0);
         }
-        if let Donor::Paused(Some(until)) = self.donor {
-            self.arm(Timer::Donor, self.boot_of(until));
-        }
+        self.reckon_pause();
         if !self.open_ballots.is_empty() {
             self.place_soon();
         }

@@ -12,7 +12,7 @@ use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::frame::{AttemptId, TaskFrame};
 use mesh_protocol::ids::TaskId;
 use mesh_protocol::invite::TicketKind;
-use mesh_protocol::ledger::{Entry, Payload};
+use mesh_protocol::ledger::{Effect, Entry, Payload};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::rules::{Rules, Tier, VotingMethod};
 use mesh_protocol::task::{Importance, Sla};
@@ -1640,6 +1640,106 @@ fn a_part_of_the_quota_is_given_to_another_device() {
     let refused = room.submit_draft(3, draft("plain", 3)).unwrap_err();
     assert!(refused.message.contains("quota"), "{refused:?}");
     equal(&room);
+}
+
+// spec: VOTE-1, VOTE-5
+#[test]
+fn the_ballot_of_what_runs_already_closes_by_the_date_where_the_clock_was_set() {
+    let mut room = street(Rules { voting_window_ms: 3_600_000, ..rules() });
+    room.handle(0, Input::Capacity(Capacity { slots: 1, memory: 1 << 30, longest_ms: HOUR }));
+    let declared = mesh_node::Draft { importance: Some(Importance::Critical), ..draft("mine", 1) };
+    let task = room.submit_draft(0, declared).unwrap();
+    room.next_run(0).expect("at home it starts");
+    room.vote(1, &task, Importance::Low);
+    room.pass(2_000);
+    assert_eq!(room.ballot(0, &task).state, "open");
+    room.now.wall_ms += 3_600_000;
+    for number in 0..3 {
+        room.handle(number, Input::Wake);
+    }
+    assert_ne!(room.ballot(0, &task).state, "open");
+    assert_eq!(room.said(0, "consensus").len(), 1, "what the members said is said at once");
+}
+
+// spec: PERM-5
+#[test]
+fn a_pause_lasts_as_long_as_was_said_however_the_clock_is_set() {
+    for (by_ms, back) in [(5 * HOUR, false), (5 * HOUR, true)] {
+        let mut room = street(rules());
+        let paused = |room: &mut Room| match room.ask(2, Command::Status).unwrap() {
+            Answer::Status(view) => view.donor.contains("paused"),
+            other => panic!("{other:?}"),
+        };
+        room.ask(2, Command::Pause { for_ms: Some(2 * HOUR) }).unwrap();
+        room.pass(HOUR);
+        match back {
+            true => room.now.wall_ms -= by_ms,
+            false => room.now.wall_ms += by_ms,
+        }
+        room.handle(2, Input::Wake);
+        assert!(paused(&mut room), "back: {back}");
+        // After a start its date holds, which is another one now.
+        for start in [false, true] {
+            if start {
+                room.restart(2, "carol");
+            }
+            room.pass(HOUR / 2 - 1_000);
+            assert!(paused(&mut room), "back: {back}, started: {start}");
+        }
+        room.pass(3_000);
+        assert!(!paused(&mut room), "back: {back}");
+    }
+}
+
+// spec: PERM-5
+#[test]
+fn a_pause_from_before_a_start_ends_at_its_date() {
+    let mut room = street(rules());
+    room.ask(2, Command::Pause { for_ms: Some(2 * HOUR) }).unwrap();
+    room.restart(2, "carol");
+    // It starts without knowing the time, and is told.
+    room.now.wall_ms -= 5 * HOUR;
+    room.restart(2, "carol");
+    room.now.wall_ms += 5 * HOUR;
+    room.handle(2, Input::Wake);
+    let donor = |room: &mut Room| match room.ask(2, Command::Status).unwrap() {
+        Answer::Status(view) => view.donor,
+        other => panic!("{other:?}"),
+    };
+    assert!(donor(&mut room).contains("paused"));
+    room.pass(2 * HOUR);
+    assert!(!donor(&mut room).contains("paused"));
+}
+
+// spec: DEL-13, REP-1
+#[test]
+fn whoever_settles_a_result_and_records_nothing_has_it_said_what_was_used() {
+    let mut room = street(rules());
+    room.energy(2, sun());
+    let ends = |room: &mut Room, nonce: u8, connected: bool| {
+        room.submit_draft(0, draft("plain", nonce)).unwrap();
+        let run = room.next_run(2).unwrap();
+        if !connected {
+            room.disconnect(0, 2);
+        }
+        room.end(2, &run);
+        run.attempt
+    };
+    let honest = ends(&mut room, 1, true);
+    room.pass(120_000);
+    assert!(room.peers[2].forgotten.contains(&honest) && room.said(2, "spent").is_empty());
+    let id = ends(&mut room, 2, false);
+    let settled = |room: &Room| Input::Task(room.key(0), id, TaskFrame::Settled(Effect::Done));
+    for _ in 0..5 {
+        // Said again it is put off no further.
+        let settled = settled(&room);
+        room.handle(2, settled);
+        room.pass(13_000);
+    }
+    let said = room.said(2, "spent");
+    let [Payload::Spent(spent)] = said.as_slice() else { panic!("{said:?}") };
+    assert_eq!((spent.task, spent.attempt, spent.estimated), (id.task, id.attempt, false));
+    assert!(room.peers[2].forgotten.contains(&id));
 }
 
 // spec: VOTE-1, VOTE-5

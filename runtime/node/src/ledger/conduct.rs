@@ -4,6 +4,7 @@
 
 use super::facts::Facts;
 use super::governance::Governance;
+use super::tasks::{News, Ran, TaskKey};
 use mesh_policies::plausible::{Evidence, doubt};
 use mesh_policies::profile::{self, Past};
 use mesh_policies::reputation::{MUST_AGREE, Record};
@@ -17,9 +18,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Newest results and leases of one device, and tasks of one name, that are looked at: of what is older hardly anything is left anyway.
 const MOST: usize = 2_000;
+/// Of these so many that devices of one submitter's owner say of it: with a friend's log full of them, a device would hide
+/// what it did to others.
+const MOST_OF_ONE: usize = 200;
 
-/// An attempt: when, whose, which task, which try.
-pub type Spot = (u64, PublicKey, TaskId, u32);
+/// By device of which it is said, and by device whose log says it.
+type Said<V> = BTreeMap<PublicKey, BTreeMap<PublicKey, V>>;
+
+/// A result that came to its owner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Told {
+    /// Where in the owner's log that stands.
+    seq: u64,
+    at_ms: u64,
+    task: TaskId,
+    attempt: u32,
+}
 
 /// By who proved a fork and where: when it was, and when it was proven.
 type Proofs = BTreeMap<(PublicKey, u64), (u64, u64)>;
@@ -35,9 +49,6 @@ struct Sun {
     estimated: bool,
     claim: EnergyClaim,
 }
-
-/// Those of a statement: where in the log it is on record, when, and what they are.
-type Suns = (u64, u64, Vec<Sun>);
 
 impl Sun {
     fn of(piece: &Piece) -> Option<Self> {
@@ -60,12 +71,10 @@ impl Sun {
 /// All of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Conduct {
-    /// By executing device: results that came to their owners.
-    results: BTreeMap<PublicKey, BTreeMap<Spot, u64>>,
-    /// By executing device: attempts that were given to it.
-    given: BTreeMap<PublicKey, BTreeMap<Spot, u64>>,
-    /// By executing device: the claims of sun in each statement, as of when the first is for, and when it was on record.
-    suns: BTreeMap<PublicKey, BTreeMap<Spot, Suns>>,
+    /// Results that came to their owners, in the order of the owners' logs.
+    results: Said<Vec<Told>>,
+    /// The results whose statements claim sun, each with what it claims.
+    suns: Said<Vec<(Told, Vec<Sun>)>>,
     /// By device: when it came and went.
     presence: BTreeMap<PublicKey, BTreeMap<u64, (u64, bool)>>,
     /// By name: tasks as they were submitted.
@@ -84,33 +93,27 @@ pub enum Verdict {
 }
 
 impl Conduct {
-    /// Of what a log says of one thing more than once the first counts: whoever never had the rest of it, since it was
-    /// cut off, has that one as well.
+    /// `news`: what is new in it.
     // spec: LED-3
-    pub(super) fn add(&mut self, entry: &Entry) {
+    pub(super) fn add(&mut self, entry: &Entry, news: &News) {
         let header = entry.header();
         let (author, seq, at_ms) = (header.author, header.seq, header.hlc.wall_ms());
         match entry.payload() {
-            Payload::TaskSubmitted(it) => {
+            Payload::TaskSubmitted(it) if news.first => {
                 let spot = (at_ms, author, it.task);
                 match self.named.get_mut(&it.name) {
-                    Some(spots) => drop(spots.entry(spot).or_insert(seq)),
+                    Some(spots) => drop(spots.insert(spot, seq)),
                     None => drop(self.named.insert(it.name.clone(), [(spot, seq)].into())),
                 }
             }
-            Payload::Delegated { task, attempt, device, .. } => {
-                let spot = (at_ms, author, *task, *attempt);
-                self.given.entry(*device).or_default().entry(spot).or_insert(seq);
-            }
-            Payload::Completed(completed) => {
+            Payload::Completed(completed) if news.first => {
                 let it = &completed.statement;
-                let spot = (at_ms, author, it.task, it.attempt);
-                self.results.entry(it.executor).or_default().entry(spot).or_insert(seq);
+                let told = || Told { seq, at_ms, task: it.task, attempt: it.attempt };
+                self.results.entry(it.executor).or_default().entry(author).or_default().push(told());
                 let suns: Vec<Sun> = it.energy.pieces.iter().filter_map(Sun::of).collect();
-                if let Some(first) = suns.first() {
-                    let spot = (first.from_ms, author, it.task, it.attempt);
-                    let claims = self.suns.entry(it.executor).or_default();
-                    claims.entry(spot).or_insert((seq, at_ms, suns));
+                if !suns.is_empty() {
+                    let claims = self.suns.entry(it.executor).or_default().entry(author).or_default();
+                    claims.push((told(), suns));
                 }
             }
             Payload::PeerOnline => {
@@ -130,19 +133,17 @@ impl Conduct {
 
     /// Takes back what `author` said from `cap` on.
     pub(super) fn cut(&mut self, author: &PublicKey, cap: u64) {
-        fn cut_in<V>(
-            map: &mut BTreeMap<PublicKey, BTreeMap<Spot, V>>,
-            author: &PublicKey,
-            stays: impl Fn(&V) -> bool,
-        ) {
-            map.retain(|_, spots| {
-                spots.retain(|(_, by, ..), value| by != author || stays(value));
-                !spots.is_empty()
+        fn cut_in<V>(said: &mut Said<Vec<V>>, author: &PublicKey, stays: impl Fn(&V) -> bool) {
+            said.retain(|_, lists| {
+                if let Some(list) = lists.get_mut(author) {
+                    list.retain(&stays);
+                }
+                lists.retain(|_, list| !list.is_empty());
+                !lists.is_empty()
             });
         }
-        cut_in(&mut self.results, author, |seq| *seq < cap);
-        cut_in(&mut self.given, author, |seq| *seq < cap);
-        cut_in(&mut self.suns, author, |(seq, ..)| *seq < cap);
+        cut_in(&mut self.results, author, |told| told.seq < cap);
+        cut_in(&mut self.suns, author, |(told, _)| told.seq < cap);
         self.named.retain(|_, spots| {
             spots.retain(|(_, by, _), seq| by != author || *seq < cap);
             !spots.is_empty()
@@ -158,15 +159,92 @@ impl Conduct {
     }
 }
 
-/// The newest up to a moment.
-fn upto<V>(spots: Option<&BTreeMap<Spot, V>>, upto_ms: u64) -> impl Iterator<Item = (&Spot, &V)> {
-    let newest = spots.into_iter().flatten().rev();
-    newest.skip_while(move |(spot, _)| spot.0 > upto_ms).take(MOST)
+/// The newest of what several logs say of one device, each log's given newest first and with its dates.
+// spec: REP-1
+fn newest<'a, T, I: Iterator<Item = (u64, T)>>(
+    logs: impl Iterator<Item = (&'a PublicKey, I)>,
+    governance: &Governance,
+) -> impl Iterator<Item = (&'a PublicKey, T)> {
+    let mut heads: BTreeMap<(u64, &PublicKey), (T, I)> = BTreeMap::new();
+    for (by, mut rest) in logs {
+        if let Some((at_ms, first)) = rest.next() {
+            heads.insert((at_ms, by), (first, rest));
+        }
+    }
+    let mut of_one: BTreeMap<Option<UserKey>, usize> = BTreeMap::new();
+    let next = std::iter::from_fn(move || {
+        while let Some(((_, by), (it, mut rest))) = heads.pop_last() {
+            let before = of_one.entry(owner(by, governance)).or_default();
+            if *before >= MOST_OF_ONE {
+                continue;
+            }
+            *before += 1;
+            if let Some((at_ms, next)) = rest.next() {
+                heads.insert((at_ms, by), (next, rest));
+            }
+            return Some((by, it));
+        }
+        None
+    });
+    next.take(MOST)
+}
+
+/// What is said up to a moment in the order of a log, newest first.
+fn upto<T>(list: &[T], upto_ms: u64, told: impl Fn(&T) -> &Told) -> impl Iterator<Item = (u64, &T)> {
+    let end = list.partition_point(|it| told(it).at_ms <= upto_ms);
+    list.iter().take(end).rev().map(move |it| (told(it).at_ms, it))
+}
+
+fn owner(device: &PublicKey, governance: &Governance) -> Option<UserKey> {
+    governance.device(device).map(|device| governance.current(device.user))
+}
+
+/// The word of whoever ran an attempt, if it weighs: that of its submitter's own devices is no stranger's.
+// spec: DEL-8, REP-1
+fn word(ran: &Ran, submitter: Option<UserKey>, governance: &Governance) -> Option<(UserKey, Same)> {
+    let (same, by) = (ran.same?, owner(&ran.device, governance)?);
+    (Some(by) != submitter).then_some((by, same))
+}
+
+/// What others agreed on says so of what one came to.
+fn verdict(same: &Same, agreed: &Same) -> Option<Verdict> {
+    match () {
+        () if same == agreed => Some(Verdict::Agreed),
+        // Other engines may come to something else and be right.
+        () if same.0 == agreed.0 => Some(Verdict::Wrong),
+        () => None,
+    }
+}
+
+/// What came of one run, each with when the first said so of those who have it on record.
+#[derive(Debug, Default)]
+struct Judged {
+    executed: Option<u64>,
+    agreed: Option<u64>,
+    wrong: Option<u64>,
 }
 
 impl Facts {
-    /// What the results of a task that were on record at a moment say of each other: those of its submitter's own devices
-    /// are no stranger's word, and an owner has one word.
+    /// What most runs of a task came to by the results that were on record at a moment, if more than one owner's did: an
+    /// owner has one word.
+    // spec: DEL-8, REP-1
+    fn agreed(&self, key: &TaskKey, governance: &Governance, upto_ms: u64) -> Option<Same> {
+        let submitter = owner(&key.0, governance);
+        let mut words: BTreeMap<(ProfileId, u8, [u8; 32]), BTreeSet<UserKey>> = BTreeMap::new();
+        for (_, ran) in self.tasks().results(key).filter(|(_, ran)| ran.at_ms <= upto_ms) {
+            if let Some((by, (profile, outcome, output))) = word(ran, submitter, governance) {
+                words.entry((profile, outcome, output.0)).or_default().insert(by);
+            }
+        }
+        let most = words.values().map(BTreeSet::len).max().filter(|most| *most > 1)?;
+        let mut winners = words.iter().filter(|(_, owners)| owners.len() == most);
+        match (winners.next(), winners.next()) {
+            (Some(((profile, outcome, output), _)), None) => Some((*profile, *outcome, Commitment(*output))),
+            _ => None,
+        }
+    }
+
+    /// What the results of a task that were on record at a moment say of each other.
     // spec: DEL-8, REP-1
     pub fn verdicts(
         &self,
@@ -175,57 +253,47 @@ impl Facts {
         governance: &Governance,
         upto_ms: u64,
     ) -> BTreeMap<u32, Verdict> {
-        let user =
-            |device: &PublicKey| governance.device(device).map(|device| governance.current(device.user));
         let key = (*submitter, *task);
-        let results: Vec<(u32, UserKey, Same)> = self
-            .tasks()
-            .results(&key)
-            .filter(|(_, ran)| ran.at_ms <= upto_ms)
-            .filter_map(|(attempt, ran)| Some((attempt, user(&ran.device)?, ran.same?)))
-            .filter(|(_, owner, _)| Some(*owner) != user(submitter))
-            .collect();
-        if results.len() < 2 {
-            return BTreeMap::new();
-        }
-        let mut words: BTreeMap<(ProfileId, u8, [u8; 32]), BTreeSet<UserKey>> = BTreeMap::new();
-        for (_, owner, (profile, outcome, output)) in &results {
-            words.entry((*profile, *outcome, output.0)).or_default().insert(*owner);
-        }
-        let most = words.values().map(BTreeSet::len).max().unwrap_or(0);
-        let mut winners = words.iter().filter(|(_, owners)| owners.len() == most);
-        let (Some((winner, _)), None, true) = (winners.next(), winners.next(), most > 1) else {
-            return BTreeMap::new();
-        };
-        let verdict = |(attempt, _, (profile, outcome, output)): &(u32, UserKey, Same)| {
-            let same = (*profile, *outcome, output.0);
-            match () {
-                () if same == *winner => Some((*attempt, Verdict::Agreed)),
-                // Other engines may come to something else and be right.
-                () if *profile == winner.0 => Some((*attempt, Verdict::Wrong)),
-                () => None,
-            }
-        };
-        results.iter().filter_map(verdict).collect()
+        let Some(agreed) = self.agreed(&key, governance, upto_ms) else { return BTreeMap::new() };
+        let said = self.tasks().results(&key).filter(|(_, ran)| ran.at_ms <= upto_ms);
+        let judged = said.filter_map(|(attempt, ran)| {
+            let (_, same) = word(ran, owner(submitter, governance), governance)?;
+            Some((attempt, verdict(&same, &agreed)?))
+        });
+        judged.collect()
     }
 
-    /// Results of a device up to a moment, newest first, with what others' say of each by then.
+    /// Results of a device up to a moment, newest first, each with its submitter and what others' say of it by then.
     fn judged<'a>(
         &'a self,
         device: &PublicKey,
         governance: &'a Governance,
         upto_ms: u64,
-    ) -> impl Iterator<Item = (&'a Spot, Option<Verdict>)> {
-        upto(self.conduct().results.get(device), upto_ms).map(move |(spot, _)| {
-            let (_, submitter, task, attempt) = spot;
-            (spot, self.verdicts(submitter, task, governance, upto_ms).get(attempt).copied())
+    ) -> impl Iterator<Item = (&'a PublicKey, &'a Told, Option<Verdict>)> {
+        let logs = self.conduct().results.get(device).into_iter().flatten();
+        let logs = logs.map(move |(by, list)| (by, upto(list, upto_ms, |told| told)));
+        // Many results may be of one task.
+        let mut tasks: BTreeMap<TaskKey, Option<Same>> = BTreeMap::new();
+        newest(logs, governance).map(move |(submitter, told)| {
+            let key = (*submitter, told.task);
+            let agreed = tasks.entry(key).or_insert_with(|| self.agreed(&key, governance, upto_ms));
+            let judged = agreed.and_then(|agreed| {
+                let ran = self.tasks().result(&key, told.attempt)?;
+                let (_, same) = word(ran, owner(submitter, governance), governance)?;
+                verdict(&same, &agreed)
+            });
+            (submitter, told, judged)
         })
     }
 
     /// How many of a device's results in a row others agreed with, up to as many as it takes to be believed.
     // spec: DEL-8
     pub fn streak(&self, device: &PublicKey, governance: &Governance) -> u64 {
-        let compared = self.judged(device, governance, u64::MAX).filter_map(|(_, verdict)| verdict);
+        // What several logs have on record of one run is one result.
+        let mut seen = BTreeSet::new();
+        let compared = self.judged(device, governance, u64::MAX).filter_map(|(_, told, verdict)| {
+            verdict.filter(|verdict| *verdict == Verdict::Wrong || seen.insert((told.task, told.attempt)))
+        });
         let right = compared.take_while(|verdict| *verdict == Verdict::Agreed);
         right.take(usize::try_from(MUST_AGREE).unwrap_or(usize::MAX)).count() as u64
     }
@@ -241,22 +309,35 @@ impl Facts {
         earns: impl Fn(&PublicKey, u64) -> Option<bool>,
     ) -> Record {
         let mut dates = Record::default();
-        for (spot, verdict) in self.judged(device, governance, upto_ms) {
-            let (at_ms, submitter, task, attempt) = spot;
-            let Some(earns) = earns(submitter, *at_ms) else { continue };
+        // Others may have a run on record that was not for them: it is one run all the same. Newest first, so that the
+        // first one's date stays.
+        let mut runs: BTreeMap<(TaskId, u32), Judged> = BTreeMap::new();
+        for (submitter, told, verdict) in self.judged(device, governance, upto_ms) {
+            let Some(earns) = earns(submitter, told.at_ms) else { continue };
+            let run = runs.entry((told.task, told.attempt)).or_default();
             match verdict {
-                Some(Verdict::Wrong) => dates.wrong.push(*at_ms),
-                Some(Verdict::Agreed) if earns => dates.agreed.push(*at_ms),
+                Some(Verdict::Wrong) => run.wrong = Some(told.at_ms),
+                Some(Verdict::Agreed) if earns => run.agreed = Some(told.at_ms),
                 _ => {}
             }
-            let effect = self.tasks().result(&(*submitter, *task), *attempt).map(|ran| ran.effect);
-            if earns && effect == Some(Effect::Done) && verdict != Some(Verdict::Wrong) {
-                dates.executed.push(*at_ms);
+            let effect = self.tasks().result(&(*submitter, told.task), told.attempt).map(|ran| ran.effect);
+            if earns && effect == Some(Effect::Done) {
+                run.executed = Some(told.at_ms);
+            }
+        }
+        for run in runs.into_values() {
+            match run.wrong {
+                Some(at_ms) => dates.wrong.push(at_ms),
+                None => {
+                    dates.executed.extend(run.executed);
+                    dates.agreed.extend(run.agreed);
+                }
             }
         }
         let conduct = self.conduct();
-        for (spot, _) in upto(conduct.given.get(device), upto_ms) {
-            let (at_ms, submitter, task, attempt) = spot;
+        let taken = self.tasks().leases(device, upto_ms);
+        let taken = taken.map(|(by, leases)| (by, leases.map(|lease| (lease.0, lease))));
+        for (submitter, (at_ms, task, attempt)) in newest(taken, governance) {
             let key = (*submitter, *task);
             if earns(submitter, *at_ms).is_some() && self.tasks().broke_lease(device, &key, *attempt, upto_ms)
             {
@@ -273,15 +354,17 @@ impl Facts {
             }
             came = online.then_some(*at_ms);
         }
-        for ((_, _, task, attempt), (_, said_ms, suns)) in upto(conduct.suns.get(device), upto_ms) {
-            if *said_ms > upto_ms {
-                continue;
-            }
-            let place = self.place_then(device, task, *attempt, *said_ms);
+        let suns = conduct.suns.get(device).into_iter().flatten();
+        let suns = suns.map(|(by, list)| (by, upto(list, upto_ms, |(told, _)| told)));
+        let mut false_ones = BTreeMap::new();
+        for (_, (told, suns)) in newest(suns, governance) {
+            let place = self.place_then(device, &told.task, told.attempt, told.at_ms);
             // What one run claims is one claim, however many pieces it is in.
-            let false_one = suns.iter().find(|sun| sun.is_doubtful(place));
-            dates.implausible.extend(false_one.map(|sun| sun.from_ms));
+            if let Some(sun) = suns.iter().find(|sun| sun.is_doubtful(place)) {
+                false_ones.insert((told.task, told.attempt), sun.from_ms);
+            }
         }
+        dates.implausible.extend(false_ones.into_values().filter(|from_ms| *from_ms <= upto_ms));
         // Whoever proves a fork again proves nothing new.
         let proven = conduct.forks.get(device).into_iter().flat_map(BTreeMap::values);
         let proven = proven.filter(|(_, proven_ms)| *proven_ms <= upto_ms);

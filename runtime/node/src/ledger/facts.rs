@@ -277,9 +277,9 @@ impl Facts {
     pub(super) fn add(&mut self, entry: &Entry) {
         let header = entry.header();
         let (author, seq) = (header.author, header.seq);
-        let done_by = self.tasks.add(entry);
-        self.ballots.add(entry, done_by);
-        self.conduct.add(entry);
+        let news = self.tasks.add(entry);
+        self.ballots.add(entry, news.done_by);
+        self.conduct.add(entry, &news);
         match entry.payload() {
             Payload::PeerRegistered(peer) => {
                 let said = (seq, header.hlc.wall_ms(), (**peer).clone());

@@ -190,6 +190,54 @@ pub struct Balance<'a> {
 /// A task: by which device it was submitted, and its id.
 pub type TaskKey = (PublicKey, TaskId);
 
+/// What an entry says that its log had not said before. Of what a log says of one thing more than once the first counts,
+/// whatever its dates: whoever never had the rest of it, since it was cut off, has that one as well.
+// spec: LED-3, REP-1
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// Does it say something of its task or attempt for the first time?
+    pub(super) first: bool,
+    /// The device by which a task is done, if none was done before.
+    pub(super) done_by: Option<PublicKey>,
+}
+
+/// Attempts that a device took from one submitter. A name is no secret, and anybody can say to have given away somebody
+/// else's task, and that it ended: from whom a device took something, it says by whose log it names first.
+// spec: REP-1
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+struct Leases {
+    /// By when they were given: where in the submitter's log, and where in the device's.
+    given: BTreeMap<(u64, TaskId, u32), (u64, u64)>,
+    /// Those of which the submitter says nothing so far, by where in the device's log. Seldom there are any, and what is
+    /// given need not be looked for among all that was ever taken.
+    alone: BTreeMap<(TaskId, u32), u64>,
+}
+
+impl Leases {
+    fn given(&mut self, task: TaskId, attempt: u32, at_ms: u64, seq: u64) {
+        if let Some(taken) = self.alone.remove(&(task, attempt)) {
+            self.given.insert((at_ms, task, attempt), (seq, taken));
+        }
+    }
+
+    /// What the submitter said from `cap` on does not count.
+    fn cut_given(&mut self, cap: u64) {
+        let alone = &mut self.alone;
+        self.given.retain(|(_, task, attempt), (seq, taken)| {
+            let stays = *seq < cap;
+            if !stays {
+                alone.insert((*task, *attempt), *taken);
+            }
+            stays
+        });
+    }
+
+    fn cut_taken(&mut self, cap: u64) {
+        self.given.retain(|_, (_, taken)| *taken < cap);
+        self.alone.retain(|_, taken| *taken < cap);
+    }
+}
+
 /// All of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Tasks {
@@ -197,6 +245,8 @@ pub struct Tasks {
     lives: BTreeMap<PublicKey, BTreeMap<TaskId, Life>>,
     /// By what was said of what, and by whom.
     said: BTreeMap<(TaskId, u32, PublicKey), Said>,
+    /// By device and submitter.
+    leases: BTreeMap<PublicKey, BTreeMap<PublicKey, Leases>>,
 }
 
 impl Tasks {
@@ -406,31 +456,54 @@ impl Tasks {
         self.said.entry((task, attempt, author)).or_default()
     }
 
-    /// Gives the device by which a task is done, if the entry says so and none did before.
-    pub(super) fn add(&mut self, entry: &Entry) -> Option<PublicKey> {
+    /// Gives what is new in it.
+    pub(super) fn add(&mut self, entry: &Entry) -> News {
+        let mut news = News::default();
         let header = entry.header();
         let (author, seq, at_ms) = (header.author, header.seq, header.hlc.wall_ms());
         match entry.payload() {
             Payload::TaskSubmitted(task) => {
-                self.task(author, task.task).submitted.get_or_insert((seq, at_ms));
+                let submitted = &mut self.task(author, task.task).submitted;
+                news.first = submitted.is_none();
+                submitted.get_or_insert((seq, at_ms));
             }
             Payload::Delegated { task, attempt, device, .. } => {
-                self.task(author, *task).delegated.add(*attempt, MOST_OFFERS, || (seq, *device, at_ms));
+                let given = || (seq, *device, at_ms);
+                news.first = self.task(author, *task).delegated.add(*attempt, MOST_OFFERS, given);
+                if news.first
+                    && let Some(leases) = self.leases.get_mut(device)
+                    && let Some(leases) = leases.get_mut(&author)
+                {
+                    leases.given(*task, *attempt, at_ms, seq);
+                }
             }
             Payload::Completed(completed) => {
                 let statement = &completed.statement;
                 let life = self.task(author, statement.task);
-                let first = completed.effect == Effect::Done && life.done().is_none();
+                let is_done = completed.effect == Effect::Done && life.done().is_none();
                 let ran = || Ran::of(seq, at_ms, statement, completed.effect);
-                if life.completed.add(statement.attempt, MOST_RESULTS, ran) && first {
-                    return Some(statement.executor);
-                }
+                news.first = life.completed.add(statement.attempt, MOST_RESULTS, ran);
+                news.done_by = (news.first && is_done).then_some(statement.executor);
             }
             Payload::Failed { task, .. } | Payload::Cancelled { task } => {
                 self.task(author, *task).ended.get_or_insert((seq, at_ms));
             }
             Payload::Accepted { task, attempt } => {
-                self.said(*task, *attempt, author).accepted.get_or_insert((seq, at_ms));
+                let said = self.said(*task, *attempt, author);
+                if said.accepted.is_none() {
+                    said.accepted = Some((seq, at_ms));
+                    // The offer that it accepts is what it names first.
+                    if let Some(by) = header.refs.first().map(|tip| tip.author) {
+                        let given = self.life(&(by, *task)).and_then(|life| life.delegated.get(*attempt));
+                        let given = given.filter(|(_, to, _)| *to == author).map(|(seq, _, at)| (*at, *seq));
+                        let leases = self.leases.entry(author).or_default().entry(by).or_default();
+                        if let Some((at, given)) = given {
+                            leases.given.insert((at, *task, *attempt), (given, seq));
+                        } else {
+                            leases.alone.insert((*task, *attempt), seq);
+                        }
+                    }
+                }
             }
             Payload::Refused { task, attempt, .. } => {
                 self.said(*task, *attempt, author).refused.get_or_insert(seq);
@@ -459,7 +532,18 @@ impl Tasks {
             }
             _ => {}
         }
-        None
+        news
+    }
+
+    /// What a device took up to a moment, by submitter, the newest first: when it was given, which task, which try.
+    pub(super) fn leases(
+        &self,
+        device: &PublicKey,
+        upto_ms: u64,
+    ) -> impl Iterator<Item = (&PublicKey, impl Iterator<Item = &(u64, TaskId, u32)>)> {
+        let leases = self.leases.get(device).into_iter().flatten();
+        let last = (upto_ms, TaskId([0xff; 32]), u32::MAX);
+        leases.map(move |(by, leases)| (by, leases.given.range(..=last).rev().map(|(lease, _)| lease)))
     }
 
     /// Takes back what `author` said from `cap` on.
@@ -474,6 +558,18 @@ impl Tasks {
             said.refused = said.refused.filter(|seq| *seq < cap);
             said.spent = said.spent.take().filter(|spent| spent.seq < cap);
             *said != Said::default()
+        });
+        self.leases.retain(|device, leases| {
+            leases.retain(|submitter, leases| {
+                if device == author {
+                    leases.cut_taken(cap);
+                }
+                if submitter == author {
+                    leases.cut_given(cap);
+                }
+                *leases != Leases::default()
+            });
+            !leases.is_empty()
         });
         let Some(tasks) = self.lives.get_mut(author) else { return };
         tasks.retain(|_, task| {

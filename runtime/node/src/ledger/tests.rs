@@ -1796,6 +1796,165 @@ fn of_what_a_log_says_twice_the_first_counts_whatever_became_of_the_second() {
     assert_eq!((dates(knew_all), dates(&never_heard)), (vec![at.wall_ms()], vec![at.wall_ms()]));
 }
 
+/// What the founder's ledger knows of a device's conduct.
+fn conduct(world: &World, device: usize) -> mesh_policies::reputation::Record {
+    let ledger = &world.ledgers[0];
+    ledger.facts().dates(&world.device(device), ledger.governance(), u64::MAX, |_, _| Some(true))
+}
+
+impl World {
+    /// A device takes an attempt that the last entry of that submitter's log offers.
+    fn takes(&mut self, device: usize, submitter: usize, task: TaskId, attempt: u32) {
+        self.sync(submitter, device);
+        self.now += 10;
+        let tip = self.ledgers[submitter].tip(&self.device(submitter)).unwrap();
+        let said = Payload::Accepted { task, attempt };
+        let key = &self.devices[device];
+        let entry = self.ledgers[device].write(key, self.now, said, &[tip]).unwrap();
+        self.all.push(entry);
+    }
+
+    /// A task of the second user's that ends without what the third one's device had taken. Gives when that was given.
+    fn broken_lease(&mut self, task: TaskId) -> u64 {
+        self.say(1, submitted(task));
+        let given = self.say(1, delegated(task));
+        self.takes(2, 1, task, 1);
+        self.say(1, Payload::Cancelled { task });
+        given.header().hlc.wall_ms()
+    }
+}
+
+// spec: REP-1, LED-3
+#[test]
+fn one_broken_lease_is_one_however_often_it_is_said_and_by_whom() {
+    let mut world = World::of(3);
+    let task = TaskId([7; 32]);
+    let given = world.broken_lease(task);
+    for _ in 0..5 {
+        world.say(1, delegated(task));
+    }
+    world.sync_all();
+    assert_eq!(conduct(&world, 2).failed, [given]);
+    // Whose task it is not cannot say that it was given away and ended.
+    for _ in 0..2 {
+        world.say(0, delegated(task));
+        world.say(0, Payload::Cancelled { task });
+    }
+    world.sync_all();
+    assert_eq!(conduct(&world, 2).failed, [given]);
+    same_in_any_order(&mut world, 3);
+    // What is left of a log says it as well.
+    world.expel(0, 1, 3);
+    world.sync_all();
+    assert_eq!(conduct(&world, 2).failed, [given]);
+    same_in_any_order(&mut world, 4);
+}
+
+// spec: REP-1, LED-3
+#[test]
+fn a_lease_is_none_any_more_where_the_log_is_cut_off_before_it() {
+    for (user, less) in [(1, 2), (2, 1)] {
+        let mut world = World::of(3);
+        world.broken_lease(TaskId([7; 32]));
+        world.sync_all();
+        assert_eq!(conduct(&world, 2).failed.len(), 1);
+        world.expel(0, user, less);
+        world.sync_all();
+        assert_eq!(conduct(&world, 2).failed.len(), 0, "{user}");
+        let device = world.device(2);
+        let leases = world.ledgers[0].facts.tasks().leases(&device, u64::MAX);
+        assert_eq!(leases.map(|(_, leases)| leases.count()).sum::<usize>(), 0, "{user}");
+        same_in_any_order(&mut world, 5);
+    }
+}
+
+// spec: REP-1, LED-3
+#[test]
+fn one_result_is_one_however_often_it_is_said_and_by_whom() {
+    let mut world = World::of(4);
+    let Payload::PeerRegistered(mut north) = registered(1) else { panic!("not registered") };
+    north.place = Some((89, 0));
+    world.say(2, Payload::PeerRegistered(north));
+    world.sync_all();
+    let results = [1, 2].map(|number| completed_in_the_sun(TaskId([number; 32])));
+    let first = world.now + 10;
+    for _ in 0..4 {
+        for by in [1, 3] {
+            results.iter().for_each(|result| drop(world.say(by, result.clone())));
+        }
+    }
+    world.sync_all();
+    let dates = conduct(&world, 2);
+    assert_eq!(dates.executed, [first, first + 10]);
+    assert_eq!(dates.implausible, [1, 1]);
+    same_in_any_order(&mut world, 6);
+    // Nor has somebody else come to it whom the submitter names afterwards.
+    world.say(1, completed_as(TaskId([1; 32]), 1, 3, 1));
+    world.sync(1, 0);
+    assert!(conduct(&world, 3).executed.is_empty());
+    // And a task that was submitted is one.
+    let task = TaskId([1; 32]);
+    (0..3).for_each(|_| drop(world.say(1, submitted(task))));
+    world.sync(1, 0);
+    assert_eq!(world.ledgers[0].facts().past("word-count").len(), 1);
+}
+
+// spec: DEL-8
+#[test]
+fn one_run_that_others_agreed_with_makes_nobody_believed_by_being_said_again() {
+    let mut world = World::of(5);
+    for by in [1, 0] {
+        for ran in 2..5 {
+            world.say(by, completed_as(TaskId([9; 32]), ran as u32, ran, 1));
+        }
+    }
+    world.sync(1, 0);
+    let ledger = &world.ledgers[0];
+    assert_eq!(ledger.facts().streak(&world.device(2), ledger.governance()), 1);
+    assert_eq!(conduct(&world, 2).agreed.len(), 1);
+}
+
+/// By a user's first device, with this output.
+fn completed_as(task: TaskId, attempt: u32, by: usize, output: u8) -> Payload {
+    let Payload::Completed(mut ran) = completed(task, attempt, &key(1, by)) else { panic!("no result") };
+    ran.statement.output = Commitment([output; 32]);
+    ran.signature = ran.statement.sign(&key(1, by));
+    Payload::Completed(ran)
+}
+
+// spec: REP-1, DEL-8
+#[test]
+fn a_friends_flood_hides_nothing_of_what_others_say() {
+    let mut world = World::of(5);
+    let Payload::PeerRegistered(mut north) = registered(1) else { panic!("not registered") };
+    north.place = Some((89, 0));
+    world.say(2, Payload::PeerRegistered(north));
+    let given = world.broken_lease(TaskId([7; 32]));
+    world.say(1, completed_in_the_sun(TaskId([8; 32])));
+    let task = TaskId([9; 32]);
+    let wrong = world.say(1, completed_as(task, 1, 2, 1)).header().hlc.wall_ms();
+    world.say(1, completed_as(task, 2, 3, 2));
+    world.say(1, completed_as(task, 3, 4, 2));
+    world.sync(1, 0);
+    world.sync(2, 0);
+    let before = conduct(&world, 2);
+    assert_eq!((before.failed, before.wrong, before.implausible.len()), (vec![given], vec![wrong], 1));
+    for number in 0..2_100_u32 {
+        let mut task = [11; 32];
+        task[..4].copy_from_slice(&number.to_be_bytes());
+        world.say(0, delegated(TaskId(task)));
+        let Payload::Completed(mut ran) = completed_in_the_sun(TaskId(task)) else { panic!("no result") };
+        ran.statement.energy.pieces[0].from_ms = 1_000 + u64::from(number);
+        ran.signature = ran.statement.sign(&key(1, 2));
+        world.say(0, Payload::Completed(ran));
+    }
+    let after = conduct(&world, 2);
+    assert_eq!((after.failed, after.wrong), (vec![given], vec![wrong]));
+    assert!(after.implausible.contains(&1), "the claim is not forgotten");
+    assert!(after.executed.len() < 1_000, "nor is one member's word more than a part");
+    assert_eq!(world.ledgers[0].facts().streak(&world.device(2), world.ledgers[0].governance()), 0);
+}
+
 /// By the third user's device.
 fn completed_in_the_sun(task: TaskId) -> Payload {
     let Payload::Completed(mut ran) = completed(task, 1, &key(1, 2)) else { panic!("no result") };
