@@ -3,7 +3,8 @@ use mesh_protocol::ids::{Commitment, CommunityId, EntryId, ModuleHash, ProfileId
 use mesh_protocol::invite::{DeviceCert, JoinRequest};
 use mesh_protocol::key::{SecretKey, Signature, UserKey};
 use mesh_protocol::ledger::{
-    Completed, DeviceAdded, Effect, Entry, ForkProof, Founded, Hlc, Payload, Place, Rotation, Statement, Tip,
+    Completed, DeviceAdded, Effect, Entry, ForkProof, Founded, Hlc, Payload, Place, Revocation, Rotation,
+    Statement, Tip,
 };
 use mesh_protocol::rules::Rules;
 
@@ -102,6 +103,12 @@ fn street() -> (Log, [Entry; 2], Log) {
     let second = alice.write(11, vec![], admitted(alice.community, 2));
     let bob = Log::new(2, alice.community);
     (alice, [first, second], bob)
+}
+
+/// A third device, Carol's, and the entry of Alice's that lets her in.
+fn carol(alice: &mut Log) -> (Entry, Log) {
+    let entry = alice.write(12, vec![], admitted(alice.community, 3));
+    (entry, Log::new(3, alice.community))
 }
 
 /// Two logs that name each other.
@@ -281,4 +288,42 @@ fn clocks_rise() {
     assert!(fault(&file([&first, &second, &back])).what.contains("clock"));
     let early = bob.write(11, vec![second.tip()], Payload::PeerOnline);
     assert!(fault(&file([&first, &second, &early])).what.contains("clock"));
+}
+
+// spec: LED-6
+#[test]
+fn what_was_left_out_is_not_hidden_by_what_need_not_be_there() {
+    let (mut alice, [first, second], mut bob) = street();
+    let (third, mut carol) = carol(&mut alice);
+    let hers = carol.write(20, vec![], Payload::PeerOnline);
+    let his = bob.write(21, vec![], Payload::PeerOnline);
+    let named = alice.write(30, vec![hers.tip(), his.tip()], Payload::PeerOnline);
+    // Of Bob's device nothing counts, so that nobody hands it over.
+    let revoked = Revocation::sign(&key(102), alice.community, key(2).public(), None);
+    let revoked = alice.write(40, vec![], Payload::KeyRevoked(Box::new(revoked)));
+    let absent = verify(&file([&first, &second, &third, &named, &revoked])[..]).unwrap().absent;
+    let theirs = format!("place 0 in the log of {}", key(3).public().short());
+    assert!(absent.len() == 1 && absent[0].contains(&theirs), "{absent:?}");
+    let found = verify(&file([&first, &second, &third, &hers, &named, &revoked])[..]).unwrap();
+    assert!(found.absent.is_empty(), "{:?}", found.absent);
+}
+
+// spec: LED-6, LED-10
+#[test]
+fn what_was_witnessed_and_is_left_out_is_shown() {
+    let (mut alice, [first, second], mut bob) = street();
+    let his = bob.write(20, vec![], Payload::PeerOnline);
+    let witnessed = alice.write(30, vec![], Payload::Witnessed { tips: vec![his.tip()] });
+    let found = verify(&file([&first, &second, &witnessed])[..]).unwrap();
+    assert!(found.absent.len() == 1 && found.absent[0].contains("witnessed"), "{:?}", found.absent);
+    assert!(verify(&file([&first, &second, &his, &witnessed])[..]).unwrap().absent.is_empty());
+}
+
+// spec: LED-6
+#[test]
+fn what_is_named_before_it_stands_there_is_there() {
+    let (mut alice, [first, second], mut bob) = street();
+    let his = bob.write(31, vec![], Payload::PeerOnline);
+    let named = alice.write(30, vec![his.tip()], Payload::PeerOnline);
+    assert!(verify(&file([&first, &second, &named, &his])[..]).unwrap().absent.is_empty());
 }

@@ -89,6 +89,13 @@ struct Here {
     kind: &'static str,
 }
 
+/// What an entry names that is not before it.
+struct Missing {
+    /// Which entry: what it is, where, in whose log.
+    by: (&'static str, u64, PublicKey),
+    names: Vec<Tip>,
+}
+
 /// What is remembered of the entries before.
 #[derive(Default)]
 struct Before {
@@ -98,8 +105,7 @@ struct Before {
     logs: BTreeMap<PublicKey, Vec<Here>>,
     /// Who may replace whose key.
     recovery: BTreeMap<UserKey, PublicKey>,
-    /// What entries name that is not before them, by their numbers.
-    missing: Vec<(Tip, String)>,
+    missing: Vec<Missing>,
     ledger: Ledger,
     /// Whatever says something of energy, with its author.
     energy: Vec<(PublicKey, Payload)>,
@@ -266,23 +272,48 @@ impl Before {
         }
     }
 
-    /// The last of what it names and is not there. Names decide nothing, but show what was left out.
-    fn absent(&self, entry: &Entry) -> Option<(Tip, String)> {
+    fn is_here(&self, tip: &Tip) -> bool {
+        self.here(tip).is_some_and(|here| here.id == tip.id)
+    }
+
+    /// What it names and is not before it. All of it: which of these would count is known at the end.
+    fn absent(&self, entry: &Entry) -> Option<Missing> {
         let header = entry.header();
-        let by = named(entry.payload().kind_name(), header.seq, &header.author);
-        let absent =
-            header.refs.iter().rev().find(|tip| self.here(tip).is_none_or(|here| here.id != tip.id))?;
-        let what = match self.here(absent) {
-            None => format!("place {} in the log of {}, which {by} names", absent.seq, absent.author.short()),
-            Some(here) => format!(
-                "{} at place {} in the log of {}, which {by} names: {} stands there",
-                absent.id.short(),
-                absent.seq,
-                absent.author.short(),
-                here.id.short()
-            ),
+        let witnessed = match entry.payload() {
+            Payload::Witnessed { tips } => &tips[..],
+            _ => &[],
         };
-        Some((*absent, what))
+        let named = header.refs.iter().chain(witnessed);
+        let names: Vec<Tip> = named.filter(|tip| !self.is_here(tip)).copied().collect();
+        let by = (entry.payload().kind_name(), header.seq, header.author);
+        (!names.is_empty()).then_some(Missing { by, names })
+    }
+
+    /// The last of what each entry names that would count and is not there, in words. Names decide nothing, but show what
+    /// was left out.
+    fn left_out(&self) -> Vec<String> {
+        let governance = self.ledger.governance();
+        let counts = |tip: &Tip| {
+            governance.device(&tip.author).is_some()
+                && governance.cap(&tip.author).is_none_or(|cap| tip.seq < cap)
+        };
+        let told = |Missing { by: (kind, seq, author), names }: &Missing| {
+            let absent = names.iter().rev().find(|tip| counts(tip) && !self.is_here(tip))?;
+            let by = named(kind, *seq, author);
+            Some(match self.here(absent) {
+                None => {
+                    format!("place {} in the log of {}, which {by} names", absent.seq, absent.author.short())
+                }
+                Some(here) => format!(
+                    "{} at place {} in the log of {}, which {by} names: {} stands there",
+                    absent.id.short(),
+                    absent.seq,
+                    absent.author.short(),
+                    here.id.short()
+                ),
+            })
+        };
+        self.missing.iter().filter_map(told).collect()
     }
 
     /// Does every entry count? And is there all that is named and would? The other branch of a proven fork need not be, nor
@@ -307,12 +338,7 @@ impl Before {
             Some((author, seq, log.get(usize::try_from(seq).ok()?)?))
         });
         let Some((author, seq, here)) = beyond.min_by_key(|(_, _, here)| here.at) else {
-            let counts = |tip: &Tip| {
-                governance.device(&tip.author).is_some()
-                    && governance.cap(&tip.author).is_none_or(|cap| tip.seq < cap)
-            };
-            let absent = std::mem::take(&mut self.missing).into_iter().filter(|(tip, _)| counts(tip));
-            self.found.absent = absent.map(|(_, what)| what).collect();
+            self.found.absent = self.left_out();
             return Ok(());
         };
         let why = if governance.founder().is_none() {
