@@ -5,6 +5,8 @@
 
 mod verify;
 
+#[cfg(test)]
+pub(crate) use verify::Uncounted;
 pub(crate) use verify::{Carbon, Verified, verify};
 
 use mesh_protocol::ledger::MAX_ENTRY;

@@ -139,8 +139,15 @@ fn sound(verified: &Verified) -> String {
         ));
     }
     for it in &verified.uncounted {
-        let what = format!("place {} in the log of {} does not count: {}", it.seq, it.author.short(), it.why);
-        lines.push(("not counted", what));
+        let does = match it.after {
+            0 => "does".to_owned(),
+            after => format!("and the {after} after it do"),
+        };
+        let author = it.author.short();
+        lines.push((
+            "not counted",
+            format!("place {} in the log of {author} {does} not count: {}", it.seq, it.why),
+        ));
     }
     for what in verified.absent.iter().take(ABSENT_SHOWN) {
         lines.push(("not there", format!("{what}; it was left out, or never was")));
@@ -280,5 +287,18 @@ mod tests {
         std::fs::write(&path, ledger_file::encode([])).unwrap();
         assert_eq!(verify(Some(&path), false, true).unwrap(), exit_codes::OK);
         assert!(import(&folder.path().join("none"), false).unwrap_err().to_string().contains("hint:"));
+    }
+
+    // spec: LED-6
+    #[test]
+    fn what_follows_an_entry_that_does_not_count_is_told_with_it() {
+        let author = mesh_protocol::key::PublicKey([1; 32]);
+        let uncounted = |after| ledger_file::Uncounted { author, seq: 4, why: "so".into(), after };
+        let verified = Verified { uncounted: vec![uncounted(0), uncounted(3)], ..Verified::default() };
+        let text = sound(&verified);
+        assert!(
+            text.contains("does not count: so") && text.contains("and the 3 after it do not count: so"),
+            "{text}"
+        );
     }
 }
