@@ -154,4 +154,4 @@ impl<R: Read> Entries<R> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,8 +3,8 @@ use mesh_protocol::ids::{Commitment, CommunityId, EntryId, ModuleHash, ProfileId
 use mesh_protocol::invite::{DeviceCert, JoinRequest};
 use mesh_protocol::key::{PublicKey, SecretKey, Signature, UserKey};
 use mesh_protocol::ledger::{
-    Completed, DeviceAdded, Effect, Entry, ForkProof, Founded, Hlc, Payload, Place, Revocation, Rotation,
-    Spent, Statement, Tip,
+    Accounted, Completed, DeviceAdded, Effect, Entry, ForkProof, Founded, Hlc, Payload, Place, Revocation,
+    Rotation, Spent, Statement, Tip,
 };
 use mesh_protocol::rules::Rules;
 
@@ -115,6 +115,23 @@ fn spent() -> Payload {
     let energy = mesh_protocol::energy::Metered::default();
     let (submitter, task) = (key(1).public(), TaskId([1; 32]));
     Payload::Spent(Box::new(Spent { submitter, task, attempt: 1, energy, estimated: false }))
+}
+
+/// The file of a ledger in which somebody accounts for a task that nobody submitted.
+pub(crate) fn wrongly_accounted() -> Vec<u8> {
+    let (mut alice, [first, second], _) = street();
+    let accounted = Accounted {
+        task: TaskId([1; 32]),
+        attempt: 1,
+        factors: mesh_protocol::factors::Factors::default(),
+        at_once: vec![],
+        then: vec![],
+        transfer_mj: 0,
+        counted: vec![],
+        saved: None,
+    };
+    let third = alice.write(20, vec![], Payload::Accounted(Box::new(accounted)));
+    file([&first, &second, &third])
 }
 
 /// A user's key replaced by another, as `by` signs it.
