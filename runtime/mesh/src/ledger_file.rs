@@ -5,6 +5,8 @@
 
 mod verify;
 
+#[cfg(test)]
+pub(crate) use verify::Uncounted;
 pub(crate) use verify::{Carbon, Verified, verify};
 
 use mesh_protocol::ledger::MAX_ENTRY;
@@ -152,4 +154,4 @@ impl<R: Read> Entries<R> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

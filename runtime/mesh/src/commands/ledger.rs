@@ -90,18 +90,18 @@ struct Verdict {
 
 fn verify(file: Option<&Path>, carbon: bool, json: bool) -> Result<u8> {
     match ledger_file::verify(open(file)?) {
-        Ok(verified) if json => {
-            let verdict =
-                Verdict { sound: true, verified: Some(verified), byte: None, entry: None, because: None };
-            super::print_json(&verdict)?;
-            Ok(exit_codes::OK)
-        }
         Ok(verified) => {
-            super::print(&sound(&verified))?;
-            if carbon {
-                super::print(&recomputed(&verified.carbon))?;
-            }
             let wrong = carbon && verified.carbon.iter().any(|it| it.wrong.is_some());
+            if json {
+                let verdict =
+                    Verdict { sound: true, verified: Some(verified), byte: None, entry: None, because: None };
+                super::print_json(&verdict)?;
+            } else {
+                super::print(&sound(&verified))?;
+                if carbon {
+                    super::print(&recomputed(&verified.carbon))?;
+                }
+            }
             Ok(if wrong { exit_codes::FAILED } else { exit_codes::OK })
         }
         Err(Trouble::Bad(fault)) if json => {
@@ -139,8 +139,15 @@ fn sound(verified: &Verified) -> String {
         ));
     }
     for it in &verified.uncounted {
-        let what = format!("place {} in the log of {} does not count: {}", it.seq, it.author.short(), it.why);
-        lines.push(("not counted", what));
+        let does = match it.after {
+            0 => "does".to_owned(),
+            after => format!("and the {after} after it do"),
+        };
+        let author = it.author.short();
+        lines.push((
+            "not counted",
+            format!("place {} in the log of {author} {does} not count: {}", it.seq, it.why),
+        ));
     }
     for what in verified.absent.iter().take(ABSENT_SHOWN) {
         lines.push(("not there", format!("{what}; it was left out, or never was")));
@@ -280,5 +287,30 @@ mod tests {
         std::fs::write(&path, ledger_file::encode([])).unwrap();
         assert_eq!(verify(Some(&path), false, true).unwrap(), exit_codes::OK);
         assert!(import(&folder.path().join("none"), false).unwrap_err().to_string().contains("hint:"));
+    }
+
+    // spec: CO2-4, LED-6
+    #[test]
+    fn a_wrong_account_is_told_by_the_code_in_either_form() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.ledger");
+        std::fs::write(&path, ledger_file::tests::wrongly_accounted()).unwrap();
+        for json in [false, true] {
+            assert_eq!(verify(Some(&path), true, json).unwrap(), exit_codes::FAILED, "json: {json}");
+            assert_eq!(verify(Some(&path), false, json).unwrap(), exit_codes::OK, "json: {json}");
+        }
+    }
+
+    // spec: LED-6
+    #[test]
+    fn what_follows_an_entry_that_does_not_count_is_told_with_it() {
+        let author = mesh_protocol::key::PublicKey([1; 32]);
+        let uncounted = |after| ledger_file::Uncounted { author, seq: 4, why: "so".into(), after };
+        let verified = Verified { uncounted: vec![uncounted(0), uncounted(3)], ..Verified::default() };
+        let text = sound(&verified);
+        assert!(
+            text.contains("does not count: so") && text.contains("and the 3 after it do not count: so"),
+            "{text}"
+        );
     }
 }

@@ -1,9 +1,10 @@
 use super::*;
 use mesh_protocol::ids::{Commitment, CommunityId, EntryId, ModuleHash, ProfileId, TaskId};
 use mesh_protocol::invite::{DeviceCert, JoinRequest};
-use mesh_protocol::key::{SecretKey, Signature, UserKey};
+use mesh_protocol::key::{PublicKey, SecretKey, Signature, UserKey};
 use mesh_protocol::ledger::{
-    Completed, DeviceAdded, Effect, Entry, ForkProof, Founded, Hlc, Payload, Place, Rotation, Statement, Tip,
+    Accounted, Completed, DeviceAdded, Effect, Entry, ForkProof, Founded, Hlc, Payload, Place, Revocation,
+    Rotation, Spent, Statement, Tip,
 };
 use mesh_protocol::rules::Rules;
 
@@ -102,6 +103,47 @@ fn street() -> (Log, [Entry; 2], Log) {
     let second = alice.write(11, vec![], admitted(alice.community, 2));
     let bob = Log::new(2, alice.community);
     (alice, [first, second], bob)
+}
+
+/// A third device, Carol's, and the entry of Alice's that lets her in.
+fn carol(alice: &mut Log) -> (Entry, Log) {
+    let entry = alice.write(12, vec![], admitted(alice.community, 3));
+    (entry, Log::new(3, alice.community))
+}
+
+fn spent() -> Payload {
+    let energy = mesh_protocol::energy::Metered::default();
+    let (submitter, task) = (key(1).public(), TaskId([1; 32]));
+    Payload::Spent(Box::new(Spent { submitter, task, attempt: 1, energy, estimated: false }))
+}
+
+/// The file of a ledger in which somebody accounts for a task that nobody submitted.
+pub(crate) fn wrongly_accounted() -> Vec<u8> {
+    let (mut alice, [first, second], _) = street();
+    let accounted = Accounted {
+        task: TaskId([1; 32]),
+        attempt: 1,
+        factors: mesh_protocol::factors::Factors::default(),
+        at_once: vec![],
+        then: vec![],
+        transfer_mj: 0,
+        counted: vec![],
+        saved: None,
+    };
+    let third = alice.write(20, vec![], Payload::Accounted(Box::new(accounted)));
+    file([&first, &second, &third])
+}
+
+/// A user's key replaced by another, as `by` signs it.
+fn rotation(by: u8, community: CommunityId, user: u8, new: u8, from: u64) -> Payload {
+    let (user, new) = (UserKey(key(user).public()), UserKey(key(new).public()));
+    Payload::KeyRotated(Box::new(Rotation::sign(&key(by), community, user, new, Hlc(from))))
+}
+
+/// Whose entries do not count, at which place, why.
+fn uncounted(entries: &[&Entry]) -> Vec<(PublicKey, u64, String)> {
+    let found = verify(&file(entries.iter().copied())[..]).unwrap();
+    found.uncounted.into_iter().map(|it| (it.author, it.seq, it.why)).collect()
 }
 
 /// Two logs that name each other.
@@ -281,4 +323,104 @@ fn clocks_rise() {
     assert!(fault(&file([&first, &second, &back])).what.contains("clock"));
     let early = bob.write(11, vec![second.tip()], Payload::PeerOnline);
     assert!(fault(&file([&first, &second, &early])).what.contains("clock"));
+}
+
+// spec: LED-6
+#[test]
+fn what_was_left_out_is_not_hidden_by_what_need_not_be_there() {
+    let (mut alice, [first, second], mut bob) = street();
+    let (third, mut carol) = carol(&mut alice);
+    let hers = carol.write(20, vec![], Payload::PeerOnline);
+    let his = bob.write(21, vec![], Payload::PeerOnline);
+    let named = alice.write(30, vec![hers.tip(), his.tip()], Payload::PeerOnline);
+    // Of Bob's device nothing counts, so that nobody hands it over.
+    let revoked = Revocation::sign(&key(102), alice.community, key(2).public(), None);
+    let revoked = alice.write(40, vec![], Payload::KeyRevoked(Box::new(revoked)));
+    let absent = verify(&file([&first, &second, &third, &named, &revoked])[..]).unwrap().absent;
+    let theirs = format!("place 0 in the log of {}", key(3).public().short());
+    assert!(absent.len() == 1 && absent[0].contains(&theirs), "{absent:?}");
+    let found = verify(&file([&first, &second, &third, &hers, &named, &revoked])[..]).unwrap();
+    assert!(found.absent.is_empty(), "{:?}", found.absent);
+}
+
+// spec: LED-6, LED-10
+#[test]
+fn what_was_witnessed_and_is_left_out_is_shown() {
+    let (mut alice, [first, second], mut bob) = street();
+    let his = bob.write(20, vec![], Payload::PeerOnline);
+    let witnessed = alice.write(30, vec![], Payload::Witnessed { tips: vec![his.tip()] });
+    let found = verify(&file([&first, &second, &witnessed])[..]).unwrap();
+    assert!(found.absent.len() == 1 && found.absent[0].contains("witnessed"), "{:?}", found.absent);
+    assert!(verify(&file([&first, &second, &his, &witnessed])[..]).unwrap().absent.is_empty());
+}
+
+// spec: LED-6
+#[test]
+fn what_is_named_before_it_stands_there_is_there() {
+    let (mut alice, [first, second], mut bob) = street();
+    let his = bob.write(31, vec![], Payload::PeerOnline);
+    let named = alice.write(30, vec![his.tip()], Payload::PeerOnline);
+    assert!(verify(&file([&first, &second, &named, &his])[..]).unwrap().absent.is_empty());
+}
+
+// spec: LED-6
+#[test]
+fn who_may_replace_a_key_is_not_changed_by_what_somebody_else_says() {
+    let (mut alice, [first, second], mut bob) = street();
+    let (third, mut carol) = carol(&mut alice);
+    let (community, author) = (alice.community, key(2).public());
+    let truly = carol.write(30, vec![], rotation(153, community, 103, 93, 30));
+    assert_eq!(uncounted(&[&first, &second, &third, &truly]), []);
+    // Bob says that Carol's key is Alice's new one.
+    let forged = bob.write(20, vec![], rotation(9, community, 100, 103, 20));
+    let why = "it is not signed with the user's recovery key".to_owned();
+    assert_eq!(uncounted(&[&first, &second, &third, &forged, &truly]), [(author, 0, why.clone())]);
+    // That it is his own new one, and then that another one has replaced it.
+    bob.tip = None;
+    let taken = bob.write(20, vec![], rotation(152, community, 102, 103, 20));
+    let stolen = bob.write(21, vec![], rotation(152, community, 103, 99, 21));
+    let found = uncounted(&[&first, &second, &third, &taken, &stolen, &truly]);
+    assert!(found.len() == 2 && found[0].2.starts_with("it replaces no key"), "{found:?}");
+    assert_eq!(found[1], (author, 1, why));
+    // That she asked to be let in, and gave a recovery key of his.
+    bob.tip = None;
+    let Payload::Admitted(mut request) = admitted(community, 3) else { panic!() };
+    request.recovery = key(152).public();
+    let asked = Log { tip: bob.tip, ..Log::new(2, community) }.write(11, vec![], Payload::Admitted(request));
+    let mut entries = [&first, &second, &asked, &third, &truly];
+    entries[1..3].sort_by_key(|entry| (entry.header().hlc, entry.id()));
+    let found = uncounted(&entries);
+    assert!(found.len() == 1 && found[0].2.contains("request to join"), "{found:?}");
+}
+
+// spec: LED-6
+#[test]
+fn a_key_that_is_replaced_later_than_it_is_said_ends_the_log_there_and_is_told_once() {
+    let (alice, [first, second], mut bob) = street();
+    let early = bob.write(20, vec![], rotation(152, alice.community, 102, 99, 21));
+    let found = uncounted(&[&first, &second, &early]);
+    assert!(found.len() == 1 && found[0].2.contains("for later"), "{found:?}");
+}
+
+// spec: CO2-4, LED-6
+#[test]
+fn nothing_after_what_does_not_count_in_a_log_counts() {
+    let (mut alice, [first, second], mut bob) = street();
+    let (third, mut carol) = carol(&mut alice);
+    let one = carol.write(15, vec![], Payload::PeerOnline);
+    carol.tip = None;
+    let other = carol.write(16, vec![], Payload::PeerOffline);
+    let proof = ForkProof::of(one.signed(), other.signed()).unwrap();
+    let used = bob.write(20, vec![], spent());
+    let forged = bob.write(21, vec![], completed(&key(9)));
+    let more = [spent(), completed(&key(2)), completed(&key(9)), Payload::Forked(Box::new(proof))];
+    let more: Vec<Entry> = (22..).zip(more).map(|(hlc, payload)| bob.write(hlc, vec![], payload)).collect();
+    let entries = [&first, &second, &third, &one, &used, &forged];
+    let found = verify(&file(entries.into_iter().chain(&more))[..]).unwrap();
+    let [it] = &found.uncounted[..] else { panic!("{:?}", found.uncounted) };
+    assert_eq!((it.author, it.seq, it.after), (key(2).public(), 1, 4));
+    assert!(it.why.contains("the statement in it"), "{}", it.why);
+    let [carbon] = &found.carbon[..] else { panic!("{:?}", found.carbon) };
+    assert_eq!((carbon.by, carbon.attempt), (key(2).public(), 1));
+    assert_eq!(found.forks, [], "nobody's log is cut off by what does not count");
 }

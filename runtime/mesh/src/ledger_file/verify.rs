@@ -5,12 +5,12 @@
 // spec: LED-1, LED-3, LED-6
 
 use super::{Entries, Fault, Framed, Trouble};
-use mesh_node::ledger::Ledger;
+use mesh_node::ledger::{Governance, Ledger};
 use mesh_policies::accounting::Sum;
 use mesh_protocol::energy::{Piece, source_name};
 use mesh_protocol::ids::{CommunityId, EntryId, TaskId};
-use mesh_protocol::key::{PublicKey, UserKey};
-use mesh_protocol::ledger::{Entry, Hlc, Payload, Tip};
+use mesh_protocol::key::PublicKey;
+use mesh_protocol::ledger::{Entry, Hlc, Payload, Rotation, Tip};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -33,8 +33,8 @@ pub(crate) struct Verified {
     pub(crate) dates_ms: Option<(u64, u64)>,
     /// Forks that entries prove.
     pub(crate) forks: Vec<Fork>,
-    /// Entries that are whole and do not count, since what they say is not signed by whom they name. Anybody can write
-    /// such a thing into a log of their own; it makes nothing else unsound.
+    /// Entries that are whole and do not count, since what they say is not signed by whom they name, or replaces no key.
+    /// Anybody can write such a thing into a log of their own; it makes nothing else unsound.
     pub(crate) uncounted: Vec<Uncounted>,
     /// What entries name that would count and is not there: it was left out, or never was, since a name may be made up.
     pub(crate) absent: Vec<String>,
@@ -59,7 +59,7 @@ pub(crate) struct Carbon {
 }
 
 /// An entry that says what it may not.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Uncounted {
     /// Whose.
     pub(crate) author: PublicKey,
@@ -67,6 +67,8 @@ pub(crate) struct Uncounted {
     pub(crate) seq: u64,
     /// What is wrong with it.
     pub(crate) why: String,
+    /// How many follow it in that log: they do not count either, whatever they say.
+    pub(crate) after: u64,
 }
 
 /// A log that does not count from some place on.
@@ -89,6 +91,13 @@ struct Here {
     kind: &'static str,
 }
 
+/// What an entry names that is not before it.
+struct Missing {
+    /// Which entry: what it is, where, in whose log.
+    by: (&'static str, u64, PublicKey),
+    names: Vec<Tip>,
+}
+
 /// What is remembered of the entries before.
 #[derive(Default)]
 struct Before {
@@ -96,13 +105,12 @@ struct Before {
     last: Option<(Hlc, EntryId)>,
     /// Each log's entries by their places: there are no gaps.
     logs: BTreeMap<PublicKey, Vec<Here>>,
-    /// Who may replace whose key.
-    recovery: BTreeMap<UserKey, PublicKey>,
-    /// What entries name that is not before them, by their numbers.
-    missing: Vec<(Tip, String)>,
+    /// Keys that are to be replaced: who may do so is known at the end.
+    rotations: Vec<(PublicKey, u64, Rotation)>,
+    missing: Vec<Missing>,
     ledger: Ledger,
-    /// Whatever says something of energy, with its author.
-    energy: Vec<(PublicKey, Payload)>,
+    /// Whatever says something of energy, with its author and its place in that log.
+    energy: Vec<(PublicKey, u64, Payload)>,
     /// Entries that did not count when their turn came; later ones may change that.
     waiting: Vec<Entry>,
 }
@@ -119,7 +127,8 @@ pub(crate) fn verify(file: impl Read) -> Result<Verified, Trouble> {
     }
     before.judge().map_err(Trouble::Bad)?;
     let mut found = before.found;
-    found.carbon = before.energy.iter().filter_map(|(by, said)| carbon(&before.ledger, by, said)).collect();
+    let counted = before.energy.iter().filter(|(by, seq, _)| *seq < before.ledger.len(by));
+    found.carbon = counted.filter_map(|(by, _, said)| carbon(&before.ledger, by, said)).collect();
     (found.logs, found.bytes) = (before.logs.len(), entries.bytes());
     Ok(found)
 }
@@ -210,7 +219,8 @@ impl Before {
         }
         self.missing.extend(self.absent(&entry));
         if let Err(why) = self.content(&entry, &community) {
-            self.found.uncounted.push(Uncounted { author: header.author, seq: header.seq, why });
+            let (author, seq) = (header.author, header.seq);
+            self.found.uncounted.push(Uncounted { author, seq, why, after: 0 });
         }
         self.last = Some(place);
         let (at, number, kind) = (framed.at, framed.number, entry.payload().kind_name());
@@ -221,7 +231,7 @@ impl Before {
         self.found.dates_ms = Some((self.found.dates_ms.map_or(date, |(first, _)| first), date));
         self.ledger.expect(community);
         if matches!(entry.payload(), Payload::Completed(_) | Payload::Spent(_) | Payload::Accounted(_)) {
-            self.energy.push((header.author, entry.payload().clone()));
+            self.energy.push((header.author, header.seq, entry.payload().clone()));
         }
         self.fold(entry);
         Ok(())
@@ -237,7 +247,11 @@ impl Before {
     }
 
     fn here(&self, tip: &Tip) -> Option<&Here> {
-        self.logs.get(&tip.author)?.get(usize::try_from(tip.seq).ok()?)
+        self.log(&tip.author, tip.seq)
+    }
+
+    fn log(&self, author: &PublicKey, seq: u64) -> Option<&Here> {
+        self.logs.get(author)?.get(usize::try_from(seq).ok()?)
     }
 
     fn chain(&self, entry: &Entry) -> Result<(), String> {
@@ -266,23 +280,69 @@ impl Before {
         }
     }
 
-    /// The last of what it names and is not there. Names decide nothing, but show what was left out.
-    fn absent(&self, entry: &Entry) -> Option<(Tip, String)> {
+    fn is_here(&self, tip: &Tip) -> bool {
+        self.here(tip).is_some_and(|here| here.id == tip.id)
+    }
+
+    /// What it names and is not before it. All of it: which of these would count is known at the end.
+    fn absent(&self, entry: &Entry) -> Option<Missing> {
         let header = entry.header();
-        let by = named(entry.payload().kind_name(), header.seq, &header.author);
-        let absent =
-            header.refs.iter().rev().find(|tip| self.here(tip).is_none_or(|here| here.id != tip.id))?;
-        let what = match self.here(absent) {
-            None => format!("place {} in the log of {}, which {by} names", absent.seq, absent.author.short()),
-            Some(here) => format!(
-                "{} at place {} in the log of {}, which {by} names: {} stands there",
-                absent.id.short(),
-                absent.seq,
-                absent.author.short(),
-                here.id.short()
-            ),
+        let witnessed = match entry.payload() {
+            Payload::Witnessed { tips } => &tips[..],
+            _ => &[],
         };
-        Some((*absent, what))
+        let named = header.refs.iter().chain(witnessed);
+        let names: Vec<Tip> = named.filter(|tip| !self.is_here(tip)).copied().collect();
+        let by = (entry.payload().kind_name(), header.seq, header.author);
+        (!names.is_empty()).then_some(Missing { by, names })
+    }
+
+    /// The last of what each entry names that would count and is not there, in words. Names decide nothing, but show what
+    /// was left out.
+    fn left_out(&self) -> Vec<String> {
+        let governance = self.ledger.governance();
+        let counts = |tip: &Tip| {
+            governance.device(&tip.author).is_some()
+                && governance.cap(&tip.author).is_none_or(|cap| tip.seq < cap)
+        };
+        let told = |Missing { by: (kind, seq, author), names }: &Missing| {
+            let absent = names.iter().rev().find(|tip| counts(tip) && !self.is_here(tip))?;
+            let by = named(kind, *seq, author);
+            Some(match self.here(absent) {
+                None => {
+                    format!("place {} in the log of {}, which {by} names", absent.seq, absent.author.short())
+                }
+                Some(here) => format!(
+                    "{} at place {} in the log of {}, which {by} names: {} stands there",
+                    absent.id.short(),
+                    absent.seq,
+                    absent.author.short(),
+                    here.id.short()
+                ),
+            })
+        };
+        self.missing.iter().filter_map(told).collect()
+    }
+
+    /// Completes what is said of entries that do not count.
+    fn uncounted(&self) -> Vec<Uncounted> {
+        let governance = self.ledger.governance();
+        let kept = self.rotations.iter().filter(|(author, seq, _)| *seq < self.ledger.len(author));
+        let rotated = kept.filter_map(|(author, seq, rotation)| {
+            let why = came_to_nothing(governance, rotation)?.to_owned();
+            Some(Uncounted { author: *author, seq: *seq, why, after: 0 })
+        });
+        let all = self.found.uncounted.iter().cloned().chain(rotated);
+        // What comes after the first that peers do not take is told with it.
+        let mut first: Vec<Uncounted> = all.filter(|it| it.seq <= self.ledger.len(&it.author)).collect();
+        for it in &mut first {
+            if it.seq == self.ledger.len(&it.author) {
+                let log = self.logs.get(&it.author).map_or(0, Vec::len) as u64;
+                it.after = log.saturating_sub(it.seq.saturating_add(1));
+            }
+        }
+        first.sort_by_key(|it| self.log(&it.author, it.seq).map(|here| here.at));
+        first
     }
 
     /// Does every entry count? And is there all that is named and would? The other branch of a proven fork need not be, nor
@@ -307,12 +367,10 @@ impl Before {
             Some((author, seq, log.get(usize::try_from(seq).ok()?)?))
         });
         let Some((author, seq, here)) = beyond.min_by_key(|(_, _, here)| here.at) else {
-            let counts = |tip: &Tip| {
-                governance.device(&tip.author).is_some()
-                    && governance.cap(&tip.author).is_none_or(|cap| tip.seq < cap)
-            };
-            let absent = std::mem::take(&mut self.missing).into_iter().filter(|(tip, _)| counts(tip));
-            self.found.absent = absent.map(|(_, what)| what).collect();
+            // A proof in an entry that does not count is said again by whoever sees it, and holds from then on.
+            self.found.forks.retain(|fork| governance.cap(&fork.author).is_some_and(|cap| cap <= fork.seq));
+            self.found.absent = self.left_out();
+            self.found.uncounted = self.uncounted();
             return Ok(());
         };
         let why = if governance.founder().is_none() {
@@ -334,12 +392,10 @@ impl Before {
         match entry.payload() {
             Payload::Founded(founded) => {
                 self.found.name.clone_from(&founded.name);
-                self.recovery.insert(founded.user, founded.recovery);
                 let own = founded.cert.user == founded.user && founded.cert.device == entry.header().author;
                 holds(own && founded.cert.verify(), "the founder's word for the device is not theirs")
             }
             Payload::Admitted(request) => {
-                self.recovery.entry(request.user).or_insert(request.recovery);
                 holds(request.verify(community), "the request to join in it is not signed by whom it names")
             }
             Payload::DeviceAdded(added) => holds(
@@ -355,13 +411,11 @@ impl Before {
                 "the revocation in it is not signed by the user it names",
             ),
             Payload::KeyRotated(it) => {
-                let Some(recovery) = self.recovery.get(&it.user).copied() else {
-                    return Err("it replaces the key of a user who was never admitted".into());
-                };
-                self.recovery.insert(it.new, recovery);
+                let header = entry.header();
+                self.rotations.push((header.author, header.seq, (**it).clone()));
                 holds(
-                    it.verify(&recovery) && it.community == *community,
-                    "it is not signed with the user's recovery key",
+                    it.community == *community && it.from <= header.hlc,
+                    "the new key in it is for another community, or for later",
                 )
             }
             Payload::Forked(proof) => {
@@ -372,4 +426,18 @@ impl Before {
             _ => Ok(()),
         }
     }
+}
+
+/// Why a key was not replaced, though an entry says so and peers keep it.
+fn came_to_nothing(governance: &Governance, rotation: &Rotation) -> Option<&'static str> {
+    let current = governance.current(rotation.user);
+    let Some(member) = governance.members().get(&current) else {
+        return Some("it replaces the key of a user who was never admitted");
+    };
+    if !rotation.verify(&member.recovery) {
+        return Some("it is not signed with the user's recovery key");
+    }
+    let replaced = rotation.user != rotation.new && current == governance.current(rotation.new);
+    (!replaced)
+        .then_some("it replaces no key: the old one was good no more, or the new one was known already")
 }

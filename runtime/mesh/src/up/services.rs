@@ -16,7 +16,7 @@ use mesh_node::{Command, Input, SyncReceived};
 use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ids::{BlobHash, EntryId, TaskId};
 use mesh_protocol::key::PublicKey;
-use mesh_protocol::ledger::{Entry, Hlc};
+use mesh_protocol::ledger::{Entry, Hlc, Tip};
 use mesh_protocol::task::Blob;
 use std::fs::File;
 use std::io::{self, BufReader, Write};
@@ -62,6 +62,15 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
+/// A log's entries from a place on, as far as it counted when its end was asked for. The store holds more: what came
+/// since, which names what is not in logs that were read before; and of this device's own log what counts no more.
+// spec: LED-6
+fn up_to(tip: &Tip, from: u64, mut piece: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let left = tip.seq.saturating_add(1).saturating_sub(from);
+    piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+    piece
+}
+
 fn gone() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the node is stopping")
 }
@@ -96,7 +105,7 @@ impl Services for Local {
             for tip in tips {
                 let mut from = 0;
                 while from <= tip.seq {
-                    let piece = self.entries(tip.author, from).await?;
+                    let piece = up_to(&tip, from, self.entries(tip.author, from).await?);
                     if piece.is_empty() {
                         break;
                     }
@@ -461,5 +470,22 @@ impl Write for Pieces {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: LED-6
+    #[test]
+    fn an_export_ends_where_each_log_ended_when_it_was_asked_for() {
+        let tip = Tip { author: PublicKey([1; 32]), seq: 4, id: EntryId([2; 32]) };
+        let piece = || (0..3u8).map(|n| vec![n]).collect::<Vec<_>>();
+        assert_eq!(up_to(&tip, 0, piece()), piece(), "more of it is still to come");
+        assert_eq!(up_to(&tip, 2, piece()), piece());
+        assert_eq!(up_to(&tip, 3, piece()), [[0], [1]]);
+        assert_eq!(up_to(&tip, 4, piece()), [[0]]);
+        assert!(up_to(&tip, 5, piece()).is_empty());
     }
 }

@@ -9,7 +9,7 @@ use crate::ledger_file::{Entries, Trouble};
 use mesh_protocol::energy::Metered;
 use mesh_protocol::ids::{EntryId, TaskId};
 use mesh_protocol::key::{PublicKey, UserKey};
-use mesh_protocol::ledger::{Effect, Entry, Payload};
+use mesh_protocol::ledger::{Effect, Entry, EntryError, Payload, Rotation};
 use mesh_protocol::text::sanitise;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
@@ -32,10 +32,15 @@ struct Event {
 struct Names {
     devices: BTreeMap<PublicKey, String>,
     users: BTreeMap<UserKey, String>,
+    /// Who may replace whose key.
+    recovery: BTreeMap<UserKey, PublicKey>,
 }
 
 pub(super) fn run(file: Option<&Path>, last: Option<usize>, json: bool) -> Result<u8> {
-    let events = events(Entries::new(open(file)?), last).map_err(|found| trouble(file, "read", found))?;
+    // What this peer keeps it verified before; who wrote a file is not known.
+    let read = if file.is_some() { Entry::verify } else { Entry::trusted };
+    let events = events(Entries::new(open(file)?), read, last);
+    let events = events.map_err(|found| trouble(file, "read", found))?;
     if json {
         super::super::print_json(&events)?;
     } else {
@@ -57,12 +62,13 @@ fn line(event: &str, peer: &str, task: &str, data: &str, time: &str) -> String {
 
 fn events(
     entries: std::result::Result<Entries<impl std::io::Read>, Trouble>,
+    read: impl Fn(&[u8]) -> std::result::Result<Entry, EntryError>,
     last: Option<usize>,
 ) -> std::result::Result<VecDeque<Event>, Trouble> {
     let mut entries = entries?;
     let (mut names, mut events) = (Names::default(), VecDeque::new());
     while let Some(framed) = entries.next()? {
-        let entry = Entry::trusted(&framed.bytes).map_err(|error| framed.bad(error.to_string()))?;
+        let entry = read(&framed.bytes).map_err(|error| framed.bad(error.to_string()))?;
         names.learn(&entry);
         events.push_back(names.event(&entry));
         if last.is_some_and(|last| events.len() > last) {
@@ -79,8 +85,11 @@ impl Names {
             Payload::Founded(founded) => {
                 self.devices.insert(author, founded.device_name.clone());
                 self.users.insert(founded.user, founded.user_name.clone());
+                self.recovery.insert(founded.user, founded.recovery);
             }
-            Payload::Admitted(request) => {
+            // Whose request it is not must not get to say who may replace their key.
+            Payload::Admitted(request) if request.verify(&entry.header().community) => {
+                self.recovery.entry(request.user).or_insert(request.recovery);
                 self.devices.entry(request.cert.device).or_insert_with(|| request.device_name.clone());
                 self.users.entry(request.user).or_insert_with(|| request.user_name.clone());
             }
@@ -88,13 +97,22 @@ impl Names {
             Payload::DeviceAdded(added) => {
                 self.devices.entry(added.cert.device).or_insert_with(|| added.name.clone());
             }
-            Payload::KeyRotated(it) => {
+            // Anybody may name anybody's key as their new one; it stays whose it is.
+            Payload::KeyRotated(it) if self.is_signed(it) => {
                 if let Some(name) = self.users.get(&it.user).cloned() {
-                    self.users.insert(it.new, name);
+                    self.users.entry(it.new).or_insert(name);
+                }
+                if let Some(recovery) = self.recovery.get(&it.user).copied() {
+                    self.recovery.entry(it.new).or_insert(recovery);
                 }
             }
             _ => {}
         }
+    }
+
+    /// Peers keep such a word unsigned, too, and it replaces nothing.
+    fn is_signed(&self, rotation: &Rotation) -> bool {
+        self.recovery.get(&rotation.user).is_some_and(|recovery| rotation.verify(recovery))
     }
 
     fn device(&self, device: &PublicKey) -> String {
@@ -199,7 +217,11 @@ impl Names {
                 format!("{} {}", if *yes { "for" } else { "against" }, proposal.short())
             }
             Payload::Witnessed { tips } => count(tips.len() as u64, "log"),
-            Payload::KeyRotated(it) => format!("{}: now {}", self.user(&it.user), it.new.0.short()),
+            Payload::KeyRotated(it) => {
+                let signed =
+                    if self.is_signed(it) { "" } else { ", not signed with the user's recovery key" };
+                format!("{}: now {}{signed}", self.user(&it.user), it.new.0.short())
+            }
             Payload::KeyRevoked(it) => match it.tip {
                 Some(tip) => format!("{}: counts up to place {}", self.device(&it.device), tip.seq),
                 None => format!("{}: does not count", self.device(&it.device)),
@@ -275,14 +297,65 @@ mod tests {
             entries.push(entry);
         }
         let file = encode(entries.iter().map(Entry::bytes));
-        let all = events(Entries::new(&file[..]), None).unwrap();
+        let all = events(Entries::new(&file[..]), Entry::verify, None).unwrap();
         assert_eq!((all.len(), all[1].peer.as_str(), all[1].time_ms), (2, "lap|top", 1001));
-        let last = events(Entries::new(&file[..]), Some(1)).unwrap();
+        let last = events(Entries::new(&file[..]), Entry::verify, Some(1)).unwrap();
         assert_eq!(
             (last.len(), last[0].data.as_str(), last[0].task),
             (1, "attempt 3: mine", Some(TaskId([7; 32])))
         );
         let shown = line(last[0].event, &last[0].peer, "0707070707", &last[0].data, "now");
         assert_eq!(shown, "vetoed            | lap¦top      | 0707070707 | attempt 3: mine | now\n");
+    }
+
+    // spec: LED-6
+    #[test]
+    fn what_nobody_signed_is_no_event() {
+        let key = SecretKey::from_seed(&[1; 32]);
+        let place = Place {
+            community: CommunityId([1; 32]),
+            seq: 0,
+            prev: EntryId::ZERO,
+            refs: vec![],
+            hlc: Hlc::at(1000),
+        };
+        let entry = Entry::write(&key, place, Payload::PeerOnline);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.ledger");
+        std::fs::write(&path, encode([entry.bytes()])).unwrap();
+        assert_eq!(run(Some(&path), None, false).unwrap(), exit_codes::OK);
+        let mut forged = entry.bytes().to_vec();
+        // Before the payload stands its length, and before that the signature.
+        let signature = forged.len() - usize::from(entry.header().payload_len) - 20;
+        forged[signature] ^= 1;
+        std::fs::write(&path, encode([&forged[..]])).unwrap();
+        let text = run(Some(&path), None, false).unwrap_err().to_string();
+        assert!(text.contains("byte 18, entry 0"), "{text}");
+    }
+
+    // spec: LED-6
+    #[test]
+    fn a_user_keeps_their_name_whoever_says_that_the_key_is_theirs() {
+        let key = |number| SecretKey::from_seed(&[number; 32]);
+        let user = |number| UserKey(key(number).public());
+        let community = CommunityId([1; 32]);
+        let mut names = Names::default();
+        for (name, of, recovery) in [("mallory", 10, 11), ("carol", 20, 21)] {
+            names.users.insert(user(of), name.to_owned());
+            names.recovery.insert(user(of), key(recovery).public());
+        }
+        let mut told = |by, of, new| {
+            let rotation = Rotation::sign(&key(by), community, user(of), user(new), Hlc(1));
+            let place = Place { community, seq: 0, prev: EntryId::ZERO, refs: vec![], hlc: Hlc(1) };
+            let entry = Entry::write(&key(1), place, Payload::KeyRotated(Box::new(rotation)));
+            names.learn(&entry);
+            names.event(&entry).data
+        };
+        assert!(told(11, 10, 20).starts_with("mallory: now"));
+        let stolen = told(11, 20, 30);
+        assert!(stolen.starts_with("carol: now") && stolen.ends_with("recovery key"), "{stolen}");
+        let truly = told(21, 20, 40);
+        assert!(truly.starts_with("carol: now") && !truly.contains("not signed"), "{truly}");
+        assert!(told(21, 40, 50).starts_with("carol: now"), "whose key it is now");
     }
 }
