@@ -44,11 +44,17 @@ pub(crate) async fn follow(
     let session = shared.session(peer).ok_or(FollowError::NotConnected)?;
     // Waited for as long as it takes: what is followed goes on for hours.
     // spec: DEL-5
-    let place = tokio::select! {
-        place = session.follows.clone().acquire_owned() => place.map_err(|_| FollowError::Lost)?,
-        () = session.gone() => return Err(FollowError::Lost),
+    let (place, gone) = match session.follows.clone().try_acquire_owned() {
+        Ok(place) => (place, FollowError::NotConnected),
+        Err(_) => tokio::select! {
+            biased;
+            () = session.gone() => return Err(FollowError::Lost),
+            place = session.follows.clone().acquire_owned() => {
+                (place.map_err(|_| FollowError::Lost)?, FollowError::Lost)
+            }
+        },
     };
-    let conn = session.active.borrow().clone().ok_or(FollowError::NotConnected)?;
+    let conn = session.active.borrow().clone().ok_or(gone)?;
     let bounds = &shared.config.bounds;
     let (frame, stall) = (bounds.frame, bounds.stall);
     let ask = async {

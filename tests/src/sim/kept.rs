@@ -5,7 +5,7 @@ use super::disk::Disk;
 use mesh_node::{AttemptState, TaskState};
 use mesh_protocol::canonical;
 use mesh_protocol::frame::{AttemptId, Ended, Offer, Released};
-use mesh_protocol::ids::{Digest, EntryId, TaskId};
+use mesh_protocol::ids::{Digest, EntryId, ProfileId, TaskId};
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::ledger::{Payload, Tip};
 use mesh_protocol::reason::Reason;
@@ -51,6 +51,7 @@ pub(crate) struct Task {
     health: Option<String>,
     pub(crate) twin: Option<Twin>,
     pub(crate) group: Option<Group>,
+    state_of: Option<ProfileId>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
