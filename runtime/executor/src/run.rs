@@ -220,8 +220,9 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
 /// Failed modules remembered: each a hash and a reason.
 const MAX_FAILED: usize = 1000;
 
-/// How long a module that this machine failed to compile is not tried again.
+/// How long a module that this machine failed to compile is not tried again, at first, and how often that doubles.
 const TROUBLE: Duration = Duration::from_secs(5 * 60);
+const MOST_TROUBLE: u32 = 6;
 
 /// Why a module is not compiled again.
 #[derive(Clone)]
@@ -232,15 +233,10 @@ enum Failed {
     Until(Instant, u32, String),
 }
 
-/// How often in a row this machine may be at its limits with a module. After that it is too small for it, and who gave
-/// the task should look for another.
-const OVERTAXED: u32 = 3;
-
-fn overtaxed(times: u32, why: String) -> StartError {
-    if times < OVERTAXED {
-        return StartError::Overtaxed(why);
-    }
-    StartError::System { what: "compile the module", source: io::Error::other(why) }
+/// How long after so many times in a row a module is compiled again: what takes this machine to its limits each time takes
+/// whatever else it does there, too.
+fn trouble(times: u32) -> Duration {
+    TROUBLE.saturating_mul(1 << times.saturating_sub(1).min(MOST_TROUBLE))
 }
 
 pub(crate) struct Inner {
@@ -333,8 +329,8 @@ impl Executor {
         let known = failed().get(hash).cloned();
         let before = match known {
             Some(Failed::ForGood(refusal)) => return Err(refusal.into()),
-            Some(Failed::Until(until, times, why)) if Instant::now() < until => {
-                return Err(overtaxed(times, why));
+            Some(Failed::Until(until, _, why)) if Instant::now() < until => {
+                return Err(StartError::Overtaxed(why));
             }
             Some(Failed::Until(_, times, _)) => times,
             None => 0,
@@ -362,8 +358,8 @@ impl Executor {
             }
             Err(compile::Failure::Overtaxed(why)) => {
                 let times = before.saturating_add(1);
-                remember(Failed::Until(Instant::now() + TROUBLE, times, why.clone()));
-                Err(overtaxed(times, why))
+                remember(Failed::Until(Instant::now() + trouble(times), times, why.clone()));
+                Err(StartError::Overtaxed(why))
             }
             Err(compile::Failure::System(what, source)) => Err(StartError::System { what, source }),
         }

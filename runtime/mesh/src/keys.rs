@@ -152,29 +152,28 @@ pub(crate) fn read_at(path: &Path, name: &str) -> Result<Option<SecretKey>> {
 /// Puts all keys that are here under another passphrase, or under none. All are written before the first takes its place.
 // spec: NET-1
 pub(crate) fn lock_all(home: &Home, lock: Option<&Lock>) -> Result<Vec<&'static str>> {
-    if let Some(next) = read_at(&aside(home, USER, NEXT), USER)?
-        && read(home, USER)?.is_none_or(|present| present.public() != next.public())
-    {
-        // It may count already, and would stay under the old passphrase.
-        return Err(Failure::new(
-            "change the passphrase: a change of the user key was begun and did not end",
-        )
-        .hint("run `mesh key rotate` once more, then this"));
-    }
     let mut names = Vec::new();
-    let all = [USER, DEVICE, RECOVERY].into_iter().try_for_each(|name| {
-        let Some(key) = read(home, name)? else { return Ok(()) };
-        names.push(name);
-        write_aside(home, name, LOCKED, &written(name, &key, lock)?)
+    let mut changed = Vec::new();
+    // What is to replace the user's key may count already.
+    let next = aside(&home.data().join(USER), NEXT);
+    let keys = [USER, DEVICE, RECOVERY].map(|name| (name, home.data().join(name)));
+    let all = keys.into_iter().chain([(USER, next.clone())]).try_for_each(|(name, path)| {
+        let Some(key) = read_at(&path, name)? else { return Ok(()) };
+        if path != next {
+            names.push(name);
+        }
+        let beside = aside(&path, LOCKED);
+        changed.push((beside.clone(), path));
+        write_aside(&beside, &written(name, &key, lock)?)
     });
     if let Err(failure) = all {
-        for name in names {
-            let _there_or_not = fs::remove_file(aside(home, name, LOCKED));
+        for (beside, _) in changed {
+            let _there_or_not = fs::remove_file(beside);
         }
         return Err(failure);
     }
-    for name in &names {
-        put(home, name, LOCKED)?;
+    for (beside, path) in &changed {
+        put(beside, path)?;
     }
     Ok(names)
 }
@@ -182,7 +181,7 @@ pub(crate) fn lock_all(home: &Home, lock: Option<&Lock>) -> Result<Vec<&'static 
 /// A key that takes the place of the one under this name when [`take_place`] is called, under the same passphrase: what
 /// an earlier try left behind, or a new one.
 pub(crate) fn next(home: &Home, name: &str) -> Result<SecretKey> {
-    let path = aside(home, name, NEXT);
+    let path = aside(&home.data().join(name), NEXT);
     // Opening the present one tells the passphrase, if it is under one.
     let present = read(home, name)?;
     // The present one, under whatever lock, is nothing that could take its place: the old key would go on counting.
@@ -194,20 +193,21 @@ pub(crate) fn next(home: &Home, name: &str) -> Result<SecretKey> {
     let text = read_text(&home.data().join(name), "read the key")?.unwrap_or_default();
     let lock = Lock::known().filter(|_| passphrase::is_sealed(&text));
     let key = SecretKey::from_seed(&draw()?);
-    write_aside(home, name, NEXT, &written(name, &key, lock.as_ref())?)?;
+    write_aside(&path, &written(name, &key, lock.as_ref())?)?;
     Ok(key)
 }
 
 /// What [`next`] made is the key from now on.
 pub(crate) fn take_place(home: &Home, name: &str) -> Result<()> {
-    put(home, name, NEXT)
+    let path = home.data().join(name);
+    put(&aside(&path, NEXT), &path)
 }
 
-fn put(home: &Home, name: &str, beside: &str) -> Result<()> {
-    let path = home.data().join(name);
-    fs::rename(aside(home, name, beside), &path)
-        .and_then(|()| File::open(home.data())?.sync_all())
-        .map_err(|error| Failure::file("put the new key in the place of", &path, &error))
+fn put(beside: &Path, path: &Path) -> Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    fs::rename(beside, path)
+        .and_then(|()| File::open(folder)?.sync_all())
+        .map_err(|error| Failure::file("put the new key in the place of", path, &error))
 }
 
 /// Another key, that is to take its place.
@@ -215,8 +215,11 @@ const NEXT: &str = "new";
 /// The same key, under another lock.
 const LOCKED: &str = "locked";
 
-fn aside(home: &Home, name: &str, beside: &str) -> PathBuf {
-    home.data().join(format!("{name}.{beside}"))
+fn aside(path: &Path, what: &str) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".");
+    beside.push(what);
+    beside.into()
 }
 
 fn written(name: &str, key: &SecretKey, lock: Option<&Lock>) -> Result<String> {
@@ -226,10 +229,9 @@ fn written(name: &str, key: &SecretKey, lock: Option<&Lock>) -> Result<String> {
     }
 }
 
-fn write_aside(home: &Home, name: &str, beside: &str, text: &str) -> Result<()> {
-    let aside = aside(home, name, beside);
-    let _left_over = fs::remove_file(&aside);
-    write_new(&aside, text.as_bytes()).map_err(|error| Failure::file("write the key", &aside, &error))
+fn write_aside(beside: &Path, text: &str) -> Result<()> {
+    let _left_over = fs::remove_file(beside);
+    write_new(beside, text.as_bytes()).map_err(|error| Failure::file("write the key", beside, &error))
 }
 
 fn draw() -> Result<[u8; 32]> {
@@ -249,8 +251,9 @@ pub(crate) fn read_or_make_under(home: &Home, name: &str, lock: Option<&Lock>) -
     let path = home.data().join(name);
     if let Some(key) = read(home, name)? {
         if lock.is_some() {
-            write_aside(home, name, LOCKED, &written(name, &key, lock)?)?;
-            put(home, name, LOCKED)?;
+            let beside = aside(&path, LOCKED);
+            write_aside(&beside, &written(name, &key, lock)?)?;
+            put(&beside, &path)?;
         }
         return Ok(key);
     }
@@ -365,13 +368,11 @@ mod tests {
         assert!(!folder.path().join("user.key.locked").exists(), "what is in the clear does not stay there");
         let new = next(&home, USER).unwrap().public();
         assert_ne!(new, old.public());
-        // The new one may count already: it is not thrown away.
+        // The new one may count already: it is locked with the others.
         fs::remove_dir(folder.path().join("device.key.locked")).unwrap();
-        let refused = lock_all(&home, None).unwrap_err().to_string();
-        assert!(refused.contains("did not end") && refused.contains("mesh key rotate"), "{refused}");
+        assert_eq!(lock_all(&home, None).unwrap(), [USER, DEVICE]);
         assert_eq!(next(&home, USER).unwrap().public(), new);
         take_place(&home, USER).unwrap();
-        assert_eq!(lock_all(&home, None).unwrap(), [USER, DEVICE]);
         assert_eq!(read(&home, USER).unwrap().unwrap().public(), new);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left over");
     }

@@ -101,7 +101,6 @@ impl Node {
         }
     }
 
-    /// What wants an entry at once says so while none can be numbered.
     /// Whose device this is does not belong here, or not any more.
     // spec: CLI-5
     pub(crate) fn outside(&self, what: &str) -> CommandError {
@@ -115,6 +114,7 @@ impl Node {
         error(ErrorKind::Conflict, format!("{what}: {why}"), Some(hint))
     }
 
+    /// What wants an entry at once says so while none can be numbered.
     pub(crate) fn ready_to_say(&self) -> Result<(), CommandError> {
         if self.my_user().is_none() {
             return Err(self.outside("do that"));

@@ -28,8 +28,9 @@ const MOST_NAMES: usize = 1_000;
 /// how much later for each that there is, and at most: counting leaves most of the time to everything else.
 const RULES_SOON_MS: u64 = 1000;
 const RULES_LATER_MS: (u64, u64) = (20, 60_000);
-/// How soon after others' words on a task it is thought about again.
-const BALLOT_SOON_MS: u64 = 500;
+/// How soon after others' words on a task it is thought about again: with the time until what runs is, what may run no
+/// longer stands still within half a second.
+const BALLOT_SOON_MS: u64 = 200;
 /// A month of membership.
 const MONTH_MS: u64 = 30 * 24 * 3_600_000;
 
@@ -832,17 +833,15 @@ impl Node {
     fn were_seen(&mut self, authors: BTreeSet<PublicKey>) {
         self.count_rules_soon();
         let mut moved: BTreeSet<TaskId> = BTreeSet::new();
-        for author in authors {
-            match author == self.me {
-                true => {
-                    moved.extend(&self.open_ballots);
-                    moved.extend(self.running());
-                }
-                false => {
-                    let voted = self.ledger.facts().ballots().voted_by(&author, u64::MAX);
-                    moved.extend(voted.filter(|task| self.is_open(task)));
-                }
-            }
+        if authors.contains(&self.me) {
+            moved.extend(&self.open_ballots);
+            moved.extend(self.running());
+        }
+        // Asked of the tasks that are open here: on how many others somebody votes is up to them.
+        let ballots = self.ledger.facts().ballots();
+        if authors.iter().any(|author| *author != self.me && ballots.votes(author)) {
+            let voted = |task: &&TaskId| ballots.votes_on(task).any(|((by, _), _)| authors.contains(by));
+            moved.extend(self.tasks.keys().filter(|task| self.is_open(task)).filter(voted));
         }
         for task in moved {
             self.requeue_soon(task);

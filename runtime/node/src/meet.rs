@@ -738,6 +738,15 @@ impl Node {
                 Some("use another --home for another community"),
             ));
         }
+        // Whoever waited elsewhere waits there no longer.
+        if let Some(joining) = self.forget_joining() {
+            let sponsor = joining.ticket.sponsor;
+            if let Some(command) = joining.command {
+                let gone = error(ErrorKind::Conflict, "join: a community was founded here meanwhile", None);
+                self.output(Output::Answer(command, Err(gone)));
+            }
+            self.output(Output::Close(sponsor, "another community was founded".into()));
+        }
         let Some(user) = &self.config.user else {
             return Err(error(
                 ErrorKind::Forbidden,
@@ -911,7 +920,8 @@ impl Node {
     fn look_for_sponsor(&mut self, ticket: &Ticket) -> Answer {
         let sponsor = ticket.sponsor;
         if sponsor != self.me && !self.is_connected(&sponsor) {
-            self.remember(sponsor, ticket.addrs.clone(), true);
+            // Nobody signs a ticket's words: what was known of old stays behind them.
+            self.remember(sponsor, ticket.addrs.clone(), false);
             if let Some(known) = self.peers.get_mut(&sponsor) {
                 known.dialled = true;
                 let addrs = known.addrs.clone();
@@ -1031,6 +1041,12 @@ impl Node {
                     ));
                 }
             }
+            // It has lost its ledger, and may have it again.
+            JoinAnswer::Refused(JoinRefusal::NotEntitled) if joining.waits => {
+                let addrs = joining.ticket.addrs.clone();
+                self.output(Output::Close(peer, "it cannot let anybody in now".into()));
+                self.output(Output::Dial(peer, addrs));
+            }
             JoinAnswer::Refused(refusal) => {
                 let (command, community) = (joining.command.take(), joining.ticket.name.clone());
                 _ = self.forget_joining();
@@ -1148,10 +1164,11 @@ impl Node {
         };
         let mut entry = EntryId::ZERO;
         if let Some(payload) = payload {
+            // Whoever asks again, when this can be said, asks by the same ticket.
+            self.use_ticket(request.invite, peer);
             if !self.can_say() {
                 return Ok(JoinAnswer::Pending);
             }
-            self.use_ticket(request.invite, peer);
             entry = self.write(payload, &[]).map_err(|_| JoinRefusal::Invalid)?.id;
         }
         // A key whose log was cut does not come in again by asking.

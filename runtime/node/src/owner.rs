@@ -1770,8 +1770,15 @@ impl Node {
         // The first new try comes at once, each further one later.
         let rest = if begun < 2 { 0 } else { back_off(begun) };
         let unsteady = if is_planned(&reason) && !moved { task.unsteady_ms(now) } else { 0 };
+        // It rests no longer than it can wait, but a moment in any case: however late it is, each offer is an entry.
+        let latest = Times::of(task.spec()).latest_ms(Stand::of(task, None).left_ms);
+        let left = latest.map_or(u64::MAX, |latest| latest.saturating_sub(self.now.wall_ms));
+        let unsteady = unsteady.min(left.max(UNSTEADY_FIRST_MS));
         task.not_before = now.saturating_add(rest.max(unsteady));
         let not_before = task.not_before;
+        if unsteady > 0 {
+            self.pass_over_owner(id, device, not_before.saturating_add(crate::moves::REST_MS), &reason);
+        }
         if reason == Reason::NoCapacity {
             // It said so although its ad had a free place: until the next ad nothing else is sent there in vain.
             if let Some(peer) = self.peers.get_mut(&device) {
@@ -1787,6 +1794,23 @@ impl Node {
         self.tell_task(id);
         self.wake_for(not_before);
         self.place_soon();
+    }
+
+    /// Whoever gave a task up so often is not asked first again, with none of their devices: others, that may be there by
+    /// then, come before.
+    // spec: DEL-3
+    fn pass_over_owner(&mut self, id: TaskId, device: PublicKey, until: u64, reason: &Reason) {
+        let governance = self.ledger.governance();
+        let user = governance.device(&device).map(|it| it.user);
+        let devices = governance.devices().iter().filter(|(_, it)| Some(it.user) == user);
+        let devices: Vec<PublicKey> = devices.map(|(key, _)| *key).collect();
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        for device in devices {
+            let blocked = task.blocked.entry(device).or_insert((0, reason.clone()));
+            if blocked.0 < until {
+                *blocked = (until, reason.clone());
+            }
+        }
     }
 
     pub(crate) fn give_up(&mut self, id: TaskId, reason: Reason) {

@@ -751,3 +751,25 @@ fn who_waits_is_told_of_the_grant_that_is_missing_and_of_the_veto_that_keeps_it_
     let why = room.state(0, &named).1;
     assert!(why.contains("you vetoed it"), "{why}");
 }
+
+// spec: NET-2
+#[test]
+fn who_founds_a_community_waits_for_no_other_any_longer() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.add("dora", 3, 3);
+    let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
+    let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
+    let joined = room.ask(3, Command::Join { ticket, as_device_of: None }).unwrap();
+    assert!(matches!(joined, Answer::Joined { pending: true, .. }), "{joined:?}");
+    room.ask(3, Command::Found { name: "Own".into(), rules: Box::new(Rules::default()) }).unwrap();
+    room.pass(5_000);
+    room.restart(3, "dora");
+    let Answer::Status(status) = room.ask(3, Command::Status).unwrap() else { panic!("no status") };
+    assert_eq!(status.community.as_deref(), Some("Own"));
+    assert_ne!(room.peers[3].node.community(), room.peers[0].node.community());
+    let remembered = |record: &&Record| matches!(record, Record::Put { key, .. } if *key == room.key(0).0);
+    assert!(
+        room.peers[3].kept.iter().find(remembered).is_none(),
+        "whoever let it in there is none of its peers"
+    );
+}

@@ -97,6 +97,18 @@ fn storage(what: &'static str) -> impl Fn(io::Error) -> Over {
     move |error| Over::Lost(Reason::StorageFailed(cut(&format!("{what}: {}", causes(&error)), MAX_TEXT)))
 }
 
+/// The same while a task is made ready: what other work here holds passes, and is no fault of the task's.
+// spec: DEL-3
+fn ready(what: &'static str) -> impl Fn(io::Error) -> Over {
+    move |error| match is_at_limits(&error) {
+        true => {
+            tracing::info!(why = %causes(&error), "a task was not started");
+            Over::Lost(Reason::NoCapacity)
+        }
+        false => storage(what)(error),
+    }
+}
+
 fn inadmissible(text: &str) -> Over {
     Over::Lost(Reason::Inadmissible(cut(text, MAX_TEXT)))
 }
@@ -403,7 +415,7 @@ impl Runner {
             return path.ok_or_else(|| lost(Unfetched::False("it is not kept here any more".into())));
         }
         let keeper = Keeper::Attempt(run.attempt);
-        if !self.blobs.share(keeper, &blob.hash).map_err(storage("keep an input"))? {
+        if !self.blobs.share(keeper, &blob.hash).map_err(ready("keep an input"))? {
             let mut wish = live.wish();
             let fetched = self.runtime.block_on(async {
                 tokio::select! {
@@ -426,6 +438,18 @@ impl Runner {
         }
     }
 
+    /// It came as it should: what differs now was lost to this disk, says nothing of the task, and is fetched again.
+    // spec: DEL-5
+    fn is_whole(&self, run: &Run, blob: &Blob, bytes: &[u8], what: &str) -> Result<(), Over> {
+        if *blake3::hash(bytes).as_bytes() == blob.hash.0 {
+            return Ok(());
+        }
+        if let Keeper::Attempt(_) = self.keeper(run) {
+            self.blobs.drop_damaged(blob);
+        }
+        Err(Over::Lost(Reason::NotFetched(format!("{what}: the bytes kept here are damaged"))))
+    }
+
     fn module(&self, run: &Run, live: &Live) -> Result<LoadedModule, Over> {
         let hash = run.spec.module;
         if let Some(module) = self.modules.get(&hash) {
@@ -436,11 +460,9 @@ impl Runner {
             return Err(inadmissible("its module is larger than any may be"));
         }
         let path = self.need(run, live, blob, "its module")?;
-        let bytes = fs::read(path).map_err(storage("read the module"))?;
+        let bytes = fs::read(path).map_err(ready("read the module"))?;
+        self.is_whole(run, &blob, &bytes, "its module")?;
         let module = self.executor.load(&bytes).map_err(refused)?;
-        if module.hash != hash {
-            return Err(Over::Lost(Reason::NotFetched("its module: the bytes kept here are damaged".into())));
-        }
         self.modules.put(module.clone());
         Ok(module)
     }
@@ -451,10 +473,10 @@ impl Runner {
             None => Stdin::Empty,
             Some(blob) => {
                 let path = self.need(run, live, blob, "its standard input")?;
-                let file = File::open(path).map_err(storage("read the input"))?;
+                let file = File::open(path).map_err(ready("read the input"))?;
                 if blob.len <= SMALL_STDIN {
                     let mut bytes = Vec::new();
-                    file.take(SMALL_STDIN + 1).read_to_end(&mut bytes).map_err(storage("read the input"))?;
+                    file.take(SMALL_STDIN + 1).read_to_end(&mut bytes).map_err(ready("read the input"))?;
                     Stdin::Bytes(bytes)
                 } else {
                     Stdin::File(file)
@@ -490,14 +512,15 @@ impl Runner {
             return Err(inadmissible("its checkpoint is larger than its limits allow"));
         }
         let path = self.need(run, live, blob, STATE)?;
-        let bytes = fs::read(path).map_err(storage("read the checkpoint"))?;
+        let bytes = fs::read(path).map_err(ready("read the checkpoint"))?;
+        self.is_whole(run, &blob, &bytes, "the state that it goes on from")?;
         Checkpoint::decode(&bytes).map_err(|error| inadmissible(&format!("{STATE}: {}", causes(&error))))
     }
 
     /// Lays the input files out as they are named. A plain file is taken from where it lies; only what lies in folders
     /// needs folders to lie in.
     fn inputs(&self, run: &Run, live: &Live, scratch: &Path) -> Result<Vec<NamedInput>, Over> {
-        let lay = storage("lay out the inputs");
+        let lay = ready("lay out the inputs");
         let mut named: BTreeMap<&str, PathBuf> = BTreeMap::new();
         for InputFile { path, blob } in &run.spec.inputs {
             let from = self.need(run, live, *blob, &format!("its input {path:?}"))?;

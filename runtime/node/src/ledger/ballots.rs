@@ -165,6 +165,11 @@ impl Ballots {
         voted || self.disputed.get(task).is_some_and(|disputes| disputes.contains_key(spot))
     }
 
+    /// Has a device voted on anything?
+    pub(crate) fn votes(&self, device: &PublicKey) -> bool {
+        self.voted.contains_key(device)
+    }
+
     /// The tasks on which a device has voted up to a moment, and that were ever submitted.
     pub fn voted_by(&self, device: &PublicKey, upto_ms: u64) -> impl Iterator<Item = &TaskId> {
         let voted = self.voted.get(device).into_iter().flatten();

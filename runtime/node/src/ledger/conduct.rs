@@ -263,15 +263,20 @@ impl Facts {
         judged.collect()
     }
 
-    /// Results of a device up to a moment, newest first, each with its submitter and what others' say of it by then.
+    /// Results of a device up to a moment, newest first, each with its submitter and what others' say of it by then; of
+    /// those that `count`.
     fn judged<'a>(
         &'a self,
         device: &PublicKey,
         governance: &'a Governance,
         upto_ms: u64,
+        count: impl Fn(&PublicKey, &Told) -> bool + Copy + 'a,
     ) -> impl Iterator<Item = (&'a PublicKey, &'a Told, Option<Verdict>)> {
         let logs = self.conduct().results.get(device).into_iter().flatten();
-        let logs = logs.map(move |(by, list)| (by, upto(list, upto_ms, |told| told)));
+        let logs = logs.map(move |(by, list)| {
+            let newest = upto(list, upto_ms, |told| told).take(MOST);
+            (by, newest.filter(move |(_, told)| count(by, told)))
+        });
         // Many results may be of one task.
         let mut tasks: BTreeMap<TaskKey, Option<Same>> = BTreeMap::new();
         newest(logs, governance).map(move |(submitter, told)| {
@@ -291,9 +296,16 @@ impl Facts {
     pub fn streak(&self, device: &PublicKey, governance: &Governance) -> u64 {
         // What several logs have on record of one run is one result.
         let mut seen = BTreeSet::new();
-        let compared = self.judged(device, governance, u64::MAX).filter_map(|(_, told, verdict)| {
-            verdict.filter(|verdict| *verdict == Verdict::Wrong || seen.insert((told.task, told.attempt)))
-        });
+        // However many results of one submitter's are compared with nobody's, those that are stand for themselves.
+        let can_compare = |submitter: &PublicKey, told: &Told| {
+            let key = (*submitter, told.task);
+            let ran = self.tasks().result(&key, told.attempt);
+            ran.is_some_and(|ran| ran.same.is_some()) && self.tasks().results(&key).nth(1).is_some()
+        };
+        let compared =
+            self.judged(device, governance, u64::MAX, can_compare).filter_map(|(_, told, verdict)| {
+                verdict.filter(|verdict| *verdict == Verdict::Wrong || seen.insert((told.task, told.attempt)))
+            });
         let right = compared.take_while(|verdict| *verdict == Verdict::Agreed);
         right.take(usize::try_from(MUST_AGREE).unwrap_or(usize::MAX)).count() as u64
     }
@@ -312,7 +324,7 @@ impl Facts {
         // Others may have a run on record that was not for them: it is one run all the same. Newest first, so that the
         // first one's date stays.
         let mut runs: BTreeMap<(TaskId, u32), Judged> = BTreeMap::new();
-        for (submitter, told, verdict) in self.judged(device, governance, upto_ms) {
+        for (submitter, told, verdict) in self.judged(device, governance, upto_ms, |_, _| true) {
             let Some(earns) = earns(submitter, told.at_ms) else { continue };
             let run = runs.entry((told.task, told.attempt)).or_default();
             match verdict {

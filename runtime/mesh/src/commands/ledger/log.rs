@@ -83,9 +83,9 @@ impl Names {
         let author = entry.header().author;
         match entry.payload() {
             Payload::Founded(founded) => {
-                self.devices.insert(author, founded.device_name.clone());
-                self.users.insert(founded.user, founded.user_name.clone());
-                self.recovery.insert(founded.user, founded.recovery);
+                self.devices.entry(author).or_insert_with(|| founded.device_name.clone());
+                self.users.entry(founded.user).or_insert_with(|| founded.user_name.clone());
+                self.recovery.entry(founded.user).or_insert(founded.recovery);
             }
             // Whose request it is not must not get to say who may replace their key.
             Payload::Admitted(request) if request.verify(&entry.header().community) => {
