@@ -331,9 +331,9 @@ fn unchanged(before: &BTreeMap<Steps, Before>, share: &Path) -> io::Result<bool>
         Ok(true)
     }
     let mut found = 0;
-    // A share that is not there at all may be on a disk that was taken out.
-    let root = Dir::open_ambient_dir(share, ambient_authority())?;
-    match walk(&root, &mut Steps::new(), before, &mut found) {
+    let looked = Dir::open_ambient_dir(share, ambient_authority())
+        .and_then(|root| walk(&root, &mut Steps::new(), before, &mut found));
+    match looked {
         Ok(same) => Ok(same && found == before.len()),
         // It went, or became something else, while it was looked at.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {

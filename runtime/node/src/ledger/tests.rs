@@ -1560,8 +1560,8 @@ fn what_others_say_of_a_task_at_once_is_counted_once() {
     };
     assert_eq!(dated(|| votes[..29].iter().for_each(|vote| hear(&mut node, 0, vote))), 0);
     assert_eq!(node.ledger().facts().ballots().votes_on(&task).count(), 16);
-    assert_eq!(dated(|| node.handle(later(400), Input::Wake)), 0);
-    assert!(dated(|| node.handle(later(500), Input::Wake)) > 16);
+    assert_eq!(dated(|| node.handle(later(150), Input::Wake)), 0);
+    assert!(dated(|| node.handle(later(200), Input::Wake)) > 16);
     // What does not count any more moves nothing.
     node.handle(later(30_000), Input::Wake);
     node.handle(later(32_000), Input::Wake);
