@@ -72,7 +72,8 @@ impl Ledger {
     fn about(&self, task: &str) -> Vec<String> {
         let say = |entry: &Entry| {
             let text = format!("{:?}", entry.payload());
-            text.contains(task)
+            // As ids are shown there.
+            text.contains(&task[..10])
                 .then(|| format!("{} {}: {text}", entry.header().author.short(), entry.header().seq))
         };
         self.0.iter().filter_map(say).collect()

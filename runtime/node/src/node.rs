@@ -774,7 +774,19 @@ impl Node {
             }
             return None;
         }
+        if self.is_on_record(&payload) {
+            return None;
+        }
         self.write(payload, about).ok()
+    }
+
+    /// Is a result on record already? A device that lost the end of what it kept comes to it once more, when others have
+    /// brought back the end of its log.
+    // spec: DEL-4, DEL-11
+    fn is_on_record(&self, payload: &Payload) -> bool {
+        let Payload::Completed(it) = payload else { return false };
+        let key = (self.me, it.statement.task);
+        self.ledger.facts().tasks().result(&key, it.statement.attempt).is_some()
     }
 
     /// Writes an entry, unless others would not take it.
@@ -821,8 +833,10 @@ impl Node {
             && self.can_say()
             && let Some((number, (payload, about))) = self.drafts.pop_first()
         {
-            // What cannot be written is left out with a warning.
-            let _told = self.write(payload, &about);
+            if !self.is_on_record(&payload) {
+                // What cannot be written is left out with a warning.
+                let _told = self.write(payload, &about);
+            }
             self.drop_kept(Table::Meta, draft_key(number));
         }
     }
