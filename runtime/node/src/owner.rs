@@ -1806,7 +1806,7 @@ impl Node {
         let devices: Vec<PublicKey> = devices.map(|(key, _)| *key).collect();
         let Some(task) = self.tasks.get_mut(&id) else { return };
         for device in devices {
-            let blocked = task.blocked.entry(device).or_insert((0, reason.clone()));
+            let blocked = task.blocked.entry(device).or_insert_with(|| (0, reason.clone()));
             if blocked.0 < until {
                 *blocked = (until, reason.clone());
             }

@@ -134,6 +134,6 @@ fn two_pieces_become_one_whose_reading_is_their_mean_by_energy() {
     assert_eq!(joined(&sun, &grid), (0, 2_000, 601, (Source::Grid, 60, 242), true));
     let (sun, grid) = (piece(0, 0, Source::Solar, 100, 40), piece(1_000, 0, Source::Grid, 20, 443));
     assert_eq!(joined(&sun, &grid), (0, 2_000, 0, (Source::Solar, 60, 242), true));
-    let unknown = Piece { reading: None, ..grid.clone() };
+    let unknown = Piece { reading: None, ..grid };
     assert!(together(&sun, &unknown).is_none(), "nothing is the mean of what is not known");
 }
