@@ -150,6 +150,8 @@ pub(crate) struct Attempt {
     asked: Asked,
     /// A replica's result that may be shown.
     shown: bool,
+    /// Its owner says that the result is settled.
+    settled: bool,
 }
 
 /// Where a donor's own program stands with an offer.
@@ -298,10 +300,16 @@ impl Node {
         {
             // Whoever settles it and records nothing could have it that it was never brought.
             // spec: REP-1
-            let until_ms = self.now.wall_ms.saturating_add(RECORDED_MS);
-            attempt.kept.until_ms = attempt.kept.until_ms.min(until_ms);
-            self.keep_attempt(id);
+            attempt.settled = true;
             self.arm_within(Timer::Attempt(id), RECORDED_MS);
+        }
+    }
+
+    /// A result has come on record. One that its owner has settled is needed no more: until then it holds a place.
+    // spec: DEL-4, ARC-7
+    pub(crate) fn came_on_record(&mut self, id: AttemptId) {
+        if self.attempts.get(&id).is_some_and(|attempt| attempt.settled) && self.is_recorded(id) {
+            self.forget_result(id);
         }
     }
 
@@ -1146,6 +1154,7 @@ impl Attempt {
             stand,
             asked: Asked::No,
             shown: false,
+            settled: false,
         }
     }
 }

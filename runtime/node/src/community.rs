@@ -11,6 +11,7 @@ use mesh_policies::quota::{self, Day, Deeds, Span, Tier};
 use mesh_policies::reputation;
 use mesh_policies::votes::{Ballot, Merit, State, Tally, Vote, tally, weight};
 use mesh_protocol::ad::EnergyClaim;
+use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ids::{EntryId, TaskId};
 use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::ledger::{Effect, Entry, Hlc, MAX_VOTES, Payload};
@@ -794,8 +795,14 @@ impl Node {
             | Payload::Completed(_) => {
                 self.count_rules_soon();
                 // Whom to rely on may have changed.
-                if matches!(entry.payload(), Payload::Completed(it) if it.effect == Effect::Superseded) {
-                    self.relied_at = None;
+                if let Payload::Completed(it) = entry.payload() {
+                    if it.effect == Effect::Superseded {
+                        self.relied_at = None;
+                    }
+                    if it.statement.executor == self.me {
+                        let (task, attempt) = (it.statement.task, it.statement.attempt);
+                        self.came_on_record(AttemptId { task, attempt });
+                    }
                 }
             }
             Payload::Witnessed { tips } => {
@@ -841,7 +848,10 @@ impl Node {
         let ballots = self.ledger.facts().ballots();
         if authors.iter().any(|author| *author != self.me && ballots.votes(author)) {
             let voted = |task: &&TaskId| ballots.votes_on(task).any(|((by, _), _)| authors.contains(by));
-            moved.extend(self.tasks.keys().filter(|task| self.is_open(task)).filter(voted));
+            let waiting = self.waiting_by_age.iter().map(|(_, id)| id);
+            let open: BTreeSet<TaskId> =
+                waiting.chain(&self.open_ballots).copied().chain(self.running()).collect();
+            moved.extend(open.iter().filter(voted));
         }
         for task in moved {
             self.requeue_soon(task);

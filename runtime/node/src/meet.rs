@@ -26,6 +26,8 @@ const ADVERTISE_EVERY_MS: u64 = 20_000;
 const ADVERTISE_SOON_MS: u64 = 200;
 /// Peers dialled at start and as others tell of them. Gossip keeps about five links; a few more survive some losses.
 const MAX_DIALLED: usize = 12;
+/// So long after its end a ticket is kept by which somebody has asked.
+const ASKED_MS: u64 = 7 * 24 * 3_600_000;
 /// Peers beside them that are dialled since they let this user's tasks run: a quarter of what a transport holds. They
 /// offer themselves, and take tasks, over a connection alone.
 const MAX_DONORS: usize = 64;
@@ -148,7 +150,7 @@ impl Node {
     // spec: NET-2
     pub(crate) fn restore_joining(&mut self, value: &[u8]) -> Option<()> {
         let ticket = canonical::decode(value).ok()?;
-        self.joining = Some(Joining { ticket, command: None, admitted: false, waits: false });
+        self.joining = Some(Joining { ticket, command: None, admitted: false, waits: true });
         Some(())
     }
 
@@ -738,15 +740,6 @@ impl Node {
                 Some("use another --home for another community"),
             ));
         }
-        // Whoever waited elsewhere waits there no longer.
-        if let Some(joining) = self.forget_joining() {
-            let sponsor = joining.ticket.sponsor;
-            if let Some(command) = joining.command {
-                let gone = error(ErrorKind::Conflict, "join: a community was founded here meanwhile", None);
-                self.output(Output::Answer(command, Err(gone)));
-            }
-            self.output(Output::Close(sponsor, "another community was founded".into()));
-        }
         let Some(user) = &self.config.user else {
             return Err(error(
                 ErrorKind::Forbidden,
@@ -777,6 +770,15 @@ impl Node {
         payload
             .check()
             .map_err(|why| error(ErrorKind::Invalid, format!("found a community: {why}"), None))?;
+        // Whoever waited elsewhere waits there no longer.
+        if let Some(joining) = self.forget_joining() {
+            let sponsor = joining.ticket.sponsor;
+            if let Some(command) = joining.command {
+                let gone = error(ErrorKind::Conflict, "join: a community was founded here meanwhile", None);
+                self.output(Output::Answer(command, Err(gone)));
+            }
+            self.output(Output::Close(sponsor, "another community was founded".into()));
+        }
         self.write(payload, &[])?;
         let Some(community) = self.community() else {
             return Err(error(ErrorKind::Invalid, "found a community", None));
@@ -803,7 +805,11 @@ impl Node {
         let governance = self.ledger.governance();
         // By its ticket whoever still waits for one more sponsor asks again.
         let waits = |by: PublicKey| governance.members().values().any(|member| member.waits_with(&by));
-        let old = self.invites.values().filter(|it| it.until_ms <= now && !it.used_by.is_some_and(waits));
+        // Or whoever asked while nothing could be said here.
+        let asked =
+            |by: PublicKey, until_ms: u64| !self.is_member(&by) && until_ms.saturating_add(ASKED_MS) > now;
+        let kept = |it: &Invite| it.used_by.is_some_and(|by| waits(by) || asked(by, it.until_ms));
+        let old = self.invites.values().filter(|it| it.until_ms <= now && !kept(it));
         let old: Vec<PublicKey> = old.map(|invite| invite.key).collect();
         for key in old {
             self.invites.remove(&key);
@@ -1042,11 +1048,7 @@ impl Node {
                 }
             }
             // It has lost its ledger, and may have it again.
-            JoinAnswer::Refused(JoinRefusal::NotEntitled) if joining.waits => {
-                let addrs = joining.ticket.addrs.clone();
-                self.output(Output::Close(peer, "it cannot let anybody in now".into()));
-                self.output(Output::Dial(peer, addrs));
-            }
+            JoinAnswer::Refused(JoinRefusal::NotEntitled) if joining.waits => {}
             JoinAnswer::Refused(refusal) => {
                 let (command, community) = (joining.command.take(), joining.ticket.name.clone());
                 _ = self.forget_joining();
@@ -1209,11 +1211,13 @@ impl Node {
         if !known && check_new_name(&request.device_name).is_err() {
             return Err(JoinRefusal::Name);
         }
+        if !known {
+            self.use_ticket(request.invite, peer);
+        }
         if !self.can_say() {
             return Ok(JoinAnswer::Pending);
         }
         if !known {
-            self.use_ticket(request.invite, peer);
             let added = DeviceAdded { cert: cert.clone(), name: request.device_name.clone() };
             self.say(Payload::DeviceAdded(Box::new(added)), &[]);
         }

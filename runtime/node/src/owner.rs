@@ -297,6 +297,8 @@ pub(crate) struct Task {
     pub(crate) not_before: u64,
     /// How often it was lost lately by what its peers wanted, and when that was last.
     unsteady: (u32, u64),
+    /// Which peers gave it up lately, and when.
+    gave_up: BTreeMap<PublicKey, u64>,
     /// Why each peer could not take it when it was tried last.
     pub(crate) why: Vec<(PublicKey, Reason)>,
     /// What it waits for by choice.
@@ -334,6 +336,7 @@ impl Task {
             refusals: 0,
             not_before: 0,
             unsteady: (0, 0),
+            gave_up: BTreeMap::new(),
             why: Vec::new(),
             plan: None,
             warned: false,
@@ -487,12 +490,6 @@ impl Node {
         self.waiting_by_age.remove(&at);
         self.out.remove(&at);
         self.over.remove(&at);
-    }
-
-    /// Can it still be held or hurried?
-    pub(crate) fn is_open(&self, id: &TaskId) -> bool {
-        let open = self.tasks.get(id).is_some_and(|task| !task.kept.state.is_over());
-        open || !self.twins_of(id).is_empty()
     }
 
     /// Tasks that are with somebody.
@@ -984,7 +981,19 @@ impl Node {
             return Placing::Waits;
         }
         let stand = Stand::of(task, None);
-        let mut decision = self.ask(task.spec(), &task.course, None, &candidates, stand);
+        // Of one that is given up again and again, whoever did so comes after others that could take it now.
+        let lately = |peer: &Candidate| {
+            let at = task.gave_up.get(&peer.device).copied();
+            at.is_some_and(|at| now.saturating_sub(at) < UNSTEADY_MS)
+        };
+        let others: Vec<Candidate> = match task.unsteady.0 > STEADY_LOSSES {
+            true => candidates.iter().filter(|peer| !lately(peer)).cloned().collect(),
+            false => Vec::new(),
+        };
+        let mut decision = match self.ask(task.spec(), &task.course, None, &others, stand) {
+            run @ Decision::Run(..) if !others.is_empty() => run,
+            _ => self.ask(task.spec(), &task.course, None, &candidates, stand),
+        };
         let waits_by_choice = matches!(decision, Decision::Wait { why: Why::CleanerLater, .. });
         if waits_by_choice && self.presses(id, &candidates) {
             let Some(task) = self.tasks.get(&id) else { return Placing::Waits };
@@ -1041,7 +1050,12 @@ impl Node {
             if news {
                 self.tell_task(id);
             }
-            let full = candidates.iter().all(|peer| peer.free_slots == 0 || !worth_waiting(&peer.permitted));
+            // Whom only this one passes over, another may take.
+            let passed_over =
+                |peer: &Candidate| blocked.get(&peer.device).is_some_and(|(until, _)| *until > now);
+            let full = candidates
+                .iter()
+                .all(|peer| peer.free_slots == 0 || !worth_waiting(&peer.permitted) && !passed_over(peer));
             return if full { Placing::NoRoom } else { Placing::Waits };
         };
         let grant = candidates.iter().find(|peer| peer.device == device).and_then(|peer| peer.grant);
@@ -1770,14 +1784,14 @@ impl Node {
         // The first new try comes at once, each further one later.
         let rest = if begun < 2 { 0 } else { back_off(begun) };
         let unsteady = if is_planned(&reason) && !moved { task.unsteady_ms(now) } else { 0 };
-        // It rests no longer than it can wait, but a moment in any case: however late it is, each offer is an entry.
+        // It rests no longer than it can wait, but a moment in any case; once it is late, each offer is an entry all the same.
         let latest = Times::of(task.spec()).latest_ms(Stand::of(task, None).left_ms);
-        let left = latest.map_or(u64::MAX, |latest| latest.saturating_sub(self.now.wall_ms));
-        let unsteady = unsteady.min(left.max(UNSTEADY_FIRST_MS));
+        let left = latest.and_then(|latest| latest.checked_sub(self.now.wall_ms));
+        let unsteady = unsteady.min(left.map_or(u64::MAX, |left| left.max(UNSTEADY_FIRST_MS)));
         task.not_before = now.saturating_add(rest.max(unsteady));
         let not_before = task.not_before;
-        if unsteady > 0 {
-            self.pass_over_owner(id, device, not_before.saturating_add(crate::moves::REST_MS), &reason);
+        if is_planned(&reason) && !moved {
+            task.gave_up.insert(device, now);
         }
         if reason == Reason::NoCapacity {
             // It said so although its ad had a free place: until the next ad nothing else is sent there in vain.
@@ -1794,23 +1808,6 @@ impl Node {
         self.tell_task(id);
         self.wake_for(not_before);
         self.place_soon();
-    }
-
-    /// Whoever gave a task up so often is not asked first again, with none of their devices: others, that may be there by
-    /// then, come before.
-    // spec: DEL-3
-    fn pass_over_owner(&mut self, id: TaskId, device: PublicKey, until: u64, reason: &Reason) {
-        let governance = self.ledger.governance();
-        let user = governance.device(&device).map(|it| it.user);
-        let devices = governance.devices().iter().filter(|(_, it)| Some(it.user) == user);
-        let devices: Vec<PublicKey> = devices.map(|(key, _)| *key).collect();
-        let Some(task) = self.tasks.get_mut(&id) else { return };
-        for device in devices {
-            let blocked = task.blocked.entry(device).or_insert_with(|| (0, reason.clone()));
-            if blocked.0 < until {
-                *blocked = (until, reason.clone());
-            }
-        }
     }
 
     pub(crate) fn give_up(&mut self, id: TaskId, reason: Reason) {

@@ -1726,6 +1726,8 @@ fn whoever_settles_a_result_and_records_nothing_has_it_said_what_was_used() {
         run.attempt
     };
     let honest = ends(&mut room, 1, true);
+    room.pass(2_000);
+    assert!(room.peers[2].forgotten.contains(&honest), "it holds no place until a minute is over");
     room.pass(120_000);
     assert!(room.peers[2].forgotten.contains(&honest) && room.said(2, "spent").is_empty());
     let id = ends(&mut room, 2, false);

@@ -761,6 +761,11 @@ fn who_founds_a_community_waits_for_no_other_any_longer() {
     let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
     let joined = room.ask(3, Command::Join { ticket, as_device_of: None }).unwrap();
     assert!(matches!(joined, Answer::Joined { pending: true, .. }), "{joined:?}");
+    // One that comes to nothing changes nothing.
+    room.ask(3, Command::Found { name: "0123456789abcdef".into(), rules: Box::new(Rules::default()) })
+        .unwrap_err();
+    let Answer::Status(status) = room.ask(3, Command::Status).unwrap() else { panic!("no status") };
+    assert!(status.trouble.iter().any(|it| it.contains("must vouch")), "{:?}", status.trouble);
     room.ask(3, Command::Found { name: "Own".into(), rules: Box::new(Rules::default()) }).unwrap();
     room.pass(5_000);
     room.restart(3, "dora");

@@ -643,3 +643,19 @@ fn whoever_gives_a_task_up_does_not_keep_it_from_others() {
     }
     assert_eq!(at(&room), Some(frank), "within twenty minutes");
 }
+
+// spec: DEL-9
+#[test]
+fn a_task_that_its_peer_has_no_room_for_holds_no_other_up() {
+    let mut room = street(&["alice", "bob"]);
+    clean(&mut room, 1);
+    let on = Some("bob-laptop".to_owned());
+    room.submit_draft(0, Draft { on: on.clone(), ..task(Sla::Urgent) }).unwrap();
+    room.pass(1_000);
+    let run = room.peers[1].runs.pop().unwrap();
+    room.handle(1, Input::Run(run.attempt, RunEvent::Lost(Reason::DonorPaused)));
+    room.submit_draft(0, Draft { on, nonce: [2; 32], ..task(Sla::Normal) }).unwrap();
+    room.pass(5_000);
+    let run = room.peers[1].runs.pop().expect("what waits behind it is asked for");
+    assert_eq!(run.spec.sla, Sla::Normal);
+}

@@ -513,7 +513,9 @@ impl Runner {
         }
         let path = self.need(run, live, blob, STATE)?;
         let bytes = fs::read(path).map_err(ready("read the checkpoint"))?;
-        self.is_whole(run, &blob, &bytes, "the state that it goes on from")?;
+        // What is lent comes again; our owner's own does not, and the task begins anew without it.
+        let what = if run.owner == self.me { STATE } else { "the state that it goes on from" };
+        self.is_whole(run, &blob, &bytes, what)?;
         Checkpoint::decode(&bytes).map_err(|error| inadmissible(&format!("{STATE}: {}", causes(&error))))
     }
 
