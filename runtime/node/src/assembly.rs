@@ -2,7 +2,7 @@
 // spec: VOTE-1, VOTE-3, QUOTA-4, REP-1, HEALTH-3
 
 use crate::command::{Answer, CommandError, ErrorKind};
-use crate::community::Community;
+use crate::community::{Community, Terms};
 use crate::ledger::{MOST_PROPOSALS, MOST_WORDS};
 use crate::names;
 use crate::node::{Node, error};
@@ -428,16 +428,17 @@ impl Node {
                 if !self.ledger.facts().ballots().may_vote_rules(&self.me, proposal) {
                     return Err(spoken_enough(&format!("vote on the rules {text:?}")));
                 }
-                if let Some(decided) = self.proposal_decided(proposal) {
+                let circle = self.circle();
+                let terms = circle.terms();
+                let opened = circle.proposals().into_iter().find(|(_, id)| id == proposal);
+                if let Some(decided) = opened.and_then(|opened| self.proposal_decided(&terms, opened)) {
                     return Err(error(
                         ErrorKind::Conflict,
                         format!("vote on the rules {text:?}: they are {decided} already"),
                         Some("`mesh community proposals` shows what became of them"),
                     ));
                 }
-                let circle = self.circle();
-                let opened = circle.proposals().into_iter().find(|(_, id)| id == proposal);
-                let may = |(at, _)| circle.has_vote(self.my_user().as_ref(), &circle.terms(), at);
+                let may = |(at, _)| circle.has_vote(self.my_user().as_ref(), &terms, at);
                 if !opened.is_none_or(may) {
                     return Err(error(
                         ErrorKind::Forbidden,
@@ -628,10 +629,8 @@ impl Node {
     }
 
     /// What was decided of proposed rules, if it was.
-    fn proposal_decided(&self, proposal: &EntryId) -> Option<&'static str> {
-        let circle = self.circle();
-        let (opened, id) = circle.proposals().into_iter().find(|(_, id)| id == proposal)?;
-        match circle.rules_tally(&circle.terms(), (opened, &id), self.ledger.rules_at(opened))?.state {
+    fn proposal_decided(&self, terms: &Terms, (opened, id): (u64, EntryId)) -> Option<&'static str> {
+        match self.circle().rules_tally(terms, (opened, &id), self.ledger.rules_at(opened))?.state {
             State::Decided(true) => Some("adopted"),
             State::Decided(false) => Some("rejected"),
             State::Open | State::NoQuorum => None,

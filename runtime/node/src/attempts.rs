@@ -682,16 +682,10 @@ impl Node {
     ) -> Result<Permissions, Reason> {
         let fact = self.ledger.facts().grants().get(grant).ok_or(Reason::NoGrant)?;
         let governance = self.ledger.governance();
-        let owner = governance.owner(&device);
-        let by_owner = owner.is_some() && governance.device(&fact.author).map(|it| it.user) == owner;
-        let revoked = self
-            .ledger
-            .facts()
-            .revoked_by(grant)
-            .any(|by| governance.device(by).is_some_and(|device| Some(device.user) == owner));
+        let by_owner = self.is_by_owner(&fact.author, &device);
         let current =
             mesh_protocol::ledger::Grant { user: governance.current(fact.grant.user), ..fact.grant.clone() };
-        let revoked = revoked && !self.has_bug(Misbehaviour::IgnoresRevocations);
+        let revoked = self.is_revoked(grant, &device) && !self.has_bug(Misbehaviour::IgnoresRevocations);
         let standing = Standing { grant: &current, by_owner, revoked };
         let wish = Wish {
             user: spec.user,

@@ -277,13 +277,13 @@ impl Node {
 
     /// Anybody can write a grant for anybody's device; who takes it for a donor would dial it before all others.
     // spec: PERM-1, NET-8
-    fn is_by_owner(&self, author: &PublicKey, device: &PublicKey) -> bool {
+    pub(crate) fn is_by_owner(&self, author: &PublicKey, device: &PublicKey) -> bool {
         let governance = self.ledger.governance();
         let owner = governance.owner(device);
         owner.is_some() && governance.device(author).map(|it| it.user) == owner
     }
 
-    fn is_revoked(&self, grant: &EntryId, device: &PublicKey) -> bool {
+    pub(crate) fn is_revoked(&self, grant: &EntryId, device: &PublicKey) -> bool {
         let governance = self.ledger.governance();
         let owner = governance.owner(device);
         let mut by = self.ledger.facts().revoked_by(grant);

@@ -986,12 +986,12 @@ impl Node {
             let at = task.gave_up.get(&peer.device).copied();
             at.is_some_and(|at| now.saturating_sub(at) < UNSTEADY_MS)
         };
-        let others: Vec<Candidate> = match task.unsteady.0 > STEADY_LOSSES {
-            true => candidates.iter().filter(|peer| !lately(peer)).cloned().collect(),
-            false => Vec::new(),
-        };
-        let mut decision = match self.ask(task.spec(), &task.course, None, &others, stand) {
-            run @ Decision::Run(..) if !others.is_empty() => run,
+        let first = (task.unsteady.0 > STEADY_LOSSES).then(|| {
+            let others: Vec<Candidate> = candidates.iter().filter(|peer| !lately(peer)).cloned().collect();
+            self.ask(task.spec(), &task.course, None, &others, stand)
+        });
+        let mut decision = match first {
+            Some(run @ Decision::Run(..)) => run,
             _ => self.ask(task.spec(), &task.course, None, &candidates, stand),
         };
         let waits_by_choice = matches!(decision, Decision::Wait { why: Why::CleanerLater, .. });
