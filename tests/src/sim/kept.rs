@@ -137,6 +137,13 @@ pub(crate) fn attempts(disk: &Disk, task: TaskId) -> impl Iterator<Item = (Attem
         .map(move |attempt| (AttemptId { task, attempt: attempt.offer.attempt }, attempt))
 }
 
+/// Has the replica that makes this attempt promised a result?
+pub(crate) fn is_promised(disk: &Disk, id: AttemptId) -> bool {
+    let makes = |it: &Task| it.tries.last().is_some_and(|last| last.number == id.attempt);
+    let twins = tasks(disk).filter(makes).filter_map(|it| it.twin);
+    twins.filter(|twin| twin.of == id.task).any(|twin| twin.promise.is_some())
+}
+
 /// The twins of a task that have not promised a result.
 pub(crate) fn unpromised(disk: &Disk, task: TaskId) -> usize {
     tasks(disk).filter_map(|it| it.twin).filter(|twin| twin.of == task && twin.promise.is_none()).count()

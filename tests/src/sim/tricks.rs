@@ -36,6 +36,7 @@ impl World {
     /// What an adversary makes of what its node wants done.
     pub(crate) fn twist(&mut self, who: Who, output: Output) -> Vec<Output> {
         if !self.chaos {
+            self.keeps_to_itself(who, &output);
             return vec![output];
         }
         match (self.peers[who].role, output) {
@@ -84,6 +85,15 @@ impl World {
             }
             (Role::Hider, output) => self.hide(who, output),
             (_, output) => vec![output],
+        }
+    }
+
+    /// A copier that has become honest promises what it has: if the copy was never heard, it copied nothing.
+    fn keeps_to_itself(&mut self, who: Who, output: &Output) {
+        let Output::Send(to, Message::Task(id, TaskFrame::Promised(_))) = output else { return };
+        let heard = self.who(to).is_none_or(|to| super::kept::is_promised(&self.peers[to].disk, *id));
+        if !heard {
+            self.model.copied.remove(&(who, *id));
         }
     }
 
