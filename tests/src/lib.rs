@@ -1,3 +1,4 @@
-//! What the tests share: the simulator of a whole community.
+//! What the tests share: the simulator of a whole community, and the smallest task.
 
 pub mod sim;
+pub mod trivial;

@@ -2,7 +2,14 @@
 
 use crate::peers::{Client, Peer, found, hello};
 use crate::support::{BOUND, until};
+use mesh_tests::trivial;
+use serde_json::Value;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// More than the results that a peer keeps, and the tasks it holds, for others at once.
+const CROWD: u32 = 2000;
+const SENDERS: usize = 16;
 
 /// A community without ballots, quotas and limits of entries.
 const UNBOUND: &str = "voting_window_ms = 0\nentries_per_hour = 0\nads_per_minute = 600\nfree = { tasks = 0, longest_ms = 600000, memory_bytes = 100000000 }\n";
@@ -37,16 +44,16 @@ fn padded(folder: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-fn all_done(peer: &Client, tasks: usize) {
+fn all_done(peer: &Client, tasks: usize) -> Vec<Value> {
     until("all tasks to be done", BOUND, || {
-        let listed = peer.json(&["task", "ls"]);
+        let listed = peer.get("/v1/tasks");
         let listed = listed.as_array()?;
         assert_eq!(listed.len(), tasks, "each submission is one task");
         for task in listed {
             assert!(task["state"] != "failed" && task["state"] != "cancelled", "{task}");
         }
-        listed.iter().all(|task| task["state"] == "done").then_some(())
-    });
+        listed.iter().all(|task| task["state"] == "done").then(|| listed.clone())
+    })
 }
 
 // spec: NET-7, DEL-11
@@ -73,11 +80,37 @@ fn many_tasks_in_flight_each_run_once_at_the_other_peer_and_a_large_module_arriv
             });
         }
     });
-    all_done(&peers[0], AT_ONCE * EACH + 1);
-    let listed = peers[0].json(&["task", "ls"]);
-    for task in listed.as_array().unwrap() {
+    for task in all_done(&peers[0], AT_ONCE * EACH + 1) {
         assert_eq!(task["attempt"][0], 1, "at first try: {task}");
         assert_eq!(task["attempt"][1], "bob-laptop", "{task}");
     }
     until("the ledgers to be equal", BOUND, || (peers[0].entries() == peers[1].entries()).then_some(()));
+}
+
+// spec: NET-7, ARC-7, DEL-4
+#[test]
+fn two_thousand_tasks_in_a_row_fill_no_place_for_good_and_each_ends_at_first_try() {
+    let mut peers = [Peer::new("alice"), Peer::new("bob")];
+    peers[0].up(&["--slots", "1"]);
+    peers[1].up(&["--slots", "16"]);
+    found(&peers, Some(UNBOUND));
+    let module = wat::parse_str(trivial::MODULE).unwrap();
+    peers[0].ask("POST", "/v1/blobs", "application/wasm", &module);
+
+    let next = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..SENDERS {
+            scope.spawn(|| {
+                let take = |next: u32| (next < CROWD).then_some(next + 1);
+                while let Ok(number) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+                    let draft = trivial::draft(&module, number, "bob-laptop");
+                    peers[0].ask("POST", "/v1/tasks", "application/json", &draft);
+                }
+            });
+        }
+    });
+    let listed = all_done(&peers[0], CROWD as usize);
+    for task in &listed {
+        assert_eq!(task["attempt"][0], 1, "at first try: {task}");
+    }
 }

@@ -91,13 +91,19 @@ impl Client {
 
     /// What an address of the API answers.
     pub(crate) fn get(&self, path: &str) -> Value {
+        self.ask("GET", path, "text/plain", b"")
+    }
+
+    /// What the API answers to this.
+    pub(crate) fn ask(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Value {
         let api: Value = serde_json::from_slice(&std::fs::read(self.home.join("api.json")).unwrap()).unwrap();
         let (addr, token) = (api["addr"].as_str().unwrap(), api["token"].as_str().unwrap());
         let mut stream = TcpStream::connect(addr).unwrap();
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {addr}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {addr}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
         );
-        stream.write_all(request.as_bytes()).unwrap();
+        stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{path}: {answer}"));

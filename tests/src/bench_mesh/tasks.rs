@@ -3,19 +3,14 @@
 use crate::figures::{Figures, Target, ms, note, percentile};
 use crate::peers::{Ends, Http, Peer, until};
 use crate::processes::cpu_s;
-use mesh_node::Draft;
-use mesh_protocol::ids::{Digest, InputHash, ModuleHash};
-use mesh_protocol::limits::Limits;
-use mesh_protocol::permissions::Permissions;
-use mesh_protocol::task::{Importance, Sla};
-use mesh_protocol::{digest, rules::Rules};
+use mesh_protocol::rules::Rules;
+use mesh_tests::trivial;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-const TRIVIAL: &str = r#"(module (memory (export "memory") 1) (func (export "_start")))"#;
 /// Tasks before anything is measured: workers started, module compiled, connections at speed.
 const WARM_UP: u32 = 50;
 const ONE_BY_ONE: u32 = 200;
@@ -168,46 +163,15 @@ struct Tasks {
 
 impl Tasks {
     fn new(here: &Peer) -> Self {
-        let module = wat::parse_str(TRIVIAL).unwrap();
+        let module = wat::parse_str(trivial::MODULE).unwrap();
         let (status, answer) = here.http().ask("POST", "/v1/blobs", "application/wasm", &module);
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
         Self { module, submitted: AtomicU32::new(0) }
     }
 
     fn draft(&self) -> Vec<u8> {
-        let number = self.submitted.fetch_add(1, Ordering::Relaxed);
-        let mut nonce = [0; 32];
-        nonce[..4].copy_from_slice(&number.to_le_bytes());
-        let duration_ms = u64::try_from(Duration::from_secs(10).as_millis()).unwrap();
-        let draft = Draft {
-            description: String::new(),
-            name: "trivial".into(),
-            module: ModuleHash::of(&self.module),
-            module_len: self.module.len() as u64,
-            args: vec![],
-            env: vec![],
-            stdin: None,
-            inputs: vec![],
-            input: no_input(),
-            limits: Limits { duration_ms, memory_bytes: 1 << 20, ..Limits::default() },
-            permissions: Permissions::default(),
-            sla: Sla::Normal,
-            importance: Some(Importance::Normal),
-            followed: false,
-            start_by_ms: None,
-            finish_by_ms: None,
-            nonce,
-            on: Some("there".into()),
-            dry_run: false,
-            replicas: 1,
-            quorum: 1,
-        };
-        serde_json::to_vec(&draft).unwrap()
+        trivial::draft(&self.module, self.submitted.fetch_add(1, Ordering::Relaxed), "there")
     }
-}
-
-fn no_input() -> InputHash {
-    digest::input(Some(Digest(*blake3::hash(b"").as_bytes())), digest::tree(&[]))
 }
 
 fn submit(http: &mut Http, draft: &[u8]) -> String {
