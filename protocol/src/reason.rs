@@ -203,6 +203,9 @@ pub enum Reason {
     /// Nothing is known against its result, but it could not be had.
     #[error("its result could not be fetched: {0}")]
     ResultNotFetched(String),
+    /// It says to be of another time, and the donor has not said yet since when it has it.
+    #[error("it was submitted before this device heard of it, which takes a minute to be witnessed")]
+    Unwitnessed,
 }
 
 /// Bytes of the words that stay of a reason which was shortened.

@@ -499,5 +499,6 @@ pub(crate) fn reasons() -> Vec<Reason> {
         Reason::TooLate,
         Reason::NoMembersDevice,
         Reason::ResultNotFetched(x()),
+        Reason::Unwitnessed,
     ]
 }

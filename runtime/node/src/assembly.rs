@@ -374,6 +374,15 @@ impl Node {
                 Some("names are those of the time zone database, such as Europe/Berlin"),
             ));
         }
+        if !self.ledger.facts().ballots().may_set_zone(&self.me, self.now.wall_ms) {
+            return Err(error(
+                ErrorKind::Conflict,
+                format!(
+                    "set the time zone: {MOST_PROPOSALS} in 30 days count, and this device has set as many"
+                ),
+                Some("days stay as they are until the first of them is 30 days old"),
+            ));
+        }
         let payload = self.checked("set the time zone", Payload::ZoneSet { zone })?;
         Ok(Answer::Entry(self.write(payload, &[])?.id))
     }
@@ -590,10 +599,10 @@ impl Node {
         let tier = circle.tier(user);
         let given = tier.share(governance.rules());
         let extra = governance.rules().health_extra;
-        let own = device.map_or((0, 0), |device| circle.used(&device, day, u64::MAX));
+        let own = device.map_or((0, 0), |device| circle.used(&device, day, u64::MAX, u64::MAX));
         let allowed = quota::part(given.tasks, share);
         // Shares that were changed within the day sum up to more than one, and all together have one quota.
-        let together = of_user().map(|(device, _)| circle.used(device, day, u64::MAX));
+        let together = of_user().map(|(device, _)| circle.used(device, day, u64::MAX, u64::MAX));
         let together = together.fold((0, 0), |sum: (u64, u64), more| (sum.0 + more.0, sum.1 + more.1));
         let left = |free: &dyn Fn((u64, u64)) -> u64| {
             let left = |used: (u64, u64), of: u64| (of + free(used)).saturating_sub(used.0);

@@ -454,6 +454,7 @@ impl Node {
                 | Reason::NoGrant
                 | Reason::LogBehind
                 | Reason::LogNotReady
+                | Reason::Unwitnessed
                 | Reason::NoCapacity
         );
         self.counters.offers_refused += 1;

@@ -32,6 +32,10 @@ const RULES_LATER_MS: (u64, u64) = (20, 60_000);
 /// How soon after others' words on a task it is thought about again: with the time until what runs is, what may run no
 /// longer stands still within half a second.
 const BALLOT_SOON_MS: u64 = 200;
+/// How often each of the attempts that the rules allow may be made, with all that is moved, checked or lost on the way:
+/// beyond that one submission would pay for any number of runs.
+// spec: QUOTA-4
+const RUNS: u64 = 2;
 /// A month of membership.
 const MONTH_MS: u64 = 30 * 24 * 3_600_000;
 
@@ -75,19 +79,32 @@ impl<'a> Community<'a> {
     /// As of when an entry counts.
     // spec: LED-10
     pub(crate) fn date(&self, author: &PublicKey, seq: u64, own: Hlc) -> Option<Hlc> {
+        self.dated(author, seq, own).ok()
+    }
+
+    fn dated(&self, author: &PublicKey, seq: u64, own: Hlc) -> Result<Hlc, Option<Hlc>> {
         if self.misbehaves == Some(Misbehaviour::BelievesClaimedDates) {
-            return Some(own);
+            return Ok(own);
         }
         // Whoever came later had no say in what was settled before.
         let members = self.ledger.governance().members_at(author, own);
         let owner = |device: &PublicKey| self.user_of(device);
         let skew_ms = self.ledger.skew_ms_before(own);
-        self.ledger.date((author, seq, own), members, skew_ms, owner)
+        self.ledger.dated((author, seq, own), members, skew_ms, owner)
     }
 
-    /// The same, or what its author says as long as too few have seen it.
+    /// The same, or as long as too few have seen it, as of those who have; as its author says while nobody has.
+    // spec: LED-10
     fn date_or_own(&self, author: &PublicKey, seq: u64, own: Hlc) -> Hlc {
-        self.date(author, seq, own).unwrap_or(own)
+        self.dated(author, seq, own).unwrap_or_else(|so_far| so_far.unwrap_or(own))
+    }
+
+    /// Is an entry of another day than it says, for all that its author's word is worth? Nobody has to take the word of
+    /// one of whom this device has not seen for itself when the entry was there.
+    // spec: LED-10, QUOTA-4
+    pub(crate) fn is_dated_back(&self, by: &PublicKey, author: &PublicKey, seq: u64, own: Hlc) -> bool {
+        let old = own.wall_ms().saturating_add(self.ledger.skew_ms_before(own)) < self.now_ms;
+        old && self.date(author, seq, own).is_none() && !self.ledger.witnesses(author, seq).contains_key(by)
     }
 
     // ---- ballots ----
@@ -480,11 +497,20 @@ impl<'a> Community<'a> {
     /// Others' tasks that a user's devices executed.
     // spec: PERM-6
     fn executed(&self, user: UserKey) -> u64 {
-        let of = |device: &PublicKey| self.user_of(device);
+        self.earned(|by, whose| by == user && whose != user)
+    }
+
+    /// Tasks that devices of one user did for another, of those pairs that are wanted, and that earn them anything.
+    // spec: PERM-6
+    fn earned(&self, wanted: impl Fn(UserKey, UserKey) -> bool) -> u64 {
+        let since = self.since();
         let done = self.ledger.facts().ballots().done(self.now_ms);
-        done.filter(|(by, whose, _)| of(by) == Some(user) && of(whose) != Some(user))
-            .map(|(.., count)| count)
-            .sum()
+        let earned = done.filter_map(|(by, whose, dates)| {
+            let (by, whose) = (self.user_of(by)?, self.user_of(whose)?);
+            let earns = |(at_ms, _): &&(u64, u64)| !self.came_together(by, whose, *at_ms, &since);
+            wanted(by, whose).then(|| dates.iter().filter(earns).count() as u64)
+        });
+        earned.sum()
     }
 
     /// Tasks on which a user has voted, each once, whichever of their devices said it.
@@ -496,21 +522,16 @@ impl<'a> Community<'a> {
     }
 
     pub(crate) fn deeds(&self, user: UserKey) -> Deeds {
-        let of = |device: &PublicKey| self.user_of(device);
-        let ballots = self.ledger.facts().ballots();
         let month = quota::month(self.now_ms);
         let money = self
             .contributions_of(user)
             .map(|(_, said)| said)
             .filter(|said| said.unit == "money" && said.month == month);
         let since = self.ledger.belongs_since(&user).map_or(u64::MAX, Hlc::wall_ms);
-        let completed = ballots
-            .done(self.now_ms)
-            .filter(|(by, whose, _)| of(whose) == Some(user) && of(by) != Some(user));
         Deeds {
             settled: since.saturating_add(self.rules().vote_after_ms) <= self.now_ms,
             cents: money.fold(0, |sum, said| sum.saturating_add(said.amount)),
-            completed: completed.map(|(.., count)| count).sum(),
+            completed: self.earned(|by, whose| whose == user && by != user),
             executed: self.executed(user),
             votes: self.votes_cast(user),
             months: self.months(user, self.now_ms),
@@ -549,17 +570,21 @@ impl<'a> Community<'a> {
     // spec: REP-1, PERM-6
     pub(crate) fn conduct_of(&self, device: &PublicKey, upto_ms: u64) -> reputation::Record {
         let owner = self.user_of(device);
-        // Of few users, and asked for each of thousands of results.
-        let found = RefCell::new(BTreeMap::new());
-        let since = |user: UserKey| {
-            let find = || self.ledger.belonged_since(&user).map_or(u64::MAX, Hlc::wall_ms);
-            *found.borrow_mut().entry(user).or_insert_with(find)
-        };
+        let since = self.since();
         let earns = |submitter: &PublicKey, at_ms: u64| {
             let (theirs, owner) = (self.user_of(submitter)?, owner?);
-            (theirs != owner).then(|| !self.came_together(theirs, owner, at_ms, since))
+            (theirs != owner).then(|| !self.came_together(theirs, owner, at_ms, &since))
         };
         self.ledger.facts().dates(device, self.ledger.governance(), upto_ms, earns)
+    }
+
+    /// Since when users belong: of few users, and asked for each of thousands of results.
+    fn since(&self) -> impl Fn(UserKey) -> u64 {
+        let found = RefCell::new(BTreeMap::new());
+        move |user| {
+            let find = || self.ledger.belonged_since(&user).map_or(u64::MAX, Hlc::wall_ms);
+            *found.borrow_mut().entry(user).or_insert_with(find)
+        }
     }
 
     /// Did one sponsor let both in so lately that they may be one?
@@ -608,7 +633,7 @@ impl<'a> Community<'a> {
         let ballots = self.ledger.facts().ballots();
         let declared = self.devices_of(user).flat_map(|device| {
             let submitted =
-                ballots.submitted_by(device).map(move |(seq, own, task)| (device, seq, own, task));
+                ballots.submitted_by(device, u64::MAX).map(move |(seq, own, task)| (device, seq, own, task));
             submitted.filter(|(.., task)| task.importance == Some(Importance::Critical))
         });
         let vain = declared.filter_map(|(device, seq, own, task)| {
@@ -638,17 +663,24 @@ impl<'a> Community<'a> {
         quota::day(&zones, at_ms)
     }
 
-    /// What a device has used of a day before the place `upto` of its log, as of the witnessed days.
+    /// What a device has used of a day before the place `upto` of its log, as of the witnessed days, up to `most`.
     // spec: QUOTA-4, LED-10
-    pub(crate) fn used(&self, device: &PublicKey, day: Span, upto: u64) -> (u64, u64) {
+    pub(crate) fn used(&self, device: &PublicKey, day: Span, upto: u64, most: u64) -> (u64, u64) {
         let (mut used, mut health) = (0u64, 0u64);
-        for (seq, hlc, task) in self.ledger.facts().ballots().submitted_by(device).rev() {
-            let at = self.date_or_own(device, seq, hlc).wall_ms();
-            // One dated back is found out within the skew and a day of being offline.
-            if at < day.0 && hlc.wall_ms().saturating_add(2 * 86_400_000) < day.0 {
+        let ballots = self.ledger.facts().ballots();
+        let skew_ms = self.ledger.rules_history().iter().map(|(_, rules)| rules.max_skew_ms).max();
+        for (seq, hlc, task) in ballots.submitted_by(device, upto).rev() {
+            if used >= most {
                 break;
             }
-            if seq < upto && at >= day.0 && at < day.1 {
+            let at = self.date_or_own(device, seq, hlc).wall_ms();
+            // Whoever has seen an entry has seen those before it: none of them is of a later date by more than that.
+            if at.saturating_add(skew_ms.unwrap_or_default()) < day.0 {
+                break;
+            }
+            // Said again it is no other task.
+            let first = ballots.submission(device, &task.task).is_some_and(|(first, ..)| first == seq);
+            if first && at >= day.0 && at < day.1 {
                 let replicas = u64::from(task.replicas.max(1));
                 used += replicas;
                 if self.is_health(device, &task.task, &task.name) {
@@ -683,10 +715,11 @@ impl<'a> Community<'a> {
         health: bool,
     ) -> Result<(), Reason> {
         let (upto, at_ms) = place;
-        let rules = self.rules();
+        // What a tier gave when it was submitted, it gave.
+        let rules = self.ledger.rules_at(at_ms);
         let governance = self.ledger.governance();
         let Some(known) = governance.device(device) else { return Err(Reason::NotAMember) };
-        let share = self.tier(known.user).share(rules);
+        let share = Self { now_ms: at_ms, ..*self }.tier(known.user).share(rules);
         let day = self.day_of(known.user, at_ms);
         let allowed = quota::part(share.tasks, self.share(device, day));
         if allowed.is_none() {
@@ -696,11 +729,13 @@ impl<'a> Community<'a> {
             let day = Day { used, health: spent, allowed };
             quota::allows(&day, &share, wish, replicas, health, rules.health_extra)
         };
-        let own = self.used(device, day, upto);
+        // Beyond that nothing is allowed any more, however much it is.
+        let most = u64::from(share.tasks) + u64::from(rules.health_extra) + 1;
+        let own = self.used(device, day, upto, most);
         allows(own, allowed)?;
         // Shares that were changed within the day sum up to more than one.
         let others = self.devices_of(known.user).filter(|other| *other != device);
-        let all = others.map(|other| self.used(other, day, u64::MAX));
+        let all = others.map(|other| self.used(other, day, u64::MAX, most));
         let all = all.fold(own, |sum, more| (sum.0 + more.0, sum.1 + more.1));
         allows(all, quota::part(share.tasks, 1000))
     }
@@ -940,6 +975,20 @@ impl Node {
         let Some((seq, own, said)) = self.ledger.facts().ballots().submission(&owner, &id) else {
             return Err(Reason::LogBehind);
         };
+        if circle.is_dated_back(&self.me, &owner, seq, own) {
+            return Err(Reason::Unwitnessed);
+        }
+        // By what was submitted it is counted, and by what is signed it is run.
+        if said.replicas != spec.replicas {
+            return Err(Reason::Inadmissible("as many replicas as it was submitted with".into()));
+        }
+        let times = u64::from(circle.rules().max_attempts).saturating_mul(RUNS);
+        let most =
+            spec.limits.duration_ms.saturating_mul(u64::from(said.replicas.max(1))).saturating_mul(times);
+        let tasks = self.ledger.facts().tasks();
+        if tasks.ran_ms(&(owner, id), spec.limits.duration_ms) >= most {
+            return Err(Reason::OverQuota);
+        }
         let at = circle.date_or_own(&owner, seq, own).wall_ms();
         let wish = (spec.limits.duration_ms, spec.limits.memory_bytes);
         let health = circle.is_health(&owner, &id, &spec.name);

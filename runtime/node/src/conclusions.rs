@@ -84,7 +84,7 @@ impl Node {
         let tiers = members.map(|(user, _)| (*user, (circle.tier(*user), circle.reputation(*user, at_ms).0)));
         let days = governance.devices().iter().map(|(device, known)| {
             let day = circle.day_of(known.user, at_ms);
-            let (used, health) = circle.used(device, day, u64::MAX);
+            let (used, health) = circle.used(device, day, u64::MAX, u64::MAX);
             (*device, (day, used, health))
         });
         Conclusions {

@@ -213,9 +213,20 @@ impl Ledger {
         max_skew_ms: u64,
         owner: impl Fn(&PublicKey) -> Option<UserKey>,
     ) -> Option<Hlc> {
+        self.dated(entry, members, max_skew_ms, owner).ok()
+    }
+
+    /// The same; where too few have seen it, as of when by those who have.
+    pub(crate) fn dated(
+        &self,
+        entry: (&PublicKey, u64, Hlc),
+        members: usize,
+        max_skew_ms: u64,
+        owner: impl Fn(&PublicKey) -> Option<UserKey>,
+    ) -> Result<Hlc, Option<Hlc>> {
         #[cfg(test)]
         DATED.with(|dated| dated.set(dated.get() + 1));
-        self.facts.date(entry, members, max_skew_ms, self.here(entry.0), owner)
+        self.facts.dated(entry, members, max_skew_ms, self.here(entry.0), owner)
     }
 
     /// When others had seen an entry: each witness with the earliest such date.

@@ -5,11 +5,12 @@
 mod room;
 
 use mesh_node::{Answer, Command, Draft, GrantRequest, Input, Message, Output, RunEvent, SyncReceived};
+use mesh_protocol::energy::{How, Metered, Piece};
 use mesh_protocol::frame::{AttemptId, HelloFrame, Offer, PeerAddrs, Released, SyncFrame, TaskFrame};
-use mesh_protocol::ids::{EntryId, InputHash, ModuleHash, ProfileId};
+use mesh_protocol::ids::{Commitment, EntryId, InputHash, ModuleHash, ProfileId};
 use mesh_protocol::invite::{DeviceCert, TicketKind};
-use mesh_protocol::key::SecretKey;
-use mesh_protocol::ledger::{DeviceAdded, Entry, Grant, Pattern, Payload, Tip};
+use mesh_protocol::key::{PublicKey, SecretKey};
+use mesh_protocol::ledger::{DeviceAdded, Entry, Grant, Pattern, Payload, Spent, TaskSubmitted, Tip};
 use mesh_protocol::limits::Limits;
 use mesh_protocol::permissions::{Access, Permissions};
 use mesh_protocol::reason::Reason;
@@ -191,9 +192,9 @@ fn what_an_hour_had_no_room_for_is_said_when_it_is_over() {
     let run = room.peers[0].runs.pop().expect("it runs here");
     let alice = room.key(0);
     let len = |room: &Room| room.peers[0].node.ledger().len(&alice);
-    for zone in 0..20 {
-        let zone = if zone % 2 == 0 { "Europe/Berlin" } else { "Europe/Paris" };
-        let _spent = room.ask(0, Command::SetZone { zone: zone.into() });
+    for amount in 1..=20 {
+        let given = Command::Contribute { user: "alice".into(), unit: "money".into(), amount, month: None };
+        let _spent = room.ask(0, given);
     }
     let before = len(&room);
     room.end(0, &run);
@@ -206,12 +207,11 @@ fn what_an_hour_had_no_room_for_is_said_when_it_is_over() {
     assert_eq!(said(&room), 1);
 }
 
-/// An offer by a peer in the room that rests on an entry which nobody has, and what the first peer answers at once.
-fn offer_of_what_nobody_has(room: &mut Room, by: usize, nonce: u8, grant: Option<EntryId>) -> Option<Reason> {
-    let device = SecretKey::from_seed(&[by as u8 * 10 + 1; 32]);
+/// A task of a peer in the room.
+fn spec_by(room: &Room, by: usize, nonce: u8) -> TaskSpec {
     let me = room.key(by);
     let node = &room.peers[by].node;
-    let spec = TaskSpec {
+    TaskSpec {
         version: mesh_protocol::task::VERSION,
         community: node.community().unwrap(),
         submitter: me,
@@ -235,11 +235,22 @@ fn offer_of_what_nobody_has(room: &mut Room, by: usize, nonce: u8, grant: Option
         finish_by_ms: None,
         replicas: 1,
         quorum: 1,
-    };
-    let id = AttemptId { task: spec.id(), attempt: 1 };
-    let tip = Tip { author: me, seq: 1_000_000, id: EntryId([nonce; 32]) };
-    let task = spec.sign(&device);
-    let offer = Offer { task, attempt: 1, grant, lease_ms: 60_000, tip, entries: vec![], resume: None };
+    }
+}
+
+/// What the first peer answers at once to an offer of another's that rests on an entry.
+fn offered(
+    room: &mut Room,
+    by: usize,
+    spec: &TaskSpec,
+    attempt: u32,
+    grant: Option<EntryId>,
+    tip: Tip,
+) -> Option<Reason> {
+    let (me, id) = (room.key(by), AttemptId { task: spec.id(), attempt });
+    let task = spec.clone().sign(&SecretKey::from_seed(&[by as u8 * 10 + 1; 32]));
+    assert!(tip.seq == 1_000_000 || room.peers[0].node.ledger().has(&tip), "it knows what it rests on");
+    let offer = Offer { task, attempt, grant, lease_ms: 60_000, tip, entries: vec![], resume: None };
     let node = &mut room.peers[0].node;
     node.handle(room.now, Input::Task(me, id, TaskFrame::Offer(Box::new(offer))));
     std::iter::from_fn(|| node.poll()).find_map(|output| match output {
@@ -248,6 +259,95 @@ fn offer_of_what_nobody_has(room: &mut Room, by: usize, nonce: u8, grant: Option
         }
         _ => None,
     })
+}
+
+/// An offer by a peer in the room that rests on an entry which nobody has, and what the first peer answers at once.
+fn offer_of_what_nobody_has(room: &mut Room, by: usize, nonce: u8, grant: Option<EntryId>) -> Option<Reason> {
+    let spec = spec_by(room, by, nonce);
+    let tip = Tip { author: room.key(by), seq: 1_000_000, id: EntryId([nonce; 32]) };
+    offered(room, by, &spec, 1, grant, tip)
+}
+
+/// What somebody's log says of a task before it is offered to these.
+fn announced(room: &Room, by: &mut Forger, spec: &TaskSpec, to: &[PublicKey]) -> Vec<Entry> {
+    let submitted = TaskSubmitted {
+        task: spec.id(),
+        name: spec.name.clone(),
+        module: spec.module,
+        input: Commitment([0; 32]),
+        duration_ms: spec.limits.duration_ms,
+        memory_bytes: spec.limits.memory_bytes,
+        sla: spec.sla,
+        importance: spec.importance,
+        replicas: 1,
+    };
+    let given = (1..).zip(to).map(|(attempt, device)| Payload::Delegated {
+        task: spec.id(),
+        attempt,
+        device: *device,
+        grant: None,
+    });
+    let said = std::iter::once(Payload::TaskSubmitted(Box::new(submitted))).chain(given);
+    (1..).zip(said).map(|(later, payload)| by.write(room.now.wall_ms + later, payload)).collect()
+}
+
+fn hears(room: &mut Room, entries: &[Entry]) {
+    for entry in entries {
+        let from = entry.header().author;
+        room.handle(0, Input::Gossip(from, Box::new(entry.clone())));
+    }
+}
+
+// spec: QUOTA-4, DEL-2
+#[test]
+fn one_submission_pays_for_one_task() {
+    let rules = Rules { max_attempts: 1, ..Rules::default() };
+    let mut room = Room::community_by(&["alice", "bob", "carol"], rules);
+    room.grant(0, "bob");
+    let grant = room.peers[0].node.ledger().facts().grants().keys().next().copied();
+    let (alice, bob, carol) = (room.key(0), room.key(1), room.key(2));
+    let (mut log, mut by_carol) = (Forger::of(&room, 1), Forger::of(&room, 2));
+    // Signed for more than was submitted.
+    let spec = TaskSpec { replicas: 2, quorum: 2, ..spec_by(&room, 1, 1) };
+    let said = announced(&room, &mut log, &spec, &[alice]);
+    hears(&mut room, &said);
+    let answer = offered(&mut room, 1, &spec, 1, grant, log.tip.unwrap());
+    assert!(matches!(answer, Some(Reason::Inadmissible(_))), "{answer:?}");
+    // Run again and again, with nothing to show for it.
+    for (runs, nonce) in [(1, 2), (2, 3)] {
+        let spec = spec_by(&room, 1, nonce);
+        room.pass(1_000);
+        let given = [vec![carol; runs], vec![alice]].concat();
+        let said = announced(&room, &mut log, &spec, &given);
+        hears(&mut room, &said);
+        let ms = spec.limits.duration_ms;
+        let piece = Piece { from_ms: room.now.wall_ms, ms, energy_mj: 1, reading: None };
+        for attempt in 1..=runs as u32 {
+            let energy = Metered { how: How::Modelled, pieces: vec![piece.clone()], ..Metered::default() };
+            let spent = Spent { submitter: bob, task: spec.id(), attempt, energy, estimated: false };
+            let at_ms = room.now.wall_ms + u64::from(nonce) * 10 + u64::from(attempt);
+            let entry = by_carol.write(at_ms, Payload::Spent(Box::new(spent)));
+            hears(&mut room, &[entry]);
+        }
+        let answer = offered(&mut room, 1, &spec, runs as u32 + 1, grant, log.tip.unwrap());
+        assert_eq!(answer, (runs == 2).then_some(Reason::OverQuota));
+    }
+}
+
+// spec: QUOTA-4, LED-10
+#[test]
+fn whoever_submitted_long_ago_by_their_own_word_waits_until_the_donor_has_witnessed_it() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.grant(0, "bob");
+    let grant = room.peers[0].node.ledger().facts().grants().keys().next().copied();
+    let (alice, mut log) = (room.key(0), Forger::of(&room, 1));
+    let spec = spec_by(&room, 1, 1);
+    let said = announced(&room, &mut log, &spec, &[alice]);
+    room.pass(600_000);
+    hears(&mut room, &said);
+    assert_eq!(offered(&mut room, 1, &spec, 1, grant, log.tip.unwrap()), Some(Reason::Unwitnessed));
+    room.pass(300_000);
+    assert_eq!(offered(&mut room, 1, &spec, 1, grant, log.tip.unwrap()), None);
 }
 
 // spec: DEL-2, NET-4

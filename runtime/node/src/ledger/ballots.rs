@@ -11,8 +11,8 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Proposals of rules of one member that count within so many milliseconds: all peers count all of them again, whenever
-/// something is said that weighs in one.
-// spec: VOTE-2
+/// something is said that weighs in one. The same of time zones.
+// spec: VOTE-2, QUOTA-3
 pub(crate) const MOST_PROPOSALS: usize = 8;
 pub(crate) const PROPOSALS_MS: u64 = 30 * 24 * 3_600_000;
 /// The same of one log for good, since its dates may begin at any day. So many at once are written in years.
@@ -113,13 +113,21 @@ fn has_room<V>(said: Option<&BTreeMap<Spot, V>>, author: &PublicKey) -> bool {
     said.is_none_or(|said| said.range(log(author)).nth(MOST_WORDS - 1).is_none())
 }
 
+/// May a log say one more thing of this date, of which it said these before?
+fn is_rare(before: impl DoubleEndedIterator<Item = u64> + Clone, at_ms: u64) -> bool {
+    let is_over = |last: u64| last.saturating_add(PROPOSALS_MS) <= at_ms;
+    let mut last = before.rev();
+    last.clone().nth(MOST_OF_A_LOG - 1).is_none() && last.nth(MOST_PROPOSALS - 1).is_none_or(is_over)
+}
+
 impl Ballots {
-    /// What a device submitted, in order.
+    /// What a device submitted before a place of its log, in order.
     pub fn submitted_by(
         &self,
         device: &PublicKey,
+        upto: u64,
     ) -> impl DoubleEndedIterator<Item = (u64, Hlc, &TaskSubmitted)> {
-        self.submitted.range(log(device)).map(|((_, seq), (hlc, task))| (*seq, *hlc, task))
+        self.submitted.range((*device, 0)..(*device, upto)).map(|((_, seq), (hlc, task))| (*seq, *hlc, task))
     }
 
     /// Where, when and as what a device submitted a task.
@@ -215,9 +223,13 @@ impl Ballots {
     /// May a device's log hold one more proposal of this date? What goes beyond does not count.
     // spec: VOTE-2
     pub(crate) fn may_propose(&self, device: &PublicKey, at_ms: u64) -> bool {
-        let mut before = self.proposed.range(log(device)).rev().map(|(_, at_ms)| *at_ms);
-        let is_over = |last: u64| last.saturating_add(PROPOSALS_MS) <= at_ms;
-        before.clone().nth(MOST_OF_A_LOG - 1).is_none() && before.nth(MOST_PROPOSALS - 1).is_none_or(is_over)
+        is_rare(self.proposed.range(log(device)).map(|(_, at_ms)| *at_ms), at_ms)
+    }
+
+    /// May it hold one more time zone? All that were set are gone through for each task that is counted.
+    // spec: QUOTA-3
+    pub(crate) fn may_set_zone(&self, device: &PublicKey, at_ms: u64) -> bool {
+        is_rare(self.zones.range(log(device)).map(|(_, (hlc, _))| hlc.wall_ms()), at_ms)
     }
 
     /// All rules ever proposed, as far as they may count.
@@ -230,10 +242,10 @@ impl Ballots {
         self.rules_votes.get(proposal).into_iter().flatten()
     }
 
-    /// For each pair of executing and submitting devices, how many tasks were done up to a moment.
-    pub fn done(&self, upto_ms: u64) -> impl Iterator<Item = (&PublicKey, &PublicKey, u64)> {
+    /// For each pair of executing and submitting devices, when tasks were done up to a moment, and where that stands.
+    pub(crate) fn done(&self, upto_ms: u64) -> impl Iterator<Item = (&PublicKey, &PublicKey, &[(u64, u64)])> {
         self.done.iter().map(move |((by, of), dates)| {
-            (by, of, dates.partition_point(|(at_ms, _)| *at_ms <= upto_ms) as u64)
+            (by, of, dates.split_at(dates.partition_point(|(at_ms, _)| *at_ms <= upto_ms)).0)
         })
     }
 
@@ -271,7 +283,7 @@ impl Ballots {
                     ContributionFact { hlc, user: *user, unit: unit.clone(), amount: *amount, month: *month };
                 self.contributions.insert(spot, said);
             }
-            Payload::ZoneSet { zone } => {
+            Payload::ZoneSet { zone } if self.may_set_zone(&author, hlc.wall_ms()) => {
                 self.zones.insert(spot, (hlc, zone.clone()));
             }
             Payload::RulesProposed { rules, why } if self.may_propose(&author, hlc.wall_ms()) => {

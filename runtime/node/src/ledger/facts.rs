@@ -218,6 +218,7 @@ impl Facts {
     /// them needed; none while too few have seen it. `owner` says whose a device is, so that nobody's second device
     /// witnesses what their first one says.
     // spec: LED-10
+    #[cfg(test)]
     pub(super) fn date(
         &self,
         (author, seq, own): (&PublicKey, u64, Hlc),
@@ -226,7 +227,19 @@ impl Facts {
         here: Here<'_>,
         owner: impl Fn(&PublicKey) -> Option<UserKey>,
     ) -> Option<Hlc> {
-        let Some(last) = witnesses_needed(members).checked_sub(1) else { return Some(own) };
+        self.dated((author, seq, own), members, max_skew_ms, here, owner).ok()
+    }
+
+    /// The same; where too few have seen it, as of when by those who have.
+    pub(super) fn dated(
+        &self,
+        (author, seq, own): (&PublicKey, u64, Hlc),
+        members: usize,
+        max_skew_ms: u64,
+        here: Here<'_>,
+        owner: impl Fn(&PublicKey) -> Option<UserKey>,
+    ) -> Result<Hlc, Option<Hlc>> {
+        let Some(last) = witnesses_needed(members).checked_sub(1) else { return Ok(own) };
         let whose = owner(author);
         let in_time = own.wall_ms().saturating_add(max_skew_ms);
         let mut others: BTreeMap<UserKey, Hlc> = BTreeMap::new();
@@ -236,12 +249,13 @@ impl Facts {
             others.entry(user).and_modify(|first| *first = (*first).min(at)).or_insert(at);
             // Whoever else saw it and when changes nothing then.
             if at.wall_ms() <= in_time && punctual.insert(user) && punctual.len() > last {
-                return Some(own);
+                return Ok(own);
             }
         }
         let mut seen: Vec<Hlc> = others.into_values().collect();
         seen.sort_unstable();
-        seen.get(last).copied()
+        let so_far = || if punctual.is_empty() { seen.last().copied() } else { Some(own) };
+        seen.get(last).copied().ok_or_else(so_far)
     }
 
     /// Up to which entries others say to have seen logs.

@@ -74,6 +74,8 @@ struct Spent {
     at_ms: u64,
     submitter: PublicKey,
     sum: Option<Sum>,
+    /// From its first piece of energy to its last, in milliseconds.
+    ran_ms: Option<u64>,
     estimated: bool,
 }
 
@@ -354,6 +356,24 @@ impl Tasks {
         all.into_iter().map(|(attempt, device)| (attempt, device, self.attempt(key, attempt))).collect()
     }
 
+    /// Milliseconds that a task's attempts ran as far as that is on record, none longer than it may: nobody's word makes
+    /// more of one.
+    // spec: QUOTA-4
+    pub(crate) fn ran_ms(&self, key: &TaskKey, longest_ms: u64) -> u64 {
+        let Some(task) = self.life(key) else { return 0 };
+        let ran = task.delegated.iter().filter_map(|(attempt, (_, device, given_ms))| {
+            let ran = match task.completed.get(attempt) {
+                Some(ran) => ran.wall_ms,
+                None => {
+                    let spent = self.spent(&key.1, attempt, device).filter(|it| it.submitter == key.0)?;
+                    spent.ran_ms.unwrap_or_else(|| spent.at_ms.saturating_sub(*given_ms))
+                }
+            };
+            Some(ran.min(longest_ms))
+        });
+        ran.fold(0, u64::saturating_add)
+    }
+
     /// The attempts of a task whose energy is on record.
     pub fn counted(&self, key: &TaskKey) -> Vec<u32> {
         let told = self.attempts(key).into_iter().filter(|(_, _, word)| word.is_some());
@@ -480,7 +500,10 @@ impl Tasks {
             Payload::Completed(completed) => {
                 let statement = &completed.statement;
                 let life = self.task(author, statement.task);
-                let is_done = completed.effect == Effect::Done && life.done().is_none();
+                // Of what was never asked for nobody has done anything.
+                let given = life.delegated.get(statement.attempt).map(|(_, device, _)| *device);
+                let asked = life.submitted.is_some() && given == Some(statement.executor);
+                let is_done = asked && completed.effect == Effect::Done && life.done().is_none();
                 let ran = || Ran::of(seq, at_ms, statement, completed.effect);
                 news.first = life.completed.add(statement.attempt, MOST_RESULTS, ran);
                 news.done_by = (news.first && is_done).then_some(statement.executor);
@@ -518,6 +541,7 @@ impl Tasks {
                         at_ms,
                         submitter: spent.submitter,
                         sum: Sum::metered(&spent.energy),
+                        ran_ms: span(&spent.energy.pieces).map(|(from, until)| until.saturating_sub(from)),
                         estimated: spent.estimated,
                     })
                 });

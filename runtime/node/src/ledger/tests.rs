@@ -1,6 +1,8 @@
 //! What must hold of the ledger, whatever the order in which entries come.
 // spec: LED-1, LED-3, LED-5, LED-10, NET-1, NET-2
 
+mod days;
+
 use super::governance::MAX_DEVICES;
 use super::*;
 use crate::command::{Command, Draft};
