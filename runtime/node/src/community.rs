@@ -1137,14 +1137,18 @@ impl Node {
             let in_force = |at_ms: u64| history.iter().rev().find(|(from, _)| *from <= at_ms);
             let Some((_, rules)) = in_force(opened) else { continue };
             let closes = opened.saturating_add(rules.voting_window_ms);
-            if closes > self.now.wall_ms {
-                next = next.into_iter().chain([closes]).min();
+            // Votes are dated by the rules in force before them: none that counts may be dated by what it decides.
+            let settled = closes.saturating_add(rules.max_skew_ms);
+            if settled > self.now.wall_ms {
+                next = next.into_iter().chain([settled]).min();
             }
             if !circle.has_voters(&terms, (opened, &id), rules) {
                 continue;
             }
             let Some(tally) = circle.rules_tally(&terms, (opened, &id), rules) else { continue };
-            if let (Some(true), Some(from)) = (tally.decision(), tally.decided_ms)
+            let decided_ms = tally.decided_ms.map(|at| if at == closes { settled } else { at });
+            if let (Some(true), Some(from)) = (tally.decision(), decided_ms)
+                && from <= self.now.wall_ms
                 && let Some(said) = self.ledger.facts().ballots().proposals().get(&id)
             {
                 let base = in_force(said.written_ms(opened)).map_or(rules, |(_, rules)| rules);

@@ -1405,6 +1405,23 @@ fn of_two_proposals_that_are_open_at_once_neither_undoes_the_other() {
     equal(&room);
 }
 
+// spec: VOTE-2, LED-10
+#[test]
+fn rules_that_the_end_of_the_window_decides_are_in_force_once_no_vote_can_count_any_more() {
+    let mut room = Room::community_by(&["alice", "bob", "carol", "dave"], rules());
+    // Under it, a vote that made it fail would be late, and it would be adopted: no peer could count to an end.
+    let proposal = proposed(&mut room, 0, Rules { max_skew_ms: 1_000, ..more_tasks(33) });
+    votes_rules(&mut room, 1, &proposal, true);
+    votes_rules(&mut room, 2, &proposal, false);
+    room.pass(rules().voting_window_ms + rules().max_skew_ms - 10_000);
+    assert_eq!(free_tasks(&mut room, 0), 10, "what is said now still counts");
+    room.pass(25_000);
+    for number in 0..4 {
+        assert_eq!(free_tasks(&mut room, number), 33, "on peer {number}");
+    }
+    equal(&room);
+}
+
 // spec: VOTE-2
 #[test]
 fn whoever_was_cut_off_takes_nothing_back_that_was_adopted_since() {
