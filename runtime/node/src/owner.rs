@@ -494,7 +494,12 @@ impl Node {
 
     /// Tasks that are with somebody.
     pub(crate) fn running(&self) -> impl Iterator<Item = TaskId> {
-        self.out.iter().map(|(_, id)| self.tasks.get(id).map_or(*id, |task| task.wire(*id)))
+        self.out.iter().map(|(_, id)| self.wire_of(*id))
+    }
+
+    /// Under which number others know a task: a twin under its task's.
+    pub(crate) fn wire_of(&self, id: TaskId) -> TaskId {
+        self.tasks.get(&id).map_or(id, |task| task.wire(id))
     }
 
     /// Puts a task where its state says that it is looked for.
