@@ -2029,12 +2029,12 @@ enum Placing {
     NoRoom,
 }
 
-/// Would another task fare better there?
+/// Would another task fare better there? One without a free slot is not asked about; where there are some, what is there
+/// is too little memory for this one.
 fn worth_waiting(permitted: &Result<(), Reason>) -> bool {
     !matches!(
         permitted,
-        Err(Reason::NoCapacity
-            | Reason::NotConnected
+        Err(Reason::NotConnected
             | Reason::DonorPaused
             | Reason::DonorFinishing
             | Reason::OutsideHours

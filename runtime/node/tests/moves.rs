@@ -646,6 +646,28 @@ fn whoever_gives_a_task_up_does_not_keep_it_from_others() {
 
 // spec: DEL-9
 #[test]
+fn a_task_for_which_there_is_too_little_memory_here_holds_no_smaller_one_up() {
+    let mut room = street(&["alice"]);
+    let of_mib = |nonce: u8, mib: u64| {
+        let mut draft = Draft { nonce: [nonce; 32], ..task(Sla::Urgent) };
+        draft.limits.memory_bytes = mib << 20;
+        draft
+    };
+    for (nonce, mib) in [(1, 700), (2, 200), (3, 600), (4, 300)] {
+        room.submit_draft(0, of_mib(nonce, mib)).unwrap();
+    }
+    let runs = |room: &Room| -> Vec<u64> {
+        room.peers[0].runs.iter().map(|run| run.spec.limits.memory_bytes >> 20).collect()
+    };
+    assert_eq!(runs(&room), [700, 200]);
+    let second = room.peers[0].runs[1].clone();
+    room.end(0, &second);
+    room.pass(10_000);
+    assert_eq!(runs(&room), [700, 200, 300], "there is a place for it, and memory enough");
+}
+
+// spec: DEL-9
+#[test]
 fn a_task_that_its_peer_has_no_room_for_holds_no_other_up() {
     let mut room = street(&["alice", "bob"]);
     clean(&mut room, 1);
