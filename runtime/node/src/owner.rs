@@ -10,7 +10,8 @@ use crate::replicas::{Group, Twin};
 use mesh_policies::accounting::TRANSFER_UJ_PER_BYTE;
 use mesh_policies::health;
 use mesh_policies::importance::{
-    Course, Energy, Patience, ROOM_MS, Start, Times, Voice, course, haste, is_lack_of_energy, may_start,
+    Course, Energy, Patience, ROOM_MS, Start, Times, Voice, course, has_waited_too_long, haste,
+    is_lack_of_energy, may_start,
 };
 use mesh_policies::placement::decide::{Decision, HOUR_MS, Numbers, Peer, Why, Work, decide};
 use mesh_policies::placement::hours::HORIZON;
@@ -981,7 +982,8 @@ impl Node {
             self.give_up(id, Reason::Expired);
             return Placing::Waits;
         }
-        if candidates.iter().any(|peer| peer.permitted == Err(Reason::NeverEnoughEnergy)) {
+        // A peer may say so too, and would end the task by that.
+        if has_waited_too_long(&task.course, task.spec().created_ms, self.now.wall_ms) {
             self.give_up(id, Reason::NeverEnoughEnergy);
             return Placing::Waits;
         }

@@ -644,6 +644,24 @@ fn whoever_gives_a_task_up_does_not_keep_it_from_others() {
     assert_eq!(at(&room), Some(frank), "within twenty minutes");
 }
 
+/// What a peer says of its own reasons is no word about the task.
+// spec: DEL-3, VOTE-6
+#[test]
+fn nobody_ends_anothers_task_by_saying_that_there_never_was_enough_energy() {
+    let mut room = street(&["alice", "bob", "carol"]);
+    for number in [1, 2] {
+        clean(&mut room, number);
+    }
+    let id = room.submit_draft(0, task(Sla::Urgent)).unwrap();
+    let (attempt, device) = room.peers[0].node.attempt_of(&id.parse().unwrap()).unwrap();
+    room.handle(0, Input::Task(device, attempt, TaskFrame::Lost(Reason::NeverEnoughEnergy)));
+    room.pass(1_000);
+    let next = room.peers[0].node.attempt_of(&id.parse().unwrap()).unwrap();
+    let view = view(&mut room, &id);
+    assert_eq!((next.0.attempt, view.state.as_str()), (2, "running"), "{}", view.why);
+    assert_ne!(next.1, device);
+}
+
 // spec: DEL-9
 #[test]
 fn a_task_for_which_there_is_too_little_memory_here_holds_no_smaller_one_up() {
