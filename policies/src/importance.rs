@@ -264,6 +264,12 @@ pub fn is_lack_of_energy(reason: &Reason) -> bool {
     matches!(reason, Reason::EnergyNotClean | Reason::NoSun | Reason::NoWind)
 }
 
+/// Did a task that its members let wait for the sun and wind of whoever runs it wait for as long as any may?
+// spec: VOTE-6
+pub fn has_waited_too_long(course: &Course, created_ms: u64, now_ms: u64) -> bool {
+    course.patience == Patience::FourWeeks && now_ms >= created_ms.saturating_add(LONGEST_MS)
+}
+
 /// May it start there now?
 // spec: VOTE-5, VOTE-6, VOTE-7, DEL-12
 pub fn may_start(course: &Course, start: &Start<'_>, rules: &Rules) -> Result<(), Reason> {
@@ -279,8 +285,7 @@ pub fn may_start(course: &Course, start: &Start<'_>, rules: &Rules) -> Result<()
         return Err(Reason::BallotOpen);
     }
     let fits = start.energy_fits(course.energy, Bar::Start, rules);
-    let over =
-        course.patience == Patience::FourWeeks && start.now_ms >= start.created_ms.saturating_add(LONGEST_MS);
+    let over = has_waited_too_long(course, start.created_ms, start.now_ms);
     match (fits, course.patience) {
         _ if over => Err(Reason::NeverEnoughEnergy),
         (Ok(()), _) => Ok(()),

@@ -94,6 +94,8 @@ pub enum JoinAnswer {
     Device(Box<DeviceCert>),
     /// No.
     Refused(JoinRefusal),
+    /// This peer cannot write entries now. Whoever asks again is let in when it can.
+    NotYet,
 }
 
 /// Why somebody is not let in.

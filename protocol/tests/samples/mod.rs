@@ -352,6 +352,7 @@ pub(crate) fn hello_frames() -> Vec<HelloFrame> {
         HelloFrame::JoinAnswer(JoinAnswer::Pending),
         HelloFrame::JoinAnswer(JoinAnswer::Device(Box::new(cert()))),
         HelloFrame::JoinAnswer(JoinAnswer::Refused(JoinRefusal::NotEntitled)),
+        HelloFrame::JoinAnswer(JoinAnswer::NotYet),
         HelloFrame::Ad(Box::new(SignedAd { ad: ad(), signature: SIGNATURE })),
         HelloFrame::Peers(vec![PeerAddrs { peer: DEVICE, addrs }]),
         HelloFrame::TipQuery,

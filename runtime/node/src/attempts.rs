@@ -702,20 +702,15 @@ impl Node {
     /// Does any grant let this user's tasks run here?
     pub(crate) fn grants_something(&self, user: &UserKey) -> bool {
         let governance = self.ledger.governance();
-        let mine = self.my_user();
-        if mine == Some(*user) {
+        if self.my_user() == Some(*user) {
             return true;
         }
         self.ledger.facts().grants().iter().any(|(id, fact)| {
             fact.grant.device == self.me
                 && governance.current(fact.grant.user) == *user
                 && fact.grant.until_ms.is_none_or(|until| until > self.now.wall_ms)
-                && governance.device(&fact.author).is_some_and(|device| Some(device.user) == mine)
-                && !self
-                    .ledger
-                    .facts()
-                    .revoked_by(id)
-                    .any(|by| governance.device(by).is_some_and(|device| Some(device.user) == mine))
+                && self.is_by_owner(&fact.author, &self.me)
+                && !self.is_revoked(id, &self.me)
         })
     }
 

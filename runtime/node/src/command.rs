@@ -334,11 +334,11 @@ pub enum Answer {
     Founded(CommunityId),
     /// A ticket's text.
     Ticket(String),
-    /// In, by this community's name; or waiting for one more sponsor.
+    /// In, by this community's name; or waiting.
     Joined {
         /// The community's name.
         community: String,
-        /// Must somebody else vouch first?
+        /// Must somebody else vouch first, or can its sponsor not write entries now?
         pending: bool,
         /// Whose device this one is now, where the ticket was for a device.
         of: Option<String>,

@@ -883,9 +883,9 @@ impl Node {
         let ballots = self.ledger.facts().ballots();
         if authors.iter().any(|author| *author != self.me && ballots.votes(author)) {
             let voted = |task: &&TaskId| ballots.votes_on(task).any(|((by, _), _)| authors.contains(by));
-            let waiting = self.waiting_by_age.iter().map(|(_, id)| id);
-            let open: BTreeSet<TaskId> =
-                waiting.chain(&self.open_ballots).copied().chain(self.running()).collect();
+            let waiting = self.waiting_by_age.iter().map(|(_, id)| id).chain(&self.open_ballots);
+            let waiting = waiting.map(|id| self.wire_of(*id));
+            let open: BTreeSet<TaskId> = waiting.chain(self.running()).collect();
             moved.extend(open.iter().filter(voted));
         }
         for task in moved {

@@ -106,8 +106,20 @@ pub(crate) struct Joining {
     ticket: Ticket,
     command: Option<CommandId>,
     admitted: bool,
-    /// One more member must vouch first.
-    waits: bool,
+    awaits: Awaits,
+}
+
+/// What a wish to get in waits for, as far as its sponsor said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Awaits {
+    /// An answer.
+    Answer,
+    /// The word of one more member.
+    Vouching,
+    /// That its sponsor can write entries again.
+    Sponsor,
+    /// The ledger in which it is let in.
+    Ledger,
 }
 
 impl Node {
@@ -149,9 +161,22 @@ impl Node {
     /// A wish to get in that its sponsor has heard: whoever waits for one more may be off for days meanwhile.
     // spec: NET-2
     pub(crate) fn restore_joining(&mut self, value: &[u8]) -> Option<()> {
-        let ticket = canonical::decode(value).ok()?;
-        self.joining = Some(Joining { ticket, command: None, admitted: false, waits: true });
+        // What was kept before it was known what it waits for ends without that.
+        let alone = |_| canonical::decode(value).map(|ticket| (ticket, Awaits::Answer));
+        let (ticket, awaits) = canonical::decode(value).or_else(alone).ok()?;
+        self.joining = Some(Joining { ticket, command: None, admitted: false, awaits });
         Some(())
+    }
+
+    /// Its sponsor has heard the wish to get in. Gives who asked for it, if they still wait for an answer.
+    fn keep_joining(&mut self, awaits: Awaits) -> Option<(CommandId, String)> {
+        let joining = self.joining.as_mut()?;
+        joining.awaits = awaits;
+        joining.admitted = awaits == Awaits::Ledger;
+        let command = if joining.admitted { None } else { joining.command.take() };
+        let ticket = joining.ticket.clone();
+        self.keep(Table::Meta, META_JOINING.to_vec(), &(&ticket, awaits));
+        Some((command?, ticket.name))
     }
 
     /// What a device waits for that asked to join.
@@ -159,12 +184,24 @@ impl Node {
     pub(crate) fn joining_trouble(&self) -> Option<String> {
         let joining = self.joining.as_ref()?;
         let name = &joining.ticket.name;
-        Some(match joining.waits {
-            true => format!(
+        Some(match joining.awaits {
+            Awaits::Answer => {
+                format!("this device asks to join {name:?}: who made its ticket has not answered yet")
+            }
+            Awaits::Vouching => format!(
                 "this device asked to join {name:?}, where one more member must vouch with `mesh members sponsor {}`",
                 self.config.user_name
             ),
-            false => format!("this device asks to join {name:?}: who made its ticket has not answered yet"),
+            Awaits::Sponsor => {
+                format!(
+                    "this device asked to join {name:?}: its sponsor cannot let it in yet, and is asked again"
+                )
+            }
+            Awaits::Ledger => {
+                format!(
+                    "this device was let into {name:?}, and waits for the ledger from who made its ticket"
+                )
+            }
         })
     }
 
@@ -910,8 +947,12 @@ impl Node {
             let gone = error(ErrorKind::Conflict, "join: another ticket was given meanwhile", None);
             self.output(Output::Answer(before, Err(gone)));
         }
-        self.joining =
-            Some(Joining { ticket: ticket.clone(), command: Some(id), admitted: false, waits: false });
+        self.joining = Some(Joining {
+            ticket: ticket.clone(),
+            command: Some(id),
+            admitted: false,
+            awaits: Awaits::Answer,
+        });
         if self.is_connected(&sponsor) {
             self.ask_to_join(sponsor, &ticket);
         } else {
@@ -1025,30 +1066,22 @@ impl Node {
         }
         match answer {
             JoinAnswer::Admitted(_) | JoinAnswer::Device(_) => {
-                joining.admitted = true;
-                let ticket = joining.ticket.clone();
-                self.ledger.expect(ticket.community);
-                self.keep(Table::Meta, META_JOINING.to_vec(), &ticket);
+                self.ledger.expect(joining.ticket.community);
+                _ = self.keep_joining(Awaits::Ledger);
                 self.output(Output::Standing(peer, true));
                 if let Some(peer) = self.peers.get_mut(&peer) {
                     peer.member = true;
                 }
                 self.compare_with(peer);
             }
-            JoinAnswer::Pending => {
-                joining.waits = true;
-                let (ticket, command) = (joining.ticket.clone(), joining.command.take());
-                self.keep(Table::Meta, META_JOINING.to_vec(), &ticket);
-                if let Some(command) = command {
-                    let community = ticket.name;
-                    self.output(Output::Answer(
-                        command,
-                        Ok(Answer::Joined { community, pending: true, of: None }),
-                    ));
+            JoinAnswer::Pending | JoinAnswer::NotYet => {
+                let vouching = answer == JoinAnswer::Pending && joining.ticket.kind == TicketKind::Member;
+                let awaits = if vouching { Awaits::Vouching } else { Awaits::Sponsor };
+                if let Some((command, community)) = self.keep_joining(awaits) {
+                    let pending = Answer::Joined { community, pending: true, of: None };
+                    self.output(Output::Answer(command, Ok(pending)));
                 }
             }
-            // It has lost its ledger, and may have it again.
-            JoinAnswer::Refused(JoinRefusal::NotEntitled) if joining.waits => {}
             JoinAnswer::Refused(refusal) => {
                 let (command, community) = (joining.command.take(), joining.ticket.name.clone());
                 _ = self.forget_joining();
@@ -1101,7 +1134,8 @@ impl Node {
         device: PublicKey,
     ) -> Result<(), JoinRefusal> {
         let now = self.now.wall_ms;
-        if self.my_user().is_none() {
+        // Whose ledger was lost may have it again.
+        if self.my_user().is_none() && !self.is_astray() {
             return Err(JoinRefusal::NotEntitled);
         }
         let known = self.invites.get(invite).filter(|invite| invite.kind == kind);
@@ -1169,7 +1203,7 @@ impl Node {
             // Whoever asks again, when this can be said, asks by the same ticket.
             self.use_ticket(request.invite, peer);
             if !self.can_say() {
-                return Ok(JoinAnswer::Pending);
+                return Ok(JoinAnswer::NotYet);
             }
             entry = self.write(payload, &[]).map_err(|_| JoinRefusal::Invalid)?.id;
         }
@@ -1195,8 +1229,12 @@ impl Node {
     fn certify(&mut self, peer: PublicKey, request: &DeviceRequest) -> Result<JoinAnswer, JoinRefusal> {
         let community = self.community().ok_or(JoinRefusal::UnknownTicket)?;
         self.check_ticket(&request.invite, TicketKind::Device, peer)?;
-        if request.device != peer || !request.verify() {
+        if request.device != peer || !request.verify() || request.check().is_err() {
             return Err(JoinRefusal::Invalid);
+        }
+        if self.is_astray() {
+            self.use_ticket(request.invite, peer);
+            return Ok(JoinAnswer::NotYet);
         }
         if self.ledger.governance().device(&peer).is_some_and(|device| Some(device.user) != self.my_user()) {
             return Err(JoinRefusal::Invalid);
@@ -1204,7 +1242,7 @@ impl Node {
         let Ok(user) = self.user_key("certify a device") else { return Err(JoinRefusal::NotEntitled) };
         // By default the first device has the whole quota; a further one has none of its own.
         let cert = DeviceCert::sign(user, community, peer, request.consent, 0, 0);
-        if !cert.verify() || request.check().is_err() {
+        if !cert.verify() {
             return Err(JoinRefusal::Invalid);
         }
         let known = self.ledger.governance().device(&peer).is_some();
@@ -1215,7 +1253,7 @@ impl Node {
             self.use_ticket(request.invite, peer);
         }
         if !self.can_say() {
-            return Ok(JoinAnswer::Pending);
+            return Ok(JoinAnswer::NotYet);
         }
         if !known {
             let added = DeviceAdded { cert: cert.clone(), name: request.device_name.clone() };

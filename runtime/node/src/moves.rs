@@ -211,19 +211,20 @@ impl Node {
         let mut blocked = self.blocked_for(id, task);
         blocked.insert(device, (u64::MAX, Reason::Elsewhere));
         let candidates = self.candidates(task.spec(), &task.course, task.kept.on, &blocked);
-        let decision = self.ask(task.spec(), &task.course, None, &candidates, Stand::of(task, None));
+        let stand = Stand::of(task, None);
+        let decision = self.ask_others_first(task, None, &candidates, stand);
         let latest = match &decision {
             Decision::Run(_, _, numbers) => numbers.latest_ms,
             Decision::Wait { numbers, .. } => numbers.as_ref().and_then(|numbers| numbers.latest_ms),
             _ => None,
         };
         // What waits for clean energy has a latest start all the same, if its submitter was in a hurry.
-        let latest = latest.or_else(|| Times::of(task.spec()).latest_ms(Stand::of(task, None).left_ms));
+        let latest = latest.or_else(|| Times::of(task.spec()).latest_ms(stand.left_ms));
         let due = latest.is_some_and(|latest| now.saturating_add(LATE_MS) >= latest);
         let decision = match decision {
             // Whoever is free now is in time, and a better one that is not free may not be.
             Decision::Wait { .. } if due && task.course.patience == Patience::UntilLatestStart => {
-                self.ask(task.spec(), &task.course, Some(()), &candidates, Stand::of(task, None))
+                self.ask_others_first(task, Some(()), &candidates, stand)
             }
             decision => decision,
         };
@@ -234,7 +235,7 @@ impl Node {
                 self.arm_within(Timer::Regard, rests.max(REGARD_SOON_MS));
             }
             (Decision::Run(to, ..), _) if !waits || due => {
-                self.move_task(id, to, held, &candidates);
+                self.move_task(id, to, held, false, &candidates);
             }
             // Waiting on may make it late: it is thought about again just before.
             (_, Some(latest)) if now < latest => {
@@ -262,6 +263,7 @@ impl Node {
         let mut candidates = self.candidates(task.spec(), &task.course, task.kept.on, &blocked);
         let crowded = !self.waiting.is_empty() && self.is_crowded(id, &candidates);
         let Some(task) = self.tasks.get(&id) else { return };
+        let unsteady = self.unsteady_owners(task);
         for peer in &mut candidates {
             // It has its slot there, and whatever kept a new one out keeps this one not: its peer says so itself.
             if peer.device == device {
@@ -269,8 +271,10 @@ impl Node {
                 if !matches!(&peer.permitted, Err(reason) if is_lack_of_energy(reason)) {
                     peer.permitted = Ok(());
                 }
-            // A full place is nothing to move to.
-            } else if peer.permitted == Err(Reason::NoCapacity) {
+            // A full place is nothing to move to, nor one whose owner gave it up again and again.
+            } else if peer.permitted == Err(Reason::NoCapacity)
+                || unsteady.contains(&self.answerable(&peer.device))
+            {
                 peer.permitted = Err(Reason::Elsewhere);
             }
         }
@@ -304,7 +308,7 @@ impl Node {
                 if let Some(task) = self.tasks.get_mut(&id) {
                     task.stands.rest_until = now.boot_ms.saturating_add(REST_MS);
                 }
-                self.move_task(id, to, Reason::CleanerElsewhere, &candidates);
+                self.move_task(id, to, Reason::CleanerElsewhere, true, &candidates);
             }
             _ => {}
         }
@@ -348,10 +352,9 @@ impl Node {
         }
     }
 
-    /// It goes on elsewhere: from its checkpoint if it has one.
+    /// It goes on elsewhere: from its checkpoint if it has one. `by_plan`: this device's own, whatever its peer says.
     // spec: DEL-7, DEL-11
-    fn move_task(&mut self, id: TaskId, to: PublicKey, why: Reason, candidates: &[Candidate]) {
-        let by_plan = why == Reason::CleanerElsewhere;
+    fn move_task(&mut self, id: TaskId, to: PublicKey, why: Reason, by_plan: bool, candidates: &[Candidate]) {
         let Some(task) = self.tasks.get(&id) else { return };
         let Some(device) = task.device() else { return };
         let stopped = AttemptId { task: id, attempt: task.current() };
@@ -360,7 +363,8 @@ impl Node {
             return;
         }
         self.lost_by(id, why.clone(), by_plan);
-        if self.tasks.get(&id).is_some_and(|task| task.kept.state == TaskState::Waiting) {
+        let goes_on = |task: &Task| task.kept.state == TaskState::Waiting && !self.was_offered_out(id, task);
+        if self.tasks.get(&id).is_some_and(goes_on) {
             self.passed_over(id, to);
             self.offer(id, to, grant);
         }

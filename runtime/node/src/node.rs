@@ -275,9 +275,9 @@ pub struct Node {
     pub(crate) numbering_until: Option<u64>,
     /// Peers that said to know more of this log than it does itself, and have yet to show it.
     pub(crate) claimed: BTreeSet<PublicKey>,
-    /// Grants that their donors say to hold no more, and until when they are not offered on.
     /// How many fetches were begun since the start.
     pub(crate) fetches_begun: u64,
+    /// Grants that their donors say to hold no more, and until when they are not offered on.
     pub(crate) stale_grants: BTreeMap<mesh_protocol::ids::EntryId, (u64, Reason)>,
     /// Devices of members whose entries are dated too far ahead to be taken, and up to when.
     pub(crate) dated_ahead: BTreeMap<PublicKey, u64>,
@@ -580,7 +580,6 @@ impl Node {
 
     // ---- time ----
 
-    /// The moment of the boot clock at which the wall clock will show `wall_ms`.
     /// The wall clock was set: what waits for a date waits for another moment now. A device that starts before it is told
     /// the time would else close its ballots hours late.
     fn look_at_the_clock(&mut self) {
@@ -607,6 +606,7 @@ impl Node {
         }
     }
 
+    /// The moment of the boot clock at which the wall clock will show `wall_ms`.
     pub(crate) fn boot_of(&self, wall_ms: u64) -> u64 {
         self.now.boot_ms + wall_ms.saturating_sub(self.now.wall_ms)
     }

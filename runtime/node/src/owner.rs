@@ -10,7 +10,8 @@ use crate::replicas::{Group, Twin};
 use mesh_policies::accounting::TRANSFER_UJ_PER_BYTE;
 use mesh_policies::health;
 use mesh_policies::importance::{
-    Course, Energy, Patience, ROOM_MS, Start, Times, Voice, course, haste, is_lack_of_energy, may_start,
+    Course, Energy, Patience, ROOM_MS, Start, Times, Voice, course, has_waited_too_long, haste,
+    is_lack_of_energy, may_start,
 };
 use mesh_policies::placement::decide::{Decision, HOUR_MS, Numbers, Peer, Why, Work, decide};
 use mesh_policies::placement::hours::HORIZON;
@@ -44,7 +45,7 @@ const BACK_OFF_MS: (u64, u64) = (250, 60_000);
 /// For so long it is remembered that peers gave a task up; so often that costs it no time, and then twice as long each
 /// time.
 const UNSTEADY_MS: u64 = 3_600_000;
-const STEADY_LOSSES: u32 = 3;
+const STEADY_LOSSES: usize = 3;
 const UNSTEADY_FIRST_MS: u64 = 8_000;
 /// How long a grant is not offered on that its donor says to hold no more.
 const STALE_GRANT_MS: u64 = 60_000;
@@ -295,10 +296,8 @@ pub(crate) struct Task {
     pub(crate) blocked: BTreeMap<PublicKey, (u64, Reason)>,
     refusals: u32,
     pub(crate) not_before: u64,
-    /// How often it was lost lately by what its peers wanted, and when that was last.
-    unsteady: (u32, u64),
-    /// Which peers gave it up lately, and when.
-    gave_up: BTreeMap<PublicKey, u64>,
+    /// Which peers gave it up lately, and when, the last one last.
+    gave_up: Vec<(PublicKey, u64)>,
     /// Why each peer could not take it when it was tried last.
     pub(crate) why: Vec<(PublicKey, Reason)>,
     /// What it waits for by choice.
@@ -335,8 +334,7 @@ impl Task {
             blocked: BTreeMap::new(),
             refusals: 0,
             not_before: 0,
-            unsteady: (0, 0),
-            gave_up: BTreeMap::new(),
+            gave_up: Vec::new(),
             why: Vec::new(),
             plan: None,
             warned: false,
@@ -396,12 +394,22 @@ impl Task {
     /// and peers can do so as fast as the line allows, so the first few come at once and further ones ever later. Says
     /// how long it waits.
     // spec: DEL-3, NET-4
-    fn unsteady_ms(&mut self, now: u64) -> u64 {
-        let (times, last) = self.unsteady;
-        let times = if now.saturating_sub(last) < UNSTEADY_MS { times.saturating_add(1) } else { 1 };
-        self.unsteady = (times, now);
-        let more = times.saturating_sub(STEADY_LOSSES).min(20);
+    fn given_up(&mut self, by: PublicKey, now: u64) -> u64 {
+        if self.gave_up.last().is_some_and(|(_, at)| now.saturating_sub(*at) >= UNSTEADY_MS) {
+            self.gave_up.clear();
+        }
+        self.gave_up.push((by, now));
+        let more = self.gave_up.len().saturating_sub(STEADY_LOSSES).min(20);
         if more == 0 { 0 } else { (UNSTEADY_FIRST_MS << more).min(crate::moves::REST_MS) }
+    }
+
+    /// Who gave it up lately, where that happens again and again.
+    // spec: DEL-3
+    fn unsteady_peers(&self, now: u64) -> impl Iterator<Item = &PublicKey> {
+        let often = self.gave_up.len() > STEADY_LOSSES;
+        let lately =
+            self.gave_up.iter().filter(move |(_, at)| often && now.saturating_sub(*at) < UNSTEADY_MS);
+        lately.map(|(peer, _)| peer)
     }
 
     /// Must it run on clean energy, since its owner ended a delegation?
@@ -494,7 +502,12 @@ impl Node {
 
     /// Tasks that are with somebody.
     pub(crate) fn running(&self) -> impl Iterator<Item = TaskId> {
-        self.out.iter().map(|(_, id)| self.tasks.get(id).map_or(*id, |task| task.wire(*id)))
+        self.out.iter().map(|(_, id)| self.wire_of(*id))
+    }
+
+    /// Under which number others know a task: a twin under its task's.
+    pub(crate) fn wire_of(&self, id: TaskId) -> TaskId {
+        self.tasks.get(&id).map_or(id, |task| task.wire(id))
     }
 
     /// Puts a task where its state says that it is looked for.
@@ -961,9 +974,7 @@ impl Node {
         if task.kept.state != TaskState::Waiting || task.not_before > now || task.has_replicas() {
             return Placing::Waits;
         }
-        // Those of all its replicas, which have numbers in one row.
-        let tries = self.tasks.get(&task.wire(id)).map_or(0, |whole| whole.kept.tries.len());
-        if tries.max(task.kept.tries.len()) >= MAX_OFFERS {
+        if self.was_offered_out(id, task) {
             self.give_up(id, Reason::TooManyAttempts(task.current()));
             return Placing::Waits;
         }
@@ -976,28 +987,17 @@ impl Node {
             self.give_up(id, Reason::Expired);
             return Placing::Waits;
         }
-        if candidates.iter().any(|peer| peer.permitted == Err(Reason::NeverEnoughEnergy)) {
+        // A peer may say so too, and would end the task by that.
+        if has_waited_too_long(&task.course, task.spec().created_ms, self.now.wall_ms) {
             self.give_up(id, Reason::NeverEnoughEnergy);
             return Placing::Waits;
         }
         let stand = Stand::of(task, None);
-        // Of one that is given up again and again, whoever did so comes after others that could take it now.
-        let lately = |peer: &Candidate| {
-            let at = task.gave_up.get(&peer.device).copied();
-            at.is_some_and(|at| now.saturating_sub(at) < UNSTEADY_MS)
-        };
-        let first = (task.unsteady.0 > STEADY_LOSSES).then(|| {
-            let others: Vec<Candidate> = candidates.iter().filter(|peer| !lately(peer)).cloned().collect();
-            self.ask(task.spec(), &task.course, None, &others, stand)
-        });
-        let mut decision = match first {
-            Some(run @ Decision::Run(..)) => run,
-            _ => self.ask(task.spec(), &task.course, None, &candidates, stand),
-        };
+        let mut decision = self.ask_others_first(task, None, &candidates, stand);
         let waits_by_choice = matches!(decision, Decision::Wait { why: Why::CleanerLater, .. });
         if waits_by_choice && self.presses(id, &candidates) {
             let Some(task) = self.tasks.get(&id) else { return Placing::Waits };
-            let at_once = self.ask(task.spec(), &task.course, Some(()), &candidates, stand);
+            let at_once = self.ask_others_first(task, Some(()), &candidates, stand);
             if let Decision::Run(device, _, numbers) = at_once {
                 decision = Decision::Run(device, Why::Crowded, numbers);
             }
@@ -1016,7 +1016,7 @@ impl Node {
             Decision::Impossible { .. } | Decision::Wait { .. } | Decision::Pause { .. }
                 if starved || matches!(decision, Decision::Impossible { .. }) =>
             {
-                match self.ask(task.spec(), &task.course, Some(()), &candidates, stand) {
+                match self.ask_others_first(task, Some(()), &candidates, stand) {
                     Decision::Run(device, ..) => Some(device),
                     _ => None,
                 }
@@ -1071,6 +1071,50 @@ impl Node {
         }
         self.offer(id, device, grant);
         Placing::Offered
+    }
+
+    /// Was it offered as often as any may be? Those of all its replicas have numbers in one row.
+    // spec: DEL-3, NET-4
+    pub(crate) fn was_offered_out(&self, id: TaskId, task: &Task) -> bool {
+        let whole = self.tasks.get(&task.wire(id)).map_or(0, |whole| whole.kept.tries.len());
+        whole.max(task.kept.tries.len()) >= MAX_OFFERS
+    }
+
+    /// Owners who gave a task up lately with any of their devices, where that happens again and again.
+    // spec: DEL-3
+    pub(crate) fn unsteady_owners(&self, task: &Task) -> BTreeSet<PublicKey> {
+        task.unsteady_peers(self.now.boot_ms).map(|peer| self.answerable(peer)).collect()
+    }
+
+    /// Who answers for what a device does: its owner, or the device itself where it has none.
+    pub(crate) fn answerable(&self, device: &PublicKey) -> PublicKey {
+        self.ledger.governance().owner(device).map_or(*device, |owner| owner.0)
+    }
+
+    /// Asks what becomes of a task. Whoever gave it up lately comes after others that could take it now, if that happens
+    /// again and again: else it would be theirs for ever who say the best of their energy.
+    // spec: DEL-3
+    pub(crate) fn ask_others_first(
+        &self,
+        task: &Task,
+        late: Option<()>,
+        candidates: &[Candidate],
+        stand: Stand,
+    ) -> Decision {
+        let ask = |of: &[Candidate]| self.ask(task.spec(), &task.course, late, of, stand);
+        let unsteady = self.unsteady_owners(task);
+        if unsteady.is_empty() {
+            return ask(candidates);
+        }
+        let mut others = candidates.to_vec();
+        // They stay in the list: what this device draws, and its carbon, is what others are measured by.
+        for peer in others.iter_mut().filter(|peer| unsteady.contains(&self.answerable(&peer.device))) {
+            peer.permitted = Err(Reason::Elsewhere);
+        }
+        match ask(&others) {
+            run @ Decision::Run(..) => run,
+            _ => ask(candidates),
+        }
     }
 
     /// Did it wait for its energy until now, and has no time left to wait for a place?
@@ -1783,16 +1827,13 @@ impl Node {
         task.blocked.insert(device, (now.saturating_add(wait), reason.clone()));
         // The first new try comes at once, each further one later.
         let rest = if begun < 2 { 0 } else { back_off(begun) };
-        let unsteady = if is_planned(&reason) && !moved { task.unsteady_ms(now) } else { 0 };
+        let unsteady = if is_planned(&reason) && !moved { task.given_up(device, now) } else { 0 };
         // It rests no longer than it can wait, but a moment in any case; once it is late, each offer is an entry all the same.
         let latest = Times::of(task.spec()).latest_ms(Stand::of(task, None).left_ms);
         let left = latest.and_then(|latest| latest.checked_sub(self.now.wall_ms));
         let unsteady = unsteady.min(left.map_or(u64::MAX, |left| left.max(UNSTEADY_FIRST_MS)));
         task.not_before = now.saturating_add(rest.max(unsteady));
         let not_before = task.not_before;
-        if is_planned(&reason) && !moved {
-            task.gave_up.insert(device, now);
-        }
         if reason == Reason::NoCapacity {
             // It said so although its ad had a free place: until the next ad nothing else is sent there in vain.
             if let Some(peer) = self.peers.get_mut(&device) {
@@ -2024,12 +2065,12 @@ enum Placing {
     NoRoom,
 }
 
-/// Would another task fare better there?
+/// Would another task fare better there? One without a free slot is not asked about; where there are some, what is there
+/// is too little memory for this one.
 fn worth_waiting(permitted: &Result<(), Reason>) -> bool {
     !matches!(
         permitted,
-        Err(Reason::NoCapacity
-            | Reason::NotConnected
+        Err(Reason::NotConnected
             | Reason::DonorPaused
             | Reason::DonorFinishing
             | Reason::OutsideHours

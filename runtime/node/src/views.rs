@@ -394,9 +394,10 @@ impl Node {
             *states.entry(state_name(task.kept.state)).or_default() += 1;
         }
         let mut trouble = Vec::new();
-        if self.community().is_none() {
-            let none = || "this device belongs to no community".to_owned();
-            trouble.push(self.joining_trouble().unwrap_or_else(none));
+        if let Some(joining) = self.joining_trouble() {
+            trouble.push(joining);
+        } else if self.community().is_none() {
+            trouble.push("this device belongs to no community".to_owned());
         } else if let Some(silent) = self.silent() {
             trouble.push(silent.to_string());
         }

@@ -18,7 +18,8 @@ use mesh_protocol::rules::{Rules, Tier, VotingMethod};
 use mesh_protocol::task::{Importance, Sla};
 use room::*;
 
-const HOUR: u64 = 3_600_000;
+const MINUTE: u64 = 60_000;
+const HOUR: u64 = 60 * MINUTE;
 
 /// Ballots of ten seconds, in which everybody has a vote at once.
 fn rules() -> Rules {
@@ -86,6 +87,25 @@ fn joins(room: &mut Room, number: usize) {
         room.connect(number, other);
     }
     room.pass(2_000);
+}
+
+// spec: VOTE-6
+#[test]
+fn a_task_voted_non_critical_is_given_up_after_four_weeks_without_sun_or_wind() {
+    let mut room = street(rules());
+    room.energy(2, coal());
+    let id = room.submit_draft(0, draft("plain", 1)).unwrap();
+    for number in 0..3 {
+        room.vote(number, &id, Importance::NonCritical);
+    }
+    room.pass(12_000);
+    room.sleep(28 * 24 * HOUR - MINUTE);
+    assert_eq!(room.state(0, &id).0, "waiting", "{}", room.state(0, &id).1);
+    room.sleep(MINUTE);
+    room.pass(10_000);
+    let (state, why) = room.state(0, &id);
+    assert_eq!(state, "failed");
+    assert!(why.contains(&Reason::NeverEnoughEnergy.to_string()), "{why}");
 }
 
 // spec: VOTE-1, VOTE-3, VOTE-8, VOTE-9

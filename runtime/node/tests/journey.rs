@@ -4,9 +4,13 @@
 
 mod room;
 
-use mesh_node::{Answer, Command, Draft, GrantRequest, Input, Message, Output, RunEvent, SyncReceived};
+use mesh_node::{
+    Answer, Command, CommandId, Draft, GrantRequest, Input, Message, Output, RunEvent, SyncReceived,
+};
 use mesh_protocol::energy::{How, Metered, Piece};
-use mesh_protocol::frame::{AttemptId, HelloFrame, Offer, PeerAddrs, Released, SyncFrame, TaskFrame};
+use mesh_protocol::frame::{
+    AttemptId, HelloFrame, JoinAnswer, Offer, PeerAddrs, Released, SyncFrame, TaskFrame,
+};
 use mesh_protocol::ids::{Commitment, EntryId, InputHash, ModuleHash, ProfileId};
 use mesh_protocol::invite::{DeviceCert, TicketKind};
 use mesh_protocol::key::{PublicKey, SecretKey};
@@ -877,4 +881,108 @@ fn who_founds_a_community_waits_for_no_other_any_longer() {
         room.peers[3].kept.iter().find(remembered).is_none(),
         "whoever let it in there is none of its peers"
     );
+}
+
+fn ticket(room: &mut Room, by: usize, kind: TicketKind) -> String {
+    let invite = Command::Invite { kind, valid_ms: 60_000, addrs: vec![addr(by)] };
+    match room.ask(by, invite).unwrap() {
+        Answer::Ticket(ticket) => ticket,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn trouble(room: &mut Room, number: usize) -> String {
+    match room.ask(number, Command::Status).unwrap() {
+        Answer::Status(status) => status.trouble.join("; "),
+        other => panic!("{other:?}"),
+    }
+}
+
+// spec: NET-1, NET-2, CLI-5
+#[test]
+fn who_waits_for_a_sponsor_that_cannot_write_is_told_so_and_of_no_second_sponsor() {
+    for kind in [TicketKind::Member, TicketKind::Device] {
+        let mut room = Room::community(&["alice", "bob", "carol"]);
+        room.add("dora", 3, 3);
+        let given = ticket(&mut room, 0, kind);
+        // Nobody is there to say how long its log is.
+        room.apart = true;
+        room.restart(0, "alice");
+        room.apart = false;
+        let alice = SecretKey::from_seed(&[2; 32]).public().to_string();
+        let as_device_of = (kind == TicketKind::Device).then(|| alice[..10].to_owned());
+        let joined = room.ask(3, Command::Join { ticket: given, as_device_of }).unwrap();
+        assert!(matches!(joined, Answer::Joined { pending: true, .. }), "{joined:?}");
+        for _ in 0..2 {
+            let told = trouble(&mut room, 3);
+            assert!(told.contains("its sponsor cannot let it in yet"), "{told}");
+            room.restart(3, "dora");
+        }
+        for other in [1, 2] {
+            room.connect(0, other);
+        }
+        room.pass(10_000);
+        room.disconnect(0, 3);
+        room.connect(0, 3);
+        room.pass(1_000);
+        let told = trouble(&mut room, 3);
+        match kind {
+            TicketKind::Member => assert!(told.contains("must vouch"), "{told}"),
+            TicketKind::Device => {
+                let governance = room.peers[3].node.ledger().governance();
+                assert_eq!(governance.owner(&room.key(3)), governance.owner(&room.key(0)), "{told}");
+            }
+        }
+    }
+}
+
+// spec: NET-2, CLI-5
+#[test]
+fn who_was_let_in_and_has_no_ledger_yet_waits_for_that_alone() {
+    let mut room = Room::community_by(&["alice", "bob"], Rules { sponsors: 1, ..Rules::default() });
+    room.add("dora", 2, 2);
+    let given = ticket(&mut room, 0, TicketKind::Member);
+    // What dora asks is heard, and she is gone before the ledger comes.
+    room.apart = true;
+    let join = Command::Join { ticket: given, as_device_of: None };
+    room.handle(2, Input::Command(CommandId(0), Box::new(join)));
+    room.handle(2, Input::Connected { peer: room.key(0), addr: addr(0) });
+    let admitted = HelloFrame::JoinAnswer(JoinAnswer::Admitted(EntryId::ZERO));
+    room.handle(2, Input::Hello(room.key(0), admitted));
+    for _ in 0..2 {
+        let told = trouble(&mut room, 2);
+        assert!(told.contains("waits for the ledger"), "{told}");
+        room.restart(2, "dora");
+    }
+}
+
+// spec: NET-2, LED-8
+#[test]
+fn a_sponsor_that_lost_its_ledger_is_asked_again_and_one_that_was_put_out_is_not() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.add("dora", 3, 3);
+    let given = ticket(&mut room, 1, TicketKind::Member);
+    let bob = room.key(1);
+    room.apart = true;
+    room.peers[1].entries.retain(|(by, _), _| *by == bob);
+    room.restart(1, "bob");
+    room.apart = false;
+    let joined = room.ask(3, Command::Join { ticket: given, as_device_of: None }).unwrap();
+    assert!(matches!(joined, Answer::Joined { pending: true, .. }), "{joined:?}");
+    let told = trouble(&mut room, 3);
+    assert!(told.contains("its sponsor cannot let it in yet"), "{told}");
+    room.disconnect(1, 3);
+    for other in [0, 2] {
+        room.connect(1, other);
+    }
+    room.pass(60_000);
+    room.ask(0, Command::Expel { user: "bob".into(), why: "noise".into() }).unwrap();
+    room.pass(5_000);
+    room.connect(1, 3);
+    room.pass(1_000);
+    let told = trouble(&mut room, 3);
+    assert!(told.contains("belongs to no community"), "{told}");
+    let of = |record: &&Record| matches!(record, Record::Put { key, .. } | Record::Delete { key, .. } if key == b"joining");
+    let last = room.peers[3].kept.iter().rev().find(of);
+    assert!(matches!(last, Some(Record::Delete { .. })), "nor is it dialled any more");
 }

@@ -10,6 +10,7 @@ use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::energy::Reading;
 use mesh_protocol::frame::{Beat, Phase, TaskFrame};
 use mesh_protocol::ids::BlobHash;
+use mesh_protocol::invite::TicketKind;
 use mesh_protocol::ledger::{Entry, Payload};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::rules::{Rules, Tier};
@@ -559,17 +560,20 @@ fn stands_still(room: &mut Room, id: &str, held: Option<Reason>) {
 // spec: DEL-3, NET-4
 #[test]
 fn a_task_that_its_peers_give_up_at_once_is_offered_ever_more_seldom() {
-    let mut room = street(&["alice", "bob", "carol"]);
-    for number in [1, 2] {
-        clean(&mut room, number);
+    // The second says that it was this device's own plan.
+    for held in [Reason::DonorPaused, Reason::CleanerElsewhere] {
+        let mut room = street(&["alice", "bob", "carol"]);
+        for number in [1, 2] {
+            clean(&mut room, number);
+        }
+        let id = room.submit_draft(0, task(Sla::Urgent)).unwrap();
+        for _ in 0..3_600 {
+            stands_still(&mut room, &id, Some(held.clone()));
+            room.pass(1_000);
+        }
+        let often = offers(&room);
+        assert!((5..=16).contains(&often), "{held}: {often} offers in an hour");
     }
-    let id = room.submit_draft(0, task(Sla::Urgent)).unwrap();
-    for _ in 0..3_600 {
-        stands_still(&mut room, &id, Some(Reason::DonorPaused));
-        room.pass(1_000);
-    }
-    let often = offers(&room);
-    assert!((5..=16).contains(&often), "{often} offers in an hour");
 }
 
 // spec: DEL-3, NET-4
@@ -622,26 +626,136 @@ fn who_says_that_a_task_stands_still_for_no_reason_that_was_asked_for_uses_up_it
     assert!(fate.contains("run for longer than it may"), "{fate}");
 }
 
-/// As many as give it up at once are asked before the one that would run it, for what they say of their energy.
+/// Bob has several devices whose energy is better than that of Carol, who alone runs what she takes.
+fn bobs(devices: usize) -> Room {
+    let mut room = street(&["alice", "bob", "carol"]);
+    for number in 3..2 + devices {
+        room.add("bob", number, 1);
+        let invite = Command::Invite { kind: TicketKind::Member, valid_ms: MINUTE, addrs: vec![addr(0)] };
+        let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
+        room.ask(number, Command::Join { ticket, as_device_of: None }).unwrap();
+        for other in 0..number {
+            room.connect(number, other);
+        }
+        room.pass(2_000);
+        room.grant(number, "alice");
+    }
+    for number in (0..room.peers.len()).filter(|number| ![0, 2].contains(number)) {
+        energy(&mut room, number, Source::Solar, 100, 0);
+    }
+    clean(&mut room, 2);
+    room
+}
+
+/// Whoever but one has the task gives it up within a second, for so long. Says after how many attempts that one had it.
+fn who_is_left(room: &mut Room, id: &str, honest: usize, seconds: u64) -> Option<u32> {
+    for _ in 0..seconds {
+        for number in (1..room.peers.len()).filter(|number| *number != honest) {
+            while let Some(run) = room.peers[number].runs.pop() {
+                room.handle(number, Input::Run(run.attempt, RunEvent::Lost(Reason::DonorPaused)));
+            }
+        }
+        let (attempt, device) = room.peers[0].node.attempt_of(&id.parse().unwrap()).unwrap();
+        if device == room.key(honest) {
+            return Some(attempt.attempt);
+        }
+        room.pass(1_000);
+    }
+    None
+}
+
+/// As many as give it up are asked before the one that would run it, for what they say of their energy.
 // spec: DEL-3
 #[test]
 fn whoever_gives_a_task_up_does_not_keep_it_from_others() {
-    let mut room = street(&["alice", "bob", "carol", "dave", "erin", "frank"]);
-    for number in 1..5 {
-        energy(&mut room, number, Source::Solar, 100, 0);
+    // One that is late in any case is in more of a hurry, and no more theirs.
+    for late in [false, true] {
+        let mut room = street(&["alice", "bob", "carol", "dave", "erin", "frank"]);
+        for number in 1..5 {
+            energy(&mut room, number, Source::Solar, 100, 0);
+        }
+        clean(&mut room, 5);
+        let in_time = task(if late { Sla::Normal } else { Sla::Urgent });
+        let finish_by_ms = late.then_some(room.now.wall_ms + 5 * MINUTE);
+        let id = room.submit_draft(0, Draft { finish_by_ms, ..in_time }).unwrap();
+        assert_eq!(who_is_left(&mut room, &id, 5, 120), Some(5), "late: {late}");
     }
-    clean(&mut room, 5);
+}
+
+// spec: DEL-3
+#[test]
+fn all_devices_of_a_member_who_gives_a_task_up_come_after_others() {
+    let mut room = bobs(6);
     let id = room.submit_draft(0, task(Sla::Urgent)).unwrap();
-    let frank = room.key(5);
-    let at = |room: &Room| room.peers[0].node.attempt_of(&id.parse().unwrap()).map(|(_, device)| device);
-    for _ in 0..1_200 {
-        if at(&room) == Some(frank) {
+    assert_eq!(who_is_left(&mut room, &id, 2, 120), Some(5), "and not after all six of bob's");
+}
+
+// spec: DEL-3, DEL-7
+#[test]
+fn two_devices_of_a_member_do_not_hold_a_task_in_turns() {
+    let mut room = bobs(2);
+    let id = room.submit_draft(0, task(Sla::Urgent)).unwrap();
+    let carol = room.key(2);
+    let (mut last, mut since) = (0, 0);
+    let at = |room: &Room| room.peers[0].node.attempt_of(&id.parse().unwrap()).unwrap();
+    for second in 0..600 {
+        let (attempt, device) = at(&room);
+        if device == carol {
             break;
         }
-        stands_still(&mut room, &id, Some(Reason::DonorPaused));
+        if attempt.attempt != last {
+            (last, since) = (attempt.attempt, second);
+        }
+        // Longer than one that gave it up is not asked.
+        if second < since + 20 {
+            let beat = Beat { phase: Phase::Running, permille: 0, note: String::new(), held: None };
+            room.handle(0, Input::Task(device, attempt, TaskFrame::Beat(beat)));
+        } else {
+            stands_still(&mut room, &id, Some(Reason::DonorPaused));
+        }
         room.pass(1_000);
     }
-    assert_eq!(at(&room), Some(frank), "within twenty minutes");
+    assert_eq!(at(&room).1, carol, "after {last} attempts");
+}
+
+/// What a peer says of its own reasons is no word about the task.
+// spec: DEL-3, VOTE-6
+#[test]
+fn nobody_ends_anothers_task_by_saying_that_there_never_was_enough_energy() {
+    let mut room = street(&["alice", "bob", "carol"]);
+    for number in [1, 2] {
+        clean(&mut room, number);
+    }
+    let id = room.submit_draft(0, task(Sla::Urgent)).unwrap();
+    let (attempt, device) = room.peers[0].node.attempt_of(&id.parse().unwrap()).unwrap();
+    room.handle(0, Input::Task(device, attempt, TaskFrame::Lost(Reason::NeverEnoughEnergy)));
+    room.pass(1_000);
+    let next = room.peers[0].node.attempt_of(&id.parse().unwrap()).unwrap();
+    let view = view(&mut room, &id);
+    assert_eq!((next.0.attempt, view.state.as_str()), (2, "running"), "{}", view.why);
+    assert_ne!(next.1, device);
+}
+
+// spec: DEL-9
+#[test]
+fn a_task_for_which_there_is_too_little_memory_here_holds_no_smaller_one_up() {
+    let mut room = street(&["alice"]);
+    let of_mib = |nonce: u8, mib: u64| {
+        let mut draft = Draft { nonce: [nonce; 32], ..task(Sla::Urgent) };
+        draft.limits.memory_bytes = mib << 20;
+        draft
+    };
+    for (nonce, mib) in [(1, 700), (2, 200), (3, 600), (4, 300)] {
+        room.submit_draft(0, of_mib(nonce, mib)).unwrap();
+    }
+    let runs = |room: &Room| -> Vec<u64> {
+        room.peers[0].runs.iter().map(|run| run.spec.limits.memory_bytes >> 20).collect()
+    };
+    assert_eq!(runs(&room), [700, 200]);
+    let second = room.peers[0].runs[1].clone();
+    room.end(0, &second);
+    room.pass(10_000);
+    assert_eq!(runs(&room), [700, 200, 300], "there is a place for it, and memory enough");
 }
 
 // spec: DEL-9

@@ -257,10 +257,8 @@ pub(super) fn join(join: &Join) -> Result<u8> {
             sanitise(&of, false)
         );
     } else if pending {
-        crate::say!(
-            "asked to join {community:?}: one more member must vouch, with `mesh members sponsor NAME`"
-        );
-        crate::say!("hint: leave `mesh up` running; `mesh status` says when you are in");
+        crate::say!("asked to join {community:?}, and waits to be let in");
+        crate::say!("hint: leave `mesh up` running; `mesh status` says what for, and when you are in");
     } else {
         crate::say!("joined {community:?}");
         crate::say!(
