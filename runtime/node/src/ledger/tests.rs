@@ -11,7 +11,7 @@ use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::energy::{How, Metered, Piece, Reading};
 use mesh_protocol::ids::{Commitment, InputHash, ModuleHash, ProfileId, TaskId};
 use mesh_protocol::invite::{DeviceCert, JoinRequest};
-use mesh_protocol::key::{Signature, UserKey};
+use mesh_protocol::key::{Domain, Signature, UserKey};
 use mesh_protocol::ledger::{
     Accounted, Completed, DeviceAdded, Effect, Founded, Grant, Pattern, PeerRegistered, Revocation, Rotation,
     Statement, TaskSubmitted,
@@ -174,8 +174,8 @@ impl World {
 
     fn rotate(&mut self, by: usize, user: usize) -> Entry {
         let new = key(5, USERS * self.users[user].len() + user);
-        let (old, new_user) = (self.user(user), UserKey(new.public()));
-        let rotation = Rotation::sign(&key(3, user), self.community(), old, new_user, Hlc::at(self.now));
+        let rotation =
+            Rotation::sign(&key(3, user), self.community(), self.user(user), &new, Hlc::at(self.now));
         let entry = self.say(by, Payload::KeyRotated(Box::new(rotation)));
         self.users[user].push(new);
         entry
@@ -828,13 +828,15 @@ fn the_founder_lets_in_two_alone_and_then_two_must_vouch() {
     same_in_any_order(&mut world, 9);
 }
 
+/// Who belongs, and since when.
+fn members(ledger: &Ledger) -> Vec<(UserKey, Hlc)> {
+    let members = ledger.governance.members().iter().filter(|(_, member)| member.is_in());
+    members.map(|(user, member)| (*user, member.since)).collect()
+}
+
 // spec: LED-10, NET-2
 #[test]
 fn no_date_that_a_member_claims_lets_anybody_in_or_puts_anybody_out() {
-    let members = |ledger: &Ledger| {
-        let members = ledger.governance.members().iter().filter(|(_, member)| member.is_in());
-        members.map(|(user, member)| (*user, member.since)).collect::<Vec<_>>()
-    };
     // A friend, by a ticket of their own and by that which let user 3 in.
     for invite in [4, 3] {
         let mut world = World::of(2);
@@ -865,6 +867,53 @@ fn no_date_that_a_member_claims_lets_anybody_in_or_puts_anybody_out() {
     }
 }
 
+// spec: LED-10, NET-1
+#[test]
+fn whoever_claims_anothers_key_as_their_new_one_gains_nothing_at_any_date() {
+    // Against whoever was let in later, and against whoever replaced their key by that one.
+    for replaces in [false, true] {
+        let mut world = World::of(2);
+        let certified = world.add_device(1, USERS + 1);
+        world.sync_all();
+        world.admit(0, 2, 2);
+        world.sync_all();
+        world.say(2, registered(1));
+        if replaces {
+            world.rotate(2, 2);
+        }
+        world.sync_all();
+        let (theirs, before) = (world.user(2), members(&world.ledgers[0]));
+        // All that one can sign without that key, by a device that never said anything.
+        let (community, mallory) = (world.community(), world.user(1));
+        let place = Place {
+            community,
+            seq: 0,
+            prev: EntryId::ZERO,
+            refs: vec![],
+            hlc: certified.header().hlc.next(0),
+        };
+        let message = canonical::encode(&(community, mallory, theirs, place.hlc));
+        let claim = Rotation {
+            community,
+            user: mallory,
+            new: theirs,
+            from: place.hlc,
+            signature: key(3, 1).sign(Domain::Rotation, &message),
+            consent: key(3, 1).sign(Domain::Successor, &message),
+        };
+        let claim = Payload::KeyRotated(Box::new(claim));
+        world.all.push(Entry::write(&world.devices[USERS + 1], place, claim));
+        let second = world.device(USERS + 1);
+        same_in_any_order(&mut world, 28);
+        let ledger = &world.ledgers[0];
+        assert_eq!(members(ledger), before);
+        assert_eq!(ledger.governance.owner(&world.device(2)), Some(theirs));
+        assert_eq!(ledger.len(&world.device(2)), 1 + u64::from(replaces));
+        assert_eq!(ledger.governance.current(mallory), mallory);
+        assert_eq!(ledger.len(&second), 0, "nobody keeps it");
+    }
+}
+
 // spec: NET-1, NET-2
 #[test]
 fn a_replaced_key_is_the_same_member_and_no_way_out_or_in() {
@@ -889,7 +938,7 @@ fn a_replaced_key_is_the_same_member_and_no_way_out_or_in() {
     let mut world = World::of(2);
     let (old, new) = (world.user(1), UserKey(key(5, 1).public()));
     let rotation = |by: &SecretKey, community, from| {
-        Payload::KeyRotated(Box::new(Rotation::sign(by, community, old, new, from)))
+        Payload::KeyRotated(Box::new(Rotation::sign(by, community, old, &key(5, 1), from)))
     };
     let (now, community) = (Hlc::at(world.now), world.community());
     world.say(1, rotation(&world.users[1][0], community, now));
