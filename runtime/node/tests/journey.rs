@@ -6,16 +6,16 @@ mod room;
 
 use mesh_node::{Answer, Command, Draft, GrantRequest, Input, Message, Output, RunEvent, SyncReceived};
 use mesh_protocol::frame::{AttemptId, HelloFrame, Offer, PeerAddrs, Released, SyncFrame, TaskFrame};
-use mesh_protocol::ids::{EntryId, InputHash, ModuleHash, ProfileId};
+use mesh_protocol::ids::{Commitment, EntryId, InputHash, ModuleHash, ProfileId};
 use mesh_protocol::invite::{DeviceCert, TicketKind};
 use mesh_protocol::key::SecretKey;
-use mesh_protocol::ledger::{DeviceAdded, Entry, Grant, Pattern, Payload, Tip};
+use mesh_protocol::ledger::{DeviceAdded, Entry, Grant, Pattern, Payload, TaskSubmitted, Tip};
 use mesh_protocol::limits::Limits;
 use mesh_protocol::permissions::{Access, Permissions};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::record::Record;
 use mesh_protocol::rules::Rules;
-use mesh_protocol::task::{Sla, TaskSpec};
+use mesh_protocol::task::{SignedTask, Sla, TaskSpec};
 use room::*;
 
 // spec: NET-2, DEL-1, DEL-2, DEL-4
@@ -206,8 +206,8 @@ fn what_an_hour_had_no_room_for_is_said_when_it_is_over() {
     assert_eq!(said(&room), 1);
 }
 
-/// An offer by a peer in the room that rests on an entry which nobody has, and what the first peer answers at once.
-fn offer_of_what_nobody_has(room: &mut Room, by: usize, nonce: u8, grant: Option<EntryId>) -> Option<Reason> {
+/// A task of a peer in the room, which its node knows nothing of.
+fn task_of(room: &Room, by: usize, nonce: u8) -> SignedTask {
     let device = SecretKey::from_seed(&[by as u8 * 10 + 1; 32]);
     let me = room.key(by);
     let node = &room.peers[by].node;
@@ -236,16 +236,28 @@ fn offer_of_what_nobody_has(room: &mut Room, by: usize, nonce: u8, grant: Option
         replicas: 1,
         quorum: 1,
     };
-    let id = AttemptId { task: spec.id(), attempt: 1 };
-    let tip = Tip { author: me, seq: 1_000_000, id: EntryId([nonce; 32]) };
-    let task = spec.sign(&device);
+    spec.sign(&device)
+}
+
+/// The first peer's answers to an offer.
+fn answers(room: &mut Room, task: SignedTask, tip: Tip, grant: Option<EntryId>) -> Vec<TaskFrame> {
+    let (by, id) = (task.spec.submitter, AttemptId { task: task.spec.id(), attempt: 1 });
     let offer = Offer { task, attempt: 1, grant, lease_ms: 60_000, tip, entries: vec![], resume: None };
     let node = &mut room.peers[0].node;
-    node.handle(room.now, Input::Task(me, id, TaskFrame::Offer(Box::new(offer))));
-    std::iter::from_fn(|| node.poll()).find_map(|output| match output {
-        Output::Send(to, Message::Task(of, TaskFrame::Refused(reason))) if (to, of) == (me, id) => {
-            Some(reason)
-        }
+    node.handle(room.now, Input::Task(by, id, TaskFrame::Offer(Box::new(offer))));
+    let said = std::iter::from_fn(|| node.poll()).filter_map(|output| match output {
+        Output::Send(to, Message::Task(of, frame)) if (to, of) == (by, id) => Some(frame),
+        _ => None,
+    });
+    said.collect()
+}
+
+/// An offer by a peer in the room that rests on an entry which nobody has, and what the first peer answers at once.
+fn offer_of_what_nobody_has(room: &mut Room, by: usize, nonce: u8, grant: Option<EntryId>) -> Option<Reason> {
+    let task = task_of(room, by, nonce);
+    let tip = Tip { author: room.key(by), seq: 1_000_000, id: EntryId([nonce; 32]) };
+    answers(room, task, tip, grant).into_iter().find_map(|frame| match frame {
+        TaskFrame::Refused(reason) => Some(reason),
         _ => None,
     })
 }
@@ -265,6 +277,58 @@ fn offers_that_wait_for_a_log_take_no_room_from_others() {
     assert!(answers[64..].iter().all(|answer| *answer == Some(Reason::NoCapacity)));
     room.pass(5_000);
     assert_eq!(offer_of_what_nobody_has(&mut room, 1, 99, Some(grant)), None, "none waits for long");
+}
+
+/// By what a device names when it takes an attempt others see whose it is, and whoever's log says that it ended.
+// spec: DEL-2, REP-1
+#[test]
+fn an_offer_is_by_the_entry_of_the_submitters_own_log_that_gives_it() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.grant(0, "bob");
+    let grant = room.peers[0].node.ledger().facts().grants().keys().next().copied();
+    let (signed, other, device) = (task_of(&room, 1, 0), task_of(&room, 1, 1), room.key(0));
+    let (mut bob, mut carol) = (Forger::of(&room, 1), Forger::of(&room, 2));
+    let says = |room: &mut Room, forger: &mut Forger, payload| {
+        room.now.wall_ms += 10;
+        let entry = forger.write(room.now.wall_ms, payload);
+        let node = &mut room.peers[0].node;
+        node.handle(room.now, Input::Gossip(forger.key.public(), Box::new(entry.clone())));
+        assert!(node.ledger().has(&entry.tip()));
+        entry.tip()
+    };
+    let gives = |signed: &SignedTask, device| Payload::Delegated {
+        task: signed.spec.id(),
+        attempt: 1,
+        device,
+        grant,
+    };
+    let submits = |SignedTask { spec, .. }: &SignedTask| {
+        Payload::TaskSubmitted(Box::new(TaskSubmitted {
+            task: spec.id(),
+            name: spec.name.clone(),
+            module: spec.module,
+            input: Commitment([3; 32]),
+            duration_ms: spec.limits.duration_ms,
+            memory_bytes: spec.limits.memory_bytes,
+            sla: spec.sla,
+            importance: spec.importance,
+            replicas: 1,
+        }))
+    };
+    // A friend's log, where it ends at once and nothing is on record of it.
+    let theirs = says(&mut room, &mut carol, gives(&signed, device));
+    let answer = answers(&mut room, signed.clone(), theirs, grant);
+    assert_eq!(answer, [TaskFrame::Refused(Reason::BadSignature)]);
+    // The submitter's own, but it gives nothing, or to somebody else, or another task.
+    says(&mut room, &mut bob, submits(&other));
+    let none = says(&mut room, &mut bob, submits(&signed));
+    let elsewhere = says(&mut room, &mut bob, gives(&other, carol.key.public()));
+    for (task, tip) in [(&signed, none), (&other, elsewhere), (&signed, elsewhere)] {
+        let answer = answers(&mut room, task.clone(), tip, grant);
+        assert_eq!(answer, [TaskFrame::Refused(Reason::LogBehind)]);
+    }
+    let tip = says(&mut room, &mut bob, gives(&signed, device));
+    assert_eq!(answers(&mut room, signed, tip, grant), [TaskFrame::Accepted]);
 }
 
 /// A peer's word that it is cleaner elsewhere would have the task offered again at once.
