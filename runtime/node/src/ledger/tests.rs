@@ -1851,6 +1851,12 @@ fn conduct(world: &World, device: usize) -> mesh_policies::reputation::Record {
     ledger.facts().dates(&world.device(device), ledger.governance(), u64::MAX, |_, _| Some(true))
 }
 
+/// How many results of a device in a row others agreed with, whoever wanted them.
+fn believed(world: &World, device: usize) -> u64 {
+    let ledger = &world.ledgers[0];
+    ledger.facts().streak(&world.device(device), ledger.governance(), |_, _| Some(true))
+}
+
 impl World {
     /// A device takes an attempt that the last entry of that submitter's log offers.
     fn takes(&mut self, device: usize, submitter: usize, task: TaskId, attempt: u32) {
@@ -1958,9 +1964,46 @@ fn one_run_that_others_agreed_with_makes_nobody_believed_by_being_said_again() {
         }
     }
     world.sync(1, 0);
-    let ledger = &world.ledgers[0];
-    assert_eq!(ledger.facts().streak(&world.device(2), ledger.governance()), 1);
+    assert_eq!(believed(&world, 2), 1);
     assert_eq!(conduct(&world, 2).agreed.len(), 1);
+}
+
+// spec: DEL-8, PERM-6
+#[test]
+fn members_who_came_together_make_one_another_neither_believed_nor_right() {
+    let mut world = World::open(5);
+    let streak = |world: &World| {
+        let circle = Community { ledger: &world.ledgers[0], now_ms: world.now, misbehaves: None };
+        circle.streak(&world.device(2))
+    };
+    let agree = |world: &mut World, by: usize, with: usize, tasks: std::ops::Range<u8>| {
+        for number in tasks {
+            world.say(by, completed_as(TaskId([number; 32]), 1, 2, 1));
+            world.say(by, completed_as(TaskId([number; 32]), 2, with, 1));
+        }
+        world.sync(by, 0);
+    };
+    // The founder let all of them in on one day, and they agree on what was never run.
+    agree(&mut world, 1, 3, 0..10);
+    assert_eq!((believed(&world, 2), streak(&world)), (10, 0));
+    // What members do for the founder counts at once, also in a community of few.
+    agree(&mut world, 0, 3, 20..25);
+    assert_eq!(streak(&world), 5);
+    let task = TaskId([30; 32]);
+    for (attempt, device, output) in [(1, 2, 2), (2, 3, 1), (3, 4, 1)] {
+        world.say(0, completed_as(task, attempt, device, output));
+    }
+    agree(&mut world, 1, 3, 40..50);
+    assert_eq!((believed(&world, 2), streak(&world)), (10, 0), "what was wrong is not hidden by it");
+    // Nor is what one of them says against another nothing.
+    agree(&mut world, 0, 3, 60..63);
+    assert_eq!(streak(&world), 3);
+    let task = TaskId([70; 32]);
+    for (attempt, device, output) in [(1, 2, 2), (2, 3, 1), (3, 4, 1)] {
+        world.say(1, completed_as(task, attempt, device, output));
+    }
+    world.sync(1, 0);
+    assert_eq!(streak(&world), 0);
 }
 
 /// By a user's first device, with this output.
@@ -2001,7 +2044,7 @@ fn a_friends_flood_hides_nothing_of_what_others_say() {
     assert_eq!((after.failed, after.wrong), (vec![given], vec![wrong]));
     assert!(after.implausible.contains(&1), "the claim is not forgotten");
     assert!(after.executed.len() < 1_000, "nor is one member's word more than a part");
-    assert_eq!(world.ledgers[0].facts().streak(&world.device(2), world.ledgers[0].governance()), 0);
+    assert_eq!(believed(&world, 2), 0);
 }
 
 /// By the third user's device.
