@@ -5,8 +5,7 @@
 //! there are, and each word adds to the others whenever it is said; the founder alone lets in as many as make a circle
 //! of sponsors with the founder, and these words stand in the founder's logs and nobody else's. Thus no date that a
 //! member claims lets anybody in on fewer words, or puts anybody out. Nor is a key whoever's claims it first: one that
-//! replaces another signs that itself. What rests on the length of a membership asks
-//! when others saw it, [`Member::by`].
+//! replaces another signs that itself. What rests on the length of a membership asks when others saw it, [`Member::by`].
 // spec: NET-1, NET-2, LED-3, LED-10
 
 use mesh_protocol::ids::{CommunityId, EntryId};

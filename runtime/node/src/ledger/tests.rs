@@ -1705,9 +1705,9 @@ fn what_a_witness_says_of_a_log_again_and_again_is_kept_once() {
         facts.witness((witness, place, Hlc::at(place)), &tip);
     };
     (0..300).for_each(|_| says(&mut facts, right(40)));
-    assert_eq!(facts.named().count(), 1);
+    assert_eq!(facts.named(&author).count(), 1);
     (0..100).for_each(|number| says(&mut facts, right(number % 40)));
-    assert_eq!(facts.named().count(), 1 + 16);
+    assert_eq!(facts.named(&author).count(), 1 + 16);
     // Whoever names entries that are others than those here is not asked for ever.
     let ids: Vec<EntryId> = (0..100).map(|seq| right(seq).id).collect();
     let here = Here { ids: &ids, cap: None };
@@ -1720,6 +1720,71 @@ fn what_a_witness_says_of_a_log_again_and_again_is_kept_once() {
         assert_eq!(facts.had_seen(&witness, u64::MAX, (&author, 0), here), seen);
         assert!(facts.had_seen(&witness, u64::MAX, (&author, 1), here), "of what comes later it is");
     }
+}
+
+// spec: LED-10, NET-4
+#[test]
+fn a_witness_of_what_nobody_wrote_leaves_room_for_what_others_saw() {
+    let mut world = World::of(3);
+    world.sync_all();
+    let (author, other) = (world.device(1), world.device(0));
+    let mut ledger = world.observer(&world.all);
+    let more = |ledger: &Ledger| ledger.awaited.by_log.len();
+    let made_up = |author, seq, number: usize| {
+        let mut id = [9; 32];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        Tip { author, seq, id: EntryId(id) }
+    };
+    // Of devices that nobody knows, and of known ones as many as there is room for.
+    let stranger = key(9, 9).public();
+    world.say(2, Payload::Witnessed { tips: (0..50).map(|number| made_up(stranger, 0, number)).collect() });
+    take_all(&mut ledger, &world.all, &world.all);
+    assert_eq!(more(&ledger), 0);
+    let soon = ledger.len(&other) + 2;
+    for from in (0..MAX_AWAITED + 50).step_by(50) {
+        let tips = (from..from + 50).map(|number| made_up(other, soon, number)).collect();
+        let entry = world.say(2, Payload::Witnessed { tips });
+        ledger.take(entry);
+    }
+    assert_eq!(more(&ledger), MAX_AWAITED);
+    (0..soon + 2).for_each(|_| drop(world.say(1, Payload::PeerOnline)));
+    let last = world.say(1, voted(TaskId([1; 32]), 1));
+    world.sync(1, 0);
+    let witnessed = world.say(0, Payload::Witnessed { tips: vec![last.tip()] });
+    ledger.take(witnessed);
+    assert_eq!(more(&ledger), MAX_AWAITED);
+    take_all(&mut ledger, &world.kept(1), &world.all);
+    assert_eq!(ledger.reached(), BTreeSet::from([author]));
+    // What stands where something else was named is awaited no more, nor is anything of whoever is put out.
+    for _ in 0..2 {
+        let said = world.say(0, Payload::PeerOnline);
+        ledger.take(said);
+    }
+    assert_eq!((more(&ledger), ledger.reached()), (0, BTreeSet::new()));
+    let tips = vec![made_up(author, ledger.len(&author), 0)];
+    let entry = world.say(2, Payload::Witnessed { tips });
+    ledger.take(entry);
+    assert_eq!(more(&ledger), 1);
+    let expelled = world.expel(0, 1, 0);
+    ledger.take(expelled);
+    assert_eq!((more(&ledger), ledger.governance.owner(&author)), (0, None));
+}
+
+// spec: LED-10
+#[test]
+fn whoever_is_known_later_than_seen_is_awaited_from_then_on() {
+    let mut world = World::of(3);
+    let before = world.all.clone();
+    let added = world.add_device(1, USERS + 1);
+    world.sync_all();
+    let said = world.say(USERS + 1, voted(TaskId([1; 32]), 1));
+    world.sync(USERS + 1, 2);
+    let witnessed = world.say(2, Payload::Witnessed { tips: vec![said.tip()] });
+    let mut ledger = world.observer(&before);
+    ledger.take(witnessed);
+    ledger.take(added);
+    ledger.take(said);
+    assert_eq!(ledger.reached(), BTreeSet::from([world.device(USERS + 1)]));
 }
 
 // spec: LED-10
