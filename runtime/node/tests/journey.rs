@@ -315,13 +315,13 @@ fn an_offer_is_by_the_entry_of_the_submitters_own_log_that_gives_it() {
             replicas: 1,
         }))
     };
+    let none = says(&mut room, &mut bob, submits(&signed));
     // A friend's log, where it ends at once and nothing is on record of it.
     let theirs = says(&mut room, &mut carol, gives(&signed, device));
     let answer = answers(&mut room, signed.clone(), theirs, grant);
     assert_eq!(answer, [TaskFrame::Refused(Reason::BadSignature)]);
     // The submitter's own, but it gives nothing, or to somebody else, or another task.
     says(&mut room, &mut bob, submits(&other));
-    let none = says(&mut room, &mut bob, submits(&signed));
     let elsewhere = says(&mut room, &mut bob, gives(&other, carol.key.public()));
     for (task, tip) in [(&signed, none), (&other, elsewhere), (&signed, elsewhere)] {
         let answer = answers(&mut room, task.clone(), tip, grant);
