@@ -8,8 +8,8 @@ use crate::ledger::is_name;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
-/// A user's word that a device is theirs, and which part of their daily quota it may use. The only thing, beside other
-/// such words, that a user's own key ever signs.
+/// A user's word that a device is theirs, and which part of their daily quota it may use. Beside such words a user's own
+/// key signs only a request to join, revocations, and that it takes the place of the key before it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceCert {
     /// In which community; all zeros in the entry that founds it.

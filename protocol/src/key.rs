@@ -26,6 +26,8 @@ pub enum Domain {
     Statement,
     /// The [replacement](crate::ledger::Rotation) of a user's key.
     Rotation,
+    /// The new key's word that it [takes the place](crate::ledger::Rotation) of that user's.
+    Successor,
     /// A device's word [whose](crate::invite::consent) it is.
     Consent,
     /// A user's word that a [request to join](crate::invite::JoinRequest) is theirs.
@@ -48,6 +50,7 @@ impl Domain {
             Self::Ad => b"taskmesh/ad/1\0",
             Self::Statement => b"taskmesh/statement/1\0",
             Self::Rotation => b"taskmesh/rotation/1\0",
+            Self::Successor => b"taskmesh/successor/1\0",
             Self::Consent => b"taskmesh/consent/1\0",
             Self::Join => b"taskmesh/join/1\0",
             Self::Revocation => b"taskmesh/revocation/1\0",

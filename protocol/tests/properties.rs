@@ -124,9 +124,15 @@ fn a_request_to_join_is_for_one_user_one_device_one_community_and_one_ticket() {
 // spec: NET-1
 #[test]
 fn a_rotation_and_a_revocation_are_for_one_community_and_one_key() {
-    let (old, new) = (UserKey(key(1).public()), UserKey(key(2).public()));
-    let rotation = Rotation::sign(&key(3), COMMUNITY, old, new, Hlc(5));
+    let rotation = Rotation::sign(&key(3), COMMUNITY, UserKey(key(1).public()), &key(2), Hlc(5));
     every_flip_is_refused(&rotation, |rotation| rotation.verify(&key(3).public()));
+    // Whose key it is not cannot agree for it, and what one key signs is not what the other has to.
+    let mut theirs = rotation.clone();
+    theirs.new = UserKey(key(4).public());
+    assert!(!theirs.is_agreed() && !theirs.verify(&key(3).public()));
+    let mut turned = Rotation::sign(&key(2), COMMUNITY, rotation.user, &key(2), Hlc(5));
+    turned.consent = turned.signature;
+    assert!(!turned.is_agreed());
     every_flip_is_refused(&Revocation::sign(&key(1), COMMUNITY, DEVICE, Some(TIP)), Revocation::verify);
 }
 

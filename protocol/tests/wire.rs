@@ -107,7 +107,7 @@ const PAYLOADS: [(&str, &str); 32] = [
     ("rules vote", "15<e0>01"),
     ("health disputed", "16<a1>03776879"),
     ("witnessed", "1701<d0>05<e0>"),
-    ("key rotated", "18<c0><b0><b1>03<f5><f5>"),
+    ("key rotated", "18<c0><b0><b1>03<f5><f5><f5><f5>"),
     ("key revoked", "19<c0><b0><d0>00<f5><f5>"),
     ("fork proof", "1a01<c0><d0>04<e0>00030501<a5><f5><f5>01<c0><d0>04<e0>00030501<a6><f5><f5>"),
     ("time zone", "1b0d4575726f70652f4265726c696e"),

@@ -848,6 +848,8 @@ pub struct Rotation {
     pub from: Hlc,
     /// By the recovery key.
     pub signature: Signature,
+    /// By the new key over the same: nobody takes what is somebody else's key, or becomes it.
+    pub consent: Signature,
 }
 
 impl Rotation {
@@ -855,22 +857,37 @@ impl Rotation {
         crate::canonical::encode(&(&self.community, &self.user, &self.new, &self.from))
     }
 
-    /// Signs with the recovery key.
+    /// Signs with the recovery key and the new one.
     pub fn sign(
         recovery: &SecretKey,
         community: CommunityId,
         user: UserKey,
-        new: UserKey,
+        new: &SecretKey,
         from: Hlc,
     ) -> Self {
-        let mut this = Self { community, user, new, from, signature: Signature([0; 64]) };
-        this.signature = recovery.sign(Domain::Rotation, &this.message());
+        let unsigned = Signature([0; 64]);
+        let mut this = Self {
+            community,
+            user,
+            new: UserKey(new.public()),
+            from,
+            signature: unsigned,
+            consent: unsigned,
+        };
+        let message = this.message();
+        this.signature = recovery.sign(Domain::Rotation, &message);
+        this.consent = new.sign(Domain::Successor, &message);
         this
     }
 
-    /// Did the recovery key sign it?
+    /// Did the new key sign it?
+    pub fn is_agreed(&self) -> bool {
+        self.new.0.verify(Domain::Successor, &self.message(), &self.consent).is_ok()
+    }
+
+    /// Did the recovery key sign it, and the new one?
     pub fn verify(&self, recovery: &PublicKey) -> bool {
-        recovery.verify(Domain::Rotation, &self.message(), &self.signature).is_ok()
+        recovery.verify(Domain::Rotation, &self.message(), &self.signature).is_ok() && self.is_agreed()
     }
 }
 

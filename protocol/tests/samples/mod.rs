@@ -319,6 +319,7 @@ pub(crate) fn payloads() -> Vec<Payload> {
             new: UserKey(RECOVERY),
             from: Hlc(3),
             signature: SIGNATURE,
+            consent: SIGNATURE,
         })),
         Payload::KeyRevoked(Box::new(Revocation {
             community: COMMUNITY,

@@ -372,8 +372,8 @@ impl Node {
 
     // spec: DEL-2
     fn offered(&mut self, peer: PublicKey, id: AttemptId, mut offer: Offer) {
-        if offer.task.spec.id() != id.task || offer.attempt != id.attempt || offer.task.spec.submitter != peer
-        {
+        let theirs = offer.task.spec.submitter == peer && offer.tip.author == peer;
+        if offer.task.spec.id() != id.task || offer.attempt != id.attempt || !theirs {
             self.counters.offers_refused += 1;
             return self.send_task(peer, id, TaskFrame::Refused(Reason::BadSignature));
         }
@@ -561,6 +561,14 @@ impl Node {
         }
     }
 
+    /// Is what an offer names the entry that gives this attempt to this device, as far as it is here? By what is named when
+    /// it is taken the attempt is the submitter's, and its end in anybody else's log counts against nobody.
+    // spec: DEL-2, REP-1
+    fn may_be_given(&self, id: AttemptId, tip: &Tip) -> bool {
+        let tasks = self.ledger.facts().tasks();
+        !self.ledger.has(tip) || tasks.gives(&(tip.author, id.task), id.attempt, &self.me, tip.seq)
+    }
+
     /// Every check that a device makes before it runs anything, in the order of [`Check`].
     // spec: DEL-2, DEL-12, PERM-2
     fn check_offer(&self, owner: PublicKey, id: AttemptId, offer: &Offer) -> Result<(), Reason> {
@@ -588,6 +596,7 @@ impl Node {
             }
             Check::Grant => match &given {
                 Some(Err(reason)) => Err(reason.clone()),
+                Some(Ok(_)) if !self.may_be_given(id, &offer.tip) => Err(Reason::LogBehind),
                 _ => self.not_fenced(owner, id, spec.is_replicated()),
             },
             Check::Capabilities => {

@@ -392,6 +392,9 @@ impl Node {
         if Some(rotation.community) != self.community() || Some(rotation.user) != self.my_user() {
             return refused("that is for another community or another user", None);
         }
+        if !rotation.is_agreed() {
+            return refused("it is not signed by the new key", None);
+        }
         let recovery = governance.member(&rotation.user).map(|member| member.recovery);
         if !recovery.is_some_and(|recovery| rotation.verify(&recovery)) {
             return refused(

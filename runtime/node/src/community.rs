@@ -567,15 +567,26 @@ impl<'a> Community<'a> {
     }
 
     /// What a device did, as far as it proved anything at a moment.
-    // spec: REP-1, PERM-6
+    // spec: REP-1
     pub(crate) fn conduct_of(&self, device: &PublicKey, upto_ms: u64) -> reputation::Record {
+        self.ledger.facts().dates(device, self.ledger.governance(), upto_ms, self.earns(device))
+    }
+
+    /// How many of a device's results in a row were right, up to as many as it takes to be believed.
+    // spec: DEL-8
+    pub(crate) fn streak(&self, device: &PublicKey) -> u64 {
+        self.ledger.facts().streak(device, self.ledger.governance(), self.earns(device))
+    }
+
+    /// Does what a device did for a submitter, as of when, credit it? None where it proves nothing at all.
+    // spec: REP-1, PERM-6
+    fn earns(&self, device: &PublicKey) -> impl Fn(&PublicKey, u64) -> Option<bool> {
         let owner = self.user_of(device);
         let since = self.since();
-        let earns = |submitter: &PublicKey, at_ms: u64| {
+        move |submitter, at_ms| {
             let (theirs, owner) = (self.user_of(submitter)?, owner?);
             (theirs != owner).then(|| !self.came_together(theirs, owner, at_ms, &since))
-        };
-        self.ledger.facts().dates(device, self.ledger.governance(), upto_ms, earns)
+        }
     }
 
     /// Since when users belong: of few users, and asked for each of thousands of results.

@@ -25,7 +25,8 @@ use mesh_protocol::ids::{CommunityId, Digest, EntryId};
 use mesh_protocol::key::{PublicKey, SecretKey, UserKey};
 use mesh_protocol::ledger::{Entry, EntryError, ForkProof, Hlc, MAX_REFS, Payload, Place, SignedHeader, Tip};
 use mesh_protocol::rules::Rules;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque, btree_map};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// Entries that wait for others. They come again with the next comparison of logs, so dropping some only costs time.
@@ -36,7 +37,7 @@ const MAX_STRANGERS: usize = 1024;
 const RECENT: usize = 256;
 /// Bytes of tips that are hashed at once: enough for the hash to be at its fastest.
 const HASHED_AT_ONCE: usize = 16 << 10;
-/// Entries of which it is kept in mind that others have seen them though they are not here. What goes beyond costs time: what
+/// Words that others have seen an entry which is not here, of which it is kept in mind. What goes beyond costs time: what
 /// counts by them is counted when something else is said.
 const MAX_AWAITED: usize = 1 << 16;
 /// Forks whose other branch is being looked up.
@@ -95,6 +96,53 @@ pub enum Taken {
     Fork(PublicKey, u64),
 }
 
+/// Entries that others have seen and that are not here so far, each as often as it was named.
+#[derive(Debug, Clone, Default)]
+struct Awaited {
+    by_log: BTreeSet<(PublicKey, u64, EntryId, PublicKey)>,
+    /// By witness, those first that come first in their logs.
+    by_witness: BTreeMap<PublicKey, BTreeSet<(u64, PublicKey, EntryId)>>,
+}
+
+impl Awaited {
+    /// Where there are too many, whoever named most gives way, so that nobody fills this with what was never written.
+    // spec: LED-10, NET-4
+    fn add(&mut self, witness: PublicKey, tip: &Tip) {
+        self.by_log.insert((tip.author, tip.seq, tip.id, witness));
+        self.by_witness.entry(witness).or_default().insert((tip.seq, tip.author, tip.id));
+        if self.by_log.len() > MAX_AWAITED {
+            let most = self.by_witness.iter_mut().max_by_key(|(_, named)| named.len());
+            if let Some((witness, (seq, author, id))) =
+                most.and_then(|(by, named)| Some((*by, named.pop_last()?)))
+            {
+                self.by_log.remove(&(author, seq, id, witness));
+            }
+        }
+    }
+
+    /// There is an entry at that place of a log now. Gives whether it was awaited.
+    fn came(&mut self, tip: &Tip) -> bool {
+        self.remove(&tip.author, tip.seq..=tip.seq).iter().any(|(_, id)| *id == tip.id)
+    }
+
+    fn remove(&mut self, author: &PublicKey, places: RangeInclusive<u64>) -> Vec<(u64, EntryId)> {
+        let first = (*author, *places.start(), EntryId([0; 32]), PublicKey([0; 32]));
+        let last = (*author, *places.end(), EntryId([0xff; 32]), PublicKey([0xff; 32]));
+        let gone: Vec<_> = self.by_log.range(first..=last).copied().collect();
+        for it in &gone {
+            self.by_log.remove(it);
+            let (author, seq, id, witness) = *it;
+            if let btree_map::Entry::Occupied(mut named) = self.by_witness.entry(witness) {
+                named.get_mut().remove(&(seq, author, id));
+                if named.get().is_empty() {
+                    named.remove();
+                }
+            }
+        }
+        gone.into_iter().map(|(_, seq, id, _)| (seq, id)).collect()
+    }
+}
+
 /// The ledger.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
@@ -116,8 +164,7 @@ pub struct Ledger {
     forked: BTreeMap<PublicKey, u64>,
     /// Those that this device proved itself.
     proven: BTreeMap<PublicKey, u64>,
-    /// Entries that others have seen and that are not here so far, those first that come first in their logs.
-    awaited: BTreeSet<(u64, PublicKey, EntryId)>,
+    awaited: Awaited,
     /// Whose logs came that far since this was last asked.
     reached: BTreeSet<PublicKey>,
     /// While restoring: the last entry of each log whose date others should witness.
@@ -437,9 +484,8 @@ impl Ledger {
         self.written = self.len(me);
         self.settle();
         self.unnamed = self.tips().filter(|tip| tip.author != *me).map(|tip| (tip.author, tip)).collect();
-        let named = self.facts.named().filter(|(author, upto, _)| *upto >= self.len(author));
-        let awaited: Vec<_> = named.map(|(author, upto, id)| (upto, *author, *id)).collect();
-        awaited.into_iter().for_each(|named| self.await_one(named));
+        let devices: Vec<PublicKey> = self.governance.devices().keys().copied().collect();
+        devices.iter().for_each(|device| self.await_named(device));
     }
 
     /// What this device kept and never said to have seen, though others should: it may have ended before its turn came.
@@ -456,14 +502,19 @@ impl Ledger {
         tips.map(|tip| (tip.author, tip)).collect()
     }
 
-    fn await_one(&mut self, named: (u64, PublicKey, EntryId)) {
-        let is_full = self.awaited.len() >= MAX_AWAITED;
-        if is_full && self.awaited.last().is_none_or(|last| *last <= named) {
-            return;
+    /// What will never be here is not awaited: what follows the end of a log that was cut off, and logs of nobody's devices.
+    fn await_one(&mut self, witness: PublicKey, tip: &Tip) {
+        if self.id_at(&tip.author, tip.seq).is_none() && tip.seq < self.governance.end(&tip.author) {
+            self.awaited.add(witness, tip);
         }
-        if self.awaited.insert(named) && is_full {
-            self.awaited.pop_last();
-        }
+    }
+
+    /// Awaits what others named of a log, whose device may not have been known then.
+    fn await_named(&mut self, author: &PublicKey) {
+        self.awaited.remove(author, 0..=u64::MAX);
+        let named = self.facts.named(author);
+        let named: Vec<_> = named.map(|(by, seq, id)| (*by, Tip { author: *author, seq, id: *id })).collect();
+        named.iter().for_each(|(witness, tip)| self.await_one(*witness, tip));
     }
 
     /// Takes an entry from somebody.
@@ -690,21 +741,22 @@ impl Ledger {
             if weighs(entry.payload()) {
                 self.weighty.insert(header.author, header.seq);
             }
-        } else if self.awaited.remove(&(header.seq, header.author, entry.id())) {
+        } else if self.awaited.came(&entry.tip()) {
             self.reached.insert(header.author);
         }
         if let (Payload::Witnessed { tips }, false) = (entry.payload(), restoring) {
-            for tip in tips {
-                if self.id_at(&tip.author, tip.seq).is_none() {
-                    self.await_one((tip.seq, tip.author, tip.id));
-                }
-            }
+            tips.iter().for_each(|tip| self.await_one(header.author, tip));
         }
         if !entry.payload().governs() {
             return Vec::new();
         }
         Arc::make_mut(&mut self.governance).add_later(entry);
-        if restoring { Vec::new() } else { self.settle() }
+        if restoring {
+            return Vec::new();
+        }
+        let changed = self.settle();
+        changed.iter().for_each(|device| self.await_named(device));
+        changed
     }
 
     /// Folds who belongs, and cuts logs off where they do not count any more: where they are capped, and altogether

@@ -820,7 +820,7 @@ impl Node {
         if !self.can_say() || !self.somebody_else_could(id, &by, ended.statement.profile) {
             return false;
         }
-        let streak = self.ledger.facts().streak(&by, self.ledger.governance());
+        let streak = self.circle().streak(&by);
         let percent = self.ledger.governance().rules().spot_check_percent;
         is_due(streak, percent, if streak < MUST_AGREE { 0 } else { self.random.below(100) })
     }

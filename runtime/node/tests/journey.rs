@@ -242,7 +242,28 @@ fn spec_by(room: &Room, by: usize, nonce: u8) -> TaskSpec {
     }
 }
 
-/// What the first peer answers at once to an offer of another's that rests on an entry.
+/// The first peer's answers to an offer of another's that rests on an entry.
+fn answers(
+    room: &mut Room,
+    by: usize,
+    spec: &TaskSpec,
+    attempt: u32,
+    grant: Option<EntryId>,
+    tip: Tip,
+) -> Vec<TaskFrame> {
+    let (me, id) = (room.key(by), AttemptId { task: spec.id(), attempt });
+    let task = spec.clone().sign(&SecretKey::from_seed(&[by as u8 * 10 + 1; 32]));
+    let offer = Offer { task, attempt, grant, lease_ms: 60_000, tip, entries: vec![], resume: None };
+    let node = &mut room.peers[0].node;
+    node.handle(room.now, Input::Task(me, id, TaskFrame::Offer(Box::new(offer))));
+    let said = std::iter::from_fn(|| node.poll()).filter_map(|output| match output {
+        Output::Send(to, Message::Task(of, frame)) if (to, of) == (me, id) => Some(frame),
+        _ => None,
+    });
+    said.collect()
+}
+
+/// Why it refuses it at once, if it does.
 fn offered(
     room: &mut Room,
     by: usize,
@@ -251,16 +272,8 @@ fn offered(
     grant: Option<EntryId>,
     tip: Tip,
 ) -> Option<Reason> {
-    let (me, id) = (room.key(by), AttemptId { task: spec.id(), attempt });
-    let task = spec.clone().sign(&SecretKey::from_seed(&[by as u8 * 10 + 1; 32]));
-    assert!(tip.seq == 1_000_000 || room.peers[0].node.ledger().has(&tip), "it knows what it rests on");
-    let offer = Offer { task, attempt, grant, lease_ms: 60_000, tip, entries: vec![], resume: None };
-    let node = &mut room.peers[0].node;
-    node.handle(room.now, Input::Task(me, id, TaskFrame::Offer(Box::new(offer))));
-    std::iter::from_fn(|| node.poll()).find_map(|output| match output {
-        Output::Send(to, Message::Task(of, TaskFrame::Refused(reason))) if (to, of) == (me, id) => {
-            Some(reason)
-        }
+    answers(room, by, spec, attempt, grant, tip).into_iter().find_map(|frame| match frame {
+        TaskFrame::Refused(reason) => Some(reason),
         _ => None,
     })
 }
@@ -272,9 +285,8 @@ fn offer_of_what_nobody_has(room: &mut Room, by: usize, nonce: u8, grant: Option
     offered(room, by, &spec, 1, grant, tip)
 }
 
-/// What somebody's log says of a task before it is offered to these.
-fn announced(room: &Room, by: &mut Forger, spec: &TaskSpec, to: &[PublicKey]) -> Vec<Entry> {
-    let submitted = TaskSubmitted {
+fn submitted(spec: &TaskSpec) -> Payload {
+    Payload::TaskSubmitted(Box::new(TaskSubmitted {
         task: spec.id(),
         name: spec.name.clone(),
         module: spec.module,
@@ -284,14 +296,18 @@ fn announced(room: &Room, by: &mut Forger, spec: &TaskSpec, to: &[PublicKey]) ->
         sla: spec.sla,
         importance: spec.importance,
         replicas: 1,
-    };
+    }))
+}
+
+/// What somebody's log says of a task before it is offered to these.
+fn announced(room: &Room, by: &mut Forger, spec: &TaskSpec, to: &[PublicKey]) -> Vec<Entry> {
     let given = (1..).zip(to).map(|(attempt, device)| Payload::Delegated {
         task: spec.id(),
         attempt,
         device: *device,
         grant: None,
     });
-    let said = std::iter::once(Payload::TaskSubmitted(Box::new(submitted))).chain(given);
+    let said = std::iter::once(submitted(spec)).chain(given);
     (1..).zip(said).map(|(later, payload)| by.write(room.now.wall_ms + later, payload)).collect()
 }
 
@@ -369,6 +385,40 @@ fn offers_that_wait_for_a_log_take_no_room_from_others() {
     assert!(answers[64..].iter().all(|answer| *answer == Some(Reason::NoCapacity)));
     room.pass(5_000);
     assert_eq!(offer_of_what_nobody_has(&mut room, 1, 99, Some(grant)), None, "none waits for long");
+}
+
+/// By what a device names when it takes an attempt others see whose it is, and whoever's log says that it ended.
+// spec: DEL-2, REP-1
+#[test]
+fn an_offer_is_by_the_entry_of_the_submitters_own_log_that_gives_it() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.grant(0, "bob");
+    let grant = room.peers[0].node.ledger().facts().grants().keys().next().copied();
+    let (spec, other, device) = (spec_by(&room, 1, 0), spec_by(&room, 1, 1), room.key(0));
+    let (mut bob, mut carol) = (Forger::of(&room, 1), Forger::of(&room, 2));
+    let says = |room: &mut Room, forger: &mut Forger, payload| {
+        room.now.wall_ms += 10;
+        let entry = forger.write(room.now.wall_ms, payload);
+        let node = &mut room.peers[0].node;
+        node.handle(room.now, Input::Gossip(forger.key.public(), Box::new(entry.clone())));
+        assert!(node.ledger().has(&entry.tip()));
+        entry.tip()
+    };
+    let gives = |spec: &TaskSpec, device| Payload::Delegated { task: spec.id(), attempt: 1, device, grant };
+    let none = says(&mut room, &mut bob, submitted(&spec));
+    // A friend's log, where it ends at once and nothing is on record of it.
+    let theirs = says(&mut room, &mut carol, gives(&spec, device));
+    let answer = answers(&mut room, 1, &spec, 1, grant, theirs);
+    assert_eq!(answer, [TaskFrame::Refused(Reason::BadSignature)]);
+    // The submitter's own, but it gives nothing, or to somebody else, or another task.
+    says(&mut room, &mut bob, submitted(&other));
+    let elsewhere = says(&mut room, &mut bob, gives(&other, carol.key.public()));
+    for (task, tip) in [(&spec, none), (&other, elsewhere), (&spec, elsewhere)] {
+        let answer = answers(&mut room, 1, task, 1, grant, tip);
+        assert_eq!(answer, [TaskFrame::Refused(Reason::LogBehind)]);
+    }
+    let tip = says(&mut room, &mut bob, gives(&spec, device));
+    assert_eq!(answers(&mut room, 1, &spec, 1, grant, tip), [TaskFrame::Accepted]);
 }
 
 /// A peer's word that it is cleaner elsewhere would have the task offered again at once.

@@ -625,7 +625,7 @@ fn a_new_peers_results_are_run_twice_and_nobody_can_tell() {
     assert!(verdicts(&room, 1, &task).values().all(|verdict| *verdict == Verdict::Agreed));
     let ledger = room.peers[1].node.ledger();
     for device in [room.key(1), room.key(2)] {
-        assert_eq!(ledger.facts().streak(&device, ledger.governance()), 1);
+        assert_eq!(ledger.facts().streak(&device, ledger.governance(), |_, _| Some(true)), 1);
     }
     // What the second run used counts as spent for the task.
     let key = (room.key(0), run.attempt.task);
@@ -657,7 +657,7 @@ fn ten_right_results_in_a_row_make_a_peer_believed_and_chance_checks_it_still() 
         room.end(first, &run);
         let again = runs(&mut room);
         let ledger = room.peers[0].node.ledger();
-        let streak = ledger.facts().streak(&room.key(first), ledger.governance());
+        let streak = ledger.facts().streak(&room.key(first), ledger.governance(), |_, _| Some(true));
         match again.get(&(3 - first)) {
             Some(again) => {
                 checked += u32::from(streak == 10);

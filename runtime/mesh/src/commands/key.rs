@@ -49,10 +49,11 @@ fn rotate(recovery: Option<&Path>) -> Result<u8> {
             Failure::new(format!("{what}: you are not a member")).hint("`mesh status` says how it stands")
         );
     };
-    let new = UserKey(keys::next(&home, USER)?.public());
+    let next = keys::next(&home, USER)?;
+    let new = UserKey(next.public());
     // An earlier try may have got this far.
     if me != new {
-        let rotation = Rotation::sign(&word, community.id, me, new, Hlc::at(crate::energy::now_ms()));
+        let rotation = Rotation::sign(&word, community.id, me, &next, Hlc::at(crate::energy::now_ms()));
         client.post("/v1/keys/rotate", &rotation)?;
     }
     keys::take_place(&home, USER)?;

@@ -136,8 +136,8 @@ pub(crate) fn wrongly_accounted() -> Vec<u8> {
 
 /// A user's key replaced by another, as `by` signs it.
 fn rotation(by: u8, community: CommunityId, user: u8, new: u8, from: u64) -> Payload {
-    let (user, new) = (UserKey(key(user).public()), UserKey(key(new).public()));
-    Payload::KeyRotated(Box::new(Rotation::sign(&key(by), community, user, new, Hlc(from))))
+    let user = UserKey(key(user).public());
+    Payload::KeyRotated(Box::new(Rotation::sign(&key(by), community, user, &key(new), Hlc(from))))
 }
 
 /// Whose entries do not count, at which place, why.
@@ -305,12 +305,13 @@ fn what_is_signed_within_entries_is_checked_too() {
     cert.share = 600;
     let device = says(Payload::DeviceAdded(Box::new(DeviceAdded { cert, name: "phone".into() })));
     assert!(uncounted(&device).contains("word for a device"));
-    let (user, new) = (UserKey(key(102).public()), UserKey(key(99).public()));
-    let rotated = |by: &SecretKey| {
-        says(Payload::KeyRotated(Box::new(Rotation::sign(by, community, user, new, Hlc(20)))))
-    };
+    let rotation =
+        |by: &SecretKey| Rotation::sign(by, community, UserKey(key(102).public()), &key(99), Hlc(20));
+    let rotated = |by: &SecretKey| says(Payload::KeyRotated(Box::new(rotation(by))));
     assert!(verify(&file([&first, &second, &rotated(&key(152))])[..]).is_ok());
     assert!(uncounted(&rotated(&key(102))).contains("recovery key"));
+    let theirs = Rotation { consent: Signature([0; 64]), ..rotation(&key(152)) };
+    assert!(uncounted(&says(Payload::KeyRotated(Box::new(theirs)))).contains("new key in it did not sign"));
     let elsewhere = Log::new(2, CommunityId([9; 32])).write(20, vec![], Payload::PeerOnline);
     assert!(fault(&file([&first, &second, &elsewhere])).what.contains("another community"));
 }
@@ -375,7 +376,7 @@ fn who_may_replace_a_key_is_not_changed_by_what_somebody_else_says() {
     let forged = bob.write(20, vec![], rotation(9, community, 100, 103, 20));
     let why = "it is not signed with the user's recovery key".to_owned();
     assert_eq!(uncounted(&[&first, &second, &third, &forged, &truly]), [(author, 0, why.clone())]);
-    // That it is his own new one, and then that another one has replaced it.
+    // That it is his own new one, to which she agreed, and then that another one has replaced it.
     bob.tip = None;
     let taken = bob.write(20, vec![], rotation(152, community, 102, 103, 20));
     let stolen = bob.write(21, vec![], rotation(152, community, 103, 99, 21));

@@ -416,7 +416,8 @@ impl Before {
                 holds(
                     it.community == *community && it.from <= header.hlc,
                     "the new key in it is for another community, or for later",
-                )
+                )?;
+                holds(it.is_agreed(), "the new key in it did not sign that it takes the old one's place")
             }
             Payload::Forked(proof) => {
                 let (author, seq) = proof.verify().ok_or("its proof of a fork proves none")?;

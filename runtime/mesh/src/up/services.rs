@@ -31,6 +31,8 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 const PIECES: usize = 8;
 /// Bytes of entries read from the store at a time; the driver does nothing else meanwhile, for a few milliseconds.
 const READ: usize = 256 << 10;
+/// How often an export begins anew because logs were cut off while they were read.
+const EXPORTS: usize = 5;
 /// How often it is looked whether an attempt that cannot be followed has been succeeded by one that can, should the
 /// word of it have been missed.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -98,29 +100,22 @@ impl Services for Local {
         self.blobs.path(&hash)
     }
 
+    // spec: LED-6
     fn ledger(&self) -> Later<'_, io::Result<Vec<Vec<u8>>>> {
         Box::pin(async move {
-            let tips = self.node.node().logs();
-            let mut entries: Vec<((Hlc, EntryId), Vec<u8>)> = Vec::new();
-            for tip in tips {
-                let mut from = 0;
-                while from <= tip.seq {
-                    let piece = up_to(&tip, from, self.entries(tip.author, from).await?);
-                    if piece.is_empty() {
-                        break;
-                    }
-                    from += piece.len() as u64;
-                    entries.extend(piece.into_iter().filter_map(|bytes| {
-                        let entry = Entry::trusted(&bytes).ok()?;
-                        Some(((entry.header().hlc, entry.id()), bytes))
-                    }));
+            for _ in 0..EXPORTS {
+                let tips = self.node.node().logs();
+                let mut entries = self.up_to_these(&tips).await?;
+                // Where a log was cut off meanwhile, what is left of it or of others may rest on what is gone.
+                if self.still_count(&tips) {
+                    let sorted = move || {
+                        entries.sort_unstable_by_key(|(key, _)| *key);
+                        Ok(entries.into_iter().map(|(_, bytes)| bytes).collect())
+                    };
+                    return blocking(sorted).await;
                 }
             }
-            blocking(move || {
-                entries.sort_unstable_by_key(|(key, _)| *key);
-                Ok(entries.into_iter().map(|(_, bytes)| bytes).collect())
-            })
-            .await
+            Err(io::Error::other("logs are cut off again and again while they are read: try again later"))
         })
     }
 
@@ -283,6 +278,31 @@ impl ImportReport {
 }
 
 impl Local {
+    /// All entries of these logs, with their places in the order of the fold.
+    async fn up_to_these(&self, tips: &[Tip]) -> io::Result<Vec<((Hlc, EntryId), Vec<u8>)>> {
+        let mut entries = Vec::new();
+        for tip in tips {
+            let mut from = 0;
+            while from <= tip.seq {
+                let piece = up_to(tip, from, self.entries(tip.author, from).await?);
+                if piece.is_empty() {
+                    break;
+                }
+                from += piece.len() as u64;
+                entries.extend(piece.into_iter().filter_map(|bytes| {
+                    let entry = Entry::trusted(&bytes).ok()?;
+                    Some(((entry.header().hlc, entry.id()), bytes))
+                }));
+            }
+        }
+        Ok(entries)
+    }
+
+    fn still_count(&self, tips: &[Tip]) -> bool {
+        let node = self.node.node();
+        tips.iter().all(|tip| node.ledger().has(tip))
+    }
+
     async fn entries(&self, author: PublicKey, from: u64) -> io::Result<Vec<Vec<u8>>> {
         let (answer, wait) = oneshot::channel::<Entries>();
         self.reads.send(Read { author, from, max_bytes: READ, answer }).await.map_err(|_| gone())?;

@@ -291,9 +291,15 @@ impl Facts {
         })
     }
 
-    /// How many of a device's results in a row others agreed with, up to as many as it takes to be believed.
-    // spec: DEL-8
-    pub fn streak(&self, device: &PublicKey, governance: &Governance) -> u64 {
+    /// How many of a device's results in a row others agreed with, up to as many as it takes to be believed. `earns` is that
+    /// of [`Self::dates`]: what credits nothing makes nobody believed, and is held against them all the same if it is wrong.
+    // spec: DEL-8, PERM-6
+    pub fn streak(
+        &self,
+        device: &PublicKey,
+        governance: &Governance,
+        earns: impl Fn(&PublicKey, u64) -> Option<bool>,
+    ) -> u64 {
         // What several logs have on record of one run is one result.
         let mut seen = BTreeSet::new();
         // However many results of one submitter's are compared with nobody's, those that are stand for themselves.
@@ -302,10 +308,12 @@ impl Facts {
             let ran = self.tasks().result(&key, told.attempt);
             ran.is_some_and(|ran| ran.same.is_some()) && self.tasks().results(&key).nth(1).is_some()
         };
-        let compared =
-            self.judged(device, governance, u64::MAX, can_compare).filter_map(|(_, told, verdict)| {
-                verdict.filter(|verdict| *verdict == Verdict::Wrong || seen.insert((told.task, told.attempt)))
-            });
+        let judged = self.judged(device, governance, u64::MAX, can_compare);
+        let compared = judged.filter_map(|(submitter, told, verdict)| {
+            let earns = earns(submitter, told.at_ms)?;
+            let mut counts = || earns && seen.insert((told.task, told.attempt));
+            verdict.filter(|verdict| *verdict == Verdict::Wrong || counts())
+        });
         let right = compared.take_while(|verdict| *verdict == Verdict::Agreed);
         right.take(usize::try_from(MUST_AGREE).unwrap_or(usize::MAX)).count() as u64
     }

@@ -258,17 +258,12 @@ impl Facts {
         seen.get(last).copied().ok_or_else(so_far)
     }
 
-    /// Up to which entries others say to have seen logs.
-    pub(super) fn named(&self) -> impl Iterator<Item = (&PublicKey, u64, &EntryId)> {
-        let seen = self
-            .witnessed
-            .iter()
-            .flat_map(|(author, seen)| seen.iter().map(move |((_, upto), (_, id, _))| (author, *upto, id)));
-        let again = self
-            .witnessed_again
-            .iter()
-            .flat_map(|(author, again)| again.values().map(move |(upto, id, _)| (author, *upto, id)));
-        seen.chain(again)
+    /// Up to which entries others say to have seen a log, and who does.
+    pub(super) fn named(&self, author: &PublicKey) -> impl Iterator<Item = (&PublicKey, u64, &EntryId)> {
+        let seen = self.witnessed.get(author).into_iter().flatten();
+        let again = self.witnessed_again.get(author).into_iter().flatten();
+        let seen = seen.map(|((by, upto), (_, id, _))| (by, *upto, id));
+        seen.chain(again.map(|((by, _), (upto, id, _))| (by, *upto, id)))
     }
 
     pub(super) fn witness(&mut self, (witness, place, at): (PublicKey, u64, Hlc), tip: &Tip) {

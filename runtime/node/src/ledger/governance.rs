@@ -4,8 +4,8 @@
 //! So nothing that follows here may be better for whoever is earlier. `rules.sponsors` members must vouch, however few
 //! there are, and each word adds to the others whenever it is said; the founder alone lets in as many as make a circle
 //! of sponsors with the founder, and these words stand in the founder's logs and nobody else's. Thus no date that a
-//! member claims lets anybody in on fewer words, or puts anybody out. What rests on the length of a membership asks
-//! when others saw it, [`Member::by`].
+//! member claims lets anybody in on fewer words, or puts anybody out. Nor is a key whoever's claims it first: one that
+//! replaces another signs that itself. What rests on the length of a membership asks when others saw it, [`Member::by`].
 // spec: NET-1, NET-2, LED-3, LED-10
 
 use mesh_protocol::ids::{CommunityId, EntryId};
@@ -501,7 +501,9 @@ pub(super) fn is_signed(payload: &Payload, entry: &Entry) -> bool {
         Payload::KeyRevoked(it) => {
             it.verify() && it.community == header.community && it.device != header.author
         }
-        Payload::KeyRotated(it) => it.community == header.community && it.from <= header.hlc,
+        Payload::KeyRotated(it) => {
+            it.community == header.community && it.from <= header.hlc && it.is_agreed()
+        }
         Payload::Forked(proof) => {
             proof.verify().is_some_and(|_| proof.a.header.belongs_to() == header.community)
         }
@@ -687,9 +689,9 @@ impl State {
                 let Some(member) = self.members.get(user).filter(|member| member.is_in()) else {
                     return Step::Idle;
                 };
-                if !rotation.verify(&member.recovery)
-                    || self.members.contains_key(new)
+                if self.members.contains_key(new)
                     || self.replaced.contains_key(new)
+                    || !rotation.verify(&member.recovery)
                 {
                     return Step::Idle;
                 }

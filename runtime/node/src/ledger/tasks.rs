@@ -282,6 +282,12 @@ impl Tasks {
         self.life(key)?.delegated.get(attempt).map(|(_, _, at_ms)| *at_ms)
     }
 
+    /// Is it this place of its submitter's log that gives an attempt to a device?
+    pub(crate) fn gives(&self, key: &TaskKey, attempt: u32, device: &PublicKey, at: u64) -> bool {
+        let given = self.life(key).and_then(|life| life.delegated.get(attempt));
+        given.is_some_and(|(seq, to, _)| *seq == at && to == device)
+    }
+
     /// Has a task come to an end?
     pub fn is_over(&self, key: &TaskKey) -> bool {
         let is_over = |task: &Life| task.ended.is_some() || task.done().is_some();

@@ -13,7 +13,7 @@ use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::energy::{How, Metered, Piece, Reading};
 use mesh_protocol::ids::{Commitment, InputHash, ModuleHash, ProfileId, TaskId};
 use mesh_protocol::invite::{DeviceCert, JoinRequest};
-use mesh_protocol::key::{Signature, UserKey};
+use mesh_protocol::key::{Domain, Signature, UserKey};
 use mesh_protocol::ledger::{
     Accounted, Completed, DeviceAdded, Effect, Founded, Grant, Pattern, PeerRegistered, Revocation, Rotation,
     Statement, TaskSubmitted,
@@ -176,8 +176,8 @@ impl World {
 
     fn rotate(&mut self, by: usize, user: usize) -> Entry {
         let new = key(5, USERS * self.users[user].len() + user);
-        let (old, new_user) = (self.user(user), UserKey(new.public()));
-        let rotation = Rotation::sign(&key(3, user), self.community(), old, new_user, Hlc::at(self.now));
+        let rotation =
+            Rotation::sign(&key(3, user), self.community(), self.user(user), &new, Hlc::at(self.now));
         let entry = self.say(by, Payload::KeyRotated(Box::new(rotation)));
         self.users[user].push(new);
         entry
@@ -830,13 +830,15 @@ fn the_founder_lets_in_two_alone_and_then_two_must_vouch() {
     same_in_any_order(&mut world, 9);
 }
 
+/// Who belongs, and since when.
+fn members(ledger: &Ledger) -> Vec<(UserKey, Hlc)> {
+    let members = ledger.governance.members().iter().filter(|(_, member)| member.is_in());
+    members.map(|(user, member)| (*user, member.since)).collect()
+}
+
 // spec: LED-10, NET-2
 #[test]
 fn no_date_that_a_member_claims_lets_anybody_in_or_puts_anybody_out() {
-    let members = |ledger: &Ledger| {
-        let members = ledger.governance.members().iter().filter(|(_, member)| member.is_in());
-        members.map(|(user, member)| (*user, member.since)).collect::<Vec<_>>()
-    };
     // A friend, by a ticket of their own and by that which let user 3 in.
     for invite in [4, 3] {
         let mut world = World::of(2);
@@ -867,6 +869,53 @@ fn no_date_that_a_member_claims_lets_anybody_in_or_puts_anybody_out() {
     }
 }
 
+// spec: LED-10, NET-1
+#[test]
+fn whoever_claims_anothers_key_as_their_new_one_gains_nothing_at_any_date() {
+    // Against whoever was let in later, and against whoever replaced their key by that one.
+    for replaces in [false, true] {
+        let mut world = World::of(2);
+        let certified = world.add_device(1, USERS + 1);
+        world.sync_all();
+        world.admit(0, 2, 2);
+        world.sync_all();
+        world.say(2, registered(1));
+        if replaces {
+            world.rotate(2, 2);
+        }
+        world.sync_all();
+        let (theirs, before) = (world.user(2), members(&world.ledgers[0]));
+        // All that one can sign without that key, by a device that never said anything.
+        let (community, mallory) = (world.community(), world.user(1));
+        let place = Place {
+            community,
+            seq: 0,
+            prev: EntryId::ZERO,
+            refs: vec![],
+            hlc: certified.header().hlc.next(0),
+        };
+        let message = canonical::encode(&(community, mallory, theirs, place.hlc));
+        let claim = Rotation {
+            community,
+            user: mallory,
+            new: theirs,
+            from: place.hlc,
+            signature: key(3, 1).sign(Domain::Rotation, &message),
+            consent: key(3, 1).sign(Domain::Successor, &message),
+        };
+        let claim = Payload::KeyRotated(Box::new(claim));
+        world.all.push(Entry::write(&world.devices[USERS + 1], place, claim));
+        let second = world.device(USERS + 1);
+        same_in_any_order(&mut world, 28);
+        let ledger = &world.ledgers[0];
+        assert_eq!(members(ledger), before);
+        assert_eq!(ledger.governance.owner(&world.device(2)), Some(theirs));
+        assert_eq!(ledger.len(&world.device(2)), 1 + u64::from(replaces));
+        assert_eq!(ledger.governance.current(mallory), mallory);
+        assert_eq!(ledger.len(&second), 0, "nobody keeps it");
+    }
+}
+
 // spec: NET-1, NET-2
 #[test]
 fn a_replaced_key_is_the_same_member_and_no_way_out_or_in() {
@@ -891,7 +940,7 @@ fn a_replaced_key_is_the_same_member_and_no_way_out_or_in() {
     let mut world = World::of(2);
     let (old, new) = (world.user(1), UserKey(key(5, 1).public()));
     let rotation = |by: &SecretKey, community, from| {
-        Payload::KeyRotated(Box::new(Rotation::sign(by, community, old, new, from)))
+        Payload::KeyRotated(Box::new(Rotation::sign(by, community, old, &key(5, 1), from)))
     };
     let (now, community) = (Hlc::at(world.now), world.community());
     world.say(1, rotation(&world.users[1][0], community, now));
@@ -1658,9 +1707,9 @@ fn what_a_witness_says_of_a_log_again_and_again_is_kept_once() {
         facts.witness((witness, place, Hlc::at(place)), &tip);
     };
     (0..300).for_each(|_| says(&mut facts, right(40)));
-    assert_eq!(facts.named().count(), 1);
+    assert_eq!(facts.named(&author).count(), 1);
     (0..100).for_each(|number| says(&mut facts, right(number % 40)));
-    assert_eq!(facts.named().count(), 1 + 16);
+    assert_eq!(facts.named(&author).count(), 1 + 16);
     // Whoever names entries that are others than those here is not asked for ever.
     let ids: Vec<EntryId> = (0..100).map(|seq| right(seq).id).collect();
     let here = Here { ids: &ids, cap: None };
@@ -1673,6 +1722,71 @@ fn what_a_witness_says_of_a_log_again_and_again_is_kept_once() {
         assert_eq!(facts.had_seen(&witness, u64::MAX, (&author, 0), here), seen);
         assert!(facts.had_seen(&witness, u64::MAX, (&author, 1), here), "of what comes later it is");
     }
+}
+
+// spec: LED-10, NET-4
+#[test]
+fn a_witness_of_what_nobody_wrote_leaves_room_for_what_others_saw() {
+    let mut world = World::of(3);
+    world.sync_all();
+    let (author, other) = (world.device(1), world.device(0));
+    let mut ledger = world.observer(&world.all);
+    let more = |ledger: &Ledger| ledger.awaited.by_log.len();
+    let made_up = |author, seq, number: usize| {
+        let mut id = [9; 32];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        Tip { author, seq, id: EntryId(id) }
+    };
+    // Of devices that nobody knows, and of known ones as many as there is room for.
+    let stranger = key(9, 9).public();
+    world.say(2, Payload::Witnessed { tips: (0..50).map(|number| made_up(stranger, 0, number)).collect() });
+    take_all(&mut ledger, &world.all, &world.all);
+    assert_eq!(more(&ledger), 0);
+    let soon = ledger.len(&other) + 2;
+    for from in (0..MAX_AWAITED + 50).step_by(50) {
+        let tips = (from..from + 50).map(|number| made_up(other, soon, number)).collect();
+        let entry = world.say(2, Payload::Witnessed { tips });
+        ledger.take(entry);
+    }
+    assert_eq!(more(&ledger), MAX_AWAITED);
+    (0..soon + 2).for_each(|_| drop(world.say(1, Payload::PeerOnline)));
+    let last = world.say(1, voted(TaskId([1; 32]), 1));
+    world.sync(1, 0);
+    let witnessed = world.say(0, Payload::Witnessed { tips: vec![last.tip()] });
+    ledger.take(witnessed);
+    assert_eq!(more(&ledger), MAX_AWAITED);
+    take_all(&mut ledger, &world.kept(1), &world.all);
+    assert_eq!(ledger.reached(), BTreeSet::from([author]));
+    // What stands where something else was named is awaited no more, nor is anything of whoever is put out.
+    for _ in 0..2 {
+        let said = world.say(0, Payload::PeerOnline);
+        ledger.take(said);
+    }
+    assert_eq!((more(&ledger), ledger.reached()), (0, BTreeSet::new()));
+    let tips = vec![made_up(author, ledger.len(&author), 0)];
+    let entry = world.say(2, Payload::Witnessed { tips });
+    ledger.take(entry);
+    assert_eq!(more(&ledger), 1);
+    let expelled = world.expel(0, 1, 0);
+    ledger.take(expelled);
+    assert_eq!((more(&ledger), ledger.governance.owner(&author)), (0, None));
+}
+
+// spec: LED-10
+#[test]
+fn whoever_is_known_later_than_seen_is_awaited_from_then_on() {
+    let mut world = World::of(3);
+    let before = world.all.clone();
+    let added = world.add_device(1, USERS + 1);
+    world.sync_all();
+    let said = world.say(USERS + 1, voted(TaskId([1; 32]), 1));
+    world.sync(USERS + 1, 2);
+    let witnessed = world.say(2, Payload::Witnessed { tips: vec![said.tip()] });
+    let mut ledger = world.observer(&before);
+    ledger.take(witnessed);
+    ledger.take(added);
+    ledger.take(said);
+    assert_eq!(ledger.reached(), BTreeSet::from([world.device(USERS + 1)]));
 }
 
 // spec: LED-10
@@ -1804,6 +1918,12 @@ fn conduct(world: &World, device: usize) -> mesh_policies::reputation::Record {
     ledger.facts().dates(&world.device(device), ledger.governance(), u64::MAX, |_, _| Some(true))
 }
 
+/// How many results of a device in a row others agreed with, whoever wanted them.
+fn believed(world: &World, device: usize) -> u64 {
+    let ledger = &world.ledgers[0];
+    ledger.facts().streak(&world.device(device), ledger.governance(), |_, _| Some(true))
+}
+
 impl World {
     /// A device takes an attempt that the last entry of that submitter's log offers.
     fn takes(&mut self, device: usize, submitter: usize, task: TaskId, attempt: u32) {
@@ -1911,9 +2031,46 @@ fn one_run_that_others_agreed_with_makes_nobody_believed_by_being_said_again() {
         }
     }
     world.sync(1, 0);
-    let ledger = &world.ledgers[0];
-    assert_eq!(ledger.facts().streak(&world.device(2), ledger.governance()), 1);
+    assert_eq!(believed(&world, 2), 1);
     assert_eq!(conduct(&world, 2).agreed.len(), 1);
+}
+
+// spec: DEL-8, PERM-6
+#[test]
+fn members_who_came_together_make_one_another_neither_believed_nor_right() {
+    let mut world = World::open(5);
+    let streak = |world: &World| {
+        let circle = Community { ledger: &world.ledgers[0], now_ms: world.now, misbehaves: None };
+        circle.streak(&world.device(2))
+    };
+    let agree = |world: &mut World, by: usize, with: usize, tasks: std::ops::Range<u8>| {
+        for number in tasks {
+            world.say(by, completed_as(TaskId([number; 32]), 1, 2, 1));
+            world.say(by, completed_as(TaskId([number; 32]), 2, with, 1));
+        }
+        world.sync(by, 0);
+    };
+    // The founder let all of them in on one day, and they agree on what was never run.
+    agree(&mut world, 1, 3, 0..10);
+    assert_eq!((believed(&world, 2), streak(&world)), (10, 0));
+    // What members do for the founder counts at once, also in a community of few.
+    agree(&mut world, 0, 3, 20..25);
+    assert_eq!(streak(&world), 5);
+    let task = TaskId([30; 32]);
+    for (attempt, device, output) in [(1, 2, 2), (2, 3, 1), (3, 4, 1)] {
+        world.say(0, completed_as(task, attempt, device, output));
+    }
+    agree(&mut world, 1, 3, 40..50);
+    assert_eq!((believed(&world, 2), streak(&world)), (10, 0), "what was wrong is not hidden by it");
+    // Nor is what one of them says against another nothing.
+    agree(&mut world, 0, 3, 60..63);
+    assert_eq!(streak(&world), 3);
+    let task = TaskId([70; 32]);
+    for (attempt, device, output) in [(1, 2, 2), (2, 3, 1), (3, 4, 1)] {
+        world.say(1, completed_as(task, attempt, device, output));
+    }
+    world.sync(1, 0);
+    assert_eq!(streak(&world), 0);
 }
 
 /// By a user's first device, with this output.
@@ -1954,7 +2111,7 @@ fn a_friends_flood_hides_nothing_of_what_others_say() {
     assert_eq!((after.failed, after.wrong), (vec![given], vec![wrong]));
     assert!(after.implausible.contains(&1), "the claim is not forgotten");
     assert!(after.executed.len() < 1_000, "nor is one member's word more than a part");
-    assert_eq!(world.ledgers[0].facts().streak(&world.device(2), world.ledgers[0].governance()), 0);
+    assert_eq!(believed(&world, 2), 0);
 }
 
 /// By the third user's device.

@@ -97,7 +97,7 @@ impl Names {
             Payload::DeviceAdded(added) => {
                 self.devices.entry(added.cert.device).or_insert_with(|| added.name.clone());
             }
-            // Anybody may name anybody's key as their new one; it stays whose it is.
+            // A key that was somebody's before stays theirs.
             Payload::KeyRotated(it) if self.is_signed(it) => {
                 if let Some(name) = self.users.get(&it.user).cloned() {
                     self.users.entry(it.new).or_insert(name);
@@ -218,8 +218,11 @@ impl Names {
             }
             Payload::Witnessed { tips } => count(tips.len() as u64, "log"),
             Payload::KeyRotated(it) => {
-                let signed =
-                    if self.is_signed(it) { "" } else { ", not signed with the user's recovery key" };
+                let signed = if self.is_signed(it) {
+                    ""
+                } else {
+                    ", not signed by the new key and the user's recovery key"
+                };
                 format!("{}: now {}{signed}", self.user(&it.user), it.new.0.short())
             }
             Payload::KeyRevoked(it) => match it.tip {
@@ -345,7 +348,7 @@ mod tests {
             names.recovery.insert(user(of), key(recovery).public());
         }
         let mut told = |by, of, new| {
-            let rotation = Rotation::sign(&key(by), community, user(of), user(new), Hlc(1));
+            let rotation = Rotation::sign(&key(by), community, user(of), &key(new), Hlc(1));
             let place = Place { community, seq: 0, prev: EntryId::ZERO, refs: vec![], hlc: Hlc(1) };
             let entry = Entry::write(&key(1), place, Payload::KeyRotated(Box::new(rotation)));
             names.learn(&entry);
