@@ -6,6 +6,7 @@
 // spec: DEL-5, ARC-7
 
 use super::holders::Holders;
+use super::is_at_limits;
 use super::partials::{Coming, Partials};
 use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ids::{BlobHash, from_hex, to_hex};
@@ -176,10 +177,11 @@ impl Blobs {
         self.remove(&self.place("own", hash));
     }
 
-    /// Takes away what is lent of a blob if it is not what it is called by, so that it comes again.
-    pub(crate) fn drop_damaged(&self, blob: &Blob) {
-        let place = self.place("lent", &blob.hash);
-        if place.is_file() && !is_sound(&place, &blob.hash, blob.len) {
+    /// Takes away what is lent of a blob if it is not what it is called by, so that it comes again. Others may need it,
+    /// so that nothing counts here but its hash.
+    pub(crate) fn drop_damaged(&self, hash: &BlobHash) {
+        let place = self.place("lent", hash);
+        if place.is_file() && is_damaged(&place, hash).is_ok_and(|damaged| damaged) {
             tracing::warn!(path = %place.display(), "a blob is damaged; it is fetched again");
             self.remove(&place);
         }
@@ -323,12 +325,22 @@ impl Blobs {
 
 /// Does a file hold what it is called by?
 pub(super) fn is_sound(path: &Path, hash: &BlobHash, len: u64) -> bool {
-    let hashed = || {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(File::open(path)?)?;
-        io::Result::Ok(BlobHash(*hasher.finalize().as_bytes()))
-    };
-    fs::metadata(path).is_ok_and(|meta| meta.len() == len) && hashed().is_ok_and(|it| it == *hash)
+    fs::metadata(path).is_ok_and(|meta| meta.len() == len) && hash_of(path).is_ok_and(|it| it == *hash)
+}
+
+/// Does a file hold something else than what it is called by, or nothing that can be read? What is not read for want of
+/// what other work here holds may be sound.
+pub(super) fn is_damaged(path: &Path, hash: &BlobHash) -> io::Result<bool> {
+    match hash_of(path) {
+        Err(error) if is_at_limits(&error) => Err(error),
+        read => Ok(read.ok() != Some(*hash)),
+    }
+}
+
+fn hash_of(path: &Path) -> io::Result<BlobHash> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path)?)?;
+    Ok(BlobHash(*hasher.finalize().as_bytes()))
 }
 
 pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
@@ -463,7 +475,7 @@ mod tests {
             fs::write(blobs.path(&blob.hash).unwrap(), b"mist").unwrap();
         }
         for blob in [&sound, &lent, &own] {
-            blobs.drop_damaged(blob);
+            blobs.drop_damaged(&blob.hash);
         }
         assert!(blobs.path(&sound.hash).is_some() && blobs.path(&own.hash).is_some());
         assert!(blobs.path(&lent.hash).is_none());

@@ -2,12 +2,12 @@
 //! attempt, off the network's threads.
 // spec: ARC-5, DEL-5
 
-use super::blobs::{Blobs, Keeper};
+use super::blobs::{Blobs, Keeper, is_damaged};
 use super::driver::Arrival;
 use super::fetch::Fetcher;
 use super::output;
 use super::runs::{Files, Live, Runs, Stream, Wish, clear};
-use super::{causes, cut};
+use super::{causes, cut, is_at_limits};
 use mesh_executor::{
     CollectError, Event, Executor, LoadedModule, NamedInput, Report, Share, StageError, StartError, Stdin,
     Task,
@@ -415,7 +415,7 @@ impl Runner {
             return path.ok_or_else(|| lost(Unfetched::False("it is not kept here any more".into())));
         }
         let keeper = Keeper::Attempt(run.attempt);
-        if !self.blobs.share(keeper, &blob.hash).map_err(ready("keep an input"))? {
+        if !is_here(&self.blobs, keeper, &blob, what)? {
             let mut wish = live.wish();
             let fetched = self.runtime.block_on(async {
                 tokio::select! {
@@ -434,7 +434,7 @@ impl Runner {
     fn drop_damaged(&self, run: &Run) {
         let Keeper::Attempt(_) = self.keeper(run) else { return };
         for blob in run.spec.inputs.iter().map(|file| &file.blob).chain(&run.spec.stdin) {
-            self.blobs.drop_damaged(blob);
+            self.blobs.drop_damaged(&blob.hash);
         }
     }
 
@@ -445,7 +445,7 @@ impl Runner {
             return Ok(());
         }
         if let Keeper::Attempt(_) = self.keeper(run) {
-            self.blobs.drop_damaged(blob);
+            self.blobs.drop_damaged(&blob.hash);
         }
         Err(Over::Lost(Reason::NotFetched(format!("{what}: the bytes kept here are damaged"))))
     }
@@ -543,6 +543,27 @@ impl Runner {
     }
 }
 
+/// Is a blob here that an attempt needs, and kept for it, too? Where its length is not what the specification says, either
+/// what is here is damaged, and goes to come again, or the specification is false, and others may need what is here.
+// spec: DEL-5
+fn is_here(blobs: &Blobs, keeper: Keeper, blob: &Blob, what: &str) -> Result<bool, Over> {
+    let keep = ready("keep an input");
+    let path = match blobs.share(keeper, &blob.hash).map_err(&keep)? {
+        true => blobs.path(&blob.hash),
+        false => None,
+    };
+    let Some(path) = path else { return Ok(false) };
+    let len = fs::metadata(&path).map_err(&keep)?.len();
+    if len == blob.len {
+        return Ok(true);
+    }
+    if !is_damaged(&path, &blob.hash).map_err(&keep)? {
+        return Err(inadmissible(&format!("{what} has {len} bytes and not {}", blob.len)));
+    }
+    blobs.drop_damaged(&blob.hash);
+    Ok(false)
+}
+
 /// Of what a worker left of each share, with its number and name, what the task was given for writing. A worker that was
 /// taken over may say of the others what it likes. They stand in a task in their names' order.
 // spec: DEL-4, SBX-10
@@ -638,14 +659,6 @@ impl Saved {
             blobs.release(attempt, &old);
         }
     }
-}
-
-/// Does it fail for want of what other work here holds: processes, threads, open files, memory or disk? It passes, and is
-/// no fault of the sandbox's.
-fn is_at_limits(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let at_limits = [Errno::AGAIN, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOSPC, Errno::DQUOT];
-    Errno::from_io_error(error).is_some_and(|errno| at_limits.contains(&errno))
 }
 
 /// A folder that goes with what is in it.
@@ -748,6 +761,27 @@ pub(super) mod tests {
         blobs.release(attempt, &first);
         let fourth = save(4).unwrap();
         assert!(blobs.path(&second).is_some() && blobs.path(&fourth).is_some());
+    }
+
+    // spec: DEL-5
+    #[test]
+    fn who_lies_about_a_blobs_length_takes_it_from_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(dir.path(), 1000).unwrap();
+        let [first, second] = [1, 2].map(|byte| {
+            Keeper::Attempt(AttemptId { task: mesh_protocol::ids::TaskId([byte; 32]), attempt: 1 })
+        });
+        let result = blobs.put(first, b"sunshine").unwrap();
+        for len in [0, 7, 9] {
+            let lie = is_here(&blobs, second, &Blob { len, ..result }, "its input \"a\"");
+            let Err(Over::Lost(reason)) = lie else { panic!("it is believed") };
+            assert_eq!(reason, Reason::Inadmissible(format!("its input \"a\" has 8 bytes and not {len}")));
+            blobs.drop_damaged(&result.hash);
+        }
+        assert!(matches!(is_here(&blobs, second, &result, "it"), Ok(true)));
+        fs::write(blobs.path(&result.hash).unwrap(), b"sunsh").unwrap();
+        assert!(matches!(is_here(&blobs, second, &result, "it"), Ok(false)));
+        assert_eq!(blobs.path(&result.hash), None, "what is damaged goes to come again");
     }
 
     // spec: DEL-3, DEL-7
