@@ -227,6 +227,27 @@ impl Blobs {
         hash: BlobHash,
         lasting: bool,
     ) -> io::Result<Blob> {
+        self.held_or_not(keeper, &hash, || self.adopt_held(keeper, partial, hash, lasting))
+    }
+
+    /// What an attempt could not keep is not held for it. What it held before stays: it may be here as it should be.
+    // spec: ARC-7
+    fn held_or_not<T>(
+        &self,
+        keeper: Keeper,
+        hash: &BlobHash,
+        keep: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        let Keeper::Attempt(attempt) = keeper else { return keep() };
+        let before = self.held().holds(attempt, hash);
+        keep().inspect_err(|_| {
+            if !before {
+                self.release(attempt, hash);
+            }
+        })
+    }
+
+    fn adopt_held(&self, keeper: Keeper, partial: &Path, hash: BlobHash, lasting: bool) -> io::Result<Blob> {
         let len = fs::metadata(partial)?.len();
         if self.is_kept(keeper, &hash, len, lasting)? {
             fs::remove_file(partial)?;
@@ -412,11 +433,13 @@ impl Writer<'_> {
     /// The blob is whole, and durable when this returns.
     pub(crate) fn finish(mut self) -> io::Result<Blob> {
         let hash = BlobHash(*self.hasher.finalize().as_bytes());
-        if self.file.is_none() && self.blobs.is_kept(self.keeper, &hash, self.len, true)? {
-            return Ok(Blob { hash, len: self.len });
-        }
         let (blobs, keeper) = (self.blobs, self.keeper);
-        blobs.adopt(keeper, &self.spill()?, hash, true)
+        blobs.held_or_not(keeper, &hash, || {
+            if self.file.is_none() && blobs.is_kept(keeper, &hash, self.len, true)? {
+                return Ok(Blob { hash, len: self.len });
+            }
+            blobs.adopt(keeper, &self.spill()?, hash, true)
+        })
     }
 }
 
@@ -558,6 +581,23 @@ mod tests {
         assert!(blobs.held().needs(&result) && !blobs.held().needs(&module));
         blobs.forget(attempt(1));
         assert_eq!(blobs.path(&result), None);
+    }
+
+    // spec: ARC-7
+    #[test]
+    fn what_could_not_be_kept_is_not_held_and_what_was_held_before_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = open(&dir);
+        let keeper = Keeper::Attempt(attempt(1));
+        let sun = blobs.put(keeper, b"sun").unwrap().hash;
+        let rain = BlobHash(*blake3::hash(b"rain").as_bytes());
+        // There is nothing to write it into.
+        fs::remove_dir(dir.path().join("partial")).unwrap();
+        assert!(blobs.put(keeper, b"rain").is_err());
+        assert!(!blobs.held().needs(&rain), "it would be for as long as the attempt runs");
+        fs::write(blobs.path(&sun).unwrap(), b"su").unwrap();
+        assert!(blobs.put(keeper, b"sun").is_err());
+        assert!(blobs.held().needs(&sun) && blobs.path(&sun).is_some());
     }
 
     // spec: ARC-7
