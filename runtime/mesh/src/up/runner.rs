@@ -42,8 +42,8 @@ const MAX_CODE: u64 = 256 * MB;
 const SMALL_STDIN: u64 = 256 * 1024;
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
-/// How often, and after what pause, a share is tried to be put in place when writing fails: a disk that is full now may
-/// have room in a while, and after ten minutes its owner should hear of it.
+/// How often, and after what pause, a share is tried to be put in place when that cannot begin or writing fails: a disk that
+/// is full now may have room in a while, and after ten minutes its owner should hear of it.
 const RELEASE_TRIES: u32 = 10;
 const RELEASE_AGAIN: Duration = Duration::from_secs(60);
 /// What a task goes on from, where it is to blame: its owner no longer gives it to anybody then.
@@ -367,29 +367,38 @@ impl Runner {
     // spec: DEL-4
     pub(crate) fn release(self: &Arc<Self>, attempt: AttemptId) {
         let this = self.clone();
-        let name = "release".to_owned();
-        let work = move || {
-            let folder = this.release_folder(attempt);
-            let mut tries = 0;
-            let released = loop {
-                match this.release_all(&folder) {
-                    Ok(()) => break Released::Released,
-                    Err(Unreleased::Yet(error)) if tries < RELEASE_TRIES => {
-                        tries += 1;
-                        tracing::warn!(task = %attempt.task.short(), error = %causes(&error), "a share was not put in place; it is tried again");
-                        std::thread::sleep(RELEASE_AGAIN);
-                    }
-                    Err(Unreleased::Yet(error)) => {
-                        break Released::Conflict(cut(&causes(&error), MAX_CONFLICT));
-                    }
-                    Err(Unreleased::Ever(why)) => break Released::Conflict(cut(&why, MAX_CONFLICT)),
+        self.runtime.spawn(async move {
+            let begun = begun(RELEASE_AGAIN, || {
+                let this = this.clone();
+                let thread = std::thread::Builder::new().name("release".into());
+                thread.spawn(move || this.release_now(attempt)).map(|_| ())
+            });
+            if let Err(error) = begun.await {
+                let why = cut(&format!("it could not begin: {}", causes(&error)), MAX_CONFLICT);
+                this.tell_later(attempt, RunEvent::Released(Released::Conflict(why)));
+            }
+        });
+    }
+
+    /// In a thread of its own: it waits for the disk.
+    fn release_now(&self, attempt: AttemptId) {
+        let folder = self.release_folder(attempt);
+        let mut tries = 0;
+        let released = loop {
+            match self.release_all(&folder) {
+                Ok(()) => break Released::Released,
+                Err(Unreleased::Yet(error)) if tries < RELEASE_TRIES => {
+                    tries += 1;
+                    tracing::warn!(task = %attempt.task.short(), error = %causes(&error), "a share was not put in place; it is tried again");
+                    std::thread::sleep(RELEASE_AGAIN);
                 }
-            };
-            this.tell(attempt, RunEvent::Released(released));
+                Err(Unreleased::Yet(error)) => {
+                    break Released::Conflict(cut(&causes(&error), MAX_CONFLICT));
+                }
+                Err(Unreleased::Ever(why)) => break Released::Conflict(cut(&why, MAX_CONFLICT)),
+            }
         };
-        if let Err(error) = std::thread::Builder::new().name(name).spawn(work) {
-            tracing::warn!(%error, "a share was not put in place; it is tried again at the next start");
-        }
+        self.tell(attempt, RunEvent::Released(released));
     }
 
     /// For whom this attempt's blobs are kept: for ourselves if the task is our own.
@@ -546,6 +555,22 @@ impl Runner {
 /// Is a blob here that an attempt needs, and kept for it, too? Where its length is not what the specification says, either
 /// what is here is damaged, and goes to come again, or the specification is false, and others may need what is here.
 // spec: DEL-5
+/// Begins a release, which cannot be begun while this machine is at its limits, as soon as it can be.
+// spec: DEL-4
+async fn begun(again: Duration, mut begin: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    let mut tries = 0;
+    loop {
+        match begin() {
+            Err(error) if tries < RELEASE_TRIES => {
+                tries += 1;
+                tracing::warn!(%error, "putting a share in place could not begin; it is tried again");
+                tokio::time::sleep(again).await;
+            }
+            begun => return begun,
+        }
+    }
+}
+
 fn is_here(blobs: &Blobs, keeper: Keeper, blob: &Blob, what: &str) -> Result<bool, Over> {
     let keep = ready("keep an input");
     let path = match blobs.share(keeper, &blob.hash).map_err(&keep)? {
