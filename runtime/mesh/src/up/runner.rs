@@ -253,7 +253,7 @@ impl Runner {
         // What was wanted while it was not there to be told.
         self.apply(run.attempt, live);
         let mut last_progress: Option<Instant> = None;
-        let mut saved = Saved { keeper: self.keeper(run), kept: VecDeque::new() };
+        let mut saved = Saved { keeper: self.keeper(run), kept: VecDeque::new(), failed: false };
         let mut trouble = None;
         let mut report = None;
         while let Some(event) = running.next() {
@@ -268,7 +268,7 @@ impl Runner {
                     Ok(())
                 }
                 Event::Checkpoint(checkpoint) => {
-                    self.checkpoint(run.attempt, &checkpoint, &mut saved);
+                    self.checkpoint(run.attempt, checkpoint, &mut saved);
                     Ok(())
                 }
                 Event::Ended(ended) => {
@@ -406,12 +406,15 @@ impl Runner {
         if run.owner == self.me { Keeper::Own } else { Keeper::Attempt(run.attempt) }
     }
 
-    fn checkpoint(&self, attempt: AttemptId, checkpoint: &Checkpoint, saved: &mut Saved) {
-        let Some(blob) = saved.keep(&self.blobs, &checkpoint.encode()) else { return };
+    fn checkpoint(&self, attempt: AttemptId, checkpoint: Box<Checkpoint>, saved: &mut Saved) {
+        let (number, bytes) = (checkpoint.header.seq, checkpoint.encode());
+        // Either may be hundreds of megabytes.
+        drop(checkpoint);
+        let Some(blob) = saved.keep(&self.blobs, &bytes) else { return };
         // What is kept of the work and what is known of its use go together.
         self.tell_use();
-        self.tell(attempt, RunEvent::Checkpoint(checkpoint.header.seq, blob));
-        saved.let_go(&self.blobs);
+        self.tell(attempt, RunEvent::Checkpoint(number, blob));
+        saved.let_go(&self.blobs, MAX_SAVED);
     }
 
     // ---- gathering ----
@@ -552,9 +555,6 @@ impl Runner {
     }
 }
 
-/// Is a blob here that an attempt needs, and kept for it, too? Where its length is not what the specification says, either
-/// what is here is damaged, and goes to come again, or the specification is false, and others may need what is here.
-// spec: DEL-5
 /// Begins a release, which cannot be begun while this machine is at its limits, as soon as it can be.
 // spec: DEL-4
 async fn begun(again: Duration, mut begin: impl FnMut() -> io::Result<()>) -> io::Result<()> {
@@ -571,6 +571,9 @@ async fn begun(again: Duration, mut begin: impl FnMut() -> io::Result<()>) -> io
     }
 }
 
+/// Is a blob here that an attempt needs, and kept for it, too? Where its length is not what the specification says, either
+/// what is here is damaged, and goes to come again, or the specification is false, and others may need what is here.
+// spec: DEL-5
 fn is_here(blobs: &Blobs, keeper: Keeper, blob: &Blob, what: &str) -> Result<bool, Over> {
     let keep = ready("keep an input");
     let path = match blobs.share(keeper, &blob.hash).map_err(&keep)? {
@@ -657,32 +660,56 @@ fn refused(error: StartError) -> Over {
     })
 }
 
+/// Was there no room for it: on the disk, or in what is given to tasks of it?
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// What an attempt has saved of its state.
 struct Saved {
     keeper: Keeper,
     /// The oldest first.
     kept: VecDeque<BlobHash>,
+    /// The last was not kept, and that was told.
+    failed: bool,
 }
 
+/// States kept of an attempt. The one before the last may be on its way to the owner.
+const MAX_SAVED: usize = 2;
+
 impl Saved {
-    /// Keeps one more. None if that fails, as where there is no room: the ones before it stay, and the work goes on.
+    /// Keeps one more. None if that fails: the last stays, and the work goes on. Where there is no room, the one before the
+    /// last makes it: each that is not kept is work that would have to be done again.
     // spec: DEL-7
     fn keep(&mut self, blobs: &Blobs, checkpoint: &[u8]) -> Option<Blob> {
-        let kept = blobs.put(self.keeper, checkpoint);
-        let failed = |error: &io::Error| tracing::warn!(error = %causes(error), "a task's state was not kept; it goes on without");
-        let blob = kept.inspect_err(failed).ok()?;
-        self.kept.push_back(blob.hash);
-        Some(blob)
+        let mut kept = blobs.put(self.keeper, checkpoint);
+        if kept.as_ref().is_err_and(is_full) && self.let_go(blobs, 1) {
+            kept = blobs.put(self.keeper, checkpoint);
+        }
+        match kept {
+            Ok(blob) => {
+                self.failed = false;
+                self.kept.push_back(blob.hash);
+                Some(blob)
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.failed, true) {
+                    tracing::warn!(error = %causes(&error), "a task's state was not kept; it goes on without");
+                }
+                None
+            }
+        }
     }
 
-    /// Lets go of the older ones. The one before the last may be on its way to the owner.
-    fn let_go(&mut self, blobs: &Blobs) {
-        if self.kept.len() > 2
-            && let (Keeper::Attempt(attempt), Some(old)) = (self.keeper, self.kept.pop_front())
+    /// Lets go of the oldest if there are more than so many. Did it?
+    fn let_go(&mut self, blobs: &Blobs, most: usize) -> bool {
+        let old = (self.kept.len() > most).then(|| self.kept.pop_front()).flatten();
+        if let (Keeper::Attempt(attempt), Some(old)) = (self.keeper, old)
             && !self.kept.contains(&old)
         {
             blobs.release(attempt, &old);
         }
+        old.is_some()
     }
 }
 
@@ -769,23 +796,44 @@ pub(super) mod tests {
 
     // spec: DEL-7
     #[test]
-    fn a_state_that_finds_no_room_leaves_those_before_it() {
+    fn a_state_that_finds_no_room_takes_that_of_the_one_before_the_last_and_leaves_the_last() {
         let dir = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(dir.path(), 2500).unwrap();
         let attempt = AttemptId { task: mesh_protocol::ids::TaskId([3; 32]), attempt: 1 };
-        let mut saved = Saved { keeper: Keeper::Attempt(attempt), kept: VecDeque::new() };
-        let mut save = |byte| {
-            let blob = saved.keep(&blobs, &[byte; 1000])?;
-            saved.let_go(&blobs);
+        let keeper = Keeper::Attempt(attempt);
+        let mut saved = Saved { keeper, kept: VecDeque::new(), failed: false };
+        let mut save = |byte, len| {
+            let blob = saved.keep(&blobs, &vec![byte; len])?;
+            saved.let_go(&blobs, MAX_SAVED);
             Some(blob.hash)
         };
-        let (first, second) = (save(1).unwrap(), save(2).unwrap());
-        assert_eq!(save(3), None);
-        assert!(blobs.path(&first).is_some() && blobs.path(&second).is_some());
-        // One that is kept makes room for the next.
-        blobs.release(attempt, &first);
-        let fourth = save(4).unwrap();
-        assert!(blobs.path(&second).is_some() && blobs.path(&fourth).is_some());
+        let here = |hash| blobs.path(&hash).is_some();
+        let (first, second) = (save(1, 1000).unwrap(), save(2, 1000).unwrap());
+        let third = save(3, 1000).unwrap();
+        assert_eq!([first, second, third].map(here), [false, true, true]);
+        assert_eq!(save(4, 2000), None);
+        assert_eq!([second, third].map(here), [false, true], "there was a try");
+        assert_eq!(save(4, 2000), None);
+        assert!(here(third), "the last is what it would go on from");
+        let fifth = save(5, 1000).unwrap();
+        assert_eq!([third, fifth].map(here), [true, true]);
+        // What one attempt held is not left held by what it could not keep.
+        blobs.forget(attempt);
+        assert_eq!(blobs.used(), 0);
+    }
+
+    // spec: DEL-4
+    #[tokio::test]
+    async fn a_release_that_cannot_begin_is_tried_again_and_in_the_end_told_of() {
+        for (failures, begins) in [(0, true), (3, true), (RELEASE_TRIES, true), (RELEASE_TRIES + 1, false)] {
+            let mut tries = 0;
+            let begun = begun(Duration::ZERO, || {
+                tries += 1;
+                if tries <= failures { Err(rustix::io::Errno::AGAIN.into()) } else { Ok(()) }
+            });
+            assert_eq!(begun.await.is_ok(), begins, "{failures}");
+            assert_eq!(tries, 1 + failures.min(RELEASE_TRIES));
+        }
     }
 
     // spec: DEL-5
