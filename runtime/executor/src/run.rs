@@ -820,7 +820,7 @@ fn bound(worker: &Worker, limits: &Limits, file: Option<u64>) -> bool {
 }
 
 /// A file without a name.
-fn scratch_file(dir: &std::path::Path) -> io::Result<File> {
+pub(crate) fn scratch_file(dir: &std::path::Path) -> io::Result<File> {
     use rustix::fs::{Mode, OFlags, open};
     match open(dir, OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR) {
         Ok(fd) => Ok(File::from(fd)),

@@ -8,7 +8,7 @@ use crate::collect::OutTree;
 use crate::guest::blocks::BLOCK;
 use crate::guest::vfs::MAX_RUNS;
 use crate::pool::Worker;
-use crate::run::{Inner, Reserved};
+use crate::run::{Inner, Reserved, scratch_file};
 use crate::stage::Staged;
 use crate::wire::{self, Finished, FromWorker, OutContent, OutNode, ToWorker};
 use mesh_protocol::abi::{MAX_LOG, MAX_NOTE};
@@ -22,8 +22,9 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -239,34 +240,90 @@ pub(crate) fn start(setup: Setup) -> io::Result<Running> {
     Ok(Running { events, control: Control(mailbox), supervisor: Some(supervisor), worker })
 }
 
+/// Bytes of a stream kept in memory: more of it, which a task may say over weeks, lies on the disk.
+const IN_MEMORY: usize = 64 * 1024;
+
+/// What was said on a stream so far.
+// spec: ARC-7
+struct Said {
+    scratch: PathBuf,
+    /// Without a name. What comes before the rest.
+    file: Option<File>,
+    rest: Vec<u8>,
+}
+
+impl Said {
+    fn new(scratch: PathBuf) -> Self {
+        Self { scratch, file: None, rest: Vec::new() }
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.rest.len() + bytes.len() <= IN_MEMORY {
+            self.rest.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(scratch_file(&self.scratch)?),
+        };
+        file.write_all(&self.rest)?;
+        self.rest.clear();
+        file.write_all(bytes)
+    }
+
+    fn all(&self) -> io::Result<Vec<u8>> {
+        let mut all = Vec::new();
+        if let Some(mut file) = self.file.as_ref() {
+            file.rewind()?;
+            // To its end, where what comes next goes.
+            file.read_to_end(&mut all)?;
+        }
+        all.extend_from_slice(&self.rest);
+        Ok(all)
+    }
+}
+
 /// Bytes of a stream counted and hashed, and kept if a checkpoint may need them.
 struct Hashed {
     hasher: blake3::Hasher,
     count: u64,
-    kept: Option<Vec<u8>>,
+    kept: Option<Said>,
 }
 
 impl Hashed {
-    fn new(keep: bool) -> Self {
-        Self { hasher: blake3::Hasher::new(), count: 0, kept: keep.then(Vec::new) }
+    /// Kept in that folder, if it is to be kept.
+    fn new(keep: Option<&Path>) -> Self {
+        let kept = keep.map(|scratch| Said::new(scratch.to_owned()));
+        Self { hasher: blake3::Hasher::new(), count: 0, kept }
     }
 
     fn take(&mut self, bytes: &[u8]) {
         self.hasher.update(bytes);
         self.count += bytes.len() as u64;
-        if let Some(kept) = &mut self.kept {
-            if kept.len() + bytes.len() <= MAX_CHECKPOINT as usize {
-                kept.extend_from_slice(bytes);
-            } else {
-                // Too much for any checkpoint; the next one says so.
-                self.kept = None;
-            }
+        let Some(kept) = &mut self.kept else { return };
+        // Too much for any checkpoint, there is none.
+        let fits = self.count <= MAX_CHECKPOINT;
+        if !fits || kept.add(bytes).inspect_err(unkept).is_err() {
+            self.kept = None;
         }
+    }
+
+    /// All of it; none if it was not kept.
+    fn said(&mut self) -> Option<Vec<u8>> {
+        let all = self.kept.as_ref()?.all().inspect_err(unkept).ok();
+        if all.is_none() {
+            self.kept = None;
+        }
+        all
     }
 
     fn digest(&self) -> Digest {
         Digest(*self.hasher.finalize().as_bytes())
     }
+}
+
+fn unkept(error: &io::Error) {
+    tracing::warn!(%error, "what a task said was not kept; it goes on, and its state is not saved from here on");
 }
 
 /// A checkpoint that is coming in.
@@ -339,6 +396,8 @@ struct Supervisor {
     seq: u32,
     parent: Digest,
     fuel: u64,
+    /// What the attempts used up that it goes on from.
+    fuel_before: u64,
     finished: Option<Box<Finished>>,
     broken: Option<String>,
 }
@@ -348,25 +407,26 @@ struct Supervisor {
 const MAX_TREE_ENTRIES: usize = 200_000;
 
 impl Supervisor {
-    fn new(setup: Setup, mailbox: Arc<Mailbox>, events: SyncSender<Event>) -> Self {
-        let keep = setup.keep_checkpoints;
+    fn new(mut setup: Setup, mailbox: Arc<Mailbox>, events: SyncSender<Event>) -> Self {
+        let keep = setup.keep_checkpoints.then_some(&*setup.executor.config.scratch);
         let mut streams = [Hashed::new(keep), Hashed::new(keep)];
         let mut waiting = VecDeque::new();
         let (mut seq, mut parent, mut fuel) = (0, Digest::ZERO, 0);
-        if let Some(checkpoint) = &setup.resume {
+        // Its state is with the worker. All of it would lie here until the end.
+        // spec: ARC-7
+        if let Some(Checkpoint { header, stdout, stderr, .. }) = setup.resume.take() {
             // What was written before stands before what comes now, once.
             // spec: SDK-6
-            for (stream, bytes) in streams.iter_mut().zip([&checkpoint.stdout, &checkpoint.stderr]) {
+            for (stream, bytes) in streams.iter_mut().zip([&stdout, &stderr]) {
                 stream.take(bytes);
             }
-            if !checkpoint.stdout.is_empty() {
-                waiting.push_back(Event::Stdout(checkpoint.stdout.clone()));
+            if !stdout.is_empty() {
+                waiting.push_back(Event::Stdout(stdout));
             }
-            if !checkpoint.stderr.is_empty() {
-                waiting.push_back(Event::Stderr(checkpoint.stderr.clone()));
+            if !stderr.is_empty() {
+                waiting.push_back(Event::Stderr(stderr));
             }
-            (seq, parent, fuel) =
-                (checkpoint.header.seq, checkpoint.header.hash(), checkpoint.header.fuel_used);
+            (seq, parent, fuel) = (header.seq, header.hash(), header.fuel_used);
         }
         let trees = vec![Vec::new(); 1 + setup.shares];
         Self {
@@ -389,6 +449,7 @@ impl Supervisor {
             seq,
             parent,
             fuel,
+            fuel_before: fuel,
             finished: None,
             broken: None,
             setup,
@@ -400,6 +461,8 @@ impl Supervisor {
             self.ask = pump(stream, self.mailbox.clone());
         }
         let mut buffer = Vec::new();
+        // What an earlier try said waits already, and nobody rings for it.
+        self.hand_on();
         while self.finished.is_none() && self.broken.is_none() {
             if !self.wait() {
                 break;
@@ -682,8 +745,8 @@ impl Supervisor {
             }
         };
         self.fuel = incoming.fuel_used;
-        let [stdout, stderr] = &self.streams;
-        if let (Some(kept_out), Some(kept_err)) = (&stdout.kept, &stderr.kept) {
+        let [stdout, stderr] = &mut self.streams;
+        if let (Some(said_out), Some(said_err)) = (stdout.said(), stderr.said()) {
             let receipt = &self.setup.receipt;
             self.seq += 1;
             let header = checkpoint::Header {
@@ -707,8 +770,7 @@ impl Supervisor {
                 state: digest::bytes(&incoming.state),
             };
             self.parent = header.hash();
-            let (stdout, stderr) = (kept_out.clone(), kept_err.clone());
-            let whole = Checkpoint { header, state: incoming.state, stdout, stderr, out };
+            let whole = Checkpoint { header, state: incoming.state, stdout: said_out, stderr: said_err, out };
             self.mailbox.checkpoint_unread.store(true, Ordering::Release);
             self.waiting.push_back(Event::Checkpoint(Box::new(whole)));
         }
@@ -787,7 +849,7 @@ impl Supervisor {
         let receipt = &mut self.setup.receipt;
         let usage = &mut receipt.usage;
         usage.fuel = finished.fuel.min(receipt.limits.fuel);
-        usage.fuel_before = self.setup.resume.as_ref().map_or(0, |checkpoint| checkpoint.header.fuel_used);
+        usage.fuel_before = self.fuel_before;
         usage.cpu_us = finished.cpu_us;
         usage.wall_ms = wall.as_millis() as u64;
         usage.paused_ms = self.paused.as_millis() as u64;
@@ -875,4 +937,47 @@ fn pump(mut stream: Box<dyn Read + Send>, mailbox: Arc<Mailbox>) -> Option<SyncS
         }
     });
     reader.is_ok().then_some(ask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: ARC-7, SDK-6
+    #[test]
+    fn what_was_said_comes_back_whole_and_little_of_it_is_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut stream, mut all) = (Hashed::new(Some(dir.path())), Vec::new());
+        let lengths = [10, IN_MEMORY, 3, 5 * IN_MEMORY, IN_MEMORY - 3, 0, 4];
+        for (byte, length) in (0..).zip(lengths) {
+            let bytes = vec![byte; length];
+            stream.take(&bytes);
+            all.extend(bytes);
+            assert!(stream.kept.as_ref().unwrap().rest.capacity() <= 2 * IN_MEMORY);
+            assert_eq!(stream.said().unwrap(), all);
+        }
+        assert_eq!((stream.count, stream.digest()), (all.len() as u64, digest::bytes(&all)));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "it has no name");
+    }
+
+    // spec: SDK-6
+    #[test]
+    fn what_is_not_kept_to_the_last_byte_is_in_no_checkpoint() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("no-folder");
+        std::fs::write(&file, "").unwrap();
+        let mut full = Hashed::new(Some(&file));
+        full.take(&[1; IN_MEMORY]);
+        assert!(full.said().is_some(), "it needs no file yet");
+        full.take(&[2]);
+        full.take(&[3]);
+        assert_eq!((full.said(), full.count), (None, IN_MEMORY as u64 + 2));
+        let mut much = Hashed::new(Some(dir.path()));
+        much.count = MAX_CHECKPOINT - 1;
+        much.take(&[1]);
+        assert!(much.said().is_some());
+        much.take(&[2]);
+        assert_eq!(much.said(), None);
+        assert_eq!(Hashed::new(None).said(), None);
+    }
 }

@@ -1,6 +1,6 @@
 //! Fetching a file by its BLAKE3 hash, verified as it comes, resumed where it stopped.
 //!
-//! Request: hash and the first 16 KiB group wanted. Answer: no, or later (others are served first, or it is being hashed), or yes, the size, and the bao encoding of the file
+//! Request: hash and the first 16 KiB group wanted. Answer: no, or later (others are served first, it is being hashed or could not be read), or yes, the size, and the bao encoding of the file
 //! from there to its end. What has been verified goes to `<into>.part`; the hash pairs that prove it go to
 //! `<into>.obao` (the size, then the pairs in pre-order), which is all that a later fetch needs to tell which part
 //! of the first is good.
@@ -62,8 +62,8 @@ pub enum FetchError {
     /// The peer sends less than any line can. What came is kept for the next fetch.
     #[error("fetch: the peer sends too slowly")]
     Slow,
-    /// The peer serves others first, or is hashing it. Nothing was written.
-    #[error("fetch: the peer serves others first, or hashes it")]
+    /// The peer serves others first, is hashing it, or could not read it just then. Nothing was written.
+    #[error("fetch: the peer serves others first, hashes it, or cannot read it just now")]
     Later,
     /// Another fetch is writing this file.
     #[error("fetch: the file is being fetched already")]

@@ -63,8 +63,8 @@ counters! {
     channels_stopped,
     /// Blobs and follows not handed out.
     not_served,
-    /// Requests for blobs that were told to come again, since others were served first or it was
-    /// being hashed.
+    /// Requests for blobs that were told to come again, since others were served first, it was
+    /// being hashed or could not be read.
     served_later,
     /// Blobs that came with bytes that do not belong to their hash.
     lying_blobs,

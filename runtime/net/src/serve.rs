@@ -26,16 +26,21 @@ const PART: usize = 128 << 10;
 /// Hash pairs remembered: of 64 files and 32 MiB, that is, of 8 GB of files.
 const REMEMBERED: (usize, usize) = (64, 32 << 20);
 
+/// What the system says of a disk that does not give back what it was given.
+const EIO: i32 = 5;
+
 type Pairs = Arc<PreOrderMemOutboard>;
 /// A file as it was: a change of either makes it another file.
 type Seen = (u64, Option<SystemTime>);
+/// A file has its hash, or else what to answer.
+type Learnt = Result<(), u8>;
 
 /// The hash pairs of files handed out lately, so that each file is hashed once and not per request.
 #[derive(Default)]
 pub(crate) struct Outboards {
     known: Mutex<VecDeque<Remembered>>,
-    /// Files being hashed. What is said at the end: it has its hash.
-    hashing: Mutex<HashMap<[u8; 32], watch::Receiver<Option<bool>>>>,
+    /// Files being hashed, and what is said at the end.
+    hashing: Mutex<HashMap<[u8; 32], watch::Receiver<Option<Learnt>>>>,
     #[cfg(test)]
     pub(crate) begun: std::sync::atomic::AtomicUsize,
 }
@@ -83,14 +88,14 @@ enum Hashing {
     /// They are known by now.
     Done,
     Begin(Job),
-    Wait(watch::Receiver<Option<bool>>),
+    Wait(watch::Receiver<Option<Learnt>>),
 }
 
 /// The hashing of a file, once for all who ask for it meanwhile.
 struct Job {
     shared: Arc<Shared>,
     hash: [u8; 32],
-    done: watch::Sender<Option<bool>>,
+    done: watch::Sender<Option<Learnt>>,
 }
 
 impl Job {
@@ -108,12 +113,16 @@ impl Job {
         Hashing::Begin(Self { shared: shared.clone(), hash, done })
     }
 
-    fn run(self, file: &File, seen: Seen) -> bool {
+    fn run(self, file: &File, seen: Seen) -> Learnt {
         #[cfg(test)]
         self.shared.outboards.begun.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let good = self.shared.outboards.learn(file, self.hash, seen).unwrap_or(false);
-        self.done.send_replace(Some(good));
-        good
+        let learnt = match self.shared.outboards.learn(file, self.hash, seen) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(NO),
+            Err(error) => Err(unread(&error)),
+        };
+        self.done.send_replace(Some(learnt));
+        learnt
     }
 }
 
@@ -168,6 +177,17 @@ impl Drop for Place {
             owners.remove(&self.owner);
         }
     }
+}
+
+/// What to answer where a file could not be read. It may be the next time, and if it is said not to be here, a task goes
+/// without what it has; but what is gone, or on a broken part of the disk, comes no more.
+// spec: DEL-5
+pub(crate) fn unread(error: &io::Error) -> u8 {
+    if error.kind() == io::ErrorKind::NotFound {
+        return NO;
+    }
+    tracing::warn!(%error, "a blob could not be read");
+    if error.raw_os_error() == Some(EIO) { NO } else { LATER }
 }
 
 /// Answers a blob request.
@@ -227,19 +247,19 @@ async fn open(
     from_group: u64,
 ) -> Result<(Place, Answer), u8> {
     let of = shared.clone();
-    let owner = tokio::task::spawn_blocking(move || of.provider.owner(peer)).await.map_err(|_| NO)?;
+    let owner = tokio::task::spawn_blocking(move || of.provider.owner(peer)).await.map_err(|_| LATER)?;
     // Whoever waits here keeps a place taken on its own side, too.
     let waits = shared.config.bounds.serve_wait;
     let taken = tokio::time::timeout(waits, shared.places.take(owner)).await;
-    let mut place = taken.map_err(|_| LATER)?.ok_or(NO)?;
+    let mut place = taken.map_err(|_| LATER)?.ok_or(LATER)?;
     let until = tokio::time::Instant::now() + waits;
     loop {
         // A thread that works keeps the place, even if nobody waits for it any more.
         let of = shared.clone();
         let looking = tokio::task::spawn_blocking(move || (Found::look(&of, peer, hash, from_group), place));
-        let (found, held) = looking.await.map_err(|_| NO)?;
+        let (found, held) = looking.await.map_err(|_| LATER)?;
         place = held;
-        let (file, seen) = match found.ok().flatten().ok_or(NO)? {
+        let (file, seen) = match found.map_err(|error| unread(&error))?.ok_or(NO)? {
             Found::Ready(answer) => return Ok((place, answer)),
             Found::Unknown(file, seen) => (file, seen),
         };
@@ -248,17 +268,13 @@ async fn open(
             Hashing::Begin(job) => {
                 let hashing = tokio::task::spawn_blocking(move || (job.run(&file, seen), place));
                 let hashed = tokio::time::timeout_at(until, hashing).await.map_err(|_| LATER)?;
-                let (good, held) = hashed.map_err(|_| NO)?;
-                if !good {
-                    return Err(NO);
-                }
+                let (learnt, held) = hashed.map_err(|_| LATER)?;
+                learnt?;
                 place = held;
             }
             Hashing::Wait(mut done) => {
                 let hashed = tokio::time::timeout_at(until, done.wait_for(Option::is_some)).await;
-                if *hashed.map_err(|_| LATER)?.map_err(|_| NO)? != Some(true) {
-                    return Err(NO);
-                }
+                hashed.map_err(|_| LATER)?.map_err(|_| LATER)?.unwrap_or(Err(LATER))?;
             }
         }
     }

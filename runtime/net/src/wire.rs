@@ -57,7 +57,7 @@ const RELAY: u8 = 18;
 const RELAYED: u8 = 19;
 
 /// The answer to a request: no (and no word about why), or yes; to one for a blob also: later, since others are served
-/// first or it is being hashed.
+/// first, it is being hashed or could not be read.
 pub(crate) const NO: u8 = 0;
 pub(crate) const YES: u8 = 1;
 pub(crate) const LATER: u8 = 2;

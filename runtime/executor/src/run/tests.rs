@@ -524,6 +524,46 @@ fn what_is_in_out_is_saved_and_left_as_well() {
     assert_eq!(names, ["d", "e"]);
 }
 
+// spec: SDK-6
+#[test]
+fn what_was_said_before_it_was_saved_comes_first_when_it_goes_on() {
+    let place = Place::new();
+    let executor = place.executor("be_a_worker", |_| {});
+    let module = module(
+        r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (import "mesh_v1" "checkpoint_save" (func $save (param i32 i32) (result i32)))
+        (memory (export "memory") 1) (data (i32.const 0) "\08\00\00\00\02\00\00\00ab")
+        (func (export "_start")
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 100)))
+            (drop (call $save (i32.const 8) (i32.const 2)))))"#,
+    );
+    let run = |resume: Option<Checkpoint>| {
+        let mut task = Task::new(module.clone());
+        task.limits.checkpoint_bytes = 100;
+        task.checkpoints = true;
+        task.resume = resume;
+        let mut running = executor.start(task).unwrap();
+        let (mut said, mut saved) = (Vec::new(), None);
+        while let Some(event) = running.next() {
+            match event {
+                Event::Stdout(bytes) => said.extend(bytes),
+                Event::Checkpoint(checkpoint) => saved = Some(*checkpoint),
+                Event::Ended(report) => return (said, saved.unwrap(), report.receipt),
+                _ => {}
+            }
+        }
+        panic!("it never ended");
+    };
+    let (said, first, _) = run(None);
+    assert_eq!((&*said, &*first.stdout), (&b"ab"[..], &b"ab"[..]));
+    let (said, second, receipt) = run(Some(first.clone()));
+    assert_eq!((&*said, &*second.stdout), (&b"abab"[..], &b"abab"[..]));
+    assert_eq!(receipt.output.stdout, digest::bytes(b"abab"));
+    assert_eq!((second.header.seq, second.header.parent), (2, first.header.hash()));
+    assert_eq!(receipt.usage.fuel_before, first.header.fuel_used);
+}
+
 // spec: DEL-5
 #[test]
 fn a_task_does_not_run_on_other_inputs_than_it_was_made_with() {

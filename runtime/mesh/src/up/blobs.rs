@@ -6,6 +6,7 @@
 // spec: DEL-5, ARC-7
 
 use super::holders::Holders;
+use super::is_at_limits;
 use super::partials::{Coming, Partials};
 use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ids::{BlobHash, from_hex, to_hex};
@@ -176,10 +177,11 @@ impl Blobs {
         self.remove(&self.place("own", hash));
     }
 
-    /// Takes away what is lent of a blob if it is not what it is called by, so that it comes again.
-    pub(crate) fn drop_damaged(&self, blob: &Blob) {
-        let place = self.place("lent", &blob.hash);
-        if place.is_file() && !is_sound(&place, &blob.hash, blob.len) {
+    /// Takes away what is lent of a blob if it is not what it is called by, so that it comes again. Others may need it,
+    /// so that nothing counts here but its hash.
+    pub(crate) fn drop_damaged(&self, hash: &BlobHash) {
+        let place = self.place("lent", hash);
+        if place.is_file() && is_damaged(&place, hash).is_ok_and(|damaged| damaged) {
             tracing::warn!(path = %place.display(), "a blob is damaged; it is fetched again");
             self.remove(&place);
         }
@@ -225,6 +227,27 @@ impl Blobs {
         hash: BlobHash,
         lasting: bool,
     ) -> io::Result<Blob> {
+        self.held_or_not(keeper, &hash, || self.adopt_held(keeper, partial, hash, lasting))
+    }
+
+    /// What an attempt could not keep is not held for it. What it held before stays: it may be here as it should be.
+    // spec: ARC-7
+    fn held_or_not<T>(
+        &self,
+        keeper: Keeper,
+        hash: &BlobHash,
+        keep: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        let Keeper::Attempt(attempt) = keeper else { return keep() };
+        let before = self.held().holds(attempt, hash);
+        keep().inspect_err(|_| {
+            if !before {
+                self.release(attempt, hash);
+            }
+        })
+    }
+
+    fn adopt_held(&self, keeper: Keeper, partial: &Path, hash: BlobHash, lasting: bool) -> io::Result<Blob> {
         let len = fs::metadata(partial)?.len();
         if self.is_kept(keeper, &hash, len, lasting)? {
             fs::remove_file(partial)?;
@@ -323,12 +346,22 @@ impl Blobs {
 
 /// Does a file hold what it is called by?
 pub(super) fn is_sound(path: &Path, hash: &BlobHash, len: u64) -> bool {
-    let hashed = || {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(File::open(path)?)?;
-        io::Result::Ok(BlobHash(*hasher.finalize().as_bytes()))
-    };
-    fs::metadata(path).is_ok_and(|meta| meta.len() == len) && hashed().is_ok_and(|it| it == *hash)
+    fs::metadata(path).is_ok_and(|meta| meta.len() == len) && hash_of(path).is_ok_and(|it| it == *hash)
+}
+
+/// Does a file hold something else than what it is called by, or nothing that can be read? What is not read for want of
+/// what other work here holds may be sound.
+pub(super) fn is_damaged(path: &Path, hash: &BlobHash) -> io::Result<bool> {
+    match hash_of(path) {
+        Err(error) if is_at_limits(&error) => Err(error),
+        read => Ok(read.ok() != Some(*hash)),
+    }
+}
+
+fn hash_of(path: &Path) -> io::Result<BlobHash> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path)?)?;
+    Ok(BlobHash(*hasher.finalize().as_bytes()))
 }
 
 pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
@@ -400,11 +433,13 @@ impl Writer<'_> {
     /// The blob is whole, and durable when this returns.
     pub(crate) fn finish(mut self) -> io::Result<Blob> {
         let hash = BlobHash(*self.hasher.finalize().as_bytes());
-        if self.file.is_none() && self.blobs.is_kept(self.keeper, &hash, self.len, true)? {
-            return Ok(Blob { hash, len: self.len });
-        }
         let (blobs, keeper) = (self.blobs, self.keeper);
-        blobs.adopt(keeper, &self.spill()?, hash, true)
+        blobs.held_or_not(keeper, &hash, || {
+            if self.file.is_none() && blobs.is_kept(keeper, &hash, self.len, true)? {
+                return Ok(Blob { hash, len: self.len });
+            }
+            blobs.adopt(keeper, &self.spill()?, hash, true)
+        })
     }
 }
 
@@ -463,7 +498,7 @@ mod tests {
             fs::write(blobs.path(&blob.hash).unwrap(), b"mist").unwrap();
         }
         for blob in [&sound, &lent, &own] {
-            blobs.drop_damaged(blob);
+            blobs.drop_damaged(&blob.hash);
         }
         assert!(blobs.path(&sound.hash).is_some() && blobs.path(&own.hash).is_some());
         assert!(blobs.path(&lent.hash).is_none());
@@ -546,6 +581,23 @@ mod tests {
         assert!(blobs.held().needs(&result) && !blobs.held().needs(&module));
         blobs.forget(attempt(1));
         assert_eq!(blobs.path(&result), None);
+    }
+
+    // spec: ARC-7
+    #[test]
+    fn what_could_not_be_kept_is_not_held_and_what_was_held_before_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = open(&dir);
+        let keeper = Keeper::Attempt(attempt(1));
+        let sun = blobs.put(keeper, b"sun").unwrap().hash;
+        let rain = BlobHash(*blake3::hash(b"rain").as_bytes());
+        // There is nothing to write it into.
+        fs::remove_dir(dir.path().join("partial")).unwrap();
+        assert!(blobs.put(keeper, b"rain").is_err());
+        assert!(!blobs.held().needs(&rain), "it would be for as long as the attempt runs");
+        fs::write(blobs.path(&sun).unwrap(), b"su").unwrap();
+        assert!(blobs.put(keeper, b"sun").is_err());
+        assert!(blobs.held().needs(&sun) && blobs.path(&sun).is_some());
     }
 
     // spec: ARC-7

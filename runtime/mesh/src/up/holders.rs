@@ -83,6 +83,11 @@ impl Holders {
         self.attempts.contains_key(hash)
     }
 
+    /// Does this attempt need a blob?
+    pub(super) fn holds(&self, attempt: AttemptId, hash: &BlobHash) -> bool {
+        self.by_attempt.get(&attempt).is_some_and(|hashes| hashes.contains(hash))
+    }
+
     /// An attempt needs these.
     pub(super) fn hold(&mut self, attempt: AttemptId, hashes: &[BlobHash]) -> io::Result<()> {
         if !self.by_attempt.contains_key(&attempt) && self.by_attempt.len() >= MAX_HOLDERS {
@@ -126,7 +131,11 @@ impl Holders {
     }
 
     fn note(&mut self, line: Line) {
-        if let Err(error) = self.append(&[line]) {
+        // Whoever made it fail at first has said so.
+        let known = self.spoiled;
+        if let Err(error) = self.append(&[line])
+            && !known
+        {
             tracing::warn!(path = %self.path.display(), %error, "a blob stays for longer than it is needed");
         }
     }

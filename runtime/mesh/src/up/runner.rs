@@ -2,12 +2,12 @@
 //! attempt, off the network's threads.
 // spec: ARC-5, DEL-5
 
-use super::blobs::{Blobs, Keeper};
+use super::blobs::{Blobs, Keeper, is_damaged};
 use super::driver::Arrival;
 use super::fetch::Fetcher;
 use super::output;
 use super::runs::{Files, Live, Runs, Stream, Wish, clear};
-use super::{causes, cut};
+use super::{causes, cut, is_at_limits};
 use mesh_executor::{
     CollectError, Event, Executor, LoadedModule, NamedInput, Report, Share, StageError, StartError, Stdin,
     Task,
@@ -42,8 +42,8 @@ const MAX_CODE: u64 = 256 * MB;
 const SMALL_STDIN: u64 = 256 * 1024;
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
-/// How often, and after what pause, a share is tried to be put in place when writing fails: a disk that is full now may
-/// have room in a while, and after ten minutes its owner should hear of it.
+/// How often, and after what pause, a share is tried to be put in place when that cannot begin or writing fails: a disk that
+/// is full now may have room in a while, and after ten minutes its owner should hear of it.
 const RELEASE_TRIES: u32 = 10;
 const RELEASE_AGAIN: Duration = Duration::from_secs(60);
 /// What a task goes on from, where it is to blame: its owner no longer gives it to anybody then.
@@ -253,7 +253,7 @@ impl Runner {
         // What was wanted while it was not there to be told.
         self.apply(run.attempt, live);
         let mut last_progress: Option<Instant> = None;
-        let mut saved = Saved { keeper: self.keeper(run), kept: VecDeque::new() };
+        let mut saved = Saved { keeper: self.keeper(run), kept: VecDeque::new(), failed: false };
         let mut trouble = None;
         let mut report = None;
         while let Some(event) = running.next() {
@@ -268,7 +268,7 @@ impl Runner {
                     Ok(())
                 }
                 Event::Checkpoint(checkpoint) => {
-                    self.checkpoint(run.attempt, &checkpoint, &mut saved);
+                    self.checkpoint(run.attempt, checkpoint, &mut saved);
                     Ok(())
                 }
                 Event::Ended(ended) => {
@@ -367,29 +367,38 @@ impl Runner {
     // spec: DEL-4
     pub(crate) fn release(self: &Arc<Self>, attempt: AttemptId) {
         let this = self.clone();
-        let name = "release".to_owned();
-        let work = move || {
-            let folder = this.release_folder(attempt);
-            let mut tries = 0;
-            let released = loop {
-                match this.release_all(&folder) {
-                    Ok(()) => break Released::Released,
-                    Err(Unreleased::Yet(error)) if tries < RELEASE_TRIES => {
-                        tries += 1;
-                        tracing::warn!(task = %attempt.task.short(), error = %causes(&error), "a share was not put in place; it is tried again");
-                        std::thread::sleep(RELEASE_AGAIN);
-                    }
-                    Err(Unreleased::Yet(error)) => {
-                        break Released::Conflict(cut(&causes(&error), MAX_CONFLICT));
-                    }
-                    Err(Unreleased::Ever(why)) => break Released::Conflict(cut(&why, MAX_CONFLICT)),
+        self.runtime.spawn(async move {
+            let begun = begun(RELEASE_AGAIN, || {
+                let this = this.clone();
+                let thread = std::thread::Builder::new().name("release".into());
+                thread.spawn(move || this.release_now(attempt)).map(|_| ())
+            });
+            if let Err(error) = begun.await {
+                let why = cut(&format!("it could not begin: {}", causes(&error)), MAX_CONFLICT);
+                this.tell_later(attempt, RunEvent::Released(Released::Conflict(why)));
+            }
+        });
+    }
+
+    /// In a thread of its own: it waits for the disk.
+    fn release_now(&self, attempt: AttemptId) {
+        let folder = self.release_folder(attempt);
+        let mut tries = 0;
+        let released = loop {
+            match self.release_all(&folder) {
+                Ok(()) => break Released::Released,
+                Err(Unreleased::Yet(error)) if tries < RELEASE_TRIES => {
+                    tries += 1;
+                    tracing::warn!(task = %attempt.task.short(), error = %causes(&error), "a share was not put in place; it is tried again");
+                    std::thread::sleep(RELEASE_AGAIN);
                 }
-            };
-            this.tell(attempt, RunEvent::Released(released));
+                Err(Unreleased::Yet(error)) => {
+                    break Released::Conflict(cut(&causes(&error), MAX_CONFLICT));
+                }
+                Err(Unreleased::Ever(why)) => break Released::Conflict(cut(&why, MAX_CONFLICT)),
+            }
         };
-        if let Err(error) = std::thread::Builder::new().name(name).spawn(work) {
-            tracing::warn!(%error, "a share was not put in place; it is tried again at the next start");
-        }
+        self.tell(attempt, RunEvent::Released(released));
     }
 
     /// For whom this attempt's blobs are kept: for ourselves if the task is our own.
@@ -397,12 +406,15 @@ impl Runner {
         if run.owner == self.me { Keeper::Own } else { Keeper::Attempt(run.attempt) }
     }
 
-    fn checkpoint(&self, attempt: AttemptId, checkpoint: &Checkpoint, saved: &mut Saved) {
-        let Some(blob) = saved.keep(&self.blobs, &checkpoint.encode()) else { return };
+    fn checkpoint(&self, attempt: AttemptId, checkpoint: Box<Checkpoint>, saved: &mut Saved) {
+        let (number, bytes) = (checkpoint.header.seq, checkpoint.encode());
+        // Either may be hundreds of megabytes.
+        drop(checkpoint);
+        let Some(blob) = saved.keep(&self.blobs, &bytes) else { return };
         // What is kept of the work and what is known of its use go together.
         self.tell_use();
-        self.tell(attempt, RunEvent::Checkpoint(checkpoint.header.seq, blob));
-        saved.let_go(&self.blobs);
+        self.tell(attempt, RunEvent::Checkpoint(number, blob));
+        saved.let_go(&self.blobs, MAX_SAVED);
     }
 
     // ---- gathering ----
@@ -415,7 +427,7 @@ impl Runner {
             return path.ok_or_else(|| lost(Unfetched::False("it is not kept here any more".into())));
         }
         let keeper = Keeper::Attempt(run.attempt);
-        if !self.blobs.share(keeper, &blob.hash).map_err(ready("keep an input"))? {
+        if !is_here(&self.blobs, keeper, &blob, what)? {
             let mut wish = live.wish();
             let fetched = self.runtime.block_on(async {
                 tokio::select! {
@@ -434,7 +446,7 @@ impl Runner {
     fn drop_damaged(&self, run: &Run) {
         let Keeper::Attempt(_) = self.keeper(run) else { return };
         for blob in run.spec.inputs.iter().map(|file| &file.blob).chain(&run.spec.stdin) {
-            self.blobs.drop_damaged(blob);
+            self.blobs.drop_damaged(&blob.hash);
         }
     }
 
@@ -445,7 +457,7 @@ impl Runner {
             return Ok(());
         }
         if let Keeper::Attempt(_) = self.keeper(run) {
-            self.blobs.drop_damaged(blob);
+            self.blobs.drop_damaged(&blob.hash);
         }
         Err(Over::Lost(Reason::NotFetched(format!("{what}: the bytes kept here are damaged"))))
     }
@@ -543,6 +555,43 @@ impl Runner {
     }
 }
 
+/// Begins a release, which cannot be begun while this machine is at its limits, as soon as it can be.
+// spec: DEL-4
+async fn begun(again: Duration, mut begin: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    let mut tries = 0;
+    loop {
+        match begin() {
+            Err(error) if tries < RELEASE_TRIES => {
+                tries += 1;
+                tracing::warn!(%error, "putting a share in place could not begin; it is tried again");
+                tokio::time::sleep(again).await;
+            }
+            begun => return begun,
+        }
+    }
+}
+
+/// Is a blob here that an attempt needs, and kept for it, too? Where its length is not what the specification says, either
+/// what is here is damaged, and goes to come again, or the specification is false, and others may need what is here.
+// spec: DEL-5
+fn is_here(blobs: &Blobs, keeper: Keeper, blob: &Blob, what: &str) -> Result<bool, Over> {
+    let keep = ready("keep an input");
+    let path = match blobs.share(keeper, &blob.hash).map_err(&keep)? {
+        true => blobs.path(&blob.hash),
+        false => None,
+    };
+    let Some(path) = path else { return Ok(false) };
+    let len = fs::metadata(&path).map_err(&keep)?.len();
+    if len == blob.len {
+        return Ok(true);
+    }
+    if !is_damaged(&path, &blob.hash).map_err(&keep)? {
+        return Err(inadmissible(&format!("{what} has {len} bytes and not {}", blob.len)));
+    }
+    blobs.drop_damaged(&blob.hash);
+    Ok(false)
+}
+
 /// Of what a worker left of each share, with its number and name, what the task was given for writing. A worker that was
 /// taken over may say of the others what it likes. They stand in a task in their names' order.
 // spec: DEL-4, SBX-10
@@ -611,41 +660,57 @@ fn refused(error: StartError) -> Over {
     })
 }
 
+/// Was there no room for it: on the disk, or in what is given to tasks of it?
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// What an attempt has saved of its state.
 struct Saved {
     keeper: Keeper,
     /// The oldest first.
     kept: VecDeque<BlobHash>,
+    /// The last was not kept, and that was told.
+    failed: bool,
 }
 
+/// States kept of an attempt. The one before the last may be on its way to the owner.
+const MAX_SAVED: usize = 2;
+
 impl Saved {
-    /// Keeps one more. None if that fails, as where there is no room: the ones before it stay, and the work goes on.
+    /// Keeps one more. None if that fails: the last stays, and the work goes on. Where there is no room, the one before the
+    /// last makes it: each that is not kept is work that would have to be done again.
     // spec: DEL-7
     fn keep(&mut self, blobs: &Blobs, checkpoint: &[u8]) -> Option<Blob> {
-        let kept = blobs.put(self.keeper, checkpoint);
-        let failed = |error: &io::Error| tracing::warn!(error = %causes(error), "a task's state was not kept; it goes on without");
-        let blob = kept.inspect_err(failed).ok()?;
-        self.kept.push_back(blob.hash);
-        Some(blob)
+        let mut kept = blobs.put(self.keeper, checkpoint);
+        if kept.as_ref().is_err_and(is_full) && self.let_go(blobs, 1) {
+            kept = blobs.put(self.keeper, checkpoint);
+        }
+        match kept {
+            Ok(blob) => {
+                self.failed = false;
+                self.kept.push_back(blob.hash);
+                Some(blob)
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.failed, true) {
+                    tracing::warn!(error = %causes(&error), "a task's state was not kept; it goes on without");
+                }
+                None
+            }
+        }
     }
 
-    /// Lets go of the older ones. The one before the last may be on its way to the owner.
-    fn let_go(&mut self, blobs: &Blobs) {
-        if self.kept.len() > 2
-            && let (Keeper::Attempt(attempt), Some(old)) = (self.keeper, self.kept.pop_front())
+    /// Lets go of the oldest if there are more than so many. Did it?
+    fn let_go(&mut self, blobs: &Blobs, most: usize) -> bool {
+        let old = (self.kept.len() > most).then(|| self.kept.pop_front()).flatten();
+        if let (Keeper::Attempt(attempt), Some(old)) = (self.keeper, old)
             && !self.kept.contains(&old)
         {
             blobs.release(attempt, &old);
         }
+        old.is_some()
     }
-}
-
-/// Does it fail for want of what other work here holds: processes, threads, open files, memory or disk? It passes, and is
-/// no fault of the sandbox's.
-fn is_at_limits(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let at_limits = [Errno::AGAIN, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOSPC, Errno::DQUOT];
-    Errno::from_io_error(error).is_some_and(|errno| at_limits.contains(&errno))
 }
 
 /// A folder that goes with what is in it.
@@ -731,23 +796,65 @@ pub(super) mod tests {
 
     // spec: DEL-7
     #[test]
-    fn a_state_that_finds_no_room_leaves_those_before_it() {
+    fn a_state_that_finds_no_room_takes_that_of_the_one_before_the_last_and_leaves_the_last() {
         let dir = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(dir.path(), 2500).unwrap();
         let attempt = AttemptId { task: mesh_protocol::ids::TaskId([3; 32]), attempt: 1 };
-        let mut saved = Saved { keeper: Keeper::Attempt(attempt), kept: VecDeque::new() };
-        let mut save = |byte| {
-            let blob = saved.keep(&blobs, &[byte; 1000])?;
-            saved.let_go(&blobs);
+        let keeper = Keeper::Attempt(attempt);
+        let mut saved = Saved { keeper, kept: VecDeque::new(), failed: false };
+        let mut save = |byte, len| {
+            let blob = saved.keep(&blobs, &vec![byte; len])?;
+            saved.let_go(&blobs, MAX_SAVED);
             Some(blob.hash)
         };
-        let (first, second) = (save(1).unwrap(), save(2).unwrap());
-        assert_eq!(save(3), None);
-        assert!(blobs.path(&first).is_some() && blobs.path(&second).is_some());
-        // One that is kept makes room for the next.
-        blobs.release(attempt, &first);
-        let fourth = save(4).unwrap();
-        assert!(blobs.path(&second).is_some() && blobs.path(&fourth).is_some());
+        let here = |hash| blobs.path(&hash).is_some();
+        let (first, second) = (save(1, 1000).unwrap(), save(2, 1000).unwrap());
+        let third = save(3, 1000).unwrap();
+        assert_eq!([first, second, third].map(here), [false, true, true]);
+        assert_eq!(save(4, 2000), None);
+        assert_eq!([second, third].map(here), [false, true], "there was a try");
+        assert_eq!(save(4, 2000), None);
+        assert!(here(third), "the last is what it would go on from");
+        let fifth = save(5, 1000).unwrap();
+        assert_eq!([third, fifth].map(here), [true, true]);
+        // What one attempt held is not left held by what it could not keep.
+        blobs.forget(attempt);
+        assert_eq!(blobs.used(), 0);
+    }
+
+    // spec: DEL-4
+    #[tokio::test]
+    async fn a_release_that_cannot_begin_is_tried_again_and_in_the_end_told_of() {
+        for (failures, begins) in [(0, true), (3, true), (RELEASE_TRIES, true), (RELEASE_TRIES + 1, false)] {
+            let mut tries = 0;
+            let begun = begun(Duration::ZERO, || {
+                tries += 1;
+                if tries <= failures { Err(rustix::io::Errno::AGAIN.into()) } else { Ok(()) }
+            });
+            assert_eq!(begun.await.is_ok(), begins, "{failures}");
+            assert_eq!(tries, 1 + failures.min(RELEASE_TRIES));
+        }
+    }
+
+    // spec: DEL-5
+    #[test]
+    fn who_lies_about_a_blobs_length_takes_it_from_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(dir.path(), 1000).unwrap();
+        let [first, second] = [1, 2].map(|byte| {
+            Keeper::Attempt(AttemptId { task: mesh_protocol::ids::TaskId([byte; 32]), attempt: 1 })
+        });
+        let result = blobs.put(first, b"sunshine").unwrap();
+        for len in [0, 7, 9] {
+            let lie = is_here(&blobs, second, &Blob { len, ..result }, "its input \"a\"");
+            let Err(Over::Lost(reason)) = lie else { panic!("it is believed") };
+            assert_eq!(reason, Reason::Inadmissible(format!("its input \"a\" has 8 bytes and not {len}")));
+            blobs.drop_damaged(&result.hash);
+        }
+        assert!(matches!(is_here(&blobs, second, &result, "it"), Ok(true)));
+        fs::write(blobs.path(&result.hash).unwrap(), b"sunsh").unwrap();
+        assert!(matches!(is_here(&blobs, second, &result, "it"), Ok(false)));
+        assert_eq!(blobs.path(&result.hash), None, "what is damaged goes to come again");
     }
 
     // spec: DEL-3, DEL-7

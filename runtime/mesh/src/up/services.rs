@@ -419,8 +419,7 @@ impl Follower {
                     () = self.to.closed() => return Ok(None),
                     () = changed(happenings, self.task) => {}
                 }
-                let elsewhere = self.node.node().attempt_of(&self.task) != Some((attempt, device));
-                if elsewhere || !matches!(self.result().await?, Now::Open) {
+                if !self.goes_on(attempt, device).await? {
                     return Ok(Some(false));
                 }
             };
@@ -433,16 +432,19 @@ impl Follower {
             }
         };
         loop {
-            let piece = tokio::select! {
-                () = self.to.closed() => return Ok(None),
-                piece = source.next() => piece?,
-            };
-            let Some(bytes) = piece else { return Ok(Some(true)) };
-            self.at += bytes.len() as u64;
-            if self.to.send(Ok(bytes)).await.is_err() {
-                return Ok(None);
+            match hand_on(&mut source, &self.to, &mut self.at, happenings, self.task).await? {
+                Some(Paused::Changed) if self.goes_on(attempt, device).await? => {}
+                Some(Paused::Changed) => return Ok(Some(false)),
+                Some(Paused::Ended) => return Ok(Some(true)),
+                None => return Ok(None),
             }
         }
+    }
+
+    /// Is this still the attempt that counts, of a task that has not ended?
+    async fn goes_on(&self, attempt: AttemptId, device: PublicKey) -> io::Result<bool> {
+        let here = self.node.node().attempt_of(&self.task) == Some((attempt, device));
+        Ok(here && matches!(self.result().await?, Now::Open))
     }
 
     /// Hands on what is left of a task that has ended.
@@ -457,6 +459,38 @@ impl Follower {
             }
         })
         .await
+    }
+}
+
+/// Why there is nothing to hand on for now.
+#[derive(Debug, PartialEq, Eq)]
+enum Paused {
+    /// The attempt says no more.
+    Ended,
+    /// Something is said of its task. The attempt may not count any more, and where it ran may hold the stream open for as
+    /// long as it likes.
+    Changed,
+}
+
+/// Hands on what comes from a source; none if nobody reads.
+async fn hand_on(
+    source: &mut Source,
+    to: &mpsc::Sender<io::Result<Bytes>>,
+    at: &mut u64,
+    happenings: &mut broadcast::Receiver<mesh_node::Happening>,
+    task: TaskId,
+) -> io::Result<Option<Paused>> {
+    loop {
+        let piece = tokio::select! {
+            () = to.closed() => return Ok(None),
+            () = changed(happenings, task) => return Ok(Some(Paused::Changed)),
+            piece = source.next() => piece?,
+        };
+        let Some(bytes) = piece else { return Ok(Some(Paused::Ended)) };
+        *at += bytes.len() as u64;
+        if to.send(Ok(bytes)).await.is_err() {
+            return Ok(None);
+        }
     }
 }
 
@@ -496,6 +530,37 @@ impl Write for Pieces {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // spec: DEL-5
+    #[tokio::test]
+    async fn a_stream_that_is_held_open_keeps_nobody_from_hearing_of_the_task() {
+        let (task, other) = (TaskId([1; 32]), TaskId([2; 32]));
+        let happens =
+            |task| mesh_node::Happening::Task { task, state: "done".into(), why: String::new(), ended: true };
+        let (say, mut happenings) = broadcast::channel(10);
+        let (speak, pieces) = mpsc::channel(10);
+        let (to, mut read) = mpsc::channel::<io::Result<Bytes>>(10);
+        let mut source = Source::There(pieces);
+        let mut at = 0;
+        speak.send(Ok("said".into())).await.unwrap();
+        let talk = async {
+            assert_eq!(read.recv().await.unwrap().unwrap(), "said");
+            say.send(happens(other)).unwrap();
+            say.send(happens(task)).unwrap();
+        };
+        let handing = hand_on(&mut source, &to, &mut at, &mut happenings, task);
+        let (handed, ()) = tokio::join!(tokio::time::timeout(LOOK_AGAIN * 10, handing), talk);
+        assert_eq!(handed.expect("it hangs").unwrap(), Some(Paused::Changed));
+        assert_eq!(at, 4);
+        drop(speak);
+        let handed = hand_on(&mut source, &to, &mut at, &mut happenings, task).await;
+        assert_eq!(handed.unwrap(), Some(Paused::Ended));
+        drop(read);
+        let (_open, pieces) = mpsc::channel(1);
+        source = Source::There(pieces);
+        let handed = hand_on(&mut source, &to, &mut at, &mut happenings, task).await;
+        assert_eq!(handed.unwrap(), None, "nobody reads");
+    }
 
     // spec: LED-6
     #[test]

@@ -2,7 +2,7 @@
 
 use super::harness::*;
 use crate::FetchError;
-use crate::wire::{Head, YES};
+use crate::wire::{Head, LATER, NO, YES};
 use crate::{Bounds, Standing};
 use bao_tree::BaoTree;
 use bao_tree::io::outboard::PreOrderMemOutboard;
@@ -106,6 +106,36 @@ async fn a_blob_that_is_not_permitted_looks_like_one_that_is_not_there() {
     }
     assert_eq!(b.net.counters().not_served, 3);
     assert!(!files.into.exists());
+}
+
+// spec: DEL-5
+#[tokio::test]
+async fn a_blob_that_cannot_be_read_just_now_is_not_said_to_be_missing() {
+    let (a, b) = friends().await;
+    let files = Files::new();
+    let bytes = noise(100_000);
+    let hash = files.offer(&b, &bytes);
+    // One that cannot be opened, and one that cannot be read.
+    let round = files.dir.path().join("round");
+    std::os::unix::fs::symlink(&round, &round).unwrap();
+    let sound = b.shelf.blobs.lock().unwrap()[&hash].clone();
+    for (path, times) in [(round, 1), (files.dir.path().to_owned(), 2)] {
+        b.shelf.blobs.lock().unwrap().insert(hash, path);
+        let told = a.net.fetch(b.key(), hash, 100_000, &files.into).await;
+        assert!(matches!(told, Err(FetchError::Later)), "{told:?}");
+        assert_eq!(b.net.counters().served_later, times);
+    }
+    assert_eq!(b.net.counters().not_served, 0);
+    b.shelf.blobs.lock().unwrap().insert(hash, sound);
+    assert_eq!(a.net.fetch(b.key(), hash, 100_000, &files.into).await.unwrap(), 100_000);
+}
+
+#[test]
+fn what_is_gone_or_broken_is_not_asked_for_again() {
+    let answer = |errno| crate::serve::unread(&std::io::Error::from_raw_os_error(errno));
+    let [gone, broken, many_open, no_memory] = [2, 5, 24, 12].map(answer);
+    assert_eq!((gone, broken), (NO, NO));
+    assert_eq!((many_open, no_memory), (LATER, LATER));
 }
 
 // spec: NET-4
@@ -325,7 +355,7 @@ async fn who_asks_and_goes_away_keeps_its_place_until_the_file_is_hashed() {
         let (_send, mut recv) = ask(small).await;
         answers.push(recv.read_u8().await.unwrap());
     }
-    assert_eq!(answers[0], crate::wire::LATER, "{answers:?}");
+    assert_eq!(answers[0], LATER, "{answers:?}");
     assert_eq!(b.net.hashed(), 2);
 }
 
