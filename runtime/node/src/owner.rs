@@ -711,6 +711,8 @@ impl Node {
         self.place_soon();
     }
 
+    /// That it is kept to have been said, so that it is not said anew after each start, each of which would count.
+    // spec: DEL-1, QUOTA-4
     fn announce(&mut self, id: TaskId) {
         if !self.can_say() {
             return;
@@ -736,6 +738,7 @@ impl Node {
         if let Some(text) = health {
             self.say(Payload::HealthFlagged { task: id, text }, &[]);
         }
+        self.keep_task(id);
         self.requeue(id);
     }
 

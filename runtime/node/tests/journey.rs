@@ -452,6 +452,30 @@ fn what_waits_to_be_numbered_outlives_a_death() {
     equal(&room);
 }
 
+// spec: DEL-1, QUOTA-4
+#[test]
+fn what_was_submitted_before_entries_could_be_numbered_is_announced_once() {
+    let mut room = Room::community(&["alice", "bob"]);
+    room.apart = true;
+    room.restart(0, "alice");
+    // Nothing here is clean, so that it waits and nothing else has it kept.
+    let task = room.submit_draft(0, Draft { sla: Sla::Eco, ..draft("word-count", 1) }).unwrap();
+    let said = |room: &Room| {
+        let entries = room.peers[1].entries.values();
+        let payloads = entries.map(|bytes| Entry::trusted(bytes).unwrap().payload().clone());
+        payloads
+            .filter(|payload| matches!(payload, Payload::TaskSubmitted(it) if it.task.to_string() == task))
+            .count()
+    };
+    assert_eq!(said(&room), 0);
+    for _ in 0..3 {
+        room.connect(0, 1);
+        room.pass(10_000);
+        assert_eq!((said(&room), room.state(0, &task).0.as_str()), (1, "waiting"));
+        room.restart(0, "alice");
+    }
+}
+
 // spec: LED-5, LED-8
 #[test]
 fn who_lost_the_entries_that_admitted_it_takes_its_own_log_up_again() {
