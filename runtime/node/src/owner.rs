@@ -1332,7 +1332,7 @@ impl Node {
         Start {
             energy,
             low_g_per_kwh: self.outlook_of(device).and_then(|outlook| outlook.low_g_per_kwh),
-            sun: self.has_sun(device, crate::energy::Draws::Nothing),
+            sun: self.has_sun_for(spec, device, crate::energy::Draws::Nothing, None),
             own,
             declared_critical: spec.importance == Some(Importance::Critical),
             now_ms: self.now.wall_ms,

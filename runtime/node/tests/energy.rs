@@ -517,6 +517,54 @@ fn sun_for_one_task_is_not_enough_for_two() {
     assert_eq!(room.peers[0].runs.len(), 2);
 }
 
+/// What began since the surplus was read is not in it. All that waited would start at once in its first light, and stop
+/// and go on together.
+// spec: SLA-4, PLACE-2
+#[test]
+fn as_many_start_or_go_on_as_there_is_sun_for_until_it_is_read_anew() {
+    let mut room = under_the_sun();
+    surplus(&mut room, 0);
+    for nonce in 1..=4 {
+        sunny(&mut room, nonce);
+    }
+    let offers = |room: &Room| {
+        let entries = room.peers[0].entries.values().filter_map(|bytes| Entry::verify(bytes).ok());
+        entries.filter(|entry| matches!(entry.payload(), Payload::Delegated { .. })).count()
+    };
+    let start = |room: &mut Room| {
+        let runs = std::mem::take(&mut room.peers[0].runs);
+        for run in &runs {
+            room.handle(0, Input::Run(run.attempt, RunEvent::Started));
+        }
+        room.pass(1_000);
+        runs.len()
+    };
+    surplus(&mut room, 10);
+    assert_eq!((start(&mut room), offers(&room)), (1, 1), "there is sun for one");
+    // Its power is in the household's load from here on.
+    surplus(&mut room, 9);
+    assert_eq!((start(&mut room), offers(&room)), (0, 1));
+    // That a minute has passed is no word of the sun.
+    let read = Situation { minute: 7, surplus_watts: Some(29), ..Situation::default() };
+    for situation in [read, Situation { minute: 8, ..read }] {
+        room.handle(0, Input::Situation(situation));
+        room.pass(60_000);
+    }
+    assert_eq!((start(&mut room), offers(&room)), (2, 3));
+    surplus(&mut room, 28);
+    assert_eq!((start(&mut room), offers(&room)), (1, 4));
+    let wishes = |room: &mut Room, watts: i64| {
+        surplus(room, watts);
+        let wishes = room.obey(0);
+        room.pass(1_000);
+        wishes
+    };
+    assert_eq!(wishes(&mut room, 0), [Wish::Hold; 4]);
+    assert_eq!(wishes(&mut room, 12), [Wish::GoOn], "a fifth more than one draws");
+    assert_eq!(wishes(&mut room, 31), [Wish::GoOn; 2], "the last would need one watt more");
+    assert_eq!(wishes(&mut room, 30), [Wish::GoOn]);
+}
+
 /// A device that started before its clock was put right has hours and readings of next week. They are forgotten, here and
 /// in the store, once the clock has been right for minutes; and what a clock that is behind has not reached is not.
 // spec: EN-5, EN-3, CO2-3
