@@ -1334,7 +1334,10 @@ impl Node {
             low_g_per_kwh: self.outlook_of(device).and_then(|outlook| outlook.low_g_per_kwh),
             sun: self.has_sun_for(spec, device, crate::energy::Draws::Nothing, None),
             own,
-            declared_critical: spec.importance == Some(Importance::Critical),
+            // What its owner took back waits for clean energy, whatever they had declared.
+            declared_critical: own
+                && spec.importance == Some(Importance::Critical)
+                && !self.tasks.get(&spec.id()).is_some_and(|task| task.kept.eco),
             now_ms: self.now.wall_ms,
             created_ms: spec.created_ms,
             latest_start_ms: Times::of(spec)

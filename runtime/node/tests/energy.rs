@@ -11,7 +11,7 @@ use mesh_protocol::energy::{How, Reading};
 use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ledger::{Entry, Payload};
 use mesh_protocol::record::Record;
-use mesh_protocol::task::{Blob, Sla};
+use mesh_protocol::task::{Blob, Importance, Sla};
 use room::{Room, Wish, draft, equal, receipt_for};
 
 /// A watt-hour in millijoule.
@@ -563,6 +563,26 @@ fn as_many_start_or_go_on_as_there_is_sun_for_until_it_is_read_anew() {
     assert_eq!(wishes(&mut room, 12), [Wish::GoOn], "a fifth more than one draws");
     assert_eq!(wishes(&mut room, 31), [Wish::GoOn; 2], "the last would need one watt more");
     assert_eq!(wishes(&mut room, 30), [Wish::GoOn]);
+}
+
+/// Whoever takes a task back has it wait for clean energy at home, whatever they had declared.
+// spec: DEL-6, VOTE-7
+#[test]
+fn a_vetoed_task_that_was_declared_critical_waits_for_clean_energy() {
+    for sla in [Sla::Urgent, Sla::Eco] {
+        let mut room = street();
+        let mut draft = draft("word-count", 1);
+        (draft.sla, draft.on, draft.importance) =
+            (sla, Some("bob-laptop".into()), Some(Importance::Critical));
+        let id = room.submit_draft(0, draft).unwrap();
+        assert_eq!(room.peers[1].runs.len(), 1);
+        room.ask(0, Command::Veto { task: id, why: String::new() }).unwrap();
+        room.pass(600_000);
+        assert_eq!(room.peers[0].runs.len(), 0, "{sla:?}: at 450 g");
+        on(&mut room, 0, 20, 95);
+        room.pass(600_000);
+        assert_eq!(room.peers[0].runs.len(), 1, "{sla:?}");
+    }
 }
 
 /// A device that started before its clock was put right has hours and readings of next week. They are forgotten, here and
