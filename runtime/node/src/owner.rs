@@ -392,6 +392,13 @@ impl Task {
         begun.count() as u32
     }
 
+    /// How often its module and inputs went to another device, those of its replicas included.
+    // spec: CO2-3
+    fn went_out(&self, me: PublicKey) -> u64 {
+        let away = |it: &&Try| it.device != me && !matches!(it.fate, Fate::Refused(_));
+        u64::try_from(self.kept.tries.iter().filter(away).count()).unwrap_or(u64::MAX)
+    }
+
     /// Its peer gave it up, or had it taken away, and that counts as no try. Each time is an entry in this device's log,
     /// and peers can do so as fast as the line allows, so the first few come at once and further ones ever later. Says
     /// how long it waits.
@@ -1720,7 +1727,8 @@ impl Node {
         last.fate = Fate::Done;
         let device = last.device;
         task.kept.result = Some((attempt, ended.receipt.clone(), ended.output));
-        let moved = bytes_of(task.spec()).saturating_add(ended.output.len);
+        let given = bytes_of(task.spec()).saturating_mul(task.went_out(self.me));
+        let moved = given.saturating_add(if device == self.me { 0 } else { ended.output.len });
         if let Some(checkpoint) = task.kept.resume.take() {
             self.unneeded(checkpoint.hash);
         }

@@ -10,6 +10,7 @@ use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::energy::{How, Reading};
 use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ledger::{Entry, Payload};
+use mesh_protocol::reason::Reason;
 use mesh_protocol::record::Record;
 use mesh_protocol::task::{Blob, Importance, Sla};
 use room::{Room, Wish, draft, equal, receipt_for};
@@ -563,6 +564,31 @@ fn as_many_start_or_go_on_as_there_is_sun_for_until_it_is_read_anew() {
     assert_eq!(wishes(&mut room, 12), [Wish::GoOn], "a fifth more than one draws");
     assert_eq!(wishes(&mut room, 31), [Wish::GoOn; 2], "the last would need one watt more");
     assert_eq!(wishes(&mut room, 30), [Wish::GoOn]);
+}
+
+/// Who lost the task had been given it like who brings its result.
+// spec: CO2-3
+#[test]
+fn what_was_given_to_others_travelled_wherever_the_task_ended() {
+    let mut room = street();
+    let mut draft = draft("word-count", 1);
+    (draft.sla, draft.module_len) = (Sla::Urgent, 50_000_000);
+    draft.limits.duration_ms = 3_600_000;
+    let id = room.submit_draft(0, draft).unwrap();
+    let first = room.peers[1].runs.pop().expect("bob runs it");
+    room.handle(1, Input::Run(first.attempt, RunEvent::Started));
+    room.handle(1, Input::Run(first.attempt, RunEvent::Lost(Reason::SandboxFailed("it fell over".into()))));
+    room.pass(1_000);
+    assert_eq!(room.peers[0].runs.len(), 1, "then she does so herself");
+    end(&mut room, 0, WH);
+    assert_eq!(task(&mut room, 0, &id).state, "done");
+    room.pass(3_600_000);
+    let entries = room.peers[0].entries.values().filter_map(|bytes| Entry::verify(bytes).ok());
+    let accounts = entries.filter_map(|entry| match entry.payload() {
+        Payload::Accounted(account) => Some(account.transfer_mj),
+        _ => None,
+    });
+    assert_eq!(accounts.collect::<Vec<_>>(), [WH / 2], "fifty megabytes, once");
 }
 
 /// Whoever takes a task back has it wait for clean energy at home, whatever they had declared.
