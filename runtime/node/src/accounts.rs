@@ -550,7 +550,7 @@ impl Node {
             submitted_ms: task.spec().created_ms,
             fuel: (statement.fuel, burnt),
             pieces: statement.energy.pieces.clone(),
-            transfer_mj: if statement.executor == self.me { 0 } else { transfer_mj(moved) },
+            transfer_mj: transfer_mj(moved),
         };
         self.keep(Table::Meta, owed_key(owed.task), &owed);
         let id = owed.task;

@@ -11,7 +11,7 @@ use mesh_policies::{Check, first_failure};
 use mesh_protocol::ad::Source;
 use mesh_protocol::canonical;
 use mesh_protocol::frame::{AttemptId, Beat, Ended, Offer, Phase, Released, TaskFrame};
-use mesh_protocol::ids::{BlobHash, EntryId};
+use mesh_protocol::ids::{BlobHash, EntryId, TaskId};
 use mesh_protocol::key::{PublicKey, UserKey};
 use mesh_protocol::ledger::{Effect, Entry, Payload, Statement, Tip};
 use mesh_protocol::outcome::Outcome;
@@ -662,15 +662,38 @@ impl Node {
             && self.attempts.range(id..).any(|(other, attempt)| {
                 other.task == id.task && (other.attempt > id.attempt) && attempt.owner == owner
             });
-        let (tasks, key) = (self.ledger.facts().tasks(), (owner, id.task));
-        let told = tasks.is_over(&key)
-            || tasks.result(&key, id.attempt).is_some()
-            || !replicated && tasks.last_attempt(&key).is_some_and(|last| last > id.attempt);
-        let mine = tasks.has_answered(&id.task, id.attempt, &self.me);
+        let mine = self.ledger.facts().tasks().has_answered(&id.task, id.attempt, &self.me);
         // On the submitter's own device the submitter's own record says so.
-        let fenced = later || (owner != self.me && (told || mine));
+        let fenced = later || (owner != self.me && (self.is_told_over(owner, id, replicated) || mine));
         let fenced = fenced && !self.has_bug(Misbehaviour::RunsFencedAttempts);
         if fenced { Err(Reason::Fenced) } else { Ok(()) }
+    }
+
+    /// Does the owner's log say of a later attempt than this one, or that nobody waits for it any more?
+    fn is_told_over(&self, owner: PublicKey, id: AttemptId, replicated: bool) -> bool {
+        let (tasks, key) = (self.ledger.facts().tasks(), (owner, id.task));
+        tasks.is_over(&key)
+            || tasks.result(&key, id.attempt).is_some()
+            || !replicated && tasks.last_attempt(&key).is_some_and(|last| last > id.attempt)
+    }
+
+    /// An owner's log says more of a task: what of it runs here and counts no more ends, also while its owner cannot be
+    /// reached.
+    // spec: DEL-3, DEL-11
+    pub(crate) fn fence(&mut self, owner: PublicKey, task: TaskId) {
+        if owner == self.me || self.has_bug(Misbehaviour::RunsFencedAttempts) {
+            return;
+        }
+        let of_task =
+            self.attempts.range(AttemptId { task, attempt: 0 }..).take_while(|(id, _)| id.task == task);
+        let live = of_task.filter(|(_, attempt)| attempt.owner == owner && attempt.state().is_live());
+        let over: Vec<AttemptId> = live
+            .filter(|(id, attempt)| self.is_told_over(owner, **id, attempt.spec().is_replicated()))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in over {
+            self.lose(id, Reason::Fenced, true);
+        }
     }
 
     /// What the grant that an offer names gives to its task here, now.

@@ -825,7 +825,11 @@ impl Node {
 
     /// An entry that was written here or came from somebody may move the queue.
     pub(crate) fn said_here(&mut self, entry: &Entry) {
+        let author = entry.header().author;
         match entry.payload() {
+            Payload::Delegated { task, .. } | Payload::Failed { task, .. } | Payload::Cancelled { task } => {
+                self.fence(author, *task);
+            }
             Payload::Voted { task, .. } | Payload::HealthDisputed { task, .. } => {
                 let header = entry.header();
                 let ballots = self.ledger.facts().ballots();
@@ -849,6 +853,7 @@ impl Node {
                         let (task, attempt) = (it.statement.task, it.statement.attempt);
                         self.came_on_record(AttemptId { task, attempt });
                     }
+                    self.fence(author, it.statement.task);
                 }
             }
             Payload::Witnessed { tips } => {

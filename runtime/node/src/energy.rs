@@ -8,8 +8,10 @@ use mesh_policies::forecast::{HISTORY, Issue, Known};
 use mesh_policies::sun;
 use mesh_protocol::ad::{EnergyClaim, HOUR_MS, MAX_OUTLOOK, Outlook, Source};
 use mesh_protocol::energy::{MAX_WATTS, Reading};
+use mesh_protocol::frame::AttemptId;
 use mesh_protocol::key::PublicKey;
 use mesh_protocol::record::Table;
+use mesh_protocol::task::{Sla, TaskSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
@@ -235,11 +237,15 @@ impl Node {
     /// Takes how the device is.
     // spec: PERM-5, SLA-4
     pub(crate) fn situation_is(&mut self, situation: Situation) {
-        let had = self.has_sun(&self.me, Draws::Nothing);
+        let had = self.has_sun(&self.me, Draws::Nothing, None);
+        // It comes with everything else that changes: the same figure again was most likely not read anew.
+        if self.situation.surplus_watts != situation.surplus_watts {
+            self.surplus_at = self.now.boot_ms;
+        }
         self.situation = situation;
         self.regard_energy();
         self.regard_donor();
-        if self.has_sun(&self.me, Draws::Nothing) != had {
+        if self.has_sun(&self.me, Draws::Nothing, None) != had {
             self.advertise_soon();
             self.place_soon();
         }
@@ -339,7 +345,19 @@ impl Node {
 
     /// Is there sun for a task on that device: by its place, and by what its panels give beside its household?
     // spec: SLA-4, PLACE-2
-    pub(crate) fn has_sun(&self, device: &PublicKey, task: Draws) -> bool {
+    pub(crate) fn has_sun_for(
+        &self,
+        spec: &TaskSpec,
+        device: &PublicKey,
+        task: Draws,
+        runs: Option<AttemptId>,
+    ) -> bool {
+        // No other asks for it.
+        spec.sla != Sla::SolarOnly || self.has_sun(device, task, runs)
+    }
+
+    /// `runs`: the attempt that asks, if it has begun. What others began to draw since the surplus was read is theirs.
+    fn has_sun(&self, device: &PublicKey, task: Draws, runs: Option<AttemptId>) -> bool {
         let place = match *device == self.me {
             true => self.config.place,
             false => self.ledger.facts().registered(device).and_then(|registered| registered.place),
@@ -351,7 +369,12 @@ impl Node {
                 Draws::Nothing => slot,
                 Draws::NothingForWantOfSun => slot * CALM_PERCENT / 100,
             };
-            outlook.surplus_watts.is_none_or(|watts| watts >= needed)
+            let unread = || match task {
+                Draws::Already => 0,
+                _ if *device != self.me => 0,
+                _ => slot.saturating_mul(self.began_since(self.surplus_at, runs)),
+            };
+            outlook.surplus_watts.is_none_or(|watts| watts >= needed.saturating_add(unread()))
         };
         let spare = self.outlook_of(device).is_none_or(enough);
         spare && place.is_none_or(|place| sun::shines(place, self.now.wall_ms))

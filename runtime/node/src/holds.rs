@@ -2,6 +2,7 @@
 //! and by what its own owner plans with it.
 // spec: PERM-5, SLA-1, DEL-7
 
+use crate::attempts::Attempt;
 use crate::community::Misbehaviour;
 use crate::energy::Draws;
 use crate::io::Output;
@@ -75,6 +76,18 @@ impl Node {
         stand.since = now_runs.then_some(now);
     }
 
+    /// How many of the others here began to draw power at a moment or since, or are about to.
+    // spec: SLA-4
+    pub(crate) fn began_since(&self, at: u64, but: Option<AttemptId>) -> u32 {
+        let began = |(id, attempt): &(&AttemptId, &Attempt)| {
+            but != Some(**id)
+                && attempt.state().is_live()
+                && attempt.progress.held.is_none()
+                && attempt.stand.since.is_none_or(|since| since >= at)
+        };
+        u32::try_from(self.attempts.iter().filter(began).count()).unwrap_or(u32::MAX)
+    }
+
     /// Its owner would have it wait for so long, or go on. No longer than its deadline lets it: an owner who is gone
     /// must not make it late, and nobody keeps a slot for ever by this.
     // spec: DEL-7, SLA-2
@@ -107,14 +120,12 @@ impl Node {
         let mut start = self.start_of(spec, self.config.energy.as_ref(), &self.me, own);
         let left = spec.limits.duration_ms.saturating_sub(stand.ran_ms(now));
         start.latest_start_ms = Times::of(spec).latest_ms(left);
-        start.sun = self.has_sun(
-            &self.me,
-            match lacking {
-                Some(_) => Draws::NothingForWantOfSun,
-                None if stand.since.is_some() => Draws::Already,
-                None => Draws::Nothing,
-            },
-        );
+        let draws = match lacking {
+            Some(_) => Draws::NothingForWantOfSun,
+            None if stand.since.is_some() => Draws::Already,
+            None => Draws::Nothing,
+        };
+        start.sun = self.has_sun_for(spec, &self.me, draws, Some(id));
         let rules = self.ledger.governance().rules();
         match may_go_on(&course, &start, lacking.is_some(), rules) {
             Err(reason) if !self.has_bug(Misbehaviour::IgnoresEnergy) => Some(reason),

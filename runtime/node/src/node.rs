@@ -268,6 +268,8 @@ pub struct Node {
     pub(crate) donor: Donor,
     pub(crate) terms: Terms,
     pub(crate) situation: Situation,
+    /// When its surplus was another one for the last time, by the boot clock.
+    pub(crate) surplus_at: u64,
     /// What the owner's terms last said.
     pub(crate) shared: Result<(), Reason>,
     pub(crate) numbering: Numbering,
@@ -362,6 +364,7 @@ impl Node {
             donor: Donor::Taking,
             terms: Terms::default(),
             situation: Situation::default(),
+            surplus_at: 0,
             shared: Ok(()),
             numbering: Numbering::Settled,
             numbering_until: None,

@@ -390,6 +390,13 @@ impl Task {
         begun.count() as u32
     }
 
+    /// How often its module and inputs went to another device, those of its replicas included.
+    // spec: CO2-3
+    fn went_out(&self, me: PublicKey) -> u64 {
+        let away = |it: &&Try| it.device != me && !matches!(it.fate, Fate::Refused(_));
+        u64::try_from(self.kept.tries.iter().filter(away).count()).unwrap_or(u64::MAX)
+    }
+
     /// Its peer gave it up, or had it taken away, and that counts as no try. Each time is an entry in this device's log,
     /// and peers can do so as fast as the line allows, so the first few come at once and further ones ever later. Says
     /// how long it waits.
@@ -724,6 +731,8 @@ impl Node {
         self.place_soon();
     }
 
+    /// That it is kept to have been said, so that it is not said anew after each start, each of which would count.
+    // spec: DEL-1, QUOTA-4
     fn announce(&mut self, id: TaskId) {
         if !self.can_say() {
             return;
@@ -749,6 +758,7 @@ impl Node {
         if let Some(text) = health {
             self.say(Payload::HealthFlagged { task: id, text }, &[]);
         }
+        self.keep_task(id);
         self.requeue(id);
     }
 
@@ -1373,9 +1383,12 @@ impl Node {
         Start {
             energy,
             low_g_per_kwh: self.outlook_of(device).and_then(|outlook| outlook.low_g_per_kwh),
-            sun: self.has_sun(device, crate::energy::Draws::Nothing),
+            sun: self.has_sun_for(spec, device, crate::energy::Draws::Nothing, None),
             own,
-            declared_critical: spec.importance == Some(Importance::Critical),
+            // What its owner took back waits for clean energy, whatever they had declared.
+            declared_critical: own
+                && spec.importance == Some(Importance::Critical)
+                && !self.tasks.get(&spec.id()).is_some_and(|task| task.kept.eco),
             now_ms: self.now.wall_ms,
             created_ms: spec.created_ms,
             latest_start_ms: Times::of(spec)
@@ -1758,7 +1771,8 @@ impl Node {
         last.fate = Fate::Done;
         let device = last.device;
         task.kept.result = Some((attempt, ended.receipt.clone(), ended.output));
-        let moved = bytes_of(task.spec()).saturating_add(ended.output.len);
+        let given = bytes_of(task.spec()).saturating_mul(task.went_out(self.me));
+        let moved = given.saturating_add(if device == self.me { 0 } else { ended.output.len });
         if let Some(checkpoint) = task.kept.resume.take() {
             self.unneeded(checkpoint.hash);
         }

@@ -10,8 +10,9 @@ use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::energy::{How, Reading};
 use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ledger::{Entry, Payload};
+use mesh_protocol::reason::Reason;
 use mesh_protocol::record::Record;
-use mesh_protocol::task::{Blob, Sla};
+use mesh_protocol::task::{Blob, Importance, Sla};
 use room::{Room, Wish, draft, equal, receipt_for};
 
 /// A watt-hour in millijoule.
@@ -515,6 +516,99 @@ fn sun_for_one_task_is_not_enough_for_two() {
     assert!(!is_held(&room, run));
     surplus(&mut room, 10);
     assert_eq!(room.peers[0].runs.len(), 2);
+}
+
+/// What began since the surplus was read is not in it. All that waited would start at once in its first light, and stop
+/// and go on together.
+// spec: SLA-4, PLACE-2
+#[test]
+fn as_many_start_or_go_on_as_there_is_sun_for_until_it_is_read_anew() {
+    let mut room = under_the_sun();
+    surplus(&mut room, 0);
+    for nonce in 1..=4 {
+        sunny(&mut room, nonce);
+    }
+    let offers = |room: &Room| {
+        let entries = room.peers[0].entries.values().filter_map(|bytes| Entry::verify(bytes).ok());
+        entries.filter(|entry| matches!(entry.payload(), Payload::Delegated { .. })).count()
+    };
+    let start = |room: &mut Room| {
+        let runs = std::mem::take(&mut room.peers[0].runs);
+        for run in &runs {
+            room.handle(0, Input::Run(run.attempt, RunEvent::Started));
+        }
+        room.pass(1_000);
+        runs.len()
+    };
+    surplus(&mut room, 10);
+    assert_eq!((start(&mut room), offers(&room)), (1, 1), "there is sun for one");
+    // Its power is in the household's load from here on.
+    surplus(&mut room, 9);
+    assert_eq!((start(&mut room), offers(&room)), (0, 1));
+    // That a minute has passed is no word of the sun.
+    let read = Situation { minute: 7, surplus_watts: Some(29), ..Situation::default() };
+    for situation in [read, Situation { minute: 8, ..read }] {
+        room.handle(0, Input::Situation(situation));
+        room.pass(60_000);
+    }
+    assert_eq!((start(&mut room), offers(&room)), (2, 3));
+    surplus(&mut room, 28);
+    assert_eq!((start(&mut room), offers(&room)), (1, 4));
+    let wishes = |room: &mut Room, watts: i64| {
+        surplus(room, watts);
+        let wishes = room.obey(0);
+        room.pass(1_000);
+        wishes
+    };
+    assert_eq!(wishes(&mut room, 0), [Wish::Hold; 4]);
+    assert_eq!(wishes(&mut room, 12), [Wish::GoOn], "a fifth more than one draws");
+    assert_eq!(wishes(&mut room, 31), [Wish::GoOn; 2], "the last would need one watt more");
+    assert_eq!(wishes(&mut room, 30), [Wish::GoOn]);
+}
+
+/// Who lost the task had been given it like who brings its result.
+// spec: CO2-3
+#[test]
+fn what_was_given_to_others_travelled_wherever_the_task_ended() {
+    let mut room = street();
+    let mut draft = draft("word-count", 1);
+    (draft.sla, draft.module_len) = (Sla::Urgent, 50_000_000);
+    draft.limits.duration_ms = 3_600_000;
+    let id = room.submit_draft(0, draft).unwrap();
+    let first = room.peers[1].runs.pop().expect("bob runs it");
+    room.handle(1, Input::Run(first.attempt, RunEvent::Started));
+    room.handle(1, Input::Run(first.attempt, RunEvent::Lost(Reason::SandboxFailed("it fell over".into()))));
+    room.pass(1_000);
+    assert_eq!(room.peers[0].runs.len(), 1, "then she does so herself");
+    end(&mut room, 0, WH);
+    assert_eq!(task(&mut room, 0, &id).state, "done");
+    room.pass(3_600_000);
+    let entries = room.peers[0].entries.values().filter_map(|bytes| Entry::verify(bytes).ok());
+    let accounts = entries.filter_map(|entry| match entry.payload() {
+        Payload::Accounted(account) => Some(account.transfer_mj),
+        _ => None,
+    });
+    assert_eq!(accounts.collect::<Vec<_>>(), [WH / 2], "fifty megabytes, once");
+}
+
+/// Whoever takes a task back has it wait for clean energy at home, whatever they had declared.
+// spec: DEL-6, VOTE-7
+#[test]
+fn a_vetoed_task_that_was_declared_critical_waits_for_clean_energy() {
+    for sla in [Sla::Urgent, Sla::Eco] {
+        let mut room = street();
+        let mut draft = draft("word-count", 1);
+        (draft.sla, draft.on, draft.importance) =
+            (sla, Some("bob-laptop".into()), Some(Importance::Critical));
+        let id = room.submit_draft(0, draft).unwrap();
+        assert_eq!(room.peers[1].runs.len(), 1);
+        room.ask(0, Command::Veto { task: id, why: String::new() }).unwrap();
+        room.pass(600_000);
+        assert_eq!(room.peers[0].runs.len(), 0, "{sla:?}: at 450 g");
+        on(&mut room, 0, 20, 95);
+        room.pass(600_000);
+        assert_eq!(room.peers[0].runs.len(), 1, "{sla:?}");
+    }
 }
 
 /// A device that started before its clock was put right has hours and readings of next week. They are forgotten, here and

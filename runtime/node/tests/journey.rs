@@ -77,6 +77,39 @@ fn a_silent_peer_loses_the_task_to_the_next() {
     equal(&room);
 }
 
+/// Bob hears it from Carol that Alice does not wait for him any more.
+// spec: DEL-3, DEL-11
+#[test]
+fn what_counts_no_more_stops_when_its_peer_hears_of_it_from_whomever() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.grant(1, "alice");
+    room.apart = true;
+    let begins = |room: &mut Room, nonce: u8, on: Option<&str>| {
+        room.connect(0, 1);
+        room.pass(30_000);
+        let draft = Draft { followed: false, on: on.map(str::to_owned), ..draft("word-count", nonce) };
+        let task = room.submit_draft(0, draft).unwrap();
+        let run = room.peers[1].runs.pop().expect("bob runs it");
+        room.handle(1, Input::Run(run.attempt, RunEvent::Started));
+        room.disconnect(0, 1);
+        room.peers[1].wishes.clear();
+        (task, (run.attempt, Wish::Stop))
+    };
+    let (task, stop) = begins(&mut room, 1, Some("bob-laptop"));
+    room.pass(5_000);
+    assert_eq!(room.peers[1].wishes, []);
+    room.ask(0, Command::Cancel { task }).unwrap();
+    room.pass(30_000);
+    assert_eq!(room.peers[1].wishes, [stop], "cancelled");
+    room.obey(1);
+    // In the next attempt she runs it herself.
+    let (_, stop) = begins(&mut room, 2, None);
+    room.pass(60_000);
+    assert_eq!(room.peers[0].runs.len(), 1);
+    assert_eq!(room.peers[1].wishes, [stop], "a later attempt");
+    assert!(room.peers[1].forgotten.contains(&stop.0));
+}
+
 // spec: NET-4, LED-10
 #[test]
 fn a_log_spread_over_the_past_brings_no_more_than_others_took_time_for() {
@@ -604,6 +637,30 @@ fn what_waits_to_be_numbered_outlives_a_death() {
     room.pass(10_000);
     assert_eq!(said(&room), 1);
     equal(&room);
+}
+
+// spec: DEL-1, QUOTA-4
+#[test]
+fn what_was_submitted_before_entries_could_be_numbered_is_announced_once() {
+    let mut room = Room::community(&["alice", "bob"]);
+    room.apart = true;
+    room.restart(0, "alice");
+    // Nothing here is clean, so that it waits and nothing else has it kept.
+    let task = room.submit_draft(0, Draft { sla: Sla::Eco, ..draft("word-count", 1) }).unwrap();
+    let said = |room: &Room| {
+        let entries = room.peers[1].entries.values();
+        let payloads = entries.map(|bytes| Entry::trusted(bytes).unwrap().payload().clone());
+        payloads
+            .filter(|payload| matches!(payload, Payload::TaskSubmitted(it) if it.task.to_string() == task))
+            .count()
+    };
+    assert_eq!(said(&room), 0);
+    for _ in 0..3 {
+        room.connect(0, 1);
+        room.pass(10_000);
+        assert_eq!((said(&room), room.state(0, &task).0.as_str()), (1, "waiting"));
+        room.restart(0, "alice");
+    }
 }
 
 // spec: LED-5, LED-8
