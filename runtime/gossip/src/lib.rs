@@ -614,7 +614,8 @@ mod tests {
         let content = |round| message(&[&[1, 0][..], &id, &len, sent.bytes(), &[0], &number(round)].concat());
         let graft = |round| message(&[&[1, 2][..], &[1], &[7; 32], &number(round)].concat());
         let ihave = |round| message(&[&[1, 3, 1][..], &[7; 32], &number(round)].concat());
-        let cases: [(&dyn Fn(u16) -> Vec<u8>, u16); 5] =
+        type Write<'a> = &'a dyn Fn(u16) -> Vec<u8>;
+        let cases: [(Write<'_>, u16); 5] =
             [(&forward, 6), (&shuffle, 6), (&content, 1_000), (&graft, 1_000), (&ihave, 1_000)];
         for (case, (write, most)) in cases.into_iter().enumerate() {
             assert!(read(&write(0), Entry::verify).is_ok(), "{case}");
