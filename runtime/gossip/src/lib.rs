@@ -15,7 +15,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::IteratorRandom as _;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -42,8 +42,18 @@ const RATE: u64 = 512 << 10;
 /// Bytes taken from all peers together between two clean-ups of the library's memory of peers and messages, some of
 /// which has no bound of its own.
 const FRESH_AFTER: u64 = 32 << 20;
-/// Timers set at once: one for each message that was announced and not yet sent, so at [`RATE`] never near it.
+/// Bytes of memory that the library takes for one announced message, of which 33 travel: its sender, twice its id in
+/// tables with room to grow, and a timer.
+const ANNOUNCED: u64 = 240;
+/// Timers set at once: one for each message that was announced and not yet sent.
 const MAX_TIMERS: usize = 100_000;
+/// Of these, such as what one peer announced has set: so many that 256 devices together take no others' place.
+const MAX_TIMERS_OF_ONE: usize = MAX_TIMERS / 256;
+/// Hops that a walk through the community takes, which whoever sets out says: as the library's paper has it. By one that
+/// may be longer, one peer would keep all others busy.
+const MAX_WALK: u16 = 6;
+/// Hops that an entry has made. More than there are in any tree of peers; what came so far is not passed on.
+const MAX_ROUND: u16 = 1_000;
 
 /// A peer as the library wants it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -62,6 +72,10 @@ pub struct Heard {
     message: Message<Peer>,
     entry: Option<Box<Entry>>,
     bytes: usize,
+    /// How many messages it announces.
+    announced: usize,
+    /// Has its entry come as far as any may?
+    last: bool,
 }
 
 impl Heard {
@@ -71,9 +85,9 @@ impl Heard {
     }
 }
 
-/// The beginning of a message as the library writes it; its own types keep this to themselves.
+/// A message as the library writes it; its own types keep this to themselves.
 #[derive(Deserialize)]
-struct Beginning<'a> {
+struct Written<'a> {
     _topic: [u8; 32],
     #[serde(borrow)]
     layer: Layer<'a>,
@@ -81,18 +95,76 @@ struct Beginning<'a> {
 
 #[derive(Deserialize)]
 enum Layer<'a> {
-    // Read no further: the library reads it.
-    Swarm,
+    #[serde(borrow)]
+    Swarm(Swarm<'a>),
     #[serde(borrow)]
     Broadcast(Broadcast<'a>),
 }
 
 #[derive(Deserialize)]
+struct Named<'a> {
+    _peer: [u8; 32],
+    #[serde(borrow)]
+    _data: Option<&'a [u8]>,
+}
+
+#[derive(Deserialize)]
+enum Swarm<'a> {
+    // Of these no more is read than what they are: the library reads them.
+    Join,
+    ForwardJoin {
+        #[serde(borrow)]
+        _peer: Named<'a>,
+        hops: u16,
+    },
+    Shuffle {
+        _origin: [u8; 32],
+        #[serde(borrow)]
+        _nodes: Vec<Named<'a>>,
+        hops: u16,
+    },
+    ShuffleReply,
+    Neighbor,
+    Disconnect,
+}
+
+#[derive(Deserialize)]
 enum Broadcast<'a> {
-    Content { _id: [u8; 32], content: &'a [u8] },
+    Content { _id: [u8; 32], content: &'a [u8], scope: Reach },
     Prune,
-    Graft,
-    IHave,
+    Graft { _id: Option<[u8; 32]>, round: u16 },
+    IHave(Vec<Announced>),
+}
+
+#[derive(Deserialize)]
+enum Reach {
+    Swarm(u16),
+    Neighbours,
+}
+
+#[derive(Deserialize)]
+struct Announced {
+    _id: [u8; 32],
+    round: u16,
+}
+
+impl Layer<'_> {
+    /// Hops that it is to make, and that it says were made.
+    fn hops(&self) -> (u16, u16) {
+        match self {
+            Self::Swarm(Swarm::ForwardJoin { hops, .. } | Swarm::Shuffle { hops, .. }) => (*hops, 0),
+            Self::Broadcast(
+                Broadcast::Content { scope: Reach::Swarm(round), .. } | Broadcast::Graft { round, .. },
+            ) => (0, *round),
+            Self::Broadcast(Broadcast::IHave(all)) => {
+                (0, all.iter().map(|one| one.round).max().unwrap_or_default())
+            }
+            Self::Swarm(Swarm::Join | Swarm::ShuffleReply | Swarm::Neighbor | Swarm::Disconnect)
+            | Self::Broadcast(Broadcast::Content { scope: Reach::Neighbours, .. } | Broadcast::Prune) => {
+                (0, 0)
+            }
+        }
+    }
 }
 
 /// Why bytes are no message. Nothing of them was taken.
@@ -104,6 +176,9 @@ pub enum ReadError {
     /// Not a message's encoding.
     #[error("read gossip")]
     Decode(#[source] postcard::Error),
+    /// It is to go further, or says that it came from further, than anything goes.
+    #[error("read gossip: no peer sends anything so far")]
+    TooFar,
     /// The entry in it is none.
     #[error("read gossip: the entry in it")]
     Entry(#[source] EntryError),
@@ -115,14 +190,20 @@ pub fn read(bytes: &[u8], entry: impl Fn(&[u8]) -> Result<Entry, EntryError>) ->
         return Err(ReadError::TooLong(bytes.len()));
     }
     let message: Message<Peer> = postcard::from_bytes(bytes).map_err(ReadError::Decode)?;
-    let (beginning, _rest) = postcard::take_from_bytes::<Beginning<'_>>(bytes).map_err(ReadError::Decode)?;
-    let entry = match beginning.layer {
-        Layer::Broadcast(Broadcast::Content { content, .. }) => {
-            Some(Box::new(entry(content).map_err(ReadError::Entry)?))
-        }
-        Layer::Swarm | Layer::Broadcast(Broadcast::Prune | Broadcast::Graft | Broadcast::IHave) => None,
-    };
-    Ok(Heard { message, entry, bytes: bytes.len() })
+    let (written, _rest) = postcard::take_from_bytes::<Written<'_>>(bytes).map_err(ReadError::Decode)?;
+    // spec: NET-4
+    let (walk, round) = written.layer.hops();
+    if walk > MAX_WALK || round > MAX_ROUND {
+        return Err(ReadError::TooFar);
+    }
+    let (mut announced, mut content) = (0, None);
+    match written.layer {
+        Layer::Broadcast(Broadcast::Content { content: it, .. }) => content = Some(it),
+        Layer::Broadcast(Broadcast::IHave(all)) => announced = all.len(),
+        Layer::Swarm(_) | Layer::Broadcast(Broadcast::Prune | Broadcast::Graft { .. }) => {}
+    }
+    let entry = content.map(entry).transpose().map_err(ReadError::Entry)?.map(Box::new);
+    Ok(Heard { message, entry, bytes: bytes.len(), announced, last: round == MAX_ROUND })
 }
 
 /// What is to be done.
@@ -150,8 +231,10 @@ pub struct Gossip {
     /// Connected members' devices.
     there: BTreeMap<PublicKey, Allowance>,
     neighbours: BTreeSet<PublicKey>,
-    /// By when and number.
-    timers: BTreeMap<(Instant, u64), Timer<Peer>>,
+    /// By when and number, each with the peer that set it off.
+    timers: BTreeMap<(Instant, u64), (Timer<Peer>, Option<PublicKey>)>,
+    /// How many of them each peer set off.
+    set_off: BTreeMap<PublicKey, usize>,
     number: u64,
     look: Instant,
     /// Bytes taken since the last clean-up.
@@ -177,6 +260,7 @@ impl Gossip {
             there: BTreeMap::new(),
             neighbours: BTreeSet::new(),
             timers: BTreeMap::new(),
+            set_off: BTreeMap::new(),
             number: 0,
             look: now,
             taken: 0,
@@ -225,13 +309,18 @@ impl Gossip {
         if gained > 0 {
             *allowance = Allowance { left: allowance.left.saturating_add(gained).min(RATE), since: now };
         }
-        let bytes = heard.bytes as u64;
-        if bytes > allowance.left || self.timers.len() >= MAX_TIMERS {
+        // What is announced counts by what it takes here.
+        let weight = (heard.bytes as u64).max(ANNOUNCED.saturating_mul(heard.announced as u64));
+        let set = self.set_off.get(&peer).map_or(0, |set| set.saturating_add(heard.announced));
+        if weight > allowance.left || self.timers.len() >= MAX_TIMERS || set > MAX_TIMERS_OF_ONE {
             self.dropped += 1;
             return Vec::new();
         }
-        allowance.left -= bytes;
-        self.taken += bytes;
+        allowance.left -= weight;
+        self.taken += weight;
+        if heard.last {
+            return heard.entry.map(|entry| Effect::Entry(peer, entry)).into_iter().collect();
+        }
         self.step(InEvent::RecvMessage(peer.into(), heard.message), heard.entry, now)
     }
 
@@ -251,8 +340,14 @@ impl Gossip {
     pub fn wake(&mut self, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();
         while let Some(first) = self.timers.first_entry().filter(|first| first.key().0 <= now) {
-            let timer = first.remove();
-            effects.extend(self.step(InEvent::TimerExpired(timer), None, now));
+            let (timer, by) = first.remove();
+            if let Some(btree_map::Entry::Occupied(mut set)) = by.map(|by| self.set_off.entry(by)) {
+                *set.get_mut() -= 1;
+                if *set.get() == 0 {
+                    set.remove();
+                }
+            }
+            effects.extend(self.step_for(by, InEvent::TimerExpired(timer), None, now));
         }
         if self.topic.is_some() && self.look <= now {
             if self.taken > FRESH_AFTER {
@@ -282,6 +377,7 @@ impl Gossip {
         let mut effects = self.step(InEvent::Command(topic, Command::Quit), None, now);
         self.state = fresh(self.me, &mut self.seed);
         self.timers.clear();
+        self.set_off.clear();
         self.neighbours.clear();
         self.taken = 0;
         self.look = now + LOOK_EVERY;
@@ -291,10 +387,29 @@ impl Gossip {
         effects
     }
 
-    fn step(&mut self, event: InEvent<Peer>, mut entry: Option<Box<Entry>>, now: Instant) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        let mut gone = BTreeSet::new();
+    fn step(&mut self, event: InEvent<Peer>, entry: Option<Box<Entry>>, now: Instant) -> Vec<Effect> {
         let from = if let InEvent::RecvMessage(peer, _) = &event { Some(PublicKey(peer.0)) } else { None };
+        self.step_for(from, event, entry, now)
+    }
+
+    fn set_timer(&mut self, at: Instant, timer: Timer<Peer>, by: Option<PublicKey>) {
+        self.number += 1;
+        self.timers.insert((at, self.number), (timer, by));
+        if let Some(by) = by {
+            *self.set_off.entry(by).or_default() += 1;
+        }
+    }
+
+    /// `from`: whose message set this off.
+    fn step_for(
+        &mut self,
+        from: Option<PublicKey>,
+        event: InEvent<Peer>,
+        mut entry: Option<Box<Entry>>,
+        now: Instant,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let (mut gone, mut timers) = (BTreeSet::new(), Vec::new());
         for out in self.state.handle(event, now, None) {
             match out {
                 OutEvent::SendMessage(peer, message) => {
@@ -320,10 +435,7 @@ impl Gossip {
                         effects.push(Effect::Entry(from, entry));
                     }
                 }
-                OutEvent::ScheduleTimer(delay, timer) => {
-                    self.number += 1;
-                    self.timers.insert((now + delay, self.number), timer);
-                }
+                OutEvent::ScheduleTimer(delay, timer) => timers.push((now + delay, timer)),
                 // Connections serve other things too.
                 OutEvent::DisconnectPeer(_) | OutEvent::PeerData(..) => {}
             }
@@ -332,10 +444,12 @@ impl Gossip {
         for peer in gone {
             for out in self.state.handle(InEvent::PeerDisconnected(peer), now, None) {
                 if let OutEvent::ScheduleTimer(delay, timer) = out {
-                    self.number += 1;
-                    self.timers.insert((now + delay, self.number), timer);
+                    timers.push((now + delay, timer));
                 }
             }
+        }
+        for (at, timer) in timers {
+            self.set_timer(at, timer, from);
         }
         effects
     }
@@ -344,6 +458,8 @@ impl Gossip {
 fn fresh(me: PublicKey, seed: &mut StdRng) -> State<Peer, StdRng> {
     let mut config = Config { max_message_size: MAX_MESSAGE, ..Config::default() };
     config.membership.active_view_capacity = NEIGHBOURS;
+    config.membership.active_random_walk_length = MAX_WALK.into();
+    config.membership.shuffle_random_walk_length = MAX_WALK.into();
     config.broadcast.message_cache_retention = KEEP_MESSAGES;
     config.broadcast.graft_timeout_1 = ASK_AFTER.0;
     config.broadcast.graft_timeout_2 = ASK_AFTER.1;
@@ -474,6 +590,113 @@ mod tests {
         assert!(!got(one.hear(key(2), heard(1), now)));
         assert_eq!(one.dropped(), 1);
         assert!(got(one.hear(key(2), heard(1), now + Duration::from_secs(1))));
+    }
+
+    /// A message of this topic.
+    fn message(rest: &[u8]) -> Vec<u8> {
+        [&COMMUNITY.0[..], rest].concat()
+    }
+
+    /// A number of two bytes, as postcard writes it.
+    fn number(number: u16) -> Vec<u8> {
+        postcard::to_stdvec(&number).unwrap()
+    }
+
+    // spec: NET-4
+    #[test]
+    fn what_is_to_go_further_than_anything_goes_is_refused() {
+        let someone = [&[7; 32][..], &[1, 2, 9, 9]].concat();
+        let forward = |hops| message(&[&[0, 1][..], &someone, &number(hops)].concat());
+        let shuffle = |hops| message(&[&[0, 2][..], &[7; 32], &[1], &someone, &number(hops)].concat());
+        let sent = entry(2, 0);
+        let id = blake3_of(sent.bytes());
+        let len = number(u16::try_from(sent.bytes().len()).unwrap());
+        let content = |round| message(&[&[1, 0][..], &id, &len, sent.bytes(), &[0], &number(round)].concat());
+        let graft = |round| message(&[&[1, 2][..], &[1], &[7; 32], &number(round)].concat());
+        let ihave = |round| message(&[&[1, 3, 1][..], &[7; 32], &number(round)].concat());
+        type Write<'a> = &'a dyn Fn(u16) -> Vec<u8>;
+        let cases: [(Write<'_>, u16); 5] =
+            [(&forward, 6), (&shuffle, 6), (&content, 1_000), (&graft, 1_000), (&ihave, 1_000)];
+        for (case, (write, most)) in cases.into_iter().enumerate() {
+            assert!(read(&write(0), Entry::verify).is_ok(), "{case}");
+            assert!(read(&write(most), Entry::verify).is_ok(), "{case}");
+            for hops in [most + 1, u16::MAX] {
+                assert!(
+                    matches!(read(&write(hops), Entry::verify), Err(ReadError::TooFar)),
+                    "{case}: {hops}"
+                );
+            }
+        }
+    }
+
+    fn blake3_of(bytes: &[u8]) -> [u8; 32] {
+        *blake3::hash(bytes).as_bytes()
+    }
+
+    // spec: NET-4
+    #[tokio::test]
+    async fn what_came_as_far_as_anything_may_is_taken_and_not_passed_on() {
+        let mut net = Net::new(3);
+        let (sent, now) = (entry(2, 0), net.now);
+        let len = number(u16::try_from(sent.bytes().len()).unwrap());
+        let content = |round| {
+            let id = blake3_of(sent.bytes());
+            message(&[&[1, 0][..], &id, &len, sent.bytes(), &[0], &number(round)].concat())
+        };
+        let one = net.peers.get_mut(&key(1)).unwrap();
+        let effects = one.hear(key(2), read(&content(1_000), Entry::verify).unwrap(), now);
+        assert!(matches!(&effects[..], [Effect::Entry(from, _)] if *from == key(2)), "{effects:?}");
+        let effects = one.hear(key(2), read(&content(999), Entry::verify).unwrap(), now);
+        let passed = effects.iter().filter_map(|effect| match effect {
+            Effect::Send(to, bytes) => Some((*to, read(bytes, Entry::verify).unwrap().last)),
+            Effect::Entry(..) => None,
+        });
+        assert_eq!(passed.collect::<Vec<_>>(), [(key(3), true)]);
+    }
+
+    // spec: NET-4
+    #[tokio::test]
+    async fn what_a_peer_announces_takes_a_bounded_room_and_nobody_elses() {
+        let mut net = Net::new(3);
+        let now = net.now;
+        let one = net.peers.get_mut(&key(1)).unwrap();
+        let before = one.timers.len();
+        let mut made_up = 0_u64;
+        let mut ids = |count: u8| {
+            let mut bytes = vec![1, 3, count];
+            for _ in 0..count {
+                made_up += 1;
+                bytes.extend_from_slice(&blake3_of(&made_up.to_le_bytes()));
+                bytes.push(0);
+            }
+            read(&message(&bytes), Entry::verify).unwrap()
+        };
+        // By what it takes here, one second's worth is 2,184 of them.
+        for peer in [2, 3] {
+            one.there.insert(key(peer), Allowance { left: RATE, since: now });
+        }
+        one.hear(key(2), ids(100), now);
+        assert_eq!(one.there[&key(2)].left, RATE - 24_000);
+        for _ in 0..100 {
+            one.hear(key(2), ids(100), now);
+        }
+        assert!(one.timers.len() - before <= MAX_TIMERS_OF_ONE, "{} timers", one.timers.len());
+        assert!(one.dropped() > 90);
+        // Another peer's count for themselves, and each timer gives its room free.
+        let before = one.dropped();
+        one.hear(key(3), ids(100), now);
+        assert_eq!(one.dropped(), before);
+        // Asked for once, and then nobody else is known to have them.
+        let later = now + Duration::from_secs(2);
+        for at in [now + Duration::from_secs(1), later] {
+            one.wake(at);
+        }
+        assert_eq!(
+            one.set_off.values().sum::<usize>(),
+            one.timers.values().filter(|(_, by)| by.is_some()).count()
+        );
+        one.hear(key(2), ids(100), later);
+        assert_eq!(one.dropped(), before);
     }
 
     // spec: NET-2

@@ -107,7 +107,7 @@ fn cut(text: &str, most: usize) -> String {
 
 /// Does it fail for want of what other work here holds: processes, threads, open files, memory or disk? It passes, and is
 /// no fault of the sandbox's.
-fn is_at_limits(error: &io::Error) -> bool {
+fn is_at_limits(error: &std::io::Error) -> bool {
     use rustix::io::Errno;
     let at_limits = [Errno::AGAIN, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOSPC, Errno::DQUOT];
     Errno::from_io_error(error).is_some_and(|errno| at_limits.contains(&errno))

@@ -36,20 +36,24 @@ pub(crate) struct Relay {
 #[derive(Debug)]
 struct Used {
     since: Instant,
-    bytes: u64,
+    bytes: BTreeMap<PublicKey, u64>,
     circuits: BTreeMap<PublicKey, usize>,
 }
 
 /// A place for one pair of peers.
-struct Circuit<'a>(&'a Relay, PublicKey);
+struct Circuit<'a> {
+    relay: &'a Relay,
+    peer: PublicKey,
+    owner: PublicKey,
+}
 
 impl Drop for Circuit<'_> {
     fn drop(&mut self) {
-        let mut used = lock(&self.0.used);
-        if let Some(n) = used.circuits.get_mut(&self.1) {
+        let mut used = lock(&self.relay.used);
+        if let Some(n) = used.circuits.get_mut(&self.peer) {
             *n -= 1;
             if *n == 0 {
-                used.circuits.remove(&self.1);
+                used.circuits.remove(&self.peer);
             }
         }
     }
@@ -57,7 +61,7 @@ impl Drop for Circuit<'_> {
 
 impl Relay {
     pub(crate) fn new(config: &Config) -> Self {
-        let used = Used { since: Instant::now(), bytes: 0, circuits: BTreeMap::new() };
+        let used = Used { since: Instant::now(), bytes: BTreeMap::new(), circuits: BTreeMap::new() };
         Self {
             per_day: config.relay_bytes,
             circuits: config.bounds.circuits,
@@ -66,20 +70,25 @@ impl Relay {
         }
     }
 
-    /// Takes bytes from the day's share. False: it is used up.
-    fn take(&self, bytes: u64) -> bool {
+    /// Takes bytes from the day's share for whoever dialled. False: no more are theirs. One owner's devices together get
+    /// a quarter of what others have left, so that nobody uses up everybody's day.
+    // spec: NET-4, NET-6
+    fn take(&self, owner: PublicKey, bytes: u64) -> bool {
         let mut used = lock(&self.used);
         if used.since.elapsed() >= DAY {
-            (used.since, used.bytes) = (Instant::now(), 0);
+            (used.since, used.bytes) = (Instant::now(), BTreeMap::new());
         }
-        if used.bytes.saturating_add(bytes) > self.per_day {
+        let mine = used.bytes.get(&owner).copied().unwrap_or_default();
+        let others = used.bytes.values().fold(0, |sum: u64, of| sum.saturating_add(*of)).saturating_sub(mine);
+        let sum = mine.saturating_add(bytes);
+        if sum > self.per_day.saturating_sub(others) / 4 {
             return false;
         }
-        used.bytes += bytes;
+        used.bytes.insert(owner, sum);
         true
     }
 
-    fn circuit(&self, peer: PublicKey) -> Option<Circuit<'_>> {
+    fn circuit(&self, peer: PublicKey, owner: PublicKey) -> Option<Circuit<'_>> {
         if self.per_day == 0 {
             return None;
         }
@@ -92,7 +101,7 @@ impl Relay {
             return None;
         }
         *own += 1;
-        Some(Circuit(self, peer))
+        Some(Circuit { relay: self, peer, owner })
     }
 }
 
@@ -105,18 +114,21 @@ pub(crate) async fn forward(
     send: &mut SendStream,
     recv: &mut RecvStream,
 ) {
-    let Some((_circuit, (mut far_send, mut far_recv))) = arrange(shared, from, to).await else {
+    let Some((circuit, (mut far_send, mut far_recv))) = arrange(shared, from, to).await else {
         shared.counts.relay_refused.one();
         let _ = send.write_all(&[NO]).await;
         let _ = send.finish();
         return;
     };
-    if send.write_all(&[YES]).await.is_err() {
+    // Whoever leaves no room even for this would hold the circuit for good.
+    // spec: NET-4
+    let told = tokio::time::timeout(shared.config.bounds.stall, send.write_all(&[YES])).await;
+    if !matches!(told, Ok(Ok(()))) {
         return;
     }
     tokio::select! {
-        () = copy(shared, recv, &mut far_send) => {}
-        () = copy(shared, &mut far_recv, send) => {}
+        () = copy(shared, circuit.owner, recv, &mut far_send) => {}
+        () = copy(shared, circuit.owner, &mut far_recv, send) => {}
     }
     // Both streams end with this; what is under way is lost, which packets may be.
     let _ = far_send.finish();
@@ -128,7 +140,9 @@ async fn arrange(
     from: PublicKey,
     to: PublicKey,
 ) -> Option<(Circuit<'_>, (SendStream, RecvStream))> {
-    let circuit = shared.relay.circuit(from)?;
+    let of = shared.clone();
+    let owner = tokio::task::spawn_blocking(move || of.provider.owner(from)).await.ok()?;
+    let circuit = shared.relay.circuit(from, owner)?;
     let far = shared.session(to).filter(|far| far.standing() == Standing::Member)?;
     let conn = far.active.borrow().clone()?;
     // Relays do not chain: nobody's bytes are forwarded twice.
@@ -143,10 +157,10 @@ async fn arrange(
     Some((circuit, tokio::time::timeout(ANSWER, ask).await.ok()??))
 }
 
-async fn copy(shared: &Shared, from: &mut RecvStream, to: &mut SendStream) {
+async fn copy(shared: &Shared, owner: PublicKey, from: &mut RecvStream, to: &mut SendStream) {
     while let Ok(Some(chunk)) = from.read_chunk(PIECE, true).await {
         let bytes = chunk.bytes.len() as u64;
-        if !shared.relay.take(bytes) {
+        if !shared.relay.take(owner, bytes) {
             shared.counts.relay_capped.one();
             return;
         }
@@ -216,4 +230,22 @@ pub(crate) async fn dial(shared: &Arc<Shared>, peer: PublicKey, by: PublicKey) -
         through: None,
     };
     conn::establish(shared, quic, origin).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: NET-4, NET-6
+    #[test]
+    fn nobody_uses_up_the_bytes_of_all_others_for_a_day() {
+        let key = |n| PublicKey([n; 32]);
+        let used = Used { since: Instant::now(), bytes: BTreeMap::new(), circuits: BTreeMap::new() };
+        let relay = Relay { per_day: 1_600, circuits: 1, circuits_per_peer: 1, used: Mutex::new(used) };
+        assert!((0..4).all(|_| relay.take(key(1), 100)));
+        assert!(!relay.take(key(1), 1), "a quarter");
+        assert!((0..3).all(|_| relay.take(key(2), 100)) && !relay.take(key(2), 1), "a quarter of the rest");
+        let sum: u64 = (0..=255).map(|n| (0..400).filter(|_| relay.take(key(n), 1)).count() as u64).sum();
+        assert!((800..=900).contains(&sum), "{sum}");
+    }
 }

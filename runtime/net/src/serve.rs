@@ -209,7 +209,12 @@ pub(crate) async fn blob(
         }
     };
     let size = answer.pairs.tree.size().to_le_bytes();
-    if send.write_all(&[&[YES], &size[..]].concat()).await.is_err() {
+    // A reader that leaves no room even for this would hold the place for good.
+    // spec: NET-4
+    let head = [&[YES], &size[..]].concat();
+    let told = tokio::time::timeout(shared.config.bounds.stall, send.write_all(&head)).await;
+    if !matches!(told, Ok(Ok(()))) {
+        let _ = send.reset(VarInt::from_u32(0));
         return;
     }
     let mut reading = tokio::task::spawn_blocking(|| answer.step());

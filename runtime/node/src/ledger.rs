@@ -40,8 +40,8 @@ const HASHED_AT_ONCE: usize = 16 << 10;
 /// Words that others have seen an entry which is not here, of which it is kept in mind. What goes beyond costs time: what
 /// counts by them is counted when something else is said.
 const MAX_AWAITED: usize = 1 << 16;
-/// Forks whose other branch is being looked up.
-const MAX_SUSPECTS: usize = 64;
+/// Proofs that no entry holds any more, kept until this device has said them again.
+const MAX_ORPHANS: usize = 64;
 
 #[cfg(test)]
 thread_local! {
@@ -92,7 +92,8 @@ pub enum Taken {
     Waits,
     /// It does not count, and is not kept.
     Ignored(&'static str),
-    /// Its log has another entry at its place; this peer knows it by its id alone and must look it up.
+    /// Its log has another entry at its place, and none lower is known: this peer knows the one it has by its id alone
+    /// and must look it up.
     Fork(PublicKey, u64),
 }
 
@@ -157,7 +158,8 @@ pub struct Ledger {
     blocked: BTreeMap<Cause, BTreeSet<(PublicKey, u64)>>,
     /// What waits for an entry, and what waits for its author.
     queues: [Queue; 2],
-    suspects: BTreeMap<(PublicKey, u64), SignedHeader>,
+    /// Of each log, the other entry at the lowest place that was seen twice; no more than there are devices.
+    suspects: BTreeMap<PublicKey, SignedHeader>,
     cuts: Vec<(PublicKey, u64)>,
     orphans: Vec<Payload>,
     /// Where logs are known to fork; no more than there are devices.
@@ -535,15 +537,7 @@ impl Ledger {
                 self.learn(&entry);
                 Taken::Ignored(why)
             }
-            Err(Unfit::Fork) => {
-                let (author, seq) = (entry.header().author, entry.header().seq);
-                // Those that nobody looked up in the meantime come again.
-                if self.suspects.len() >= MAX_SUSPECTS {
-                    self.suspects.pop_first();
-                }
-                self.suspects.insert((author, seq), entry.signed().clone());
-                Taken::Fork(author, seq)
-            }
+            Err(Unfit::Fork) => self.suspect(&entry),
             Err(Unfit::Waits(cause)) => {
                 self.hold(cause, entry);
                 Taken::Waits
@@ -551,6 +545,43 @@ impl Ledger {
         };
         let new = self.take_ready(ready);
         if new.is_empty() { held_up } else { Taken::New(new) }
+    }
+
+    /// Another entry is at this place. Of one log the lowest such place is kept, since nothing after it counts anyway:
+    /// whoever writes a second entry for each place makes no more to be looked up than whoever writes one.
+    // spec: LED-5, NET-4
+    fn suspect(&mut self, entry: &Entry) -> Taken {
+        let (author, seq) = (entry.header().author, entry.header().seq);
+        if self.proven.get(&author).is_some_and(|proven| *proven <= seq) {
+            return Taken::Ignored("its author's log is known to fork before it");
+        }
+        if self.suspects.get(&author).is_none_or(|other| seq < other.header.seq) {
+            self.suspects.insert(author, entry.signed().clone());
+        }
+        Taken::Fork(author, self.suspects.get(&author).map_or(seq, |lowest| lowest.header.seq))
+    }
+
+    /// The lowest place at which two entries of a log were seen, and whether the log parts there: whether both follow the
+    /// same entry.
+    pub(crate) fn suspected(&mut self, author: &PublicKey) -> Option<(u64, bool)> {
+        let other = &self.suspects.get(author)?.header;
+        let (seq, prev) = (other.seq, other.prev);
+        if self.id_at(author, seq).is_none() {
+            self.suspects.remove(author);
+            return None;
+        }
+        let before = seq.checked_sub(1).and_then(|before| self.id_at(author, before));
+        Some((seq, before.unwrap_or(EntryId::ZERO) == prev))
+    }
+
+    /// From where on a log does not count, or will not once it is heard what this device has proven.
+    pub(crate) fn known_end(&self, author: &PublicKey) -> Option<u64> {
+        self.governance.cap(author).into_iter().chain(self.proven.get(author).copied()).min()
+    }
+
+    /// Would a proof of a fork make less of a log count than does now?
+    pub(crate) fn is_news(&self, proof: &Payload) -> bool {
+        self.governance.is_news(proof)
     }
 
     /// Takes entries that may fit now, and those that had waited for them. Gives what is new, in this order.
@@ -663,7 +694,7 @@ impl Ledger {
 
     fn keep_proofs(&mut self, proofs: Vec<Payload>) {
         for proof in proofs {
-            if self.orphans.len() < MAX_SUSPECTS && !self.orphans.contains(&proof) {
+            if self.orphans.len() < MAX_ORPHANS && !self.orphans.contains(&proof) {
                 self.orphans.push(proof);
             }
         }
@@ -795,7 +826,10 @@ impl Ledger {
     // spec: LED-5
     pub fn prove_fork(&mut self, stored: &Entry) -> Option<ForkProof> {
         let key = (stored.header().author, stored.header().seq);
-        let other = self.suspects.remove(&key)?;
+        let other = match self.suspects.entry(key.0) {
+            btree_map::Entry::Occupied(lowest) if lowest.get().header.seq == key.1 => lowest.remove(),
+            _ => return None,
+        };
         let proof = ForkProof::of(stored.signed(), &other)?;
         self.note_fork(key.0, key.1);
         // Once is enough: a proof that rests on the fork itself does not count, however often it is said.

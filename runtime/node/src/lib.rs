@@ -15,6 +15,7 @@ mod conclusions;
 mod crowd;
 mod energy;
 mod fetches;
+mod forks;
 mod holds;
 mod io;
 pub mod ledger;

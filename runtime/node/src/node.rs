@@ -5,6 +5,7 @@ use crate::command::{ErrorKind, Happening};
 use crate::community::Learnt;
 use crate::crowd::Crowd;
 use crate::energy::{ExpectedFor, Forecasts, History};
+use crate::forks::Fork;
 use crate::io::{Capacity, Input, Message, Now, Output, SyncReceived};
 use crate::ledger::{Ledger, Taken, weighs};
 use crate::meet::{Invite, Joining, Peer, Seeking};
@@ -100,6 +101,8 @@ pub(crate) enum Timer {
     Donor,
     /// Whoever was asked for this log's length had time to answer.
     Numbering,
+    /// Where a log forks is looked up.
+    Forks,
     /// A ballot on rules closes.
     Rules,
     /// Tasks that wait are tried again.
@@ -186,7 +189,9 @@ fn draft_key(number: u64) -> Vec<u8> {
 }
 
 /// What wants to be said while entries cannot be numbered. More would be lost work, not lost promises.
-const MAX_DRAFTS: usize = 10_000;
+pub(crate) const MAX_DRAFTS: usize = 10_000;
+/// Of these, what it says of others' logs takes no more.
+pub(crate) const MAX_DRAFTS_OF_OTHERS: usize = MAX_DRAFTS / 2;
 
 /// Hours' worth of entries that one device may bring at once, whatever dates they bear: a day that it spent by itself.
 const HOURS_AT_ONCE: u64 = 24;
@@ -281,6 +286,8 @@ pub struct Node {
     pub(crate) fetches_begun: u64,
     /// Grants that their donors say to hold no more, and until when they are not offered on.
     pub(crate) stale_grants: BTreeMap<mesh_protocol::ids::EntryId, (u64, Reason)>,
+    /// Logs of which two entries at one place were seen.
+    pub(crate) forks: BTreeMap<PublicKey, Fork>,
     /// Devices of members whose entries are dated too far ahead to be taken, and up to when.
     pub(crate) dated_ahead: BTreeMap<PublicKey, u64>,
     /// Members who say that this device counts no more.
@@ -369,6 +376,7 @@ impl Node {
             numbering: Numbering::Settled,
             numbering_until: None,
             claimed: BTreeSet::new(),
+            forks: BTreeMap::new(),
             dated_ahead: BTreeMap::new(),
             fetches_begun: 0,
             stale_grants: BTreeMap::new(),
@@ -660,6 +668,7 @@ impl Node {
                 Timer::Witness => self.witness(),
                 Timer::Donor => self.resume_donor(),
                 Timer::Numbering => self.ask_for_numbering(),
+                Timer::Forks => self.look_up_forks(),
                 Timer::Rules => self.adopt_rules(),
                 Timer::Ballot(task) => self.requeue(task),
                 Timer::Place => self.place_waiting(),
@@ -747,7 +756,7 @@ impl Node {
     }
 
     /// Entries that others still take of this device in this hour.
-    fn entries_left(&self) -> u64 {
+    pub(crate) fn entries_left(&self) -> u64 {
         let limit = u64::from(self.ledger.governance().rules().entries_per_hour);
         if limit == 0 {
             return u64::MAX;
@@ -759,7 +768,9 @@ impl Node {
     // spec: LED-5, DEL-14
     pub(crate) fn say(&mut self, payload: Payload, about: &[Tip]) -> Option<Tip> {
         if !self.can_say() {
-            if self.drafts.len() < MAX_DRAFTS {
+            let of_others = matches!(payload, Payload::Forked(_) | Payload::Witnessed { .. });
+            let most = if of_others { MAX_DRAFTS_OF_OTHERS } else { MAX_DRAFTS };
+            if self.drafts.len() < most {
                 let number = self.drafts.last_key_value().map_or(0, |(last, _)| last + 1);
                 // A start says these anew.
                 let passing = matches!(
@@ -784,12 +795,18 @@ impl Node {
     }
 
     /// Is a result on record already? A device that lost the end of what it kept comes to it once more, when others have
-    /// brought back the end of its log.
-    // spec: DEL-4, DEL-11
+    /// brought back the end of its log. And a fork that somebody else has proven meanwhile, there or before, is not proven
+    /// again.
+    // spec: DEL-4, DEL-11, LED-5
     fn is_on_record(&self, payload: &Payload) -> bool {
-        let Payload::Completed(it) = payload else { return false };
-        let key = (self.me, it.statement.task);
-        self.ledger.facts().tasks().result(&key, it.statement.attempt).is_some()
+        match payload {
+            Payload::Completed(it) => {
+                let key = (self.me, it.statement.task);
+                self.ledger.facts().tasks().result(&key, it.statement.attempt).is_some()
+            }
+            Payload::Forked(_) => !self.ledger.is_news(payload),
+            _ => false,
+        }
     }
 
     /// Writes an entry, unless others would not take it.
@@ -907,8 +924,8 @@ impl Node {
                 self.say_orphans();
                 false
             }
-            Taken::Fork(author, seq) => {
-                self.output(Output::Read { author, seq });
+            Taken::Fork(author, _) => {
+                self.suspect_fork(author, from);
                 false
             }
         }
@@ -979,27 +996,9 @@ impl Node {
     /// Its own end is not here, though its store never lets go of it: those that admitted it were not known at the
     /// start, lost with the power as only others' entries are. Now that they are back, so is what it said.
     // spec: LED-5, LED-8
-    fn seek_own_end(&mut self) {
+    pub(crate) fn seek_own_end(&mut self) {
         if self.my_user().is_some() && !self.ledger.is_whole(&self.me) {
             self.output(Output::Read { author: self.me, seq: self.ledger.len(&self.me) });
-        }
-    }
-
-    fn looked_up(&mut self, entry: &Entry) {
-        if let Some(proof) = self.ledger.prove_fork(entry) {
-            self.counters.forks += 1;
-            let author = entry.header().author;
-            tracing::warn!(author = %author.short(), seq = entry.header().seq, "a log has two entries at one place");
-            self.tell(Happening::Warning {
-                text: format!("the device {} wrote two entries at one place of its log; what it says from there on does not count", author.short()),
-            });
-            self.say(Payload::Forked(Box::new(proof)), &[]);
-        } else if entry.header().author == self.me {
-            self.take(entry.clone(), None);
-            // Others may have handed over some of it meanwhile.
-            if self.ledger.len(&self.me) > entry.header().seq {
-                self.seek_own_end();
-            }
         }
     }
 

@@ -392,6 +392,40 @@ async fn who_sends_next_to_nothing_is_given_up_as_slow_and_what_came_is_kept() {
     assert!(kept > 1 << 20 && files.part().exists(), "{kept} bytes are kept");
 }
 
+// spec: NET-4
+#[tokio::test]
+async fn who_takes_not_even_the_length_of_a_blob_keeps_no_place() {
+    let mut b = peer_with(2, |config| {
+        config.bounds.served_at_once = 1;
+        config.bounds.stall = Duration::from_millis(300);
+    })
+    .await;
+    let raw = Raw::new(7);
+    b.net.set_standing(raw.key(), Standing::Member);
+    let instance = crate::wire::Instance { run: [9; 12], session: 0 };
+    let greeting = Head::Hello { instance }.encode();
+    // Room for a greeting, which is not read, and for less than the length of a blob.
+    let mut transport = crate::tls::transport(&raw.bounds);
+    transport.receive_window((greeting.len() as u32 + 4).into());
+    let client = raw.identity.client(b.key(), std::sync::Arc::new(transport)).unwrap();
+    let connection = raw.endpoint.connect_with(client, b.addr(), crate::tls::NAME).unwrap().await.unwrap();
+    let mut hello = connection.open_uni().await.unwrap();
+    hello.write_all(&greeting).await.unwrap();
+    b.connected(raw.key()).await;
+    let files = Files::new();
+    let bytes = noise(1 << 20);
+    let hash = files.offer(&b, &bytes);
+    let (mut send, _recv) = connection.open_bi().await.unwrap();
+    send.write_all(&Head::Blob { hash, from_group: 0 }.encode()).await.unwrap();
+    eventually(|| b.net.hashed() == 1).await;
+    // The only place is free again for somebody else.
+    let mut a = peer(1).await;
+    befriend(&mut a, &mut b).await;
+    let other = Files::new();
+    a.net.fetch(b.key(), hash, 4 << 20, &other.into).await.unwrap();
+    assert_eq!(std::fs::read(&other.into).unwrap(), bytes);
+}
+
 /// A 5 MiB blob against the same bytes on one plain stream of the same connection. Prints; asserts only what holds
 /// on any machine, since this one is busy with other tests.
 // spec: NET-7
