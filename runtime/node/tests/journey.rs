@@ -607,6 +607,128 @@ fn words_of_addresses_are_kept_and_passed_on_so_often_and_not_as_fast_as_a_line_
     assert_eq!(known.addrs, [addr(1), std::net::SocketAddr::from(([192, 0, 2, 1], 3))]);
 }
 
+// spec: NET-4, NET-5
+#[test]
+fn so_many_words_of_addresses_are_heard_in_a_minute_and_no_more() {
+    let mut room = Room::community(&["alice", "bob"]);
+    room.pass(61_000);
+    let (bob, community) = (room.key(1), room.peers[0].node.community().unwrap());
+    let mut dropped = |room: &mut Room, after_ms: u64| {
+        room.pass(after_ms);
+        let (version, addrs) = (mesh_protocol::frame::VERSION, vec![addr(1)]);
+        room.handle(0, Input::Hello(bob, HelloFrame::Hello { version, community, addrs }));
+        room.peers[0].node.counters().hellos_dropped
+    };
+    let told: Vec<u64> = (0..121).map(|_| dropped(&mut room, 0)).collect();
+    assert_eq!((told[119], told[120]), (0, 1));
+    assert_eq!(dropped(&mut room, 59_999), 2);
+    assert_eq!(dropped(&mut room, 1), 2, "a minute after the first");
+}
+
+// spec: NET-4, NET-8
+#[test]
+fn ads_are_taken_from_whoever_they_are_of_while_they_are_new_and_few() {
+    let mut room = Room::community(&["alice", "bob"]);
+    room.pass(61_000);
+    let (bob, key) = (room.key(1), SecretKey::from_seed(&[11; 32]));
+    let ad = |room: &Room, serial: u64| mesh_protocol::ad::Ad {
+        community: room.peers[0].node.community().unwrap(),
+        device: bob,
+        serial,
+        holds_ms: 60_000,
+        energy: None,
+        outlook: Default::default(),
+        free_slots: 3,
+        free_memory: 1 << 30,
+        longest_ms: 3_600_000,
+        profile: profile().id(),
+        closed: None,
+    };
+    let hear = |room: &mut Room, signed| {
+        room.handle(0, Input::Hello(bob, HelloFrame::Ad(Box::new(signed))));
+        room.peers[0].node.counters().ads_dropped
+    };
+    let first = ad(&room, 10).sign(&key);
+    assert_eq!(hear(&mut room, first.clone()), 0);
+    let elsewhere =
+        mesh_protocol::ad::Ad { community: mesh_protocol::ids::CommunityId([7; 32]), ..ad(&room, 11) };
+    let other = mesh_protocol::ad::Ad { device: room.key(0), ..ad(&room, 11) };
+    let unsigned = mesh_protocol::ad::SignedAd { signature: first.signature, ad: ad(&room, 11) };
+    let wrong = [first.clone(), ad(&room, 9).sign(&key), elsewhere.sign(&key), other.sign(&key), unsigned];
+    for (ad, dropped) in wrong.into_iter().zip(1..) {
+        assert_eq!(hear(&mut room, ad), dropped);
+    }
+    // Four a minute by the rules, and eight beside; six have come.
+    for serial in 11..17 {
+        let signed = ad(&room, serial).sign(&key);
+        assert_eq!(hear(&mut room, signed), 5);
+    }
+    for (later_ms, serial, dropped) in [(0, 17, 6), (59_999, 18, 7), (1, 19, 7)] {
+        room.pass(later_ms);
+        let signed = ad(&room, serial).sign(&key);
+        assert_eq!(hear(&mut room, signed), dropped, "after {later_ms} ms");
+    }
+    // It holds so long.
+    let slots = |room: &mut Room| match room.ask(0, Command::Peers).unwrap() {
+        Answer::Peers(views) => views.iter().find(|view| view.device == bob).unwrap().free_slots,
+        other => panic!("{other:?}"),
+    };
+    let until = room.now.boot_ms + 60_000;
+    assert_eq!(slots(&mut room), Some(3));
+    room.pass(until - room.now.boot_ms);
+    assert_eq!(slots(&mut room), Some(3));
+    room.pass(1 + until.saturating_sub(room.now.boot_ms));
+    assert_eq!(slots(&mut room), None);
+}
+
+// spec: NET-2, NET-4
+#[test]
+fn so_many_tickets_are_open_at_once_and_one_is_until_its_end() {
+    let mut room = Room::community(&["alice", "bob"]);
+    room.pass(61_000);
+    let mut invite = |room: &mut Room| {
+        let ticket = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
+        room.ask(0, ticket)
+    };
+    let until = room.now.wall_ms + 60_000;
+    let Ok(Answer::Ticket(first)) = invite(&mut room) else { panic!("no ticket") };
+    for _ in 1..256 {
+        invite(&mut room).unwrap();
+    }
+    let refused = invite(&mut room).unwrap_err();
+    assert!(refused.message.contains("256 are open"), "{refused:?}");
+    room.pass(until - 1 - room.now.wall_ms);
+    invite(&mut room).unwrap_err();
+    room.now.wall_ms = until;
+    // Whoever would join by the first learns the same.
+    room.add("carol", 2, 2);
+    let join = Command::Join { ticket: first.clone(), as_device_of: None };
+    assert!(room.ask(2, join).unwrap_err().message.contains("expired"));
+    room.now.wall_ms = until;
+    invite(&mut room).unwrap();
+    room.now.wall_ms = until;
+    invite(&mut room).unwrap_err();
+}
+
+// spec: LED-10, NET-4
+#[test]
+fn what_is_dated_too_far_ahead_or_belongs_elsewhere_is_counted_and_not_taken() {
+    let mut room = Room::community(&["alice", "bob"]);
+    let (bob, skew) = (room.key(1), Rules::default().max_skew_ms);
+    let mut ignored = |room: &mut Room, entry: Entry| {
+        room.handle(0, Input::Gossip(bob, Box::new(entry.clone())));
+        (room.peers[0].node.counters().entries_ignored, room.peers[0].node.ledger().has(&entry.tip()))
+    };
+    let at = room.now.wall_ms + skew;
+    let ahead = Forger::of(&room, 1).write(at + 1, Payload::PeerOnline);
+    assert_eq!(ignored(&mut room, ahead), (1, false));
+    let community = mesh_protocol::ids::CommunityId([7; 32]);
+    let elsewhere = Forger { community, ..Forger::of(&room, 1) }.write(at, Payload::PeerOnline);
+    assert_eq!(ignored(&mut room, elsewhere), (2, false));
+    let as_far_as_may_be = Forger::of(&room, 1).write(at, Payload::PeerOnline);
+    assert_eq!(ignored(&mut room, as_far_as_may_be), (2, true));
+}
+
 // spec: NET-2, CLI-5
 #[test]
 fn who_waits_for_a_second_sponsor_waits_on_after_a_restart() {
