@@ -613,7 +613,7 @@ fn so_many_words_of_addresses_are_heard_in_a_minute_and_no_more() {
     let mut room = Room::community(&["alice", "bob"]);
     room.pass(61_000);
     let (bob, community) = (room.key(1), room.peers[0].node.community().unwrap());
-    let mut dropped = |room: &mut Room, after_ms: u64| {
+    let dropped = |room: &mut Room, after_ms: u64| {
         room.pass(after_ms);
         let (version, addrs) = (mesh_protocol::frame::VERSION, vec![addr(1)]);
         room.handle(0, Input::Hello(bob, HelloFrame::Hello { version, community, addrs }));
@@ -654,7 +654,7 @@ fn ads_are_taken_from_whoever_they_are_of_while_they_are_new_and_few() {
         mesh_protocol::ad::Ad { community: mesh_protocol::ids::CommunityId([7; 32]), ..ad(&room, 11) };
     let other = mesh_protocol::ad::Ad { device: room.key(0), ..ad(&room, 11) };
     let unsigned = mesh_protocol::ad::SignedAd { signature: first.signature, ad: ad(&room, 11) };
-    let wrong = [first.clone(), ad(&room, 9).sign(&key), elsewhere.sign(&key), other.sign(&key), unsigned];
+    let wrong = [first, ad(&room, 9).sign(&key), elsewhere.sign(&key), other.sign(&key), unsigned];
     for (ad, dropped) in wrong.into_iter().zip(1..) {
         assert_eq!(hear(&mut room, ad), dropped);
     }
@@ -686,7 +686,7 @@ fn ads_are_taken_from_whoever_they_are_of_while_they_are_new_and_few() {
 fn so_many_tickets_are_open_at_once_and_one_is_until_its_end() {
     let mut room = Room::community(&["alice", "bob"]);
     room.pass(61_000);
-    let mut invite = |room: &mut Room| {
+    let invite = |room: &mut Room| {
         let ticket = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
         room.ask(0, ticket)
     };
@@ -702,7 +702,7 @@ fn so_many_tickets_are_open_at_once_and_one_is_until_its_end() {
     room.now.wall_ms = until;
     // Whoever would join by the first learns the same.
     room.add("carol", 2, 2);
-    let join = Command::Join { ticket: first.clone(), as_device_of: None };
+    let join = Command::Join { ticket: first, as_device_of: None };
     assert!(room.ask(2, join).unwrap_err().message.contains("expired"));
     room.now.wall_ms = until;
     invite(&mut room).unwrap();
@@ -715,7 +715,7 @@ fn so_many_tickets_are_open_at_once_and_one_is_until_its_end() {
 fn what_is_dated_too_far_ahead_or_belongs_elsewhere_is_counted_and_not_taken() {
     let mut room = Room::community(&["alice", "bob"]);
     let (bob, skew) = (room.key(1), Rules::default().max_skew_ms);
-    let mut ignored = |room: &mut Room, entry: Entry| {
+    let ignored = |room: &mut Room, entry: Entry| {
         room.handle(0, Input::Gossip(bob, Box::new(entry.clone())));
         (room.peers[0].node.counters().entries_ignored, room.peers[0].node.ledger().has(&entry.tip()))
     };
@@ -727,6 +727,47 @@ fn what_is_dated_too_far_ahead_or_belongs_elsewhere_is_counted_and_not_taken() {
     assert_eq!(ignored(&mut room, elsewhere), (2, false));
     let as_far_as_may_be = Forger::of(&room, 1).write(at, Payload::PeerOnline);
     assert_eq!(ignored(&mut room, as_far_as_may_be), (2, true));
+}
+
+// spec: LED-5
+#[test]
+fn who_asks_where_its_log_ends_writes_nothing_until_two_have_answered_and_then_at_once() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.apart = true;
+    room.restart(0, "alice");
+    let write = |room: &mut Room, zone: &str| room.ask(0, Command::SetZone { zone: zone.into() });
+    for answered in 0..2 {
+        let refused = write(&mut room, "Europe/Berlin").unwrap_err();
+        assert_eq!(refused.kind, mesh_node::ErrorKind::Unavailable);
+        assert!(refused.message.contains(&format!("; {answered} have answered")), "{refused:?}");
+        room.connect(0, 1 + answered);
+    }
+    write(&mut room, "Europe/Paris").unwrap();
+}
+
+// spec: EN-5, ARC-3
+#[test]
+fn what_is_expected_of_energy_outlives_a_restart() {
+    let mut room = Room::community(&["alice"]);
+    let claim = mesh_protocol::ad::EnergyClaim {
+        source: mesh_protocol::ad::Source::Grid,
+        renewable_percent: 40,
+        g_per_kwh: 300,
+    };
+    let reads = |room: &mut Room| {
+        let reading = mesh_protocol::energy::Reading::of(claim, "fixed");
+        room.handle(0, Input::Energy(Some(Box::new(reading)), None));
+        let node = &room.peers[0].node;
+        assert_eq!(node.energy(), Some(claim));
+        node.outlook().clone()
+    };
+    let before = reads(&mut room);
+    let hour = room.now.wall_ms / 3_600_000;
+    room.handle(0, Input::Forecast(mesh_node::Forecast { hour, g_per_kwh: vec![70; 24] }));
+    let expected = room.peers[0].node.outlook().clone();
+    assert_ne!(expected, before);
+    room.restart(0, "alice");
+    assert_eq!(reads(&mut room), expected);
 }
 
 // spec: NET-2, CLI-5
@@ -844,7 +885,7 @@ fn who_grants_something_is_dialled_at_once_beside_all_that_are_and_once() {
     assert_eq!(dialled.len(), 12);
     let left: Vec<usize> = (1..16).filter(|number| !dialled.contains(number)).collect();
     let user = room.peers[0].node.ledger().governance().owner(&room.key(0)).unwrap();
-    let mut grants = |room: &mut Room, by: usize| {
+    let grants = |room: &mut Room, by: usize| {
         let (device, permissions) = (room.key(by), Permissions::default());
         let pattern = Pattern::new("*").unwrap();
         let grant = Grant { device, user, pattern, module: None, until_ms: None, permissions };
@@ -959,7 +1000,7 @@ fn of_a_thousand_remembered_one_that_is_not_needed_makes_way_for_a_donor() {
         Forger::of(&room, 2).write(room.now.wall_ms, Payload::Granted(Box::new(grant)))
     };
     let node = &mut room.peers[0].node;
-    let mut kept = |node: &mut mesh_node::Node, input: Input| {
+    let kept = |node: &mut mesh_node::Node, input: Input| {
         node.handle(now, input);
         let outputs: Vec<Output> = std::iter::from_fn(|| node.poll()).collect();
         let records = outputs.into_iter().filter_map(|output| match output {

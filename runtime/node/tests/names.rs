@@ -218,6 +218,13 @@ fn nobody_is_vouched_for_by_chance() {
     let two = room.ask(1, sponsor("carol")).unwrap_err();
     assert_eq!(two.kind, ErrorKind::Ambiguous);
     assert!(two.message.matches("carol (").count() == 2, "{two}");
+    // Who is in already, or was put out, waits for nobody.
+    room.ask(0, Command::Expel { user: "dave".into(), why: "noise".into() }).unwrap();
+    room.pass(3_000);
+    for other in ["alice", "dave"] {
+        let none = room.ask(1, sponsor(other)).unwrap_err();
+        assert!(none.message.contains("there is none of that name"), "{other}: {none}");
+    }
     let key = user_key(5).to_string();
     for short in ["", &key[..1], &key[..3]] {
         assert!(room.ask(1, sponsor(short)).is_err(), "{short:?}");
