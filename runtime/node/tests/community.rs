@@ -12,6 +12,7 @@ use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::frame::{AttemptId, TaskFrame};
 use mesh_protocol::ids::TaskId;
 use mesh_protocol::invite::TicketKind;
+use mesh_protocol::key::{SecretKey, UserKey};
 use mesh_protocol::ledger::{Effect, Entry, Payload};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::rules::{Rules, Tier, VotingMethod};
@@ -385,6 +386,116 @@ fn members_can_take_a_flag_away() {
     assert_eq!(view.disputes.len(), 3);
     assert!(sum(&mut room) < before, "and it shows in the submitter's reputation");
     equal(&room);
+}
+
+// spec: HEALTH-3
+#[test]
+fn whoever_votes_a_disputed_task_critical_stands_by_its_flag_and_nobody_else_does() {
+    // Who votes, and for what; then whether the flag is taken away.
+    let votes: [(&[(usize, Importance)], bool); 4] = [
+        (&[], true),
+        (&[(3, Importance::Critical)], true),
+        (&[(3, Importance::Critical), (4, Importance::Critical)], false),
+        (&[(3, Importance::Critical), (4, Importance::High)], true),
+    ];
+    for (votes, upheld) in votes {
+        let mut room = Room::community_by(&["alice", "bob", "carol", "dave", "erin"], rules());
+        room.handle(0, Input::Capacity(Capacity { slots: 0, memory: 1 << 30, longest_ms: HOUR }));
+        let task = room.submit_draft(0, draft("fire-drill-photos", 1)).unwrap();
+        for number in [1, 2, 3] {
+            room.ask(number, Command::Dispute { task: task.clone(), why: "photos".into() }).unwrap();
+        }
+        votes.iter().for_each(|(number, level)| room.vote(*number, &task, *level));
+        room.pass(3_000);
+        let view = room.ballot(1, &task);
+        assert_eq!((view.dispute_upheld, view.health), (upheld, !upheld), "{votes:?}");
+        equal(&room);
+    }
+}
+
+// spec: HEALTH-3
+#[test]
+fn of_who_is_put_out_a_dispute_counts_once_its_time_was_over() {
+    for (days, upheld) in [(6, false), (8, true)] {
+        let mut room = Room::community_by(&["alice", "bob", "carol", "dave"], rules());
+        room.handle(0, Input::Capacity(Capacity { slots: 0, memory: 1 << 30, longest_ms: HOUR }));
+        let task = room.submit_draft(0, draft("fire-drill-photos", 1)).unwrap();
+        for number in [1, 2, 3] {
+            room.ask(number, Command::Dispute { task: task.clone(), why: "photos".into() }).unwrap();
+        }
+        room.pass(3_000);
+        assert!(room.ballot(1, &task).dispute_upheld);
+        room.sleep(days * 24 * HOUR);
+        room.ask(0, Command::Expel { user: "dave".into(), why: "noise".into() }).unwrap();
+        room.pass(130_000);
+        assert_eq!(room.ballot(1, &task).dispute_upheld, upheld, "after {days} days");
+    }
+}
+
+// spec: VOTE-2, VOTE-8, QUOTA-2
+#[test]
+fn what_a_vote_weighs_is_what_its_member_had_done_when_the_ballot_opened() {
+    let bobs = UserKey(SecretKey::from_seed(&[12; 32]).public());
+    for (voting_method, carols, bobs_weight) in
+        [(VotingMethod::Hybrid, 2 * 5 + 3 + 2 * 2, 2 * 5), (VotingMethod::Stake, 500, 0)]
+    {
+        let mut room = street(Rules { voting_method, treasurers: vec![bobs], ..rules() });
+        room.sleep(61 * 24 * HOUR);
+        let give = |room: &mut Room, by: usize, amount| {
+            let (user, unit) = ("carol".into(), "money".into());
+            room.ask(by, Command::Contribute { user, unit, amount, month: None })
+        };
+        assert_eq!(give(&mut room, 0, 700).unwrap_err().kind, ErrorKind::Forbidden, "others are named");
+        give(&mut room, 1, 300).unwrap();
+        give(&mut room, 1, 200).unwrap();
+        let urgent = |nonce| mesh_node::Draft { sla: Sla::Urgent, ..draft("plain", nonce) };
+        room.submit_draft(0, urgent(1)).unwrap();
+        assert_eq!(run_all(&mut room, 2), 1);
+        room.pass(61_000);
+        let task = room.submit_draft(0, draft("plain", 2)).unwrap();
+        room.pass(2_000);
+        // What comes later weighs in later ballots.
+        give(&mut room, 1, 100).unwrap();
+        room.submit_draft(0, urgent(3)).unwrap();
+        assert_eq!(run_all(&mut room, 2), 1);
+        room.vote(1, &task, Importance::Low);
+        room.vote(2, &task, Importance::High);
+        room.pass(61_000);
+        let key = (room.key(0), task.parse::<TaskId>().unwrap());
+        for number in 0..3 {
+            let counted = room.peers[number].node.counted(&key.0, &key.1).unwrap();
+            let weight = |level| counted.weights.get(&level).copied().unwrap_or_default();
+            assert_eq!((weight(Importance::High), weight(Importance::Low)), (carols, bobs_weight));
+        }
+        equal(&room);
+    }
+}
+
+// spec: VOTE-8, DEL-14, QUOTA-4
+#[test]
+fn peers_that_heard_the_same_conclude_the_same_of_any_moment() {
+    let mut room = street(rules());
+    let open = room.submit_draft(0, draft("plain", 1)).unwrap();
+    room.submit_draft(0, draft("hospital-test", 2)).unwrap();
+    room.vote(1, &open, Importance::High);
+    room.pass(2_000);
+    let key = (room.key(0), open.parse::<TaskId>().unwrap());
+    let now = room.now.wall_ms;
+    for (at, is_open, decision) in [(now, true, None), (now + HOUR, false, Some(Importance::High))] {
+        let all: Vec<_> = room.peers.iter().map(|peer| peer.node.conclusions(at)).collect();
+        assert!(all.iter().all(|one| *one == all[0]));
+        let ballot = &all[0].ballots[&key];
+        assert_eq!((ballot.asked, ballot.open, ballot.decision), (true, is_open, decision));
+        assert_eq!((all[0].ballots.len(), all[0].tiers.len()), (2, 3));
+        assert_eq!(all[0].ballots.values().filter(|ballot| ballot.health).count(), 1);
+        // Of all that were submitted, with how many are of public health.
+        let ((from, until), used, health) = all[0].days[&key.0];
+        assert!(from <= at && at < until && (used, health) == (2, 1), "{used}, {health}");
+        assert_eq!(all[0].days.len(), 3);
+    }
+    let node = &room.peers[2].node;
+    assert_eq!(node.counted(&key.0, &key.1).as_ref(), node.conclusions(now).ballots.get(&key));
+    assert_eq!(node.counted(&room.key(1), &key.1), None, "bob submitted none such");
 }
 
 /// A community without ballots, where tasks end at once.

@@ -818,6 +818,169 @@ fn words_of_addresses_are_kept_and_passed_on_so_often_and_not_as_fast_as_a_line_
     assert_eq!(known.addrs, [addr(1), std::net::SocketAddr::from(([192, 0, 2, 1], 3))]);
 }
 
+// spec: NET-4, NET-5
+#[test]
+fn so_many_words_of_addresses_are_heard_in_a_minute_and_no_more() {
+    let mut room = Room::community(&["alice", "bob"]);
+    room.pass(61_000);
+    let (bob, community) = (room.key(1), room.peers[0].node.community().unwrap());
+    let dropped = |room: &mut Room, after_ms: u64| {
+        room.pass(after_ms);
+        let (version, addrs) = (mesh_protocol::frame::VERSION, vec![addr(1)]);
+        room.handle(0, Input::Hello(bob, HelloFrame::Hello { version, community, addrs }));
+        room.peers[0].node.counters().hellos_dropped
+    };
+    let told: Vec<u64> = (0..121).map(|_| dropped(&mut room, 0)).collect();
+    assert_eq!((told[119], told[120]), (0, 1));
+    assert_eq!(dropped(&mut room, 59_999), 2);
+    assert_eq!(dropped(&mut room, 1), 2, "a minute after the first");
+}
+
+// spec: NET-4, NET-8
+#[test]
+fn ads_are_taken_from_whoever_they_are_of_while_they_are_new_and_few() {
+    let mut room = Room::community(&["alice", "bob"]);
+    room.pass(61_000);
+    let (bob, key) = (room.key(1), SecretKey::from_seed(&[11; 32]));
+    let ad = |room: &Room, serial: u64| mesh_protocol::ad::Ad {
+        community: room.peers[0].node.community().unwrap(),
+        device: bob,
+        serial,
+        holds_ms: 60_000,
+        energy: None,
+        outlook: Default::default(),
+        free_slots: 3,
+        free_memory: 1 << 30,
+        longest_ms: 3_600_000,
+        profile: profile().id(),
+        closed: None,
+    };
+    let hear = |room: &mut Room, signed| {
+        room.handle(0, Input::Hello(bob, HelloFrame::Ad(Box::new(signed))));
+        room.peers[0].node.counters().ads_dropped
+    };
+    let first = ad(&room, 10).sign(&key);
+    assert_eq!(hear(&mut room, first.clone()), 0);
+    let elsewhere =
+        mesh_protocol::ad::Ad { community: mesh_protocol::ids::CommunityId([7; 32]), ..ad(&room, 11) };
+    let other = mesh_protocol::ad::Ad { device: room.key(0), ..ad(&room, 11) };
+    let unsigned = mesh_protocol::ad::SignedAd { signature: first.signature, ad: ad(&room, 11) };
+    let wrong = [first, ad(&room, 9).sign(&key), elsewhere.sign(&key), other.sign(&key), unsigned];
+    for (ad, dropped) in wrong.into_iter().zip(1..) {
+        assert_eq!(hear(&mut room, ad), dropped);
+    }
+    // Four a minute by the rules, and eight beside; six have come.
+    for serial in 11..17 {
+        let signed = ad(&room, serial).sign(&key);
+        assert_eq!(hear(&mut room, signed), 5);
+    }
+    for (later_ms, serial, dropped) in [(0, 17, 6), (59_999, 18, 7), (1, 19, 7)] {
+        room.pass(later_ms);
+        let signed = ad(&room, serial).sign(&key);
+        assert_eq!(hear(&mut room, signed), dropped, "after {later_ms} ms");
+    }
+    // It holds so long.
+    let slots = |room: &mut Room| match room.ask(0, Command::Peers).unwrap() {
+        Answer::Peers(views) => views.iter().find(|view| view.device == bob).unwrap().free_slots,
+        other => panic!("{other:?}"),
+    };
+    let until = room.now.boot_ms + 60_000;
+    assert_eq!(slots(&mut room), Some(3));
+    room.pass(until - room.now.boot_ms);
+    assert_eq!(slots(&mut room), Some(3));
+    room.pass(1 + until.saturating_sub(room.now.boot_ms));
+    assert_eq!(slots(&mut room), None);
+}
+
+// spec: NET-2, NET-4
+#[test]
+fn so_many_tickets_are_open_at_once_and_one_is_until_its_end() {
+    let mut room = Room::community(&["alice", "bob"]);
+    room.pass(61_000);
+    let invite = |room: &mut Room| {
+        let ticket = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
+        room.ask(0, ticket)
+    };
+    let until = room.now.wall_ms + 60_000;
+    let Ok(Answer::Ticket(first)) = invite(&mut room) else { panic!("no ticket") };
+    for _ in 1..256 {
+        invite(&mut room).unwrap();
+    }
+    let refused = invite(&mut room).unwrap_err();
+    assert!(refused.message.contains("256 are open"), "{refused:?}");
+    room.pass(until - 1 - room.now.wall_ms);
+    invite(&mut room).unwrap_err();
+    room.now.wall_ms = until;
+    // Whoever would join by the first learns the same.
+    room.add("carol", 2, 2);
+    let join = Command::Join { ticket: first, as_device_of: None };
+    assert!(room.ask(2, join).unwrap_err().message.contains("expired"));
+    room.now.wall_ms = until;
+    invite(&mut room).unwrap();
+    room.now.wall_ms = until;
+    invite(&mut room).unwrap_err();
+}
+
+// spec: LED-10, NET-4
+#[test]
+fn what_is_dated_too_far_ahead_or_belongs_elsewhere_is_counted_and_not_taken() {
+    let mut room = Room::community(&["alice", "bob"]);
+    let (bob, skew) = (room.key(1), Rules::default().max_skew_ms);
+    let ignored = |room: &mut Room, entry: Entry| {
+        room.handle(0, Input::Gossip(bob, Box::new(entry.clone())));
+        (room.peers[0].node.counters().entries_ignored, room.peers[0].node.ledger().has(&entry.tip()))
+    };
+    let at = room.now.wall_ms + skew;
+    let ahead = Forger::of(&room, 1).write(at + 1, Payload::PeerOnline);
+    assert_eq!(ignored(&mut room, ahead), (1, false));
+    let community = mesh_protocol::ids::CommunityId([7; 32]);
+    let elsewhere = Forger { community, ..Forger::of(&room, 1) }.write(at, Payload::PeerOnline);
+    assert_eq!(ignored(&mut room, elsewhere), (2, false));
+    let as_far_as_may_be = Forger::of(&room, 1).write(at, Payload::PeerOnline);
+    assert_eq!(ignored(&mut room, as_far_as_may_be), (2, true));
+}
+
+// spec: LED-5
+#[test]
+fn who_asks_where_its_log_ends_writes_nothing_until_two_have_answered_and_then_at_once() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.apart = true;
+    room.restart(0, "alice");
+    let write = |room: &mut Room, zone: &str| room.ask(0, Command::SetZone { zone: zone.into() });
+    for answered in 0..2 {
+        let refused = write(&mut room, "Europe/Berlin").unwrap_err();
+        assert_eq!(refused.kind, mesh_node::ErrorKind::Unavailable);
+        assert!(refused.message.contains(&format!("; {answered} have answered")), "{refused:?}");
+        room.connect(0, 1 + answered);
+    }
+    write(&mut room, "Europe/Paris").unwrap();
+}
+
+// spec: EN-5, ARC-3
+#[test]
+fn what_is_expected_of_energy_outlives_a_restart() {
+    let mut room = Room::community(&["alice"]);
+    let claim = mesh_protocol::ad::EnergyClaim {
+        source: mesh_protocol::ad::Source::Grid,
+        renewable_percent: 40,
+        g_per_kwh: 300,
+    };
+    let reads = |room: &mut Room| {
+        let reading = mesh_protocol::energy::Reading::of(claim, "fixed");
+        room.handle(0, Input::Energy(Some(Box::new(reading)), None));
+        let node = &room.peers[0].node;
+        assert_eq!(node.energy(), Some(claim));
+        node.outlook().clone()
+    };
+    let before = reads(&mut room);
+    let hour = room.now.wall_ms / 3_600_000;
+    room.handle(0, Input::Forecast(mesh_node::Forecast { hour, g_per_kwh: vec![70; 24] }));
+    let expected = room.peers[0].node.outlook().clone();
+    assert_ne!(expected, before);
+    room.restart(0, "alice");
+    assert_eq!(reads(&mut room), expected);
+}
+
 // spec: NET-2, CLI-5
 #[test]
 fn who_waits_for_a_second_sponsor_waits_on_after_a_restart() {
@@ -879,6 +1042,305 @@ fn a_grant_that_the_owner_of_the_device_did_not_give_makes_it_no_donor() {
     room.restart(0, names[0]);
     let dialled = room.dials.iter().filter(|(by, _)| *by == 0).count();
     assert!((1..=12).contains(&dialled), "{dialled} dialled at once");
+}
+
+/// Devices that let alice's tasks run are dialled beside the twelve that anybody is.
+// spec: PERM-1, NET-8
+#[test]
+fn a_donor_is_one_until_its_grant_ends_or_its_owner_takes_it_back() {
+    let names: Vec<String> = (0..14).map(|number| format!("member-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for (left_ms, revoked, dialled) in
+        [(1, None, 13), (0, None, 12), (1, Some(false), 13), (1, Some(true), 12)]
+    {
+        let mut room = Room::community_by(&names, Rules { sponsors: 1, ..Rules::default() });
+        room.apart = true;
+        let user = room.peers[0].node.ledger().governance().owner(&room.key(0)).unwrap();
+        let until_ms = Some(room.now.wall_ms + 60_000);
+        for number in 1..14 {
+            let (device, permissions) = (room.key(number), Permissions::default());
+            let pattern = Pattern::new("*").unwrap();
+            let grant = Grant { device, user, pattern, module: None, until_ms, permissions };
+            let say = |room: &mut Room, by: usize, payload: Payload| {
+                // As her ledger has their log.
+                let tip = room.peers[0].node.ledger().tip(&room.key(by));
+                let at = room.now.wall_ms + tip.map_or(0, |tip| tip.seq);
+                let entry = Forger { tip, ..Forger::of(room, by) }.write(at, payload);
+                room.handle(0, Input::Gossip(device, Box::new(entry.clone())));
+                entry.id()
+            };
+            let grant = say(&mut room, number, Payload::Granted(Box::new(grant)));
+            if let Some(by_owner) = revoked {
+                let other = if number == 1 { 2 } else { number - 1 };
+                say(&mut room, if by_owner { number } else { other }, Payload::Revoked { grant });
+            }
+        }
+        room.now.wall_ms += 60_000 - left_ms;
+        room.dials.clear();
+        room.restart(0, names[0]);
+        let by_her = room.dials.iter().filter(|(by, _)| *by == 0).count();
+        assert_eq!(by_her, dialled, "{left_ms} ms left, revoked by their owners: {revoked:?}");
+    }
+}
+
+// spec: PERM-1, NET-8
+#[test]
+fn who_grants_something_is_dialled_at_once_beside_all_that_are_and_once() {
+    let names: Vec<String> = (0..16).map(|number| format!("member-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut room = Room::community_by(&names, Rules { sponsors: 1, ..Rules::default() });
+    room.apart = true;
+    room.dials.clear();
+    room.restart(0, names[0]);
+    let dialled: Vec<usize> = room.dials.iter().map(|(_, to)| *to).collect();
+    assert_eq!(dialled.len(), 12);
+    let left: Vec<usize> = (1..16).filter(|number| !dialled.contains(number)).collect();
+    let user = room.peers[0].node.ledger().governance().owner(&room.key(0)).unwrap();
+    let grants = |room: &mut Room, by: usize| {
+        let (device, permissions) = (room.key(by), Permissions::default());
+        let pattern = Pattern::new("*").unwrap();
+        let grant = Grant { device, user, pattern, module: None, until_ms: None, permissions };
+        let entry = Forger::of(room, by).write(room.now.wall_ms, Payload::Granted(Box::new(grant)));
+        room.dials.clear();
+        room.handle(0, Input::Gossip(room.key(dialled[0]), Box::new(entry)));
+        room.dials.iter().filter(|dial| **dial == (0, by)).count()
+    };
+    for number in &left {
+        assert_eq!(grants(&mut room, *number), 1, "member-{number}");
+    }
+    // Whoever is dialled already, or there, need not be again.
+    assert_eq!(grants(&mut room, dialled[1]), 0);
+    room.connect(0, dialled[2]);
+    assert_eq!(grants(&mut room, dialled[2]), 0);
+}
+
+// spec: NET-5, NET-8
+#[test]
+fn where_a_donor_is_that_nobody_knows_is_asked_ever_less_often() {
+    let mut room = Room::community_by(&["alice", "bob", "carol"], Rules { sponsors: 1, ..Rules::default() });
+    room.grant(2, "alice");
+    room.apart = true;
+    room.disconnect(0, 2);
+    room.disconnect(1, 2);
+    let carol = room.key(2);
+    // Where she is was never heard.
+    for (number, name) in [(0, "alice"), (1, "bob")] {
+        room.peers[number]
+            .kept
+            .retain(|record| !matches!(record, Record::Put { key, .. } if *key == carol.0));
+        room.restart(number, name);
+    }
+    room.connect(0, 1);
+    let mut asked = Vec::new();
+    let (began, end) = (room.now.boot_ms, room.now.boot_ms + 3 * 3_600_000);
+    let bob = room.key(1);
+    while room.now.boot_ms < end {
+        room.now.boot_ms += 1_000;
+        room.now.wall_ms += 1_000;
+        let now = room.now;
+        let node = &mut room.peers[0].node;
+        node.handle(now, Input::Wake);
+        while let Some(output) = node.poll() {
+            if let Output::Send(to, Message::Hello(HelloFrame::Seek(sought))) = output {
+                assert_eq!((to, sought), (bob, vec![carol]));
+                asked.push(now.boot_ms - began);
+            }
+        }
+    }
+    // Logs are compared every few seconds, and it is asked on such an occasion.
+    assert!(asked[0] < 20_000, "{asked:?}");
+    let waits: Vec<u64> = asked.windows(2).map(|two| two[1] - two[0]).collect();
+    for (wait, least) in waits.iter().zip([5_000, 10_000, 20_000, 40_000, 80_000, 160_000, 320_000, 600_000])
+    {
+        assert!((least..least + 15_000).contains(wait), "{waits:?}");
+    }
+    assert!(waits[7..].iter().all(|wait| (600_000..615_000).contains(wait)), "{waits:?}");
+    // Somebody new may be there to be asked for.
+    let user = room.peers[0].node.ledger().governance().owner(&room.key(0)).unwrap();
+    let grant = Grant {
+        device: bob,
+        user,
+        pattern: Pattern::new("*").unwrap(),
+        module: None,
+        until_ms: None,
+        permissions: Permissions::default(),
+    };
+    let entry = Forger::of(&room, 1).write(room.now.wall_ms, Payload::Granted(Box::new(grant)));
+    let now = room.now;
+    let node = &mut room.peers[0].node;
+    node.handle(now, Input::Gossip(bob, Box::new(entry)));
+    let mut again = 0;
+    for later in 1..20 {
+        let (boot_ms, wall_ms) = (now.boot_ms + later * 1_000, now.wall_ms + later * 1_000);
+        node.handle(mesh_node::Now { boot_ms, wall_ms }, Input::Wake);
+        while let Some(output) = node.poll() {
+            again += usize::from(matches!(output, Output::Send(_, Message::Hello(HelloFrame::Seek(_)))));
+        }
+    }
+    assert!(again > 0);
+}
+
+// spec: NET-4, NET-8
+#[test]
+fn of_a_thousand_remembered_one_that_is_not_needed_makes_way_for_a_donor() {
+    let mut room = Room::community_by(&["alice", "bob", "carol"], Rules { sponsors: 1, ..Rules::default() });
+    room.apart = true;
+    let (bob, carol) = (room.key(1), room.key(2));
+    room.peers[0].kept.retain(|record| {
+        !matches!(record, Record::Put { key, .. } | Record::Delete { key, .. } if *key == bob.0 || *key == carol.0)
+    });
+    let stranger = |number: u16| {
+        let mut key = [200; 32];
+        key[..2].copy_from_slice(&number.to_be_bytes());
+        mesh_protocol::key::PublicKey(key)
+    };
+    // With bob they are as many as are remembered.
+    for number in 0..1023 {
+        let known = PeerAddrs { peer: stranger(number), addrs: vec![addr(9)] };
+        let (key, value) = (known.peer.0.to_vec(), mesh_protocol::canonical::encode(&known));
+        room.peers[0].kept.push(Record::Put { table: mesh_protocol::record::Table::Peers, key, value });
+    }
+    room.restart(0, "alice");
+    room.connect(0, 1);
+    let now = room.now;
+    let told = || HelloFrame::Peers(vec![PeerAddrs { peer: carol, addrs: vec![addr(2)] }]);
+    let granted = {
+        let user = room.peers[0].node.ledger().governance().owner(&room.key(0)).unwrap();
+        let (pattern, permissions) = (Pattern::new("*").unwrap(), Permissions::default());
+        let grant = Grant { device: carol, user, pattern, module: None, until_ms: None, permissions };
+        Forger::of(&room, 2).write(room.now.wall_ms, Payload::Granted(Box::new(grant)))
+    };
+    let node = &mut room.peers[0].node;
+    let kept = |node: &mut mesh_node::Node, input: Input| {
+        node.handle(now, input);
+        let outputs: Vec<Output> = std::iter::from_fn(|| node.poll()).collect();
+        let records = outputs.into_iter().filter_map(|output| match output {
+            Output::Persist(Record::Put { table: mesh_protocol::record::Table::Peers, key, .. }) => {
+                Some((true, key))
+            }
+            Output::Persist(Record::Delete { table: mesh_protocol::record::Table::Peers, key }) => {
+                Some((false, key))
+            }
+            _ => None,
+        });
+        records.collect::<Vec<_>>()
+    };
+    // All but one of them are there.
+    for number in 1..1023 {
+        kept(node, Input::Connected { peer: stranger(number), addr: addr(9) });
+    }
+    assert_eq!(kept(node, Input::Hello(bob, told())), [], "there is no room for carol");
+    kept(node, Input::Gossip(bob, Box::new(granted)));
+    assert_eq!(
+        kept(node, Input::Hello(bob, told())),
+        [(false, stranger(0).0.to_vec()), (true, carol.0.to_vec())]
+    );
+}
+
+// spec: LED-5
+#[test]
+fn of_its_own_log_a_device_asks_for_what_follows_the_end_that_it_has() {
+    let mut room = Room::community(&["alice", "bob"]);
+    let (alice, bob) = (room.key(0), room.key(1));
+    room.submit(0, 1);
+    let tip = room.peers[0].node.ledger().tip(&alice).unwrap();
+    room.apart = true;
+    room.peers[0].entries.retain(|(by, seq), _| *by != alice || *seq < tip.seq - 1);
+    room.restart(0, "alice");
+    let now = room.now;
+    let node = &mut room.peers[0].node;
+    let mut wanted = |tip: Option<Tip>| {
+        node.handle(now, Input::Hello(bob, HelloFrame::TipAnswer(tip)));
+        let outputs: Vec<Output> = std::iter::from_fn(|| node.poll()).collect();
+        let wants = outputs.into_iter().filter_map(|output| match output {
+            Output::Send(to, Message::Sync(SyncFrame::Want(wants))) if to == bob => Some(wants),
+            _ => None,
+        });
+        wants.flatten().collect::<Vec<_>>()
+    };
+    assert_eq!(wanted(Some(tip)), [(alice, tip.seq - 1)]);
+    // Of nobody else's log, and not where it knows as much itself.
+    assert_eq!(wanted(Some(Tip { author: bob, ..tip })), []);
+    assert_eq!(wanted(Some(Tip { seq: tip.seq - 2, ..tip })), []);
+}
+
+// spec: CLI-5
+#[test]
+fn who_joins_is_told_when_its_sponsor_is_not_reached_and_of_nobody_else() {
+    let mut room = Room::community(&["alice", "bob"]);
+    room.add("carol", 2, 2);
+    let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
+    let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
+    room.apart = true;
+    let id = mesh_node::CommandId(1_000);
+    let join = Command::Join { ticket: ticket.clone(), as_device_of: None };
+    room.handle(2, Input::Command(id, Box::new(join)));
+    let unreached = |room: &mut Room, number: usize| {
+        let peer = room.key(number);
+        room.handle(2, Input::Unreachable { peer, why: "no route".into() });
+        std::mem::take(&mut room.peers[2].answers)
+    };
+    assert!(unreached(&mut room, 1).is_empty());
+    let answers = unreached(&mut room, 0);
+    let [(answered, Err(refused))] = answers.as_slice() else { panic!("{answers:?}") };
+    assert!(*answered == id && refused.message.contains("no route"), "{refused:?}");
+    assert!(refused.hint.as_deref().is_some_and(|hint| hint.contains("mesh up")));
+    // Once it is let in the way to its sponsor is no matter of the ticket any more.
+    let alice = room.key(0);
+    let join = Command::Join { ticket, as_device_of: None };
+    room.handle(2, Input::Command(id, Box::new(join)));
+    let admitted = HelloFrame::JoinAnswer(mesh_protocol::frame::JoinAnswer::Admitted(EntryId::ZERO));
+    room.handle(2, Input::Hello(alice, admitted));
+    assert!(unreached(&mut room, 0).is_empty());
+}
+
+// spec: NET-1, NET-2
+#[test]
+fn a_members_device_is_made_nobody_elses_by_their_ticket() {
+    let mut room = Room::community(&["alice", "bob"]);
+    let invite = Command::Invite { kind: TicketKind::Device, valid_ms: 60_000, addrs: vec![addr(0)] };
+    let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
+    let ticket: mesh_protocol::invite::Ticket = ticket.parse().unwrap();
+    let key = SecretKey::from_seed(&ticket.secret);
+    let device = |room: &mut Room, number: usize| {
+        let device = SecretKey::from_seed(&[number as u8 * 10 + 1; 32]);
+        let word = mesh_protocol::invite::consent(&device, &ticket.community, &ticket.user);
+        let request = mesh_protocol::invite::DeviceRequest::sign("mine".into(), device.public(), word, &key);
+        room.handle(0, Input::Hello(device.public(), HelloFrame::JoinDevice(Box::new(request))));
+        let refused = room.peers[0].node.counters().joins_refused;
+        (refused, room.peers[0].node.ledger().governance().owner(&device.public()))
+    };
+    let owner = |room: &Room, number| room.peers[0].node.ledger().governance().owner(&room.key(number));
+    let (alice, bob) = (owner(&room, 0), owner(&room, 1));
+    assert_eq!(device(&mut room, 1), (1, bob));
+    // One that nobody has comes in by it, and again, and nobody after it.
+    room.add("dora", 2, 2);
+    room.add("erin", 3, 3);
+    assert_eq!(device(&mut room, 2), (1, alice));
+    assert_eq!(device(&mut room, 2), (1, alice));
+    assert_eq!(device(&mut room, 3), (2, None));
+}
+
+// spec: PERM-4
+#[test]
+fn what_the_owner_takes_back_on_another_device_ends_here_when_it_is_heard() {
+    let mut room = Room::community(&["alice", "bob"]);
+    room.add("bob", 2, 1);
+    let invite = Command::Invite { kind: TicketKind::Device, valid_ms: 60_000, addrs: vec![addr(1)] };
+    let Answer::Ticket(ticket) = room.ask(1, invite).unwrap() else { panic!("no ticket") };
+    room.ask(2, Command::Join { ticket, as_device_of: None }).unwrap();
+    room.pass(5_000);
+    let Command::Grant(request) = anything_of("alice") else { panic!() };
+    let device = Some("bob-laptop".into());
+    let granted = room.ask(2, Command::Grant(GrantRequest { device, ..request })).unwrap();
+    let Answer::About { entry, .. } = granted else { panic!("{granted:?}") };
+    room.pass(2_000);
+    room.submit(0, 1);
+    room.pass(1_000);
+    let run = room.peers[1].runs.pop().expect("bob's first device runs it");
+    room.handle(1, Input::Run(run.attempt, RunEvent::Started));
+    room.ask(2, Command::Revoke { grant: entry.to_string() }).unwrap();
+    assert_eq!(room.peers[1].wishes, [(run.attempt, Wish::Stop)]);
 }
 
 // spec: NET-5

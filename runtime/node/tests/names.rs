@@ -4,12 +4,13 @@
 
 mod room;
 
-use mesh_node::{Answer, Command, CommandError, ErrorKind, Input, SyncReceived};
+use mesh_node::{Answer, Command, CommandError, ErrorKind, GrantRequest, Input, SyncReceived};
 use mesh_protocol::frame::{HelloFrame, JoinAnswer, JoinRefusal};
 use mesh_protocol::ids::{Commitment, TaskId};
 use mesh_protocol::invite::{DeviceCert, JoinRequest, TicketKind};
 use mesh_protocol::key::{SecretKey, Signature, UserKey};
-use mesh_protocol::ledger::{Payload, PeerRegistered, TaskSubmitted};
+use mesh_protocol::ledger::{Hlc, Payload, PeerRegistered, Rotation, TaskSubmitted};
+use mesh_protocol::permissions::Permissions;
 use mesh_protocol::rules::Rules;
 use mesh_protocol::task::{Importance, Sla};
 use room::*;
@@ -217,6 +218,13 @@ fn nobody_is_vouched_for_by_chance() {
     let two = room.ask(1, sponsor("carol")).unwrap_err();
     assert_eq!(two.kind, ErrorKind::Ambiguous);
     assert!(two.message.matches("carol (").count() == 2, "{two}");
+    // Who is in already, or was put out, waits for nobody.
+    room.ask(0, Command::Expel { user: "dave".into(), why: "noise".into() }).unwrap();
+    room.pass(3_000);
+    for other in ["alice", "dave"] {
+        let none = room.ask(1, sponsor(other)).unwrap_err();
+        assert!(none.message.contains("there is none of that name"), "{other}: {none}");
+    }
     let key = user_key(5).to_string();
     for short in ["", &key[..1], &key[..3]] {
         assert!(room.ask(1, sponsor(short)).is_err(), "{short:?}");
@@ -280,6 +288,162 @@ fn whoever_is_expelled_is_told_so_and_what_can_be_done() {
     assert!(view.user.starts_with("carol ("), "{}", view.user);
     let silent = room.ask(0, Command::Expel { user: "bob".into(), why: " ".into() }).unwrap_err();
     assert!(silent.hint.unwrap().contains("-m"));
+}
+
+/// What `mesh grant` is asked for.
+fn granting(task: &str) -> GrantRequest {
+    GrantRequest {
+        user: "alice".into(),
+        device: None,
+        task: task.into(),
+        module: None,
+        until_ms: None,
+        permissions: None,
+    }
+}
+
+// spec: PERM-1, SBX-10
+#[test]
+fn a_grant_ends_later_than_now_and_gives_what_reaches_further_to_pinned_code_alone() {
+    let mut room = Room::community_by(&["alice", "bob", "carol"], rules());
+    let now = room.now.wall_ms;
+    let refused = room.ask(1, Command::Grant(GrantRequest { until_ms: Some(now), ..granting("*") }));
+    assert!(refused.unwrap_err().message.contains("lies in the past"));
+    let until = room.now.wall_ms + 1;
+    about(room.ask(1, Command::Grant(GrantRequest { until_ms: Some(until), ..granting("*") })));
+    let clock = Some(Permissions { real_clock: true, ..Permissions::default() });
+    let refused = room
+        .ask(1, Command::Grant(GrantRequest { permissions: clock.clone(), ..granting("*") }))
+        .unwrap_err();
+    assert!(refused.hint.is_some_and(|hint| hint.contains("--module")), "{}", refused.message);
+    let module = Some(draft("x", 1).module);
+    about(room.ask(1, Command::Grant(GrantRequest { permissions: clock, module, ..granting("*") })));
+    // What every task may do anyway needs no code to be named.
+    let least = Some(Permissions::default());
+    about(room.ask(1, Command::Grant(GrantRequest { permissions: least, ..granting("*") })));
+    for (request, kind) in [
+        (GrantRequest { device: Some("carol-laptop".into()), ..granting("*") }, ErrorKind::Forbidden),
+        (granting("a*b"), ErrorKind::Invalid),
+    ] {
+        assert_eq!(room.ask(1, Command::Grant(request)).unwrap_err().kind, kind);
+    }
+}
+
+// spec: PERM-1
+#[test]
+fn a_grant_is_taken_back_by_its_owner_and_by_as_much_of_its_id_as_means_no_other() {
+    let mut room = Room::community_by(&["alice", "bob"], rules());
+    let ids: Vec<String> = (0..17)
+        .map(|number| match room.ask(1, Command::Grant(granting(&format!("task-{number}")))) {
+            Ok(Answer::About { entry, .. }) => entry.to_string(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    room.pass(2_000);
+    let revoke =
+        |room: &mut Room, by: usize, grant: &str| room.ask(by, Command::Revoke { grant: grant.into() });
+    for (by, grant, kind) in [
+        (1, "", ErrorKind::NotFound),
+        (1, "no grant", ErrorKind::NotFound),
+        (0, ids[0].as_str(), ErrorKind::Forbidden),
+        // Seventeen begin with sixteen digits.
+        (
+            1,
+            (0..17)
+                .map(|at| &ids[at][..1])
+                .find(|digit| ids.iter().filter(|id| id.starts_with(digit)).count() > 1)
+                .unwrap(),
+            ErrorKind::Ambiguous,
+        ),
+    ] {
+        assert_eq!(revoke(&mut room, by, grant).unwrap_err().kind, kind, "{grant:?} by {by}");
+    }
+    revoke(&mut room, 1, &ids[3][..20]).unwrap();
+    room.pass(2_000);
+    for number in 0..2 {
+        let Answer::Permissions(views) = room.ask(number, Command::Permissions).unwrap() else { panic!() };
+        let ended: Vec<&str> =
+            views.iter().filter(|view| !view.valid).map(|view| view.task.as_str()).collect();
+        assert_eq!(ended, ["task-3"], "as peer {number} has it");
+    }
+}
+
+// spec: NET-1, QUOTA-4
+#[test]
+fn only_a_device_of_ones_own_and_no_other_is_taken_back_or_given_a_share() {
+    let mut room = Room::community_by(&["alice", "bob"], rules());
+    for command in [
+        |device: &str| Command::RevokeDevice { device: device.into() },
+        |device: &str| Command::ShareQuota { device: device.into(), permille: 100 },
+    ] {
+        for (device, kind) in [
+            ("nobodys", ErrorKind::NotFound),
+            ("bob-laptop", ErrorKind::Forbidden),
+            ("alice-laptop", ErrorKind::Invalid),
+        ] {
+            let refused = room.ask(0, command(device)).unwrap_err();
+            assert_eq!(refused.kind, kind, "{refused:?}");
+            // It lists what may be named, which `mesh peers` does among everybody's.
+            let helps = refused.hint.is_some_and(|hint| hint.contains("mesh device ls"));
+            assert_eq!(helps, kind != ErrorKind::Invalid, "{device}");
+        }
+    }
+}
+
+// spec: NET-1
+#[test]
+fn a_user_key_is_replaced_by_the_recovery_keys_word_for_it_and_a_new_key_alone() {
+    let mut room = Room::community_by(&["alice", "bob"], rules());
+    let community = room.peers[0].node.community().unwrap();
+    let elsewhere = Room::community_by(&["carol"], rules()).peers[0].node.community().unwrap();
+    let recovery = SecretKey::from_seed(&[3; 32]);
+    let new = |seed: u8| UserKey(SecretKey::from_seed(&[seed; 32]).public());
+    let from = Hlc::at(room.now.wall_ms);
+    let rotate = |room: &mut Room, by: &SecretKey, community, user, new| {
+        let rotation = Rotation::sign(by, community, user, new, from);
+        room.ask(0, Command::RotateKey(Box::new(rotation)))
+    };
+    let (alice, bob) = (user_key(0), user_key(1));
+    for (by, community, user, to, why) in [
+        (&recovery, elsewhere, alice, new(200), "another community"),
+        (&recovery, community, bob, new(200), "another user"),
+        (&SecretKey::from_seed(&[2; 32]), community, alice, new(200), "recovery key"),
+        (&recovery, community, alice, bob, "is or was a member's"),
+    ] {
+        let refused = rotate(&mut room, by, community, user, to).unwrap_err();
+        assert!(refused.kind == ErrorKind::Invalid && refused.message.contains(why), "{refused:?}");
+    }
+    rotate(&mut room, &recovery, community, alice, new(200)).unwrap();
+    room.pass(2_000);
+    let refused = rotate(&mut room, &recovery, community, new(200), alice).unwrap_err();
+    assert!(refused.message.contains("is or was a member's"), "back to the old one: {refused:?}");
+    // The key that this device started with stands for nobody now.
+    let device = Command::Invite { kind: TicketKind::Device, valid_ms: 60_000, addrs: vec![addr(0)] };
+    let refused = room.ask(0, device.clone()).unwrap_err();
+    assert!(refused.kind == ErrorKind::Forbidden && refused.message.contains("was replaced"), "{refused:?}");
+    room.ask(1, device).unwrap();
+}
+
+// spec: DEL-6
+#[test]
+fn whoever_runs_a_task_vetoes_the_one_that_is_meant_and_what_runs_no_more_is_none() {
+    let mut room = Room::community_by(&["alice", "bob"], rules());
+    room.handle(0, Input::Capacity(mesh_node::Capacity { slots: 0, memory: 1 << 30, longest_ms: 3_600_000 }));
+    room.grant(1, "alice");
+    for nonce in [1, 2] {
+        let urgent = mesh_node::Draft { sla: Sla::Urgent, ..draft("word-count", nonce) };
+        room.submit_draft(0, urgent).unwrap();
+    }
+    room.pass(1_000);
+    let tasks: Vec<String> = room.peers[1].runs.iter().map(|run| run.attempt.task.to_string()).collect();
+    assert_eq!(tasks.len(), 2);
+    let veto =
+        |room: &mut Room, task: &str| room.ask(1, Command::Veto { task: task.into(), why: "no".into() });
+    assert_eq!(veto(&mut room, "image").unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(veto(&mut room, "word-count").unwrap_err().kind, ErrorKind::Ambiguous);
+    assert!(matches!(veto(&mut room, &tasks[0][..20]), Ok(Answer::Done)));
+    assert_eq!(veto(&mut room, &tasks[0]).unwrap_err().kind, ErrorKind::NotFound, "it runs no more");
+    assert!(matches!(veto(&mut room, "word-count"), Ok(Answer::Done)), "the other is the only one");
 }
 
 // spec: QUOTA-2

@@ -5,7 +5,7 @@
 mod room;
 
 use mesh_node::ledger::conduct::Verdict;
-use mesh_node::{Answer, Command, Draft, Input, Run, RunEvent};
+use mesh_node::{Answer, Command, Draft, Input, Run, RunEvent, Unfetched};
 use mesh_protocol::ad::{EnergyClaim, Source};
 use mesh_protocol::energy::Reading;
 use mesh_protocol::frame::{AttemptId, Ended, TaskFrame};
@@ -469,6 +469,55 @@ fn what_was_agreed_on_while_nobody_was_there_is_waited_for_and_not_longer_than_i
         let told = results(&room, 0, &task);
         for number in [1, 2] {
             assert_eq!(told.get(&all[&number].attempt.attempt), Some(&Effect::Superseded), "{told:?}");
+        }
+    }
+}
+
+// spec: DEL-8, DEL-4
+#[test]
+fn an_agreed_result_that_one_does_not_give_comes_from_the_next_who_has_it() {
+    // Of the two on which the quorum agrees none is bad, one is, or both are.
+    for bad in 0..3 {
+        let mut room = street(&["alice", "bob", "carol", "dave"]);
+        room.slow = true;
+        let task = room.submit_draft(0, replicated(1, 4, 2)).unwrap();
+        let all = runs(&mut room);
+        for (number, run) in &all {
+            room.end_with(*number, run, if [0, 2].contains(number) { 60 + *number as u8 } else { 1 });
+        }
+        let from = |room: &Room| room.number(room.peers[0].fetches[0].2);
+        let first = from(&room);
+        assert!([1, 3].contains(&first));
+        let second = 4 - first;
+        // A line that breaks is nobody's fault: the other is asked, and then the first again.
+        for other in [second, first] {
+            room.comes(0, Err(Unfetched::Line("it broke".into())));
+            room.pass(700_000);
+            assert_eq!(from(&room), other);
+        }
+        let told = |room: &Room| room.peers[0].node.counters().bad_results;
+        assert_eq!(told(&room), 0);
+        for number in [first, second].into_iter().take(bad) {
+            assert_eq!(from(&room), number);
+            room.comes(0, Err(Unfetched::False("another blob".into())));
+        }
+        assert_eq!(told(&room), bad as u64);
+        let (state, why) = match bad {
+            2 => room.state(0, &task),
+            _ => {
+                room.comes(0, Ok(()));
+                room.state(0, &task)
+            }
+        };
+        assert_eq!(state, if bad == 2 { "failed" } else { "done" }, "{why}");
+        assert!(bad < 2 || why.contains("nobody gave the result that was agreed on"), "{why}");
+        room.pass(30_000);
+        assert!(room.peers[0].fetches.is_empty());
+        let effects = results(&room, 2, &task);
+        let done = [Some(first), Some(second), None][bad];
+        for (number, run) in &all {
+            let effect = if done == Some(*number) { Effect::Done } else { Effect::Superseded };
+            assert_eq!(effects[&run.attempt.attempt], effect, "{bad} bad, of peer {number}");
         }
     }
 }
