@@ -518,6 +518,106 @@ fn reaching_a_tier_changes_it_on_every_peer() {
     assert_eq!(tier(&mut room, 1), (mesh_policies::quota::Tier::Free, Some(10)));
 }
 
+// spec: QUOTA-2
+#[test]
+fn one_entry_says_no_more_than_anybody_gives() {
+    let mut room = street(quiet());
+    let give = |unit: &str, amount, month| Command::Contribute {
+        user: "alice".into(),
+        unit: unit.into(),
+        amount,
+        month,
+    };
+    let this_month = mesh_policies::quota::month(room.now.wall_ms);
+    for (unit, amount, month, holds) in [
+        ("money", 0, None, false),
+        ("money", 100_000_000, None, true),
+        ("money", 100_000_001, None, false),
+        ("hours", 0, None, false),
+        ("hours", 1, None, true),
+        ("hours", 44_640, None, true),
+        ("hours", 44_641, None, false),
+        ("beans", 1, None, false),
+        ("money", 1, Some(this_month), true),
+        ("money", 1, Some(this_month + 1), false),
+    ] {
+        let said = room.ask(0, give(unit, amount, month)).map_err(|failed| failed.kind);
+        match holds {
+            true => assert!(said.is_ok(), "{amount} {unit} {month:?}"),
+            false => assert_eq!(said.err(), Some(ErrorKind::Invalid), "{amount} {unit} {month:?}"),
+        }
+    }
+    assert_eq!(room.said(0, "contribution").len(), 4);
+}
+
+// spec: NET-2, API-1
+#[test]
+fn who_waits_who_belongs_and_who_was_put_out_is_shown() {
+    let mut room = street(quiet());
+    room.add("dave", 3, 3);
+    let shown = |room: &mut Room, number: usize| {
+        let Answer::Community(view) = room.ask(number, Command::Community).unwrap() else { panic!() };
+        let mut members: Vec<_> = view
+            .members
+            .into_iter()
+            .map(|it| {
+                let devices = it.devices.into_iter().map(|it| (it.name, it.counts_until.is_some()));
+                (it.name, it.me, it.pending, it.expelled, devices.collect::<Vec<_>>())
+            })
+            .collect();
+        members.sort();
+        members
+    };
+    let member = |name: &str, me, pending, expelled, cut: bool| {
+        let devices = if pending { vec![] } else { vec![(format!("{name}-laptop"), cut)] };
+        (name.to_owned(), me, pending, expelled, devices)
+    };
+    joins(&mut room, 3);
+    let (alice, carol) =
+        (member("alice", true, false, false, false), member("carol", false, false, false, false));
+    let bob = |out: bool| member("bob", false, false, out, out);
+    let dave = member("dave", false, true, false, false);
+    assert_eq!(shown(&mut room, 0), [alice.clone(), bob(false), carol.clone(), dave.clone()]);
+    room.ask(0, Command::Expel { user: "bob".into(), why: "sold our sun".into() }).unwrap();
+    room.pass(1_000);
+    assert_eq!(shown(&mut room, 0), [alice, bob(true), carol, dave]);
+    assert!(shown(&mut room, 2).iter().all(|(name, me, ..)| *me == (name == "carol")));
+    // Who is left of them is there as a peer, and each sees itself.
+    room.disconnect(0, 2);
+    let Answer::Peers(peers) = room.ask(0, Command::Peers).unwrap() else { panic!("no peers") };
+    let mut peers: Vec<_> = peers.into_iter().map(|it| (it.name, it.user, it.me, it.connected)).collect();
+    peers.sort();
+    let peer = |name: &str, me| (format!("{name}-laptop"), name.to_owned(), me, me);
+    assert_eq!(peers, [peer("alice", true), peer("carol", false)]);
+    // Bob is told by whom and why, and not that his device is damaged.
+    let Answer::Status(status) = room.ask(1, Command::Status).unwrap() else { panic!("no status") };
+    let trouble = status.trouble.join("; ");
+    assert!(
+        trouble.contains("the founder ended your membership") && trouble.contains("sold our sun"),
+        "{trouble}"
+    );
+    assert!(trouble.contains("alice") && !trouble.contains("two entries"), "{trouble}");
+}
+
+// spec: CLI-1
+#[test]
+fn how_many_tasks_are_in_which_state_is_shown() {
+    let mut room = street(quiet());
+    let first = room.submit_draft(0, draft("first", 1)).unwrap();
+    for nonce in 2..4 {
+        room.submit_draft(0, draft("plain", nonce)).unwrap();
+    }
+    let run = room.next_run(2).unwrap();
+    assert_eq!(run.attempt.task.to_string(), first);
+    room.handle(2, Input::Run(run.attempt, RunEvent::Started));
+    room.pass(2_000);
+    let Answer::Status(status) = room.ask(0, Command::Status).unwrap() else { panic!("no status") };
+    let tasks: Vec<(&str, usize)> =
+        status.tasks.iter().map(|(state, count)| (state.as_str(), *count)).collect();
+    assert_eq!(tasks, [("running", 1), ("waiting", 2)]);
+    assert_eq!(status.connected, 2);
+}
+
 // spec: QUOTA-3
 #[test]
 fn a_day_begins_at_midnight_where_its_user_lives() {
