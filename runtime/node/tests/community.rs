@@ -550,6 +550,61 @@ fn one_entry_says_no_more_than_anybody_gives() {
     assert_eq!(room.said(0, "contribution").len(), 4);
 }
 
+// spec: PERM-1, PERM-4
+#[test]
+fn of_each_grant_it_is_said_whether_it_holds_and_why_not() {
+    let mut room = street(quiet());
+    let until_ms = room.now.wall_ms + HOUR;
+    let of_bob = |task: &str, until_ms| {
+        let Command::Grant(any) = anything_of("bob") else { panic!("no grant") };
+        Command::Grant(mesh_node::GrantRequest { task: task.into(), until_ms, ..any })
+    };
+    let shown = |room: &mut Room| match room.ask(0, Command::Permissions).unwrap() {
+        Answer::Permissions(views) => views,
+        other => panic!("{other:?}"),
+    };
+    let brief = |room: &mut Room| {
+        let views = shown(room).into_iter();
+        views.map(|it| (it.user, it.task, it.valid, it.why_not)).collect::<Vec<_>>()
+    };
+    room.ask(2, of_bob("z*", Some(until_ms))).unwrap();
+    room.ask(2, of_bob("a*", None)).unwrap();
+    room.pass(1_000);
+    let holds = |user: &str, task: &str| (user.to_owned(), task.to_owned(), true, None);
+    let all = [holds("alice", "*"), holds("bob", "a*"), holds("bob", "z*")];
+    assert_eq!(brief(&mut room), all);
+    assert!(shown(&mut room).iter().all(|it| it.device == "carol-laptop"));
+    // Bob can neither take back nor give what is Carol's.
+    let mut views = shown(&mut room).into_iter();
+    let of_alice = views.next().unwrap();
+    let granted = room.peers[2].node.ledger().facts().grants()[&of_alice.grant].grant.clone();
+    let mut bob = Forger::of(&room, 1);
+    let key = room.key(1);
+    for payload in [Payload::Revoked { grant: of_alice.grant }, Payload::Granted(Box::new(granted))] {
+        room.pass(1);
+        let entry = bob.write(room.now.wall_ms, payload);
+        room.handle(0, Input::Gossip(key, Box::new(entry)));
+    }
+    let not_his = "its author does not own the device".to_owned();
+    let forged = ("alice".to_owned(), "*".to_owned(), false, Some(not_his));
+    let mut now = brief(&mut room);
+    assert!(now.contains(&forged) && now.contains(&all[0]), "{now:?}");
+    now.retain(|it| *it != forged);
+    assert_eq!(now, all);
+    room.ask(2, Command::Revoke { grant: of_alice.grant.to_string() }).unwrap();
+    room.pass(1_000);
+    room.pass(until_ms - 1 - room.now.wall_ms);
+    let why = |room: &mut Room| {
+        let mut views = brief(room);
+        views.retain(|it| *it != forged);
+        views.into_iter().map(|(.., why)| why).collect::<Vec<_>>()
+    };
+    let revoked = Some(Reason::GrantRevoked.to_string());
+    assert_eq!(why(&mut room), [revoked.clone(), None, None]);
+    room.pass(1);
+    assert_eq!(why(&mut room), [revoked, None, Some(Reason::GrantExpired.to_string())]);
+}
+
 // spec: NET-2, API-1
 #[test]
 fn who_waits_who_belongs_and_who_was_put_out_is_shown() {
