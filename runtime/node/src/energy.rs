@@ -409,6 +409,8 @@ mod tests {
         }
         assert_eq!((history.values.len(), history.newest), (HISTORY, 1999));
         assert_eq!(history.low(), Some(107), "8 of 24 hours are lower, and 30 % are 7.2");
+        let of = |hours: u16| History { values: (100..100 + hours).collect(), ..History::default() }.low();
+        assert_eq!([23, 24, 26, 27].map(of), [None, Some(106), Some(106), Some(107)]);
         let path = history.path(1999 * HOUR_MS, 107, true, &none);
         assert_eq!((path.len(), path[0]), (MAX_OUTLOOK, 107));
         assert!((path[24].abs_diff(107)) <= 3, "the same hour of the next day: {}", path[24]);
@@ -480,6 +482,7 @@ mod tests {
         assert!(!forecasts.take(Forecast { hour: 1, g_per_kwh: vec![] }), "nothing says nothing");
         assert!(forecasts.take(given(13, 80)) && !forecasts.take(given(14, 80)), "the same is no news");
         assert!(!forecasts.take(given(12, 70)), "an older one");
+        assert!(forecasts.take(given(13, 81)) && forecasts.take(given(13, 80)), "another of the same hour");
         let mut history = History::default();
         history.note(13 * HOUR_MS, None, 300);
         let path = history.path(13 * HOUR_MS, 300, true, &forecasts);

@@ -649,6 +649,161 @@ fn reaching_a_tier_changes_it_on_every_peer() {
     assert_eq!(tier(&mut room, 1), (mesh_policies::quota::Tier::Free, Some(10)));
 }
 
+// spec: QUOTA-2
+#[test]
+fn one_entry_says_no_more_than_anybody_gives() {
+    let mut room = street(quiet());
+    let give = |unit: &str, amount, month| Command::Contribute {
+        user: "alice".into(),
+        unit: unit.into(),
+        amount,
+        month,
+    };
+    let this_month = mesh_policies::quota::month(room.now.wall_ms);
+    for (unit, amount, month, holds) in [
+        ("money", 0, None, false),
+        ("money", 100_000_000, None, true),
+        ("money", 100_000_001, None, false),
+        ("hours", 0, None, false),
+        ("hours", 1, None, true),
+        ("hours", 44_640, None, true),
+        ("hours", 44_641, None, false),
+        ("beans", 1, None, false),
+        ("money", 1, Some(this_month), true),
+        ("money", 1, Some(this_month + 1), false),
+    ] {
+        let said = room.ask(0, give(unit, amount, month)).map_err(|failed| failed.kind);
+        match holds {
+            true => assert!(said.is_ok(), "{amount} {unit} {month:?}"),
+            false => assert_eq!(said.err(), Some(ErrorKind::Invalid), "{amount} {unit} {month:?}"),
+        }
+    }
+    assert_eq!(room.said(0, "contribution").len(), 4);
+}
+
+// spec: PERM-1, PERM-4
+#[test]
+fn of_each_grant_it_is_said_whether_it_holds_and_why_not() {
+    let mut room = street(quiet());
+    let until_ms = room.now.wall_ms + HOUR;
+    let of_bob = |task: &str, until_ms| {
+        let Command::Grant(any) = anything_of("bob") else { panic!("no grant") };
+        Command::Grant(mesh_node::GrantRequest { task: task.into(), until_ms, ..any })
+    };
+    let shown = |room: &mut Room| match room.ask(0, Command::Permissions).unwrap() {
+        Answer::Permissions(views) => views,
+        other => panic!("{other:?}"),
+    };
+    let brief = |room: &mut Room| {
+        let views = shown(room).into_iter();
+        views.map(|it| (it.user, it.task, it.valid, it.why_not)).collect::<Vec<_>>()
+    };
+    room.ask(2, of_bob("z*", Some(until_ms))).unwrap();
+    room.ask(2, of_bob("a*", None)).unwrap();
+    room.pass(1_000);
+    let holds = |user: &str, task: &str| (user.to_owned(), task.to_owned(), true, None);
+    let all = [holds("alice", "*"), holds("bob", "a*"), holds("bob", "z*")];
+    assert_eq!(brief(&mut room), all);
+    assert!(shown(&mut room).iter().all(|it| it.device == "carol-laptop"));
+    // Bob can neither take back nor give what is Carol's.
+    let mut views = shown(&mut room).into_iter();
+    let of_alice = views.next().unwrap();
+    let granted = room.peers[2].node.ledger().facts().grants()[&of_alice.grant].grant.clone();
+    let mut bob = Forger::of(&room, 1);
+    let key = room.key(1);
+    for payload in [Payload::Revoked { grant: of_alice.grant }, Payload::Granted(Box::new(granted))] {
+        room.pass(1);
+        let entry = bob.write(room.now.wall_ms, payload);
+        room.handle(0, Input::Gossip(key, Box::new(entry)));
+    }
+    let not_his = "its author does not own the device".to_owned();
+    let forged = ("alice".to_owned(), "*".to_owned(), false, Some(not_his));
+    let mut now = brief(&mut room);
+    assert!(now.contains(&forged) && now.contains(&all[0]), "{now:?}");
+    now.retain(|it| *it != forged);
+    assert_eq!(now, all);
+    room.ask(2, Command::Revoke { grant: of_alice.grant.to_string() }).unwrap();
+    room.pass(1_000);
+    room.pass(until_ms - 1 - room.now.wall_ms);
+    let why = |room: &mut Room| {
+        let mut views = brief(room);
+        views.retain(|it| *it != forged);
+        views.into_iter().map(|(.., why)| why).collect::<Vec<_>>()
+    };
+    let revoked = Some(Reason::GrantRevoked.to_string());
+    assert_eq!(why(&mut room), [revoked.clone(), None, None]);
+    room.pass(1);
+    assert_eq!(why(&mut room), [revoked, None, Some(Reason::GrantExpired.to_string())]);
+}
+
+// spec: NET-2, API-1
+#[test]
+fn who_waits_who_belongs_and_who_was_put_out_is_shown() {
+    let mut room = street(quiet());
+    room.add("dave", 3, 3);
+    let shown = |room: &mut Room, number: usize| {
+        let Answer::Community(view) = room.ask(number, Command::Community).unwrap() else { panic!() };
+        let mut members: Vec<_> = view
+            .members
+            .into_iter()
+            .map(|it| {
+                let devices = it.devices.into_iter().map(|it| (it.name, it.counts_until.is_some()));
+                (it.name, it.me, it.pending, it.expelled, devices.collect::<Vec<_>>())
+            })
+            .collect();
+        members.sort();
+        members
+    };
+    let member = |name: &str, me, pending, expelled, cut: bool| {
+        let devices = if pending { vec![] } else { vec![(format!("{name}-laptop"), cut)] };
+        (name.to_owned(), me, pending, expelled, devices)
+    };
+    joins(&mut room, 3);
+    let (alice, carol) =
+        (member("alice", true, false, false, false), member("carol", false, false, false, false));
+    let bob = |out: bool| member("bob", false, false, out, out);
+    let dave = member("dave", false, true, false, false);
+    assert_eq!(shown(&mut room, 0), [alice.clone(), bob(false), carol.clone(), dave.clone()]);
+    room.ask(0, Command::Expel { user: "bob".into(), why: "sold our sun".into() }).unwrap();
+    room.pass(1_000);
+    assert_eq!(shown(&mut room, 0), [alice, bob(true), carol, dave]);
+    assert!(shown(&mut room, 2).iter().all(|(name, me, ..)| *me == (name == "carol")));
+    // Who is left of them is there as a peer, and each sees itself.
+    room.disconnect(0, 2);
+    let Answer::Peers(peers) = room.ask(0, Command::Peers).unwrap() else { panic!("no peers") };
+    let mut peers: Vec<_> = peers.into_iter().map(|it| (it.name, it.user, it.me, it.connected)).collect();
+    peers.sort();
+    let peer = |name: &str, me| (format!("{name}-laptop"), name.to_owned(), me, me);
+    assert_eq!(peers, [peer("alice", true), peer("carol", false)]);
+    // Bob is told by whom and why, and not that his device is damaged.
+    let Answer::Status(status) = room.ask(1, Command::Status).unwrap() else { panic!("no status") };
+    let trouble = status.trouble.join("; ");
+    assert!(
+        trouble.contains("the founder ended your membership") && trouble.contains("sold our sun"),
+        "{trouble}"
+    );
+    assert!(trouble.contains("alice") && !trouble.contains("two entries"), "{trouble}");
+}
+
+// spec: CLI-1
+#[test]
+fn how_many_tasks_are_in_which_state_is_shown() {
+    let mut room = street(quiet());
+    let first = room.submit_draft(0, draft("first", 1)).unwrap();
+    for nonce in 2..4 {
+        room.submit_draft(0, draft("plain", nonce)).unwrap();
+    }
+    let run = room.next_run(2).unwrap();
+    assert_eq!(run.attempt.task.to_string(), first);
+    room.handle(2, Input::Run(run.attempt, RunEvent::Started));
+    room.pass(2_000);
+    let Answer::Status(status) = room.ask(0, Command::Status).unwrap() else { panic!("no status") };
+    let tasks: Vec<(&str, usize)> =
+        status.tasks.iter().map(|(state, count)| (state.as_str(), *count)).collect();
+    assert_eq!(tasks, [("running", 1), ("waiting", 2)]);
+    assert_eq!(status.connected, 2);
+}
+
 // spec: QUOTA-3
 #[test]
 fn a_day_begins_at_midnight_where_its_user_lives() {

@@ -149,6 +149,34 @@ fn said_of(from_before: u64, ms: u64) -> (Room, TaskView) {
     (room, view)
 }
 
+// spec: API-3, CO2-4
+#[test]
+fn what_waited_is_told_by_how_long_and_in_its_month() {
+    const MINUTE: u64 = 60_000;
+    let mut room = street();
+    // The longer two wait for their peer; choosing one takes seconds.
+    for (nonce, minutes) in [(1, 0), (2, 30), (3, 90)] {
+        if minutes > 0 {
+            room.disconnect(0, 1);
+        }
+        submit(&mut room, nonce, "bob-laptop");
+        room.pass(minutes * MINUTE);
+        if minutes > 0 {
+            room.connect(0, 1);
+        }
+        room.pass(10_000);
+        end(&mut room, 1, 200 * WH);
+    }
+    let all = stats(&mut room, 0, None, None);
+    assert_eq!((all.tasks_executed, all.this_month.tasks_deferred), (3, 2));
+    assert!((1.0..1.02).contains(&all.average_deferral_time), "{}", all.average_deferral_time);
+    assert!(all.total_carbon_saved > 0.0 && all.this_month.carbon_saved == all.total_carbon_saved);
+    room.sleep(32 * 24 * 60 * MINUTE);
+    let later = stats(&mut room, 0, None, None);
+    assert_eq!((later.this_month.tasks_deferred, later.this_month.carbon_saved), (0, 0.0));
+    assert_eq!(later.average_deferral_time, all.average_deferral_time);
+}
+
 // spec: DEL-4
 #[test]
 fn who_has_not_been_told_the_time_yet_judges_nobody_by_it() {

@@ -2204,6 +2204,375 @@ fn somebody_has_belonged_since_others_saw_it() {
     same_in_any_order(&mut world, 21);
 }
 
+/// Two devices say something of each kind, of their own and of each other's, twice.
+fn say_of_everything(world: &mut World) {
+    for (round, (by, other)) in [(1, 2), (2, 1), (1, 2), (2, 1)].into_iter().enumerate() {
+        let named = |kind: u8| TaskId([10 * (1 + round as u8) + kind; 32]);
+        let (task, elsewhere, failed) = (named(1), named(2), named(3));
+        world.say(other, Payload::PeerOnline);
+        let given = world.say(
+            other,
+            Payload::Delegated { task: elsewhere, attempt: 1, device: world.device(by), grant: None },
+        );
+        world.sync(other, by);
+        let rules = Rules { quorum: 10 + round as u16, ..Rules::default() };
+        let granted = world.say(by, grant(world.device(by), world.user(0)));
+        let proposed = world.say(by, Payload::RulesProposed { rules: Box::new(rules), why: String::new() });
+        let early = world.ledgers[by].tip_at(&world.device(other), round as u64 / 2).unwrap();
+        let account = Accounted {
+            task,
+            attempt: 1,
+            factors: mesh_protocol::factors::Factors::default(),
+            at_once: vec![],
+            then: vec![],
+            transfer_mj: 0,
+            counted: vec![1],
+            saved: None,
+        };
+        let spent = mesh_protocol::ledger::Spent {
+            submitter: world.device(other),
+            task: elsewhere,
+            attempt: 1,
+            energy: Metered::default(),
+            estimated: false,
+        };
+        let all = [
+            Payload::Revoked { grant: granted.id() },
+            registered(round as u8),
+            Payload::PeerOnline,
+            Payload::PeerOffline,
+            Payload::Witnessed { tips: vec![given.tip()] },
+            Payload::Witnessed { tips: vec![early] },
+            submitted(task),
+            Payload::Delegated { task, attempt: 1, device: world.device(other), grant: None },
+            completed_in_the_sun(task),
+            Payload::Accounted(Box::new(account)),
+            Payload::Failed { task: failed, attempts: 1, reason: Reason::NoCapacity },
+            // Of what nobody is known to have given, and of what the other gave.
+            Payload::Accepted { task, attempt: 2 },
+            Payload::Refused { task: elsewhere, attempt: 2, reason: Reason::NoCapacity },
+            Payload::Vetoed { task: elsewhere, attempt: 3, why: String::new() },
+            Payload::Spent(Box::new(spent)),
+            voted(elsewhere, 0),
+            Payload::Consensus { task, importance: Some(Importance::High), votes: vec![] },
+            Payload::HealthFlagged { task, text: "for health".into() },
+            disputed(elsewhere),
+            Payload::Contribution { user: world.user(0), unit: "money".into(), amount: 1, month: 202_611 },
+            Payload::ZoneSet { zone: "Europe/Berlin".into() },
+            Payload::RulesVoted { proposal: proposed.id(), yes: true },
+        ];
+        all.into_iter().for_each(|payload| drop(world.say(by, payload)));
+        world.now += 10;
+        let taken = Payload::Accepted { task: elsewhere, attempt: 1 };
+        let taken = world.ledgers[by].write(&world.devices[by], world.now, taken, &[given.tip()]).unwrap();
+        world.all.push(taken);
+    }
+    world.sync_all();
+}
+
+// spec: LED-3, DEL-14
+#[test]
+fn wherever_a_log_is_cut_off_what_was_said_before_stays_and_nothing_of_the_rest() {
+    let mut world = World::of(3);
+    say_of_everything(&mut world);
+    for user in [1, 2] {
+        let device = world.device(user);
+        for end in 0..=world.ledgers[0].len(&device) {
+            let mut had_all = world.ledgers[0].clone();
+            let tips = end.checked_sub(1).and_then(|last| had_all.tip_at(&device, last));
+            let tips = tips.into_iter().collect();
+            let expelled = Payload::Expelled { user: world.user(user), tips, why: String::new() };
+            let expelled = had_all.write(&world.devices[0], world.now + 10, expelled, &[]).unwrap();
+            let stays = |entry: &&Entry| entry.header().author != device || entry.header().seq < end;
+            let mut left: Vec<Entry> = world.all.iter().filter(stays).cloned().collect();
+            left.push(expelled);
+            equal(&had_all, &world.observer(&left));
+        }
+    }
+}
+
+// spec: REP-1
+#[test]
+fn whoever_went_without_a_word_vanished_and_whoever_said_so_stayed_until_then() {
+    let mut world = World::of(2);
+    let at = |entry: Entry| entry.header().hlc.wall_ms();
+    let came = at(world.say(1, Payload::PeerOnline));
+    let went = at(world.say(1, Payload::PeerOffline));
+    at(world.say(1, Payload::PeerOffline));
+    let again = at(world.say(1, Payload::PeerOnline));
+    let after_a_crash = at(world.say(1, Payload::PeerOnline));
+    world.sync_all();
+    let said = |upto_ms: u64| {
+        let ledger = &world.ledgers[0];
+        let dates = ledger.facts().dates(&world.device(1), ledger.governance(), upto_ms, |_, _| Some(true));
+        (dates.stayed, dates.vanished)
+    };
+    assert_eq!(said(went - 1), (vec![], vec![]), "that was not on record then");
+    assert_eq!(said(went), (vec![came], vec![]));
+    assert_eq!(said(after_a_crash - 1), (vec![came], vec![]));
+    assert_eq!(said(u64::MAX), (vec![came], vec![again]));
+    assert!(world.ledgers[0].facts().online(&world.device(1)));
+    world.say(1, Payload::PeerOffline);
+    world.sync_all();
+    assert!(!world.ledgers[0].facts().online(&world.device(1)));
+}
+
+// spec: REP-1, LED-5
+#[test]
+fn a_fork_is_held_against_its_device_from_when_it_was_proven_and_once() {
+    let mut world = World::of(3);
+    let (one, other) = world.fork(1);
+    let forked = one.header().hlc.wall_ms();
+    let proof = ForkProof::of(one.signed(), other.signed()).unwrap();
+    let proven = world.say(0, Payload::Forked(Box::new(proof.clone()))).header().hlc.wall_ms();
+    world.sync(0, 2);
+    world.say(2, Payload::Forked(Box::new(proof)));
+    world.sync_all();
+    let forks = |upto_ms: u64| {
+        let ledger = &world.ledgers[0];
+        ledger.facts().dates(&world.device(1), ledger.governance(), upto_ms, |_, _| Some(true)).forks
+    };
+    let date = forked.min(other.header().hlc.wall_ms());
+    assert!(forks(proven - 1).is_empty());
+    for upto_ms in [proven, u64::MAX] {
+        let found = forks(upto_ms);
+        assert!(found.len() == 1 && found[0] >= date && found[0] <= proven, "{found:?}");
+    }
+}
+
+// spec: REP-1, DEL-13
+#[test]
+fn what_leaves_a_word_of_its_use_broke_no_lease() {
+    let spent = |world: &World, estimated: bool| {
+        Payload::Spent(Box::new(mesh_protocol::ledger::Spent {
+            submitter: world.device(1),
+            task: TaskId([7; 32]),
+            attempt: 1,
+            energy: Metered::default(),
+            estimated,
+        }))
+    };
+    let veto = |attempt| Payload::Vetoed { task: TaskId([7; 32]), attempt, why: String::new() };
+    type Word = Box<dyn Fn(&World) -> Payload>;
+    let words: [(usize, Word, bool); 6] = [
+        (2, Box::new(|_| Payload::PeerOnline), true),
+        (2, Box::new(move |_| veto(1)), false),
+        (0, Box::new(move |_| veto(1)), false),
+        (2, Box::new(move |_| veto(2)), true),
+        (2, Box::new(move |world| spent(world, false)), false),
+        (2, Box::new(move |world| spent(world, true)), true),
+    ];
+    for (case, (by, word, broke)) in words.into_iter().enumerate() {
+        let mut world = World::of(3);
+        let task = TaskId([7; 32]);
+        let given = world.broken_lease(task);
+        world.sync_all();
+        let ended = world.now;
+        let payload = word(&world);
+        let said = world.say(by, payload).header().hlc.wall_ms();
+        world.sync_all();
+        let failed = |upto_ms: u64| {
+            let ledger = &world.ledgers[0];
+            let device = world.device(2);
+            ledger.facts().dates(&device, ledger.governance(), upto_ms, |_, _| Some(true)).failed
+        };
+        assert!(failed(ended - 1).is_empty(), "{case}: its task had not ended");
+        assert_eq!(failed(ended), [given], "{case}");
+        assert_eq!(failed(said - 1), [given], "{case}: nothing was said so far");
+        assert_eq!(failed(said).is_empty(), !broke, "{case}");
+        let tasks = world.ledgers[0].facts().tasks();
+        assert!(tasks.took(&task, 1, &world.device(2)) && tasks.has_answered(&task, 1, &world.device(2)));
+        assert!(!tasks.took(&task, 1, &world.device(0)) && !tasks.took(&task, 2, &world.device(2)));
+    }
+}
+
+#[test]
+fn whoever_takes_refuses_or_ends_an_attempt_has_answered_it() {
+    let mut world = World::of(2);
+    let task = TaskId([7; 32]);
+    let (attempt, reason) = (1, Reason::NoCapacity);
+    world.say(1, Payload::Refused { task, attempt, reason });
+    world.say(1, Payload::Vetoed { task, attempt: 2, why: String::new() });
+    world.say(1, Payload::Accepted { task, attempt: 3 });
+    world.say(1, completed(task, 4, &key(1, 1)));
+    world.sync_all();
+    let tasks = world.ledgers[0].facts().tasks();
+    let answered = |attempt| tasks.has_answered(&task, attempt, &world.device(1));
+    assert_eq!([1, 2, 3, 4].map(answered), [true, true, true, false]);
+    assert!(!tasks.has_answered(&task, 1, &world.device(0)));
+}
+
+// spec: DEL-8
+#[test]
+fn another_engine_may_come_to_something_else() {
+    let mut world = World::of(5);
+    let task = TaskId([9; 32]);
+    world.say(1, completed_as(task, 1, 2, 1));
+    world.say(1, completed_as(task, 2, 3, 1));
+    let agreed = world.now;
+    let wrong = world.say(1, completed_as(task, 3, 4, 2)).header().hlc.wall_ms();
+    let Payload::Completed(mut elsewhere) = completed_as(task, 4, 0, 2) else { panic!("no result") };
+    elsewhere.statement.profile = ProfileId([1; 32]);
+    elsewhere.signature = elsewhere.statement.sign(&key(1, 0));
+    world.say(1, Payload::Completed(elsewhere));
+    world.sync(1, 0);
+    let ledger = &world.ledgers[0];
+    let verdicts =
+        |upto_ms: u64| ledger.facts().verdicts(&world.device(1), &task, ledger.governance(), upto_ms);
+    let both = [(1, conduct::Verdict::Agreed), (2, conduct::Verdict::Agreed)];
+    assert_eq!(verdicts(agreed - 1), [].into(), "one word is nobody's agreement");
+    assert_eq!(verdicts(agreed), both.into());
+    assert_eq!(verdicts(u64::MAX), both.into_iter().chain([(3, conduct::Verdict::Wrong)]).collect());
+    assert_eq!(conduct(&world, 4).wrong, [wrong]);
+    assert!(conduct(&world, 0).wrong.is_empty());
+    // Whoever it was done for may have nothing to credit, or prove nothing at all.
+    let earned = |earns: Option<bool>| {
+        let dates = ledger.facts().dates(&world.device(2), ledger.governance(), u64::MAX, |_, _| earns);
+        (dates.executed.len(), dates.agreed.len())
+    };
+    assert_eq!([Some(true), Some(false), None].map(earned), [(1, 1), (0, 0), (0, 0)]);
+    let blamed = |earns: Option<bool>| {
+        let dates = ledger.facts().dates(&world.device(4), ledger.governance(), u64::MAX, |_, _| earns);
+        dates.wrong.len()
+    };
+    assert_eq!([Some(true), Some(false), None].map(blamed), [1, 1, 0]);
+}
+
+// spec: LED-10
+#[test]
+fn whoever_had_heard_of_both_witnesses_could_date_it() {
+    let mut world = World::of(4);
+    let word = world.say(3, Payload::PeerOnline);
+    let witnessed = [1, 2].map(|by| {
+        world.sync(3, by);
+        world.say(by, Payload::Witnessed { tips: vec![word.tip()] })
+    });
+    // What the asked one says to have seen, in this order.
+    let tips = [witnessed[0].tip(), word.tip(), witnessed[1].tip()];
+    let places = tips.map(|tip| {
+        world.sync_all();
+        world.say(0, Payload::Witnessed { tips: vec![tip] }).header().seq
+    });
+    world.sync_all();
+    let ledger = &world.ledgers[1];
+    let owner = |device: &PublicKey| ledger.governance.device(device).map(|it| it.user);
+    let could = |before: u64, needed: usize| {
+        let author = world.device(3);
+        ledger.could_date(&world.device(0), before, (&author, word.header().seq), needed, owner)
+    };
+    assert!(!could(places[1], 1), "it had not seen the entry");
+    assert!(could(places[1] + 1, 2), "one witness had, and so had it");
+    assert_eq!([places[2], places[2] + 1].map(|before| could(before, 3)), [false, true]);
+    assert!(!could(u64::MAX, 4), "nobody bears witness to their own word");
+    let by_itself = |before: u64| {
+        let author = world.device(3);
+        ledger.could_date(&author, before, (&author, word.header().seq), 0, owner)
+    };
+    let seq = word.header().seq;
+    assert_eq!([seq, seq + 1].map(by_itself), [false, true]);
+}
+
+// spec: LED-3, LED-5, NET-1
+#[test]
+fn a_revocation_is_news_where_it_cuts_more_off_than_is_cut_off_already() {
+    let mut world = World::of(2);
+    (0..5).for_each(|_| drop(world.say(1, Payload::PeerOnline)));
+    world.sync_all();
+    let (device, community) = (world.device(1), world.community());
+    let by = |key: &SecretKey, end: u64| {
+        let tip = end.checked_sub(1).and_then(|last| world.ledgers[0].tip_at(&device, last));
+        Payload::KeyRevoked(Box::new(Revocation::sign(key, community, device, tip)))
+    };
+    let revokes: Vec<Payload> = (0..=5).map(|end| by(&world.users[1][0], end)).collect();
+    let is_news =
+        |ledger: &Ledger| revokes.iter().map(|it| ledger.governance.is_news(it)).collect::<Vec<_>>();
+    assert_eq!(is_news(&world.ledgers[0]), [true; 6]);
+    let of_another = by(&world.users[0][0], 1);
+    assert!(!world.ledgers[0].governance.is_news(&of_another), "the device is not theirs");
+    let Payload::KeyRevoked(mut forged) = revokes[1].clone() else { panic!("no revocation") };
+    forged.tip = world.ledgers[0].tip_at(&device, 2);
+    assert!(!world.ledgers[0].governance.is_news(&Payload::KeyRevoked(forged)), "they did not sign that");
+    let tips = vec![world.ledgers[0].tip_at(&device, 2).unwrap()];
+    world.say(0, Payload::Expelled { user: world.user(1), tips, why: String::new() });
+    assert_eq!(world.ledgers[0].governance.cap(&device), Some(3));
+    assert_eq!(is_news(&world.ledgers[0]), [true, true, true, false, false, false]);
+}
+
+// spec: NET-1
+#[test]
+fn of_the_certificates_of_one_device_the_one_of_the_highest_number_counts() {
+    let mut world = World::of(2);
+    let share = |world: &World| world.ledgers[0].governance.device(&world.device(USERS)).map(|it| it.share);
+    let certify = |world: &mut World, user: usize, share: u16, serial: u32| {
+        let device = &world.devices[USERS];
+        let cert = DeviceCert::of(&world.users[user][0], world.community(), device, share, serial);
+        world.say(0, added(cert));
+    };
+    for (user, given, serial, counts) in
+        [(0, 500, 1, 500), (0, 400, 1, 500), (0, 300, 0, 500), (0, 200, 2, 200), (1, 100, 3, 200)]
+    {
+        certify(&mut world, user, given, serial);
+        assert_eq!(share(&world), Some(counts), "{given} by number {serial}");
+    }
+    assert_eq!(world.ledgers[0].governance.owner(&world.device(USERS)), Some(world.user(0)));
+    world.sync_all();
+    same_in_any_order(&mut world, 11);
+}
+
+/// All go when as many were turned away since as there is room for.
+// spec: ARC-7
+#[test]
+fn what_waits_in_vain_goes_once_as_many_others_were_turned_away() {
+    let world = World::of(1);
+    let stranger = key(9, 9);
+    let mut ledger = world.ledgers[0].clone();
+    let mut seq = 0;
+    let mut take = |ledger: &mut Ledger| {
+        let place = Place {
+            community: world.community(),
+            seq,
+            prev: if seq == 0 { EntryId::ZERO } else { EntryId([1; 32]) },
+            refs: vec![],
+            hlc: Hlc::at(seq + 1),
+        };
+        seq += 1;
+        assert_eq!(ledger.take(Entry::write(&stranger, place, Payload::PeerOnline)), Taken::Waits);
+        ledger.waiting.len()
+    };
+    for round in 0..2 {
+        let first = usize::from(round > 0);
+        for waiting in first..MAX_STRANGERS {
+            assert_eq!(take(&mut ledger), waiting + 1);
+        }
+        for _ in 0..MAX_STRANGERS {
+            assert_eq!(take(&mut ledger), MAX_STRANGERS);
+        }
+        assert_eq!(take(&mut ledger), 1, "the next one begins anew");
+    }
+}
+
+// spec: LED-4
+#[test]
+fn the_logs_within_a_prefix_are_those_whose_keys_begin_with_it() {
+    let mut world = World::of(USERS);
+    (0..USERS).for_each(|device| drop(world.say(device, Payload::PeerOnline)));
+    world.sync_all();
+    let ledger = &world.ledgers[0];
+    let all: Vec<PublicKey> = ledger.tips().map(|tip| tip.author).collect();
+    assert_eq!(all.len(), USERS);
+    for key in &all {
+        let halves: Vec<u8> = key.0.iter().flat_map(|byte| [byte >> 4, byte & 15]).collect();
+        for len in [0, 1, 2, 3, 4, 7, 64] {
+            let within = ledger.tips_within(&halves[..len]).map(|tip| tip.author);
+            let begin = |other: &&PublicKey| {
+                let other = other.0.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+                other.take(len).eq(halves[..len].iter().copied())
+            };
+            assert!(within.eq(all.iter().filter(begin).copied()), "{len} half-bytes");
+        }
+    }
+}
+
 // spec: LED-4
 #[test]
 fn the_digest_of_a_range_changes_with_its_tips_and_with_no_others() {
