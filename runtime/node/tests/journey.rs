@@ -6,9 +6,9 @@ mod room;
 
 use mesh_node::{Answer, Command, Draft, GrantRequest, Input, Message, Output, RunEvent, SyncReceived};
 use mesh_protocol::frame::{AttemptId, HelloFrame, Offer, PeerAddrs, Released, SyncFrame, TaskFrame};
-use mesh_protocol::ids::{EntryId, InputHash, ModuleHash, ProfileId};
+use mesh_protocol::ids::{Digest, EntryId, InputHash, ModuleHash, ProfileId};
 use mesh_protocol::invite::{DeviceCert, TicketKind};
-use mesh_protocol::key::SecretKey;
+use mesh_protocol::key::{PublicKey, SecretKey};
 use mesh_protocol::ledger::{DeviceAdded, Entry, Grant, Pattern, Payload, Tip};
 use mesh_protocol::limits::Limits;
 use mesh_protocol::permissions::{Access, Permissions};
@@ -346,6 +346,220 @@ fn equal_peers_have_nothing_to_tell() {
     assert_eq!(room.peers.iter().map(|peer| peer.entries.len()).sum::<usize>(), before);
     assert_eq!(room.peers[0].node.community(), room.peers[2].node.community());
     assert_ne!(profile().id(), ProfileId::ZERO);
+}
+
+/// What a device does at once by what it hears. Nothing of it comes to others.
+fn does(room: &mut Room, number: usize, input: Input) -> Vec<Output> {
+    let node = &mut room.peers[number].node;
+    node.handle(room.now, input);
+    std::iter::from_fn(|| node.poll()).collect()
+}
+
+/// What one tells another of logs.
+#[derive(Debug, PartialEq)]
+enum OfLogs {
+    Frame(SyncFrame),
+    Entries { of: PublicKey, from: u64, until: u64 },
+}
+
+/// What alice answers bob who compares logs with her.
+fn compared(room: &mut Room, frame: SyncFrame) -> Vec<OfLogs> {
+    told_of_logs(room, SyncReceived::Frame(frame))
+}
+
+fn told_of_logs(room: &mut Room, received: SyncReceived) -> Vec<OfLogs> {
+    let bob = room.key(1);
+    let outputs = does(room, 0, Input::Sync(bob, received));
+    let of_logs = outputs.into_iter().filter_map(|output| match output {
+        Output::Send(to, Message::Sync(frame)) => {
+            assert_eq!(to, bob);
+            Some(OfLogs::Frame(frame))
+        }
+        Output::SendEntries { to, author, from, until } => {
+            assert_eq!(to, bob);
+            Some(OfLogs::Entries { of: author, from, until })
+        }
+        _ => None,
+    });
+    of_logs.collect()
+}
+
+fn half_bytes(key: &PublicKey, count: usize) -> Vec<u8> {
+    key.0.iter().flat_map(|byte| [byte / 16, byte % 16]).take(count).collect()
+}
+
+// spec: LED-4, NET-8
+#[test]
+fn logs_that_differ_are_told_by_their_ends_where_they_are_few_and_by_ranges_where_they_are_many() {
+    let mut room = Room::community(&["alice", "bob"]);
+    let (alice, me) = (room.key(0), room.peers[0].node.ledger().digest(&[]));
+    let (logs, digest) = me;
+    let same = SyncFrame::Digest { prefix: vec![], logs, digest };
+    assert_eq!(compared(&mut room, same), [OfLogs::Frame(SyncFrame::Same { prefix: vec![] })]);
+    let own = room.peers[0].node.logs().into_iter().filter(|tip| tip.author == alice).collect::<Vec<Tip>>();
+    for (depth, logs, by_ranges) in [(0, 32, false), (0, 33, true), (7, 33, true), (8, 33, false)] {
+        let prefix = half_bytes(&alice, depth);
+        let frame = SyncFrame::Digest { prefix: prefix.clone(), logs, digest: Digest([9; 32]) };
+        let answer = compared(&mut room, frame);
+        let ledger = room.peers[0].node.ledger();
+        let expected: Vec<OfLogs> = if by_ranges {
+            let longer = (0..16).map(|half| [&prefix[..], &[half]].concat());
+            let frames = longer.map(|prefix| {
+                let (logs, digest) = ledger.digest(&prefix);
+                OfLogs::Frame(SyncFrame::Digest { prefix, logs, digest })
+            });
+            frames.collect()
+        } else {
+            let tips = if depth == 0 { room.peers[0].node.logs() } else { own.clone() };
+            vec![OfLogs::Frame(SyncFrame::Tips { prefix, tips })]
+        };
+        assert_eq!(answer, expected, "{logs} logs whose keys begin with {depth} half-bytes");
+    }
+}
+
+/// Carol's log is longer here than one hands over unasked. What bob says of its end, and what he is answered.
+// spec: LED-4, NET-4
+#[test]
+fn whoever_tells_the_end_of_a_log_is_handed_what_it_lacks_and_asked_for_what_is_lacking_here() {
+    let rules = Rules { entries_per_hour: 0, ..Rules::default() };
+    let mut room = Room::community_by(&["alice", "bob", "carol"], rules);
+    let carol = room.key(2);
+    let mut forger = Forger::of(&room, 2);
+    for at in 0..40 {
+        let entry = forger.write(room.now.wall_ms + at, Payload::PeerOnline);
+        room.handle(0, Input::Gossip(room.key(1), Box::new(entry)));
+    }
+    let len = room.peers[0].node.ledger().len(&carol);
+    let mine = room.peers[0].node.ledger().tip(&carol).unwrap();
+    let of = |from, until| OfLogs::Entries { of: carol, from, until };
+    let want = |from| OfLogs::Frame(SyncFrame::Want(vec![(carol, from)]));
+    let known = |room: &Room, seq: u64| Some(room.peers[0].node.ledger().tip_at(&carol, seq).unwrap());
+    let other = |seq: u64| Some(Tip { author: carol, seq, id: EntryId([9; 32]) });
+    let only_mine = SyncFrame::Tips { prefix: half_bytes(&carol, 16), tips: vec![mine] };
+    let cases = [
+        ("knows it all", known(&room, len - 1), vec![]),
+        ("lacks one", known(&room, len - 2), vec![of(len - 1, len)]),
+        ("lacks a few", known(&room, len - 17), vec![of(len - 16, len)]),
+        ("lacks more than a few", known(&room, len - 18), vec![OfLogs::Frame(only_mine)]),
+        ("has never heard of it", None, vec![of(0, len)]),
+        ("has more", other(len), vec![want(len)]),
+        ("has another end", other(len - 1), vec![of(len - 1, len), want(len - 1)]),
+        ("has another branch", other(len - 4), vec![of(len - 4, len), want(len - 4)]),
+        ("has a short other branch", other(len - 30), vec![of(len - 30, len - 14), want(len - 30)]),
+    ];
+    for (what, tip, expected) in cases {
+        let others = room.peers[0].node.logs().into_iter().filter(|tip| tip.author != carol);
+        let frame = SyncFrame::Tips { prefix: vec![], tips: others.chain(tip).collect() };
+        assert_eq!(compared(&mut room, frame), expected, "bob {what}");
+    }
+    // Of other ranges nothing was said.
+    let prefix = vec![(carol.0[0] / 16 + 1) % 16];
+    let within = room.peers[0].node.logs().into_iter().filter(|tip| half_bytes(&tip.author, 1) == prefix);
+    let frame = SyncFrame::Tips { tips: within.collect(), prefix };
+    assert_eq!(compared(&mut room, frame), []);
+    // And whoever told as many as a frame takes may know the rest as well.
+    let mine = room.peers[0].node.ledger().tip(&room.key(0)).unwrap();
+    let full = |count| SyncFrame::Tips { prefix: vec![], tips: vec![mine; count] };
+    assert_eq!(compared(&mut room, full(1000)), []);
+    assert_eq!(compared(&mut room, full(999)).len(), 2);
+    // Who asks gets all from there on.
+    for (from, expected) in [(0, vec![of(0, len)]), (len - 1, vec![of(len - 1, len)]), (len, vec![])] {
+        assert_eq!(compared(&mut room, SyncFrame::Want(vec![(carol, from)])), expected);
+    }
+}
+
+// spec: LED-4, NET-2
+#[test]
+fn of_a_member_who_was_put_out_nothing_more_is_asked_for_than_counts() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    let carol = room.key(2);
+    room.disconnect(0, 2);
+    room.disconnect(1, 2);
+    room.ask(0, Command::Expel { user: "carol".into(), why: "noise".into() }).unwrap();
+    room.pass(5_000);
+    let len = room.peers[0].node.ledger().len(&carol);
+    assert_eq!(room.peers[0].node.ledger().governance().cap(&carol), Some(len));
+    let others: Vec<Tip> = room.peers[0].node.logs().into_iter().filter(|tip| tip.author != carol).collect();
+    let end = Tip { author: carol, seq: len + 5, id: EntryId([9; 32]) };
+    let tips = others.into_iter().chain([end]).collect();
+    assert_eq!(compared(&mut room, SyncFrame::Tips { prefix: vec![], tips }), []);
+}
+
+// spec: LED-4, LED-5
+#[test]
+fn what_follows_another_branch_is_asked_for_from_before_it_parted() {
+    let rules = Rules { entries_per_hour: 0, ..Rules::default() };
+    let mut room = Room::community_by(&["alice", "bob", "carol"], rules);
+    let carol = room.key(2);
+    let (mut mine, mut other) = (Forger::of(&room, 2), Forger::of(&room, 2));
+    for at in 0..70 {
+        let entry = mine.write(room.now.wall_ms + at, Payload::PeerOnline);
+        room.handle(0, Input::Gossip(room.key(1), Box::new(entry)));
+    }
+    let branch: Vec<Entry> =
+        (0..72).map(|at| other.write(room.now.wall_ms + 1_000 + at, Payload::PeerOnline)).collect();
+    let len = room.peers[0].node.ledger().len(&carol);
+    let [.., follows, after] = &branch[..] else { panic!("it has two") };
+    assert_eq!(follows.header().seq, len);
+    let want = |from| vec![OfLogs::Frame(SyncFrame::Want(vec![(carol, from)]))];
+    let mut say = |entry: &Entry| told_of_logs(&mut room, SyncReceived::Entries(vec![entry.clone()]));
+    let wants = |told: Vec<OfLogs>| -> Vec<OfLogs> {
+        told.into_iter().filter(|it| matches!(it, OfLogs::Frame(SyncFrame::Want(_)))).collect()
+    };
+    assert_eq!(wants(say(follows)), want(len - 64));
+    // What leaves a gap follows nobody knows what, and what follows this branch is no other.
+    assert_eq!(wants(say(after)), []);
+    let next = mine.write(1_790_000_100_000, Payload::PeerOnline);
+    let told = say(&next);
+    assert!(wants(told).is_empty());
+    assert_eq!(room.peers[0].node.ledger().len(&carol), len + 1);
+}
+
+// spec: LED-4, NET-4
+#[test]
+fn a_peer_that_knows_more_is_compared_with_at_once_and_not_for_each_of_its_entries() {
+    let rules = Rules { entries_per_hour: 0, ..Rules::default() };
+    let mut room = Room::community_by(&["alice", "bob", "carol"], rules);
+    let mut carol = Forger::of(&room, 2);
+    let mut hears = |room: &mut Room| {
+        let entry = carol.write(room.now.wall_ms, Payload::PeerOnline);
+        let told = told_of_logs(room, SyncReceived::Entries(vec![entry]));
+        told.iter().filter(|it| matches!(it, OfLogs::Frame(SyncFrame::Digest { .. }))).count()
+    };
+    room.pass(200);
+    assert_eq!((hears(&mut room), hears(&mut room)), (1, 0));
+    let later = |room: &mut Room, ms| room.now.boot_ms += ms;
+    later(&mut room, 49);
+    assert_eq!(hears(&mut room), 0);
+    later(&mut room, 1);
+    assert_eq!(hears(&mut room), 1);
+}
+
+// spec: LED-4, NET-2
+#[test]
+fn every_few_seconds_logs_are_compared_with_a_member_who_is_there_and_with_nobody_else() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.disconnect(0, 2);
+    room.add("mallory", 3, 3);
+    room.connect(0, 3);
+    room.apart = true;
+    room.pass(10_000);
+    let mut asked: Vec<(u64, PublicKey)> = Vec::new();
+    let end = room.now.boot_ms + 300_000;
+    while let Some(at) = room.peers[0].node.deadline().filter(|at| *at <= end) {
+        let step = at.saturating_sub(room.now.boot_ms);
+        room.now.boot_ms += step;
+        room.now.wall_ms += step;
+        for output in does(&mut room, 0, Input::Wake) {
+            if let Output::Send(to, Message::Sync(SyncFrame::Digest { .. })) = output {
+                asked.push((room.now.boot_ms, to));
+            }
+        }
+    }
+    assert!(asked.iter().all(|(_, to)| *to == room.key(1)), "{asked:?}");
+    assert!(asked.len() >= 300_000 / 6_250, "{} times in five minutes", asked.len());
+    let between: Vec<u64> = asked.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    assert!(between.iter().all(|ms| (5_000..6_250).contains(ms)), "{between:?}");
 }
 
 // spec: NET-5
