@@ -4,18 +4,28 @@
 
 mod room;
 
-use mesh_node::{Answer, Command, Draft, GrantRequest, Input, Message, Output, RunEvent, SyncReceived};
-use mesh_protocol::frame::{AttemptId, HelloFrame, Offer, PeerAddrs, Released, SyncFrame, TaskFrame};
-use mesh_protocol::ids::{Digest, EntryId, InputHash, ModuleHash, ProfileId};
+use mesh_node::{
+    Answer, Command, Draft, GrantRequest, Input, Message, Now, Output, Run, RunEvent, SyncReceived,
+};
+use mesh_protocol::frame::{
+    AttemptId, Beat, Ended, HelloFrame, Offer, PeerAddrs, Phase, Released, SyncFrame, TaskFrame,
+};
+use mesh_protocol::ids::{
+    BlobHash, Commitment, CommunityId, Digest, EntryId, InputHash, ModuleHash, ProfileId, TaskId,
+};
 use mesh_protocol::invite::{DeviceCert, TicketKind};
-use mesh_protocol::key::{PublicKey, SecretKey};
-use mesh_protocol::ledger::{DeviceAdded, Entry, Grant, Pattern, Payload, Tip};
+use mesh_protocol::key::{PublicKey, SecretKey, UserKey};
+use mesh_protocol::ledger::{
+    DeviceAdded, Effect, Entry, Grant, Pattern, Payload, Statement, TaskSubmitted, Tip,
+};
 use mesh_protocol::limits::Limits;
+use mesh_protocol::outcome::Outcome;
 use mesh_protocol::permissions::{Access, Permissions};
 use mesh_protocol::reason::Reason;
+use mesh_protocol::receipt::{NotComparable, Receipt};
 use mesh_protocol::record::Record;
 use mesh_protocol::rules::Rules;
-use mesh_protocol::task::{Sla, TaskSpec};
+use mesh_protocol::task::{Blob, InputFile, Sla, TaskSpec};
 use room::*;
 
 // spec: NET-2, DEL-1, DEL-2, DEL-4
@@ -206,12 +216,12 @@ fn what_an_hour_had_no_room_for_is_said_when_it_is_over() {
     assert_eq!(said(&room), 1);
 }
 
-/// An offer by a peer in the room that rests on an entry which nobody has, and what the first peer answers at once.
-fn offer_of_what_nobody_has(room: &mut Room, by: usize, nonce: u8, grant: Option<EntryId>) -> Option<Reason> {
+/// An offer by a peer in the room of a task that it never submitted, and that rests on its log as it is here.
+fn offer_by(room: &Room, by: usize, nonce: u8, grant: Option<EntryId>, change: fn(&mut TaskSpec)) -> Offer {
     let device = SecretKey::from_seed(&[by as u8 * 10 + 1; 32]);
     let me = room.key(by);
     let node = &room.peers[by].node;
-    let spec = TaskSpec {
+    let mut spec = TaskSpec {
         version: mesh_protocol::task::VERSION,
         community: node.community().unwrap(),
         submitter: me,
@@ -236,16 +246,19 @@ fn offer_of_what_nobody_has(room: &mut Room, by: usize, nonce: u8, grant: Option
         replicas: 1,
         quorum: 1,
     };
-    let id = AttemptId { task: spec.id(), attempt: 1 };
-    let tip = Tip { author: me, seq: 1_000_000, id: EntryId([nonce; 32]) };
+    change(&mut spec);
+    let tip = node.ledger().tip(&me).unwrap();
     let task = spec.sign(&device);
-    let offer = Offer { task, attempt: 1, grant, lease_ms: 60_000, tip, entries: vec![], resume: None };
-    let node = &mut room.peers[0].node;
-    node.handle(room.now, Input::Task(me, id, TaskFrame::Offer(Box::new(offer))));
-    std::iter::from_fn(|| node.poll()).find_map(|output| match output {
-        Output::Send(to, Message::Task(of, TaskFrame::Refused(reason))) if (to, of) == (me, id) => {
-            Some(reason)
-        }
+    Offer { task, attempt: 1, grant, lease_ms: 60_000, tip, entries: vec![], resume: None }
+}
+
+/// An offer by a peer in the room that rests on an entry which nobody has, and what the first peer answers at once.
+fn offer_of_what_nobody_has(room: &mut Room, by: usize, nonce: u8, grant: Option<EntryId>) -> Option<Reason> {
+    let tip = Tip { author: room.key(by), seq: 1_000_000, id: EntryId([nonce; 32]) };
+    let offer = Offer { tip, ..offer_by(room, by, nonce, grant, |_| {}) };
+    let id = AttemptId { task: offer.task.spec.id(), attempt: 1 };
+    answers(room, 0, by, id, TaskFrame::Offer(Box::new(offer))).into_iter().find_map(|frame| match frame {
+        TaskFrame::Refused(reason) => Some(reason),
         _ => None,
     })
 }
@@ -265,6 +278,627 @@ fn offers_that_wait_for_a_log_take_no_room_from_others() {
     assert!(answers[64..].iter().all(|answer| *answer == Some(Reason::NoCapacity)));
     room.pass(5_000);
     assert_eq!(offer_of_what_nobody_has(&mut room, 1, 99, Some(grant)), None, "none waits for long");
+}
+
+/// What a device answers a peer at once by what it hears of an attempt.
+fn answers(room: &mut Room, number: usize, by: usize, id: AttemptId, frame: TaskFrame) -> Vec<TaskFrame> {
+    let from = room.key(by);
+    let outputs = does(room, number, Input::Task(from, id, frame));
+    let said = outputs.into_iter().filter_map(|output| match output {
+        Output::Send(to, Message::Task(of, frame)) if (to, of) == (from, id) => Some(frame),
+        _ => None,
+    });
+    said.collect()
+}
+
+/// Bob runs a task of alice's.
+fn at_bob() -> (Room, String, Run) {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.grant(1, "alice");
+    let task = room.submit(0, 1);
+    let run = room.peers[1].runs.pop().expect("bob runs it");
+    room.handle(1, Input::Run(run.attempt, RunEvent::Started));
+    (room, task, run)
+}
+
+// spec: DEL-4, DEL-5, NET-2
+#[test]
+fn of_an_attempt_its_owner_alone_says_what_becomes_of_it() {
+    let (mut room, _, run) = at_bob();
+    let id = run.attempt;
+    let hold = TaskFrame::Hold { why: Reason::CleanerLater, for_ms: 3_600_000 };
+    let unknown = vec![TaskFrame::Lost(Reason::Unknown)];
+    let others = |room: &mut Room| {
+        for (frame, expected) in [
+            (TaskFrame::Renew { lease_ms: 1 }, unknown.clone()),
+            (TaskFrame::Stop(Reason::Cancelled), vec![TaskFrame::Lost(Reason::Cancelled)]),
+            (TaskFrame::Settled(Effect::Superseded), vec![]),
+            (TaskFrame::Status, unknown.clone()),
+            (TaskFrame::Reveal, unknown.clone()),
+            (hold.clone(), vec![]),
+            (TaskFrame::GoOn, vec![]),
+        ] {
+            let carol = room.key(2);
+            let outputs = does(room, 1, Input::Task(carol, id, frame.clone()));
+            let said = outputs.into_iter().map(|output| match output {
+                Output::Send(to, Message::Task(of, frame)) if (to, of) == (carol, id) => frame,
+                other => panic!("carol says {frame:?}, and bob does {other:?}"),
+            });
+            assert_eq!(said.collect::<Vec<_>>(), expected, "{frame:?}");
+        }
+        room.pass(1_000);
+        assert!(!room.peers[1].node.may_follow(&room.key(2), id));
+    };
+    others(&mut room);
+    let alice = room.key(0);
+    assert!(room.peers[1].node.may_follow(&alice, id));
+    // She is away, and would not have it wait.
+    room.disconnect(0, 1);
+    room.handle(1, Input::Task(alice, id, hold.clone()));
+    assert_eq!(room.obey(1), [Wish::Hold]);
+    others(&mut room);
+    assert!(room.obey(1).is_empty());
+    room.handle(1, Input::Task(alice, id, TaskFrame::GoOn));
+    assert_eq!(room.obey(1), [Wish::GoOn]);
+    room.end(1, &run);
+    others(&mut room);
+    does(&mut room, 1, Input::Connected { peer: alice, addr: addr(0) });
+    assert!(matches!(&answers(&mut room, 1, 0, id, TaskFrame::Status)[..], [TaskFrame::Ended(_)]));
+    assert!(matches!(&answers(&mut room, 1, 0, id, TaskFrame::Reveal)[..], [TaskFrame::Ended(_)]));
+    assert!(room.peers[1].forgotten.is_empty());
+}
+
+// spec: NET-2, DEL-2
+#[test]
+fn a_stranger_is_told_that_it_is_none_where_it_offers_and_nothing_else() {
+    let (mut room, _, run) = at_bob();
+    room.add("mallory", 3, 3);
+    room.connect(1, 3);
+    let before = room.peers[1].node.counters().clone();
+    let said = answers(&mut room, 1, 3, run.attempt, TaskFrame::Stop(Reason::Cancelled));
+    assert!(said.is_empty());
+    let offer = TaskFrame::Offer(Box::new(offer_by(&room, 2, 9, None, |_| {})));
+    let said = answers(&mut room, 1, 3, run.attempt, offer);
+    assert_eq!(said, [TaskFrame::Refused(Reason::NotAMember)]);
+    let after = room.peers[1].node.counters();
+    assert_eq!((after.strangers - before.strangers, after.offers_refused - before.offers_refused), (2, 1));
+}
+
+// spec: DEL-2, DEL-12, PERM-1, PERM-2
+#[test]
+fn an_offer_that_is_wrong_in_one_thing_is_refused_for_that_and_members_with_a_grant_find_it_on_record() {
+    type Change = fn(&mut TaskSpec);
+    let cases: [(Change, Option<Reason>, bool); 9] = [
+        (|_| {}, None, false),
+        (|spec| spec.community = CommunityId([9; 32]), Some(Reason::OtherCommunity), false),
+        (|spec| spec.limits.fuel = 0, Some(Reason::BadSignature), false),
+        (|spec| spec.user = UserKey(spec.submitter), Some(Reason::NotAMember), false),
+        (|spec| spec.name = "other".into(), Some(Reason::NameNotAccepted), true),
+        (|spec| spec.permissions.real_clock = true, Some(Reason::NotGranted("the real clock".into())), true),
+        (
+            |spec| spec.permissions.shares = [("photos".to_owned(), Access::Ro)].into(),
+            Some(Reason::NotGranted("the share photos (ro)".into())),
+            true,
+        ),
+        (|spec| spec.sla = Sla::Eco, Some(Reason::EnergyNotClean), true),
+        (|spec| spec.sla = Sla::SolarOnly, Some(Reason::Elsewhere), true),
+    ];
+    for (number, (change, expected, on_record)) in cases.into_iter().enumerate() {
+        let (mut room, grant) = alice_takes_bobs();
+        let (id, offer) = offer_by_bob(&mut room, Some(grant), change);
+        assert_eq!(taken(&mut room, id, offer), (expected, on_record), "case {number}");
+    }
+    // What is signed by another, named by another grant or by none, or comes while its owner shares nothing.
+    let (mut room, grant) = alice_takes_bobs();
+    let (id, mut offer) = offer_by_bob(&mut room, Some(grant), |_| {});
+    offer.task = offer.task.spec.clone().sign(&SecretKey::from_seed(&[1; 32]));
+    assert_eq!(taken(&mut room, id, offer.clone()), (Some(Reason::BadSignature), false));
+    for grant in [None, Some(EntryId([9; 32]))] {
+        let (id, offer) = offer_by_bob(&mut room, grant, |_| {});
+        assert_eq!(taken(&mut room, id, offer), (Some(Reason::NoGrant), false), "{grant:?}");
+    }
+    room.ask(0, Command::Pause { for_ms: None }).unwrap();
+    let (id, offer) = offer_by_bob(&mut room, Some(grant), |_| {});
+    assert_eq!(taken(&mut room, id, offer), (Some(Reason::DonorPaused), true));
+}
+
+/// Alice takes tasks of bob's of one name.
+fn alice_takes_bobs() -> (Room, EntryId) {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.grant(0, "bob");
+    room.handle(0, Input::Accepts(vec![Pattern::new("flood").unwrap()]));
+    let grant = *room.peers[0].node.ledger().facts().grants().keys().next().unwrap();
+    (room, grant)
+}
+
+/// An offer of a task that bob has submitted, as alice knows. He himself does not.
+fn offer_by_bob(room: &mut Room, grant: Option<EntryId>, change: fn(&mut TaskSpec)) -> (AttemptId, Offer) {
+    let mut offer = offer_by(room, 1, 1, grant, change);
+    let spec = &offer.task.spec;
+    let id = AttemptId { task: spec.id(), attempt: 1 };
+    let submitted = TaskSubmitted {
+        task: id.task,
+        name: spec.name.clone(),
+        module: spec.module,
+        input: Commitment::new(&spec.nonce, &spec.input.0),
+        duration_ms: spec.limits.duration_ms,
+        memory_bytes: spec.limits.memory_bytes,
+        sla: spec.sla,
+        importance: None,
+        replicas: 1,
+    };
+    let tip = room.peers[0].node.ledger().tip(&room.key(1));
+    let mut bob = Forger { tip, ..Forger::of(room, 1) };
+    let later = tip.map_or(0, |tip| tip.seq);
+    let entry = bob.write(room.now.wall_ms + later, Payload::TaskSubmitted(Box::new(submitted)));
+    offer.tip = entry.tip();
+    does(room, 0, Input::Gossip(room.key(1), Box::new(entry)));
+    (id, offer)
+}
+
+/// Why alice refuses an offer of bob's, if she does, and whether that stands in the ledger.
+fn taken(room: &mut Room, id: AttemptId, offer: Offer) -> (Option<Reason>, bool) {
+    let bob = room.key(1);
+    let before = room.peers[0].node.counters().offers_refused;
+    let outputs = does(room, 0, Input::Task(bob, id, TaskFrame::Offer(Box::new(offer.clone()))));
+    let on_record = outputs.iter().any(|output| {
+        matches!(output, Output::Spread(entry) if matches!(entry.payload(), Payload::Refused { .. }))
+    });
+    let said = outputs.into_iter().find_map(|output| match output {
+        Output::Send(to, Message::Task(of, frame)) if (to, of) == (bob, id) => Some(frame),
+        _ => None,
+    });
+    let refused = match said {
+        Some(TaskFrame::Accepted) => None,
+        Some(TaskFrame::Refused(reason)) => Some(reason),
+        other => panic!("{other:?} to {offer:?}"),
+    };
+    let counted = room.peers[0].node.counters().offers_refused - before;
+    assert_eq!(counted, u64::from(refused.is_some()), "each refusal is counted once");
+    (refused, on_record)
+}
+
+// spec: DEL-2, DEL-11
+#[test]
+fn an_offer_is_of_the_attempt_that_it_comes_as_and_by_whoever_brings_it() {
+    let (mut room, grant) = alice_takes_bobs();
+    let (id, offer) = offer_by_bob(&mut room, Some(grant), |_| {});
+    let of = |room: &mut Room, by: usize, id: AttemptId| {
+        let before = room.peers[0].node.counters().offers_refused;
+        let said = answers(room, 0, by, id, TaskFrame::Offer(Box::new(offer.clone())));
+        assert_eq!(said, [TaskFrame::Refused(Reason::BadSignature)]);
+        assert_eq!(room.peers[0].node.counters().offers_refused, before + 1);
+    };
+    of(&mut room, 1, AttemptId { task: TaskId([9; 32]), ..id });
+    of(&mut room, 1, AttemptId { attempt: 2, ..id });
+    of(&mut room, 2, id);
+    // A later attempt is no earlier one, and after it the earlier one comes too late.
+    let second = AttemptId { attempt: 2, ..id };
+    let later = Offer { attempt: 2, ..offer.clone() };
+    assert_eq!(taken(&mut room, second, later.clone()), (None, false));
+    assert_eq!(taken(&mut room, id, offer.clone()), (Some(Reason::Fenced), true));
+    // Said again it is no other.
+    let refused = room.peers[0].node.counters().offers_refused;
+    let said = answers(&mut room, 0, 1, second, TaskFrame::Offer(Box::new(later)));
+    assert_eq!((said, room.peers[0].node.counters().offers_refused), (vec![TaskFrame::Accepted], refused));
+}
+
+// spec: DEL-2, NET-4
+#[test]
+fn what_rests_on_a_log_that_is_not_here_is_refused_at_once_where_that_changes_nothing_and_else_in_three_seconds()
+ {
+    type Change = fn(&mut TaskSpec);
+    let unheard_of = Some(EntryId([9; 32]));
+    let (_, known) = alice_takes_bobs();
+    let cases: [(Change, Option<EntryId>, Option<Reason>); 6] = [
+        (|spec| spec.community = CommunityId([9; 32]), Some(known), Some(Reason::OtherCommunity)),
+        (|spec| spec.limits.fuel = 0, Some(known), Some(Reason::BadSignature)),
+        (|spec| spec.name = "other".into(), Some(known), Some(Reason::NameNotAccepted)),
+        (|_| {}, None, Some(Reason::NoGrant)),
+        // It may be a grant that is on its way.
+        (|_| {}, unheard_of, None),
+        (|_| {}, Some(known), None),
+    ];
+    for (number, (change, grant, expected)) in cases.into_iter().enumerate() {
+        let (mut room, _) = alice_takes_bobs();
+        let bob = room.key(1);
+        let tip = Tip { author: bob, seq: 1_000_000, id: EntryId([7; 32]) };
+        let offer = Offer { tip, ..offer_by(&room, 1, 1, grant, change) };
+        let id = AttemptId { task: offer.task.spec.id(), attempt: 1 };
+        let before = room.peers[0].node.counters().offers_refused;
+        let said = answers(&mut room, 0, 1, id, TaskFrame::Offer(Box::new(offer)));
+        let refusals = room.peers[0].node.counters().offers_refused - before;
+        let expected_frames: Vec<TaskFrame> = expected.clone().into_iter().map(TaskFrame::Refused).collect();
+        assert_eq!((said, refusals), (expected_frames, u64::from(expected.is_some())), "case {number}");
+        if expected.is_none() {
+            // While it waits, nothing is said of it.
+            assert_eq!(answers(&mut room, 0, 1, id, TaskFrame::Status), []);
+            let refused = |room: &mut Room, ms: u64| {
+                room.now = Now { boot_ms: room.now.boot_ms + ms, wall_ms: room.now.wall_ms + ms };
+                let of = |output: &Output| {
+                    matches!(output, Output::Send(to, Message::Task(of, TaskFrame::Refused(Reason::LogBehind)))
+                        if (*to, *of) == (bob, id))
+                };
+                does(room, 0, Input::Wake).iter().any(of)
+            };
+            assert!(!refused(&mut room, 2_999));
+            assert!(refused(&mut room, 1));
+        }
+    }
+}
+
+// spec: DEL-3
+#[test]
+fn who_slept_for_more_than_a_third_of_a_lease_has_what_runs_stand_still_until_it_is_renewed() {
+    let (mut room, _, run) = at_bob();
+    let (id, alice) = (run.attempt, room.key(0));
+    let renew = TaskFrame::Renew { lease_ms: 30_000 };
+    let sleeps = |room: &mut Room, ms: u64| {
+        room.now = Now { boot_ms: room.now.boot_ms + ms, wall_ms: room.now.wall_ms + ms };
+        let outputs = does(room, 1, Input::Wake);
+        let of = |wanted: fn(&Output) -> bool| outputs.iter().any(wanted);
+        (of(|it| matches!(it, Output::Pause(_))), of(|it| matches!(it, Output::Stop(_))))
+    };
+    let renewed = |room: &mut Room| {
+        let outputs = does(room, 1, Input::Task(alice, id, renew.clone()));
+        outputs.iter().any(|output| matches!(output, Output::Resume(of) if *of == id))
+    };
+    assert!(!renewed(&mut room));
+    assert_eq!(sleeps(&mut room, 10_000), (false, false), "a third of thirty seconds");
+    assert!(!renewed(&mut room));
+    assert_eq!(sleeps(&mut room, 10_001), (true, false));
+    assert_eq!(sleeps(&mut room, 10_001), (false, false), "it stands still already");
+    assert!(renewed(&mut room), "and goes on when its owner is heard of");
+    assert_eq!(sleeps(&mut room, 29_999), (true, false));
+    assert!(renewed(&mut room));
+    // What stands still for another reason goes on for no renewal.
+    does(
+        &mut room,
+        1,
+        Input::Task(alice, id, TaskFrame::Hold { why: Reason::CleanerLater, for_ms: 3_600_000 }),
+    );
+    assert_eq!(sleeps(&mut room, 10_001), (true, false));
+    assert!(!renewed(&mut room));
+    assert_eq!(sleeps(&mut room, 30_000), (false, true), "its lease is over");
+}
+
+// spec: DEL-3
+#[test]
+fn who_slept_for_half_of_what_a_peer_may_be_silent_counts_no_silence_from_before() {
+    for (slept, lost) in [(7_499, true), (7_500, false)] {
+        let (mut room, task, _) = at_bob();
+        room.disconnect(0, 1);
+        for _ in 0..3 {
+            room.now = Now { boot_ms: room.now.boot_ms + slept, wall_ms: room.now.wall_ms + slept };
+            room.handle(0, Input::Wake);
+        }
+        let Answer::Task(view) = room.ask(0, Command::Task { task }).unwrap() else { panic!("no task") };
+        let fate = view.history[0].fate.clone();
+        assert_eq!(fate, if lost { "lost: the peer is not connected" } else { "open" }, "slept {slept} ms");
+    }
+}
+
+// spec: DEL-5, DEL-9, DEL-13
+#[test]
+fn what_an_executor_tells_is_passed_on_within_its_bounds_and_what_failed_is_lost() {
+    let (mut room, _, run) = at_bob();
+    let (id, alice) = (run.attempt, room.key(0));
+    let said = |room: &mut Room, event: RunEvent| -> Vec<TaskFrame> {
+        let outputs = does(room, 1, Input::Run(id, event));
+        let frames = outputs.into_iter().filter_map(|output| match output {
+            Output::Send(to, Message::Task(of, frame)) if (to, of) == (alice, id) => Some(frame),
+            _ => None,
+        });
+        frames.collect()
+    };
+    let beat = |permille, note: String| {
+        vec![TaskFrame::Beat(Beat { phase: Phase::Running, permille, note, held: None })]
+    };
+    for (permille, note, told) in [
+        (0, String::new(), (0, String::new())),
+        (1_000, "a".repeat(256), (1_000, "a".repeat(256))),
+        (1_001, "a".repeat(257), (1_000, "a".repeat(256))),
+        // No letter is cut in two.
+        (7, format!("a{}", "ä".repeat(200)), (7, format!("a{}", "ä".repeat(127)))),
+    ] {
+        assert_eq!(said(&mut room, RunEvent::Progress(permille, note)), beat(told.0, told.1));
+    }
+    let saved = Blob { hash: BlobHash([5; 32]), len: 7 };
+    let checkpoint = TaskFrame::Checkpoint { number: 3, blob: saved };
+    assert_eq!(said(&mut room, RunEvent::Checkpoint(3, saved)), [checkpoint]);
+    for (outcome, why) in [
+        (Outcome::SandboxCrashed("it fell over".into()), "it fell over"),
+        (Outcome::Cancelled, "it was cancelled"),
+    ] {
+        let (mut room, _, run) = at_bob();
+        let receipt = Receipt { outcome, ..receipt_for(&run) };
+        let output = Blob { hash: BlobHash([9; 32]), len: 10 };
+        let ended = RunEvent::Ended(Box::new(receipt), output, metering(room.now, 10));
+        assert_eq!(said(&mut room, ended), [TaskFrame::Lost(Reason::SandboxFailed(why.into()))]);
+    }
+    // What comes after it was stopped says still what it used, once.
+    let spends = |event: fn(&Room, &Run) -> RunEvent| {
+        let (mut room, task, run) = at_bob();
+        room.ask(0, Command::Cancel { task }).unwrap();
+        let event = event(&room, &run);
+        let outputs = does(&mut room, 1, Input::Run(run.attempt, event));
+        let spent = outputs.iter().filter_map(|output| match output {
+            Output::Spread(entry) => match entry.payload() {
+                Payload::Spent(spent) => spent.energy.energy_mj(),
+                _ => None,
+            },
+            _ => None,
+        });
+        spent.collect::<Vec<u64>>()
+    };
+    assert_eq!(spends(|room, _| RunEvent::Spent(Some(metering(room.now, 500)))), [500]);
+    assert_eq!(
+        spends(|room, run| RunEvent::Ended(
+            Box::new(receipt_for(run)),
+            Blob { hash: BlobHash([9; 32]), len: 10 },
+            metering(room.now, 600)
+        )),
+        [600]
+    );
+    assert!(spends(|_, _| RunEvent::Paused).is_empty());
+}
+
+// spec: DEL-3, PERM-5
+#[test]
+fn what_is_to_stand_still_when_it_begins_is_held_at_once() {
+    let prepared = || {
+        let mut room = Room::community(&["alice", "bob"]);
+        room.grant(1, "alice");
+        room.submit(0, 1);
+        let run = room.peers[1].runs.pop().expect("bob runs it");
+        (room, run.attempt)
+    };
+    let is_held = |room: &mut Room, id: AttemptId| {
+        let outputs = does(room, 1, Input::Run(id, RunEvent::Started));
+        outputs.iter().any(|output| matches!(output, Output::Pause(of) if *of == id))
+    };
+    let (mut room, id) = prepared();
+    assert!(!is_held(&mut room, id));
+    let (mut room, id) = prepared();
+    room.ask(1, Command::Pause { for_ms: None }).unwrap();
+    assert!(is_held(&mut room, id));
+    let (mut room, id) = prepared();
+    room.now = Now { boot_ms: room.now.boot_ms + 12_000, wall_ms: room.now.wall_ms + 12_000 };
+    does(&mut room, 1, Input::Wake);
+    assert!(is_held(&mut room, id));
+}
+
+// spec: DEL-3
+#[test]
+fn an_owner_who_is_back_is_told_how_its_attempts_are_and_nobody_elses() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.grant(1, "alice");
+    room.grant(1, "carol");
+    let runs = [(0, 1), (0, 2), (2, 3)].map(|(by, nonce)| {
+        let on = Some("bob-laptop".into());
+        room.submit_draft(by, Draft { on, ..draft("word-count", nonce) }).unwrap();
+        let run = room.peers[1].runs.pop().expect("bob runs it");
+        room.handle(1, Input::Run(run.attempt, RunEvent::Started));
+        run
+    });
+    room.disconnect(0, 1);
+    room.end(1, &runs[1]);
+    let (alice, address) = (room.key(0), addr(0));
+    let outputs = does(&mut room, 1, Input::Connected { peer: alice, addr: address });
+    let mut told = Vec::new();
+    for output in outputs {
+        if let Output::Send(to, Message::Task(of, frame)) = output {
+            assert_eq!(to, alice);
+            told.push((of, matches!(frame, TaskFrame::Beat(_)), matches!(frame, TaskFrame::Ended(_))));
+        }
+    }
+    let mut expected = [(runs[0].attempt, true, false), (runs[1].attempt, false, true)];
+    expected.sort_unstable();
+    assert_eq!(told, expected);
+}
+
+// spec: LED-2, ARC-7
+#[test]
+fn bytes_are_for_whoever_runs_the_task_and_its_result_for_its_owner() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.add("mallory", 3, 3);
+    room.grant(1, "alice");
+    let blob = |number: u8| Blob { hash: BlobHash([number; 32]), len: 10 };
+    let inputs = vec![InputFile { path: "a".into(), blob: blob(21) }];
+    let mut draft = Draft { stdin: Some(blob(20)), inputs, ..draft("word-count", 1) };
+    draft.limits.checkpoint_bytes = 1_000;
+    let module: BlobHash = draft.module.into();
+    room.submit_draft(0, draft).unwrap();
+    let run = room.peers[1].runs.pop().expect("bob runs it");
+    room.handle(1, Input::Run(run.attempt, RunEvent::Started));
+    let may = |room: &Room, of: usize, number: u8| -> Vec<usize> {
+        let blob = if number == 0 { module } else { blob(number).hash };
+        (0..4).filter(|by| *by != of && room.peers[of].node.may_fetch(&room.key(*by), &blob)).collect()
+    };
+    let needs =
+        |room: &Room, of: usize| -> Vec<BlobHash> { room.peers[of].node.needed().into_iter().collect() };
+    // The module, which all members may know; stdin, an input file; a checkpoint and the output, which are not there yet.
+    let all = |room: &Room, of: usize| [0, 20, 21, 22, 9].map(|number| may(room, of, number));
+    assert_eq!(all(&room, 0), [vec![1, 2], vec![1], vec![1], vec![], vec![]]);
+    assert_eq!(all(&room, 1), [const { vec![] }; 5]);
+    assert_eq!(needs(&room, 0), [module, blob(20).hash, blob(21).hash]);
+    assert_eq!(needs(&room, 1), [module, blob(20).hash, blob(21).hash]);
+    room.handle(1, Input::Run(run.attempt, RunEvent::Checkpoint(1, blob(22))));
+    assert_eq!(all(&room, 0), [vec![1, 2], vec![1], vec![1], vec![1], vec![]]);
+    assert_eq!(all(&room, 1), [vec![], vec![], vec![], vec![0], vec![]]);
+    assert!(needs(&room, 0).contains(&blob(22).hash) && needs(&room, 1).contains(&blob(22).hash));
+    room.slow = true;
+    room.end(1, &run);
+    assert_eq!(all(&room, 1), [vec![], vec![], vec![], vec![0], vec![0]]);
+    assert!(needs(&room, 0).contains(&blob(9).hash) && needs(&room, 1).contains(&blob(9).hash));
+    room.comes(0, Ok(()));
+    assert_eq!(all(&room, 0), [const { vec![] }; 5], "what is done is nobody's business");
+    assert_eq!(needs(&room, 0), [module, blob(9).hash, blob(20).hash, blob(21).hash]);
+}
+
+// spec: DEL-4, DEL-11
+#[test]
+fn what_is_said_of_an_attempt_that_does_not_count_changes_nothing_and_is_counted() {
+    let (mut room, task, run) = at_bob();
+    let id = run.attempt;
+    let beat =
+        || TaskFrame::Beat(Beat { phase: Phase::Running, permille: 1, note: String::new(), held: None });
+    let stop = |reason| vec![TaskFrame::Stop(reason)];
+    let says = |room: &mut Room, by: usize, id: AttemptId, frame: TaskFrame| {
+        let before = room.peers[0].node.counters().stale_frames;
+        let said = answers(room, 0, by, id, frame);
+        (said, room.peers[0].node.counters().stale_frames - before)
+    };
+    // Of a task that is nobody's here, whoever has it may forget it.
+    let nobodys = AttemptId { task: TaskId([9; 32]), attempt: 1 };
+    assert_eq!(says(&mut room, 1, nobodys, beat()), (stop(Reason::Unknown), 1));
+    assert_eq!(says(&mut room, 1, nobodys, TaskFrame::Lost(Reason::Restarted)), (vec![], 1));
+    assert_eq!(says(&mut room, 1, nobodys, TaskFrame::Refused(Reason::NoGrant)), (vec![], 1));
+    // One that was given to another.
+    assert_eq!(says(&mut room, 2, id, TaskFrame::Lost(Reason::Restarted)), (vec![], 1));
+    assert_eq!(says(&mut room, 1, AttemptId { attempt: 2, ..id }, beat()), (vec![], 1));
+    assert_eq!(room.state(0, &task).0, "running");
+    assert_eq!(says(&mut room, 1, id, beat()), (vec![], 0));
+    // One that was lost, and one that was taken back.
+    room.handle(0, Input::Task(room.key(1), id, TaskFrame::Lost(Reason::Restarted)));
+    for frame in [beat(), TaskFrame::Accepted, TaskFrame::Promised(Digest([1; 32]))] {
+        assert_eq!(says(&mut room, 1, id, frame), (stop(Reason::Fenced), 1));
+    }
+    assert_eq!(says(&mut room, 1, id, TaskFrame::Lost(Reason::Restarted)), (vec![], 0));
+    assert_eq!(says(&mut room, 1, id, TaskFrame::Released(Released::Released)), (vec![], 1));
+    room.ask(0, Command::Cancel { task }).unwrap();
+    assert_eq!(says(&mut room, 1, id, beat()), (stop(Reason::Cancelled), 1));
+}
+
+/// Bob has ended alice's task, and she has not heard of it yet: what he would say.
+fn ended_at_bob() -> (Room, String, AttemptId, Ended, SecretKey) {
+    let (mut room, task, run) = at_bob();
+    let output = Blob { hash: BlobHash([9; 32]), len: 10 };
+    let ends = RunEvent::Ended(Box::new(receipt_for(&run)), output, metering(room.now, 10));
+    let said =
+        does(&mut room, 1, Input::Run(run.attempt, ends)).into_iter().find_map(|output| match output {
+            Output::Send(_, Message::Task(_, TaskFrame::Ended(ended))) => Some(*ended),
+            _ => None,
+        });
+    (room, task, run.attempt, said.expect("he says so"), SecretKey::from_seed(&[11; 32]))
+}
+
+/// The same with another receipt, signed as it has to be.
+fn with(ended: &Ended, nonce: &[u8; 32], key: &SecretKey, change: impl FnOnce(&mut Receipt)) -> Ended {
+    let mut receipt = ended.receipt.receipt.clone();
+    change(&mut receipt);
+    let receipt = receipt.sign(key);
+    let statement = Statement::of(&receipt, nonce, ended.statement.energy.clone());
+    let signature = statement.sign(key);
+    Ended { receipt, statement, signature, ..ended.clone() }
+}
+
+// spec: DEL-4, REP-2
+#[test]
+fn a_result_that_cannot_be_true_of_what_was_given_is_none_and_its_maker_is_told_why() {
+    type Change = fn(&mut Receipt);
+    let cases: [(&str, Change); 17] = [
+        ("", |_| {}),
+        ("the receipt is for another attempt", |it| it.task = TaskId([9; 32])),
+        ("the receipt is for another attempt", |it| it.attempt = 2),
+        ("another module was run", |it| it.module = ModuleHash([9; 32])),
+        ("it was run on another input", |it| it.input.hash = InputHash([9; 32])),
+        ("it was run with other arguments", |it| it.args.push("-v".into())),
+        ("it was run with other arguments", |it| it.env.push(("A".into(), "1".into()))),
+        ("it was run within other limits", |it| it.limits.out_files += 1),
+        ("it went on from a checkpoint that it was not given", |it| {
+            it.resumed_from = Some((1, Digest([1; 32])))
+        }),
+        ("it went on from a checkpoint that it was not given", |it| it.usage.fuel_before = 1),
+        ("it was given more than it asked for", |it| it.granted.real_clock = true),
+        ("", |it| it.usage.fuel = it.limits.fuel),
+        ("more fuel was used than there was", |it| it.usage.fuel = it.limits.fuel + 1),
+        ("two runs of it must agree, and it says not", |it| it.not_comparable = vec![NotComparable::Network]),
+        ("two runs of it must agree, and it says not", |it| it.not_comparable = vec![NotComparable::Resumed]),
+        ("two runs of it must agree, and it says not", |it| {
+            it.not_comparable = vec![NotComparable::Inconclusive]
+        }),
+        ("", |it| {
+            it.outcome = Outcome::TimedOut;
+            it.not_comparable = vec![NotComparable::Inconclusive];
+        }),
+    ];
+    let nonce = [1; 32];
+    for (number, (why, change)) in cases.into_iter().enumerate() {
+        let (mut room, task, id, ended, key) = ended_at_bob();
+        says_its_end(&mut room, &task, id, with(&ended, &nonce, &key, change), why, number);
+    }
+    // Nor is one that another made, or signed, or of which something else is said in public.
+    for number in 0..4 {
+        let (mut room, task, id, ended, key) = ended_at_bob();
+        let other = SecretKey::from_seed(&[21; 32]);
+        let (it, why) = match number {
+            0 => (with(&ended, &nonce, &other, |_| {}), "another peer signed the receipt"),
+            1 => {
+                let mut it = ended.clone();
+                it.statement.fuel += 1;
+                (it, "the public statement is not the receipt's")
+            }
+            2 => {
+                let mut receipt = ended.receipt.clone();
+                receipt.signature = with(&ended, &nonce, &key, |it| it.usage.fuel += 1).receipt.signature;
+                let statement = Statement::of(&receipt, &nonce, ended.statement.energy.clone());
+                let signature = statement.sign(&key);
+                let it = Ended { receipt, statement, signature, ..ended.clone() };
+                (it, "the receipt's signature does not hold")
+            }
+            _ => {
+                let signature = ended.statement.sign(&other);
+                (Ended { signature, ..ended.clone() }, "the statement's signature does not hold")
+            }
+        };
+        says_its_end(&mut room, &task, id, it, why, 100 + number);
+    }
+}
+
+fn says_its_end(room: &mut Room, task: &str, id: AttemptId, ended: Ended, why: &str, number: usize) {
+    let said = answers(room, 0, 1, id, TaskFrame::Ended(Box::new(ended)));
+    let bad = room.peers[0].node.counters().bad_results;
+    let view = match room.ask(0, Command::Task { task: task.into() }).unwrap() {
+        Answer::Task(view) => *view,
+        other => panic!("{other:?}"),
+    };
+    if why.is_empty() {
+        assert_eq!((said, bad), (vec![], 0), "case {number}");
+        assert_eq!(view.state, "fetching", "case {number}: {}", view.why);
+    } else {
+        assert_eq!(said, [TaskFrame::Stop(Reason::BadResult(why.into()))], "case {number}");
+        assert_eq!(
+            (bad, view.history[0].fate.as_str()),
+            (1, &*format!("lost: its result does not hold: {why}"))
+        );
+    }
+}
+
+// spec: DEL-4, DEL-13
+#[test]
+fn a_result_that_comes_too_late_is_recorded_once_and_settled_whenever_it_is_said() {
+    let (mut room, task, id, ended, key) = ended_at_bob();
+    room.handle(0, Input::Task(room.key(1), id, TaskFrame::Lost(Reason::Restarted)));
+    let late = |room: &mut Room, ended: &Ended| {
+        let (bob, before) = (room.key(1), room.peers[0].node.counters().bad_results);
+        let outputs = does(room, 0, Input::Task(bob, id, TaskFrame::Ended(Box::new(ended.clone()))));
+        let recorded = outputs.iter().filter(|output| {
+            matches!(output, Output::Spread(entry) if matches!(entry.payload(), Payload::Completed(_)))
+        });
+        let recorded = recorded.count();
+        let settled = outputs.iter().any(|output| {
+            matches!(output, Output::Send(to, Message::Task(of, TaskFrame::Settled(Effect::Superseded)))
+                if (*to, *of) == (bob, id))
+        });
+        (recorded, settled, room.peers[0].node.counters().bad_results - before)
+    };
+    let false_one = with(&ended, &[1; 32], &key, |it| it.module = ModuleHash([9; 32]));
+    assert_eq!(late(&mut room, &false_one), (0, true, 1));
+    assert_eq!(late(&mut room, &ended), (1, true, 0));
+    assert_eq!(late(&mut room, &ended), (0, true, 0));
+    assert_eq!(late(&mut room, &false_one), (0, true, 0), "what is on record is judged no more");
+    assert_ne!(room.state(0, &task).0, "done");
 }
 
 /// A peer's word that it is cleaner elsewhere would have the task offered again at once.
