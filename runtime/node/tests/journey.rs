@@ -5,8 +5,10 @@
 mod room;
 
 use mesh_node::{
-    Answer, Command, Draft, GrantRequest, Input, Message, Now, Output, Run, RunEvent, SyncReceived,
+    Answer, Capacity, Command, Draft, GrantRequest, Input, Message, Now, Output, Run, RunEvent, SyncReceived,
+    TaskState,
 };
+use mesh_policies::donor::Terms;
 use mesh_protocol::frame::{
     AttemptId, Beat, Ended, HelloFrame, Offer, PeerAddrs, Phase, Released, SyncFrame, TaskFrame,
 };
@@ -1403,6 +1405,132 @@ fn what_is_being_put_in_place_is_put_there_to_the_end() {
     room.handle(1, Input::Run(run.attempt, RunEvent::Released(Released::Conflict("changed".into()))));
     assert_eq!(room.peers[1].forgotten, [run.attempt]);
     assert!(room.state(0, &task).1.contains("not put in place: changed"), "{}", room.state(0, &task).1);
+}
+
+// spec: PERM-5, DEL-12
+#[test]
+fn what_a_device_gives_is_given_to_the_last_byte_and_no_more() {
+    let limits = Limits { memory_bytes: 1_000_000, duration_ms: 60_000, ..Limits::default() };
+    let disk = 100 + limits.out_bytes + limits.stdout_bytes + limits.stderr_bytes;
+    let two = Capacity { slots: 2, memory: 2_000_000, longest_ms: 60_000 };
+    let large =
+        |what: &str, wanted: u64, given: u64| Some(Reason::TooLarge { what: what.into(), wanted, given });
+    let cases = [
+        (two, 2 * disk, 2, None),
+        (Capacity { longest_ms: 59_999, ..two }, 2 * disk, 0, large("milliseconds", 60_000, 59_999)),
+        (Capacity { memory: 1_999_999, ..two }, 2 * disk, 1, Some(Reason::NoCapacity)),
+        (Capacity { memory: 1_000_000, ..two }, 2 * disk, 1, Some(Reason::NoCapacity)),
+        (Capacity { memory: 999_999, ..two }, 2 * disk, 0, large("bytes of memory", 1_000_000, 999_999)),
+        (Capacity { slots: 1, ..two }, 2 * disk, 1, Some(Reason::NoCapacity)),
+        (Capacity { slots: 0, ..two }, 2 * disk, 0, Some(Reason::NoCapacity)),
+        (two, 2 * disk - 1, 1, large("bytes of disk beside what runs there", disk, disk - 1)),
+        (two, disk, 1, large("bytes of disk beside what runs there", disk, 0)),
+        (two, disk - 1, 0, large("bytes of disk", disk, disk - 1)),
+    ];
+    for (capacity, disk_bytes, runs, why) in cases {
+        let mut room = Room::community(&["alice"]);
+        room.handle(0, Input::Capacity(capacity));
+        room.handle(0, Input::Terms(Box::new(Terms { disk_bytes, ..Terms::default() })));
+        let tasks = [1, 2].map(|nonce| {
+            let draft = Draft { limits: limits.clone(), ..draft("word-count", nonce) };
+            room.submit_draft(0, draft).unwrap()
+        });
+        room.pass(100);
+        let told = room.state(0, &tasks[1]).1;
+        assert_eq!(room.peers[0].runs.len(), runs, "{capacity:?}, {disk_bytes}: {told}");
+        if let Some(why) = why {
+            assert!(told.contains(&format!("this device: {why}")), "{capacity:?}, {disk_bytes}: {told}");
+        }
+    }
+}
+
+// spec: DEL-1, DEL-8, CLI-5
+#[test]
+fn what_cannot_be_submitted_is_refused_with_what_would_help() {
+    let mut room = Room::community(&["alice", "bob"]);
+    let mut refused = |draft: Draft| {
+        let error = room.ask(0, Command::Submit(Box::new(draft))).unwrap_err();
+        (error.message, error.hint.unwrap_or_default())
+    };
+    let named = Draft { on: Some("bob-laptop".into()), ..draft("word-count", 1) };
+    let (message, hint) = refused(Draft { replicas: 2, quorum: 2, ..named.clone() });
+    assert!(message.contains("one peer is named") && hint.contains("--replicas"), "{message}; {hint}");
+    let (message, hint) = refused(Draft { replicas: 3, quorum: 2, ..draft("word-count", 1) });
+    let words = "3 replicas run on devices of as many different owners, and 2 members have devices here";
+    assert!(message.contains(words) && hint.contains("mesh members"), "{message}; {hint}");
+    let mut alone = Room::community(&["alice"]);
+    let two = Draft { replicas: 2, quorum: 2, ..draft("word-count", 1) };
+    let message = alone.ask(0, Command::Submit(Box::new(two.clone()))).unwrap_err().message;
+    assert!(message.ends_with("and one member has a device here"), "{message}");
+    let (message, _) = refused(Draft { name: "No Name".into(), ..draft("word-count", 1) });
+    assert!(message.starts_with("submit: its name must be"), "{message}");
+    room.submit_draft(0, two).unwrap();
+    // Said again it is the same.
+    let named = Draft { nonce: [2; 32], ..named };
+    let first = room.submit_draft(0, named.clone()).unwrap();
+    let again = room.ask(0, Command::Submit(Box::new(named))).unwrap();
+    let Answer::Submitted { task, again: true, .. } = again else { panic!("{again:?}") };
+    assert_eq!(task.to_string(), first);
+}
+
+// spec: DEL-3, DEL-9
+#[test]
+fn an_offer_is_waited_for_for_five_seconds_and_a_peer_that_took_it_for_as_long_as_the_rules_say() {
+    let mut room = Room::community(&["alice", "bob"]);
+    room.grant(1, "alice");
+    let on = Some("bob-laptop".to_owned());
+    let submits = Command::Submit(Box::new(Draft { on, ..draft("word-count", 1) }));
+    let outputs = does(&mut room, 0, Input::Command(mesh_node::CommandId(77), Box::new(submits)));
+    let offered = |outputs: &[Output]| -> Vec<u32> {
+        let offers = outputs.iter().filter_map(|output| match output {
+            Output::Send(_, Message::Task(id, TaskFrame::Offer(_))) => Some(id.attempt),
+            _ => None,
+        });
+        offers.collect()
+    };
+    let task = outputs.iter().find_map(|output| match output {
+        Output::Send(_, Message::Task(id, TaskFrame::Offer(_))) => Some(id.task),
+        _ => None,
+    });
+    let task = task.expect("bob is asked at once");
+    let bob = room.key(1);
+    let wait = |room: &mut Room, until: u64| {
+        let mut all = Vec::new();
+        while room.now.boot_ms < until {
+            let step = room.peers[0].node.deadline().unwrap_or(until).clamp(room.now.boot_ms, until)
+                - room.now.boot_ms;
+            room.now = Now { boot_ms: room.now.boot_ms + step, wall_ms: room.now.wall_ms + step };
+            all.extend(does(room, 0, Input::Wake));
+        }
+        all
+    };
+    let state = |room: &Room| room.peers[0].node.task_state(&task).unwrap().0;
+    let begun = room.now.boot_ms;
+    wait(&mut room, begun + 4_999);
+    assert_eq!(state(&room), TaskState::Offered);
+    let stops = |outputs: &[Output]| {
+        let of = |output: &Output| matches!(output, Output::Send(to, Message::Task(_, TaskFrame::Stop(Reason::Fenced))) if *to == bob);
+        outputs.iter().any(of)
+    };
+    let outputs = wait(&mut room, begun + 5_000);
+    assert!(stops(&outputs) && state(&room) == TaskState::Waiting);
+    // It is asked again, and takes it.
+    let mut second = Vec::new();
+    while second.is_empty() {
+        let next = room.now.boot_ms + 1_000;
+        second = offered(&wait(&mut room, next));
+    }
+    assert_eq!(second, [2]);
+    let id = AttemptId { task, attempt: 2 };
+    does(&mut room, 0, Input::Task(bob, id, TaskFrame::Accepted));
+    let taken = room.now.boot_ms;
+    let outputs = wait(&mut room, taken + 14_999);
+    let renewals = outputs.iter().filter(|output| {
+        matches!(output, Output::Send(_, Message::Task(of, TaskFrame::Renew { lease_ms: 30_000 })) if *of == id)
+    });
+    assert_eq!((renewals.count(), state(&room)), (2, TaskState::Running), "every five seconds");
+    let outputs = wait(&mut room, taken + 15_000);
+    assert!(stops(&outputs) && state(&room) == TaskState::Waiting);
 }
 
 // spec: DEL-3

@@ -501,6 +501,66 @@ fn a_submitter_is_told_at_once_when_nobody_can_end_it_in_time() {
     assert!(warning.unwrap().starts_with("nobody who may run it is there now"));
 }
 
+// spec: PLACE-3, CLI-3, SLA-1, QUOTA-4
+#[test]
+fn a_trial_says_by_which_rule_a_place_is_chosen_and_what_it_costs() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    let plan = |room: &mut Room, draft: Draft| {
+        let draft = Draft { dry_run: true, ..draft };
+        match room.ask(0, Command::Submit(Box::new(draft))).unwrap() {
+            Answer::Plan(view) => view,
+            other => panic!("{other:?}"),
+        }
+    };
+    let clean = "it runs on the own sun, wind or water of whoever runs it, or on a grid of at most 150 g per kWh (or as in its cleanest 30 % of 30 days) that is at least 60 % renewable";
+    for (sla, rule) in [
+        (Sla::Urgent, "URGENT: it starts at once, where energy is cleanest; it is not interrupted".to_owned()),
+        (
+            Sla::High,
+            "HIGH: it runs on any energy, in the hours and at the place that cost least carbon; it is not interrupted"
+                .to_owned(),
+        ),
+        (
+            Sla::Normal,
+            "NORMAL: it runs on any energy, in the hours and at the place that cost least carbon; it may stand still in between"
+                .to_owned(),
+        ),
+        (Sla::Eco, format!("ECO: {clean}; it may stand still in between")),
+        (
+            Sla::SolarOnly,
+            "SOLAR_ONLY: it runs on this device's own sun, from 9 to 15 h by the sun; it may stand still in between"
+                .to_owned(),
+        ),
+        (
+            Sla::WindOnly,
+            "WIND_ONLY: it runs on this device's own wind; it may stand still in between".to_owned(),
+        ),
+    ] {
+        let view = plan(&mut room, task(sla));
+        assert_eq!((view.rule, view.quota.as_str()), (rule, "1 task of the 10 left today of 10"));
+    }
+    let three = Draft { replicas: 3, quorum: 2, ..task(Sla::Normal) };
+    assert_eq!(plan(&mut room, three).quota, "3 tasks (one for each replica) of the 10 left today of 10");
+    for nonce in 10..13 {
+        room.submit_draft(0, Draft { nonce: [nonce; 32], ..task(Sla::Eco) }).unwrap();
+    }
+    assert_eq!(plan(&mut room, task(Sla::Normal)).quota, "1 task of the 7 left today of 10");
+    let health = Draft { description: "tests the water works".into(), ..task(Sla::Normal) };
+    let quota = plan(&mut room, health.clone()).quota;
+    assert_eq!(quota, "1 task of the 17 left today for public health");
+    for nonce in 13..20 {
+        room.submit_draft(0, Draft { nonce: [nonce; 32], ..task(Sla::Eco) }).unwrap();
+    }
+    let refused = plan(&mut room, task(Sla::Normal)).quota;
+    let words = "it would be refused: the day's quota is used up: 10 of 10 tasks of today are used; resets ";
+    assert!(refused.starts_with(words), "{refused}");
+    let quota = plan(&mut room, health).quota;
+    assert_eq!(quota, "1 task of the 10 left today for public health");
+    // Where there is no limit none is told.
+    let mut free = street(&["alice"]);
+    assert_eq!(plan(&mut free, task(Sla::Normal)).quota, "1 task; your tier has no daily limit");
+}
+
 // spec: SLA-3, PLACE-1, PLACE-3
 #[test]
 fn an_eco_task_waits_for_no_low_carbon_grid_that_is_hardly_renewable() {
