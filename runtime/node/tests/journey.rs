@@ -5,8 +5,8 @@
 mod room;
 
 use mesh_node::{
-    Answer, Capacity, Command, Draft, GrantRequest, Input, Message, Now, Output, Run, RunEvent, SyncReceived,
-    TaskState,
+    Answer, Capacity, Command, Draft, ErrorKind, GrantRequest, HookSays, Input, Message, Now, Output, Run,
+    RunEvent, SyncReceived, TaskState,
 };
 use mesh_policies::donor::Terms;
 use mesh_protocol::frame::{
@@ -1374,9 +1374,8 @@ fn who_lost_the_whole_ledger_asks_no_stranger_for_it() {
     assert!(room.peers[1].node.counters().strangers > 0);
 }
 
-// spec: DEL-4
-#[test]
-fn what_is_being_put_in_place_is_put_there_to_the_end() {
+/// Bob runs a task of alice's that changes a share of his.
+fn rotates_at_bob() -> (Room, String, Run) {
     let mut room = Room::community(&["alice", "bob"]);
     let mut rotate = draft("log-rotation", 1);
     rotate.permissions.shares = [("logs".to_owned(), Access::Rw)].into();
@@ -1392,6 +1391,155 @@ fn what_is_being_put_in_place_is_put_there_to_the_end() {
     room.pass(1000);
     let task = room.submit_draft(0, rotate).unwrap();
     let run = room.peers[1].runs.pop().expect("bob runs it");
+    (room, task, run)
+}
+
+// spec: DEL-4
+#[test]
+fn only_a_task_that_ended_well_and_whose_result_counts_changes_shares_and_once() {
+    for (outcome, effect, released) in [
+        (Outcome::Exited(0), Effect::Done, true),
+        (Outcome::Exited(1), Effect::Done, false),
+        (Outcome::Exited(0), Effect::Superseded, false),
+    ] {
+        let (mut room, _, run) = rotates_at_bob();
+        room.disconnect(0, 1);
+        let receipt = Receipt { outcome: outcome.clone(), ..receipt_for(&run) };
+        let output = Blob { hash: BlobHash([9; 32]), len: 10 };
+        let ends = RunEvent::Ended(Box::new(receipt), output, metering(room.now, 10));
+        room.handle(1, Input::Run(run.attempt, RunEvent::Started));
+        room.handle(1, Input::Run(run.attempt, ends));
+        room.handle(1, Input::Task(room.key(0), run.attempt, TaskFrame::Settled(effect)));
+        let expected: &[AttemptId] = if released { &[run.attempt] } else { &[] };
+        assert_eq!(room.peers[1].releases, expected, "{outcome:?} {effect:?}");
+    }
+    let (mut room, task, run) = rotates_at_bob();
+    room.end(1, &run);
+    let stale = |room: &Room| room.peers[0].node.counters().stale_frames;
+    let (bob, before) = (room.key(1), stale(&room));
+    room.handle(0, Input::Task(bob, run.attempt, TaskFrame::Released(Released::Released)));
+    assert!(room.state(0, &task).1.ends_with("what it changed in shares there is in place"));
+    assert_eq!(stale(&room), before);
+    room.handle(0, Input::Task(bob, run.attempt, TaskFrame::Released(Released::Conflict("late".into()))));
+    assert!(room.state(0, &task).1.ends_with("what it changed in shares there is in place"));
+    assert_eq!(stale(&room), before + 1);
+}
+
+// spec: PERM-4
+#[test]
+fn a_grant_that_is_taken_back_ends_what_runs_by_it_and_nothing_else() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.grant(1, "alice");
+    room.grant(1, "carol");
+    let on = || Some("bob-laptop".to_owned());
+    let task = room.submit_draft(0, Draft { on: on(), ..draft("word-count", 1) }).unwrap();
+    room.submit_draft(2, Draft { on: on(), ..draft("word-count", 2) }).unwrap();
+    room.submit_draft(1, draft("word-count", 3)).unwrap();
+    assert_eq!(room.peers[1].runs.len(), 3);
+    for run in room.peers[1].runs.clone() {
+        room.handle(1, Input::Run(run.attempt, RunEvent::Started));
+    }
+    let alice = room.peers[0].node.ledger().governance().owner(&room.key(0));
+    let grants = room.peers[1].node.ledger().facts().grants();
+    let (grant, _) = grants.iter().find(|(_, fact)| Some(fact.grant.user) == alice).unwrap();
+    let grant = *grant;
+    room.ask(1, Command::Revoke { grant: grant.to_string() }).unwrap();
+    room.pass(1_000);
+    assert_eq!(room.peers[1].wishes, [(room.peers[1].runs[0].attempt, Wish::Stop)]);
+    let Answer::Task(view) = room.ask(0, Command::Task { task }).unwrap() else { panic!("no task") };
+    assert_eq!(view.history[0].fate, "lost: the grant for it was revoked");
+}
+
+// spec: PERM-5, DEL-2
+#[test]
+fn a_program_that_was_not_asked_decides_nothing() {
+    let (mut room, _, run) = at_bob();
+    let outputs = does(&mut room, 1, Input::Hook(run.attempt, HookSays::Refuse("no".into())));
+    assert!(outputs.is_empty(), "{outputs:?}");
+    let (mut room, grant) = alice_takes_bobs();
+    let tip = Tip { author: room.key(1), seq: 1_000_000, id: EntryId([7; 32]) };
+    let offer = Offer { tip, ..offer_by(&room, 1, 1, Some(grant), |_| {}) };
+    let id = AttemptId { task: offer.task.spec.id(), attempt: 1 };
+    assert!(answers(&mut room, 0, 1, id, TaskFrame::Offer(Box::new(offer))).is_empty(), "it waits");
+    for says in [HookSays::Accept, HookSays::Refuse("no".into()), HookSays::Later("no".into())] {
+        let outputs = does(&mut room, 0, Input::Hook(id, says));
+        assert!(outputs.is_empty(), "{outputs:?}");
+    }
+}
+
+// spec: DEL-6, DEL-9
+#[test]
+fn what_is_taken_back_ends_where_it_runs_and_what_is_over_cannot_be() {
+    let (mut room, task, run) = at_bob();
+    let view = |room: &mut Room, task: &str| match room.ask(0, Command::Task { task: task.into() }).unwrap() {
+        Answer::Task(view) => view,
+        other => panic!("{other:?}"),
+    };
+    room.ask(0, Command::Cancel { task: task.clone() }).unwrap();
+    assert_eq!(room.peers[1].wishes, [(run.attempt, Wish::Stop)]);
+    assert_eq!(view(&mut room, &task).history[0].fate, "lost: its owner cancelled it");
+    let refused = room.ask(0, Command::Cancel { task: task.clone() }).unwrap_err();
+    assert_eq!(
+        (refused.kind, refused.message.as_str()),
+        (ErrorKind::Conflict, "cancel the task: it has ended")
+    );
+    // One that is done keeps what became of it.
+    let (mut room, task, run) = at_bob();
+    room.end(1, &run);
+    assert_eq!(room.ask(0, Command::Cancel { task: task.clone() }).unwrap_err().kind, ErrorKind::Conflict);
+    assert_eq!(view(&mut room, &task).history[0].fate, "done");
+    // A veto ends a delegation, and where there is none there is nothing to end.
+    let veto = |task: &str| Command::Veto { task: task.into(), why: String::new() };
+    assert_eq!(room.ask(0, veto(&task)).unwrap_err().kind, ErrorKind::Conflict);
+    let (mut room, task, _) = at_bob();
+    room.ask(0, veto(&task)).unwrap();
+    assert_eq!(view(&mut room, &task).history[0].fate, "lost: its owner ended the delegation");
+    assert_eq!(room.ask(0, veto(&task)).unwrap_err().kind, ErrorKind::Conflict, "it is here");
+}
+
+// spec: DEL-3, DEL-11
+#[test]
+fn a_peer_that_is_back_is_offered_again_what_it_did_not_hear_and_asked_how_the_rest_is() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.grant(1, "alice");
+    let on = Some("bob-laptop".to_owned());
+    let submits = Command::Submit(Box::new(Draft { on, ..draft("word-count", 1) }));
+    does(&mut room, 0, Input::Command(mesh_node::CommandId(77), Box::new(submits)));
+    let back = |room: &mut Room, number: usize| {
+        let peer = room.key(number);
+        let outputs = does(room, 0, Input::Connected { peer, addr: addr(number) });
+        let frames = outputs.into_iter().filter_map(|output| match output {
+            Output::Send(to, Message::Task(id, frame)) => Some((room.number(to), id, frame)),
+            _ => None,
+        });
+        frames.collect::<Vec<_>>()
+    };
+    let told = back(&mut room, 1);
+    let [(1, id, TaskFrame::Offer(offer))] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((id.attempt, offer.attempt), (1, 1));
+    assert_eq!(back(&mut room, 2), []);
+    let bob = room.key(1);
+    does(&mut room, 0, Input::Task(bob, *id, TaskFrame::Accepted));
+    assert_eq!(back(&mut room, 1), [(1, *id, TaskFrame::Status)]);
+    assert_eq!(back(&mut room, 2), []);
+}
+
+// spec: DEL-3
+#[test]
+fn an_owner_who_died_goes_on_waiting_for_whoever_has_its_task_and_no_longer_than_for_anybody() {
+    let (mut room, task, _) = at_bob();
+    room.apart = true;
+    room.restart(0, "alice");
+    room.pass(14_000);
+    assert_eq!(room.state(0, &task).0, "running");
+    room.pass(2_000);
+    assert_eq!(room.state(0, &task).0, "waiting");
+}
+
+// spec: DEL-4
+#[test]
+fn what_is_being_put_in_place_is_put_there_to_the_end() {
+    let (mut room, task, run) = rotates_at_bob();
     room.end(1, &run);
     assert_eq!(room.state(0, &task).0, "done");
     assert_eq!((room.peers[1].releases.len(), room.peers[1].forgotten.len()), (1, 0));

@@ -561,6 +561,69 @@ fn a_trial_says_by_which_rule_a_place_is_chosen_and_what_it_costs() {
     assert_eq!(plan(&mut free, task(Sla::Normal)).quota, "1 task; your tier has no daily limit");
 }
 
+// spec: PLACE-2, DEL-7
+#[test]
+fn a_hold_of_less_than_five_minutes_is_not_worth_its_entries() {
+    for (before_the_hour, held) in [(4 * MINUTE, false), (7 * MINUTE, true)] {
+        let mut room = street(&["alice", "bob"]);
+        clean(&mut room, 1);
+        let finish_by = room.now.wall_ms + 10 * HOUR;
+        let mut long = Draft { finish_by_ms: Some(finish_by), ..task(Sla::Normal) };
+        long.limits.duration_ms = HOUR;
+        room.submit_draft(0, long).unwrap();
+        begins(&mut room, 1);
+        let left = HOUR - room.now.wall_ms % HOUR;
+        room.pass(left - before_the_hour - 10_000);
+        expects(&mut room, 1, 1, 600, 60);
+        energy(&mut room, 1, Source::Grid, 50, 600);
+        room.pass(5_000);
+        let expected: &[Wish] = if held { &[Wish::Hold] } else { &[] };
+        assert_eq!(room.obey(1), expected, "{} minutes before it is cleaner", before_the_hour / MINUTE);
+    }
+}
+
+// spec: PLACE-2, DEL-7
+#[test]
+fn what_was_moved_is_left_alone_for_a_quarter_of_an_hour() {
+    let mut room = street(&["alice", "bob", "carol"]);
+    clean(&mut room, 1);
+    let mut long = task(Sla::Normal);
+    long.limits.duration_ms = HOUR;
+    room.submit_draft(0, long).unwrap();
+    let first = begins(&mut room, 1);
+    saves(&mut room, 1, &first);
+    energy(&mut room, 2, Source::Grid, 90, 10);
+    assert_eq!(room.obey(1), [Wish::Stop]);
+    let moved = room.now.boot_ms;
+    let second = begins(&mut room, 2);
+    saves(&mut room, 2, &second);
+    energy(&mut room, 1, Source::Grid, 90, 3);
+    room.pass(moved + 14 * MINUTE - room.now.boot_ms);
+    assert!(room.obey(2).is_empty());
+    // What runs is thought about every other minute.
+    room.pass(3 * MINUTE + 1_000);
+    assert_eq!(room.obey(2), [Wish::Stop]);
+    assert_eq!(room.peers[1].runs.pop().map(|run| run.attempt.attempt), Some(3));
+}
+
+// spec: VOTE-9, DEL-9
+#[test]
+fn what_can_run_is_found_at_once_behind_a_hundred_tasks_that_cannot() {
+    let mut room = Room::community_by(&["alice", "bob"], rules());
+    energy(&mut room, 0, Source::Grid, 10, 700);
+    let capacity = |slots| Input::Capacity(Capacity { slots, memory: 1 << 30, longest_ms: HOUR });
+    room.handle(0, capacity(0));
+    for nonce in 0..100 {
+        let on = Some("bob-laptop".to_owned());
+        room.submit_draft(0, Draft { on, nonce: [nonce; 32], ..task(Sla::Urgent) }).unwrap();
+    }
+    let last = room.submit_draft(0, Draft { nonce: [200; 32], ..task(Sla::Urgent) }).unwrap();
+    room.handle(0, capacity(1));
+    room.pass(200);
+    let runs: Vec<String> = room.peers[0].runs.iter().map(|run| run.attempt.task.to_string()).collect();
+    assert_eq!(runs, [last]);
+}
+
 // spec: SLA-3, PLACE-1, PLACE-3
 #[test]
 fn an_eco_task_waits_for_no_low_carbon_grid_that_is_hardly_renewable() {
