@@ -2106,3 +2106,6 @@ pub(crate) fn genuine(
         Some((_, why)) => Err(why),
     }
 }
+
+#[cfg(test)]
+mod tests;
