@@ -1681,6 +1681,96 @@ fn an_offer_is_waited_for_for_five_seconds_and_a_peer_that_took_it_for_as_long_a
     assert!(stops(&outputs) && state(&room) == TaskState::Waiting);
 }
 
+/// Alice's task is for bob, who answers each offer at once with this: how long after each the next one comes.
+fn asked_again_after(answer: fn() -> TaskFrame, most: usize) -> Vec<u64> {
+    let mut room = Room::community_by(&["alice", "bob"], Rules { entries_per_hour: 0, ..Rules::default() });
+    room.grant(1, "alice");
+    let on = Some("bob-laptop".to_owned());
+    let submits = Command::Submit(Box::new(Draft { on, ..draft("word-count", 1) }));
+    let mut outputs = does(&mut room, 0, Input::Command(mesh_node::CommandId(77), Box::new(submits)));
+    let (bob, end) = (room.key(1), room.now.boot_ms + 3_600_000);
+    let mut asked = Vec::new();
+    loop {
+        let offered = outputs.iter().find_map(|output| match output {
+            Output::Send(to, Message::Task(id, TaskFrame::Offer(_))) if *to == bob => Some(*id),
+            _ => None,
+        });
+        if let Some(id) = offered {
+            asked.push(room.now.boot_ms);
+            outputs = does(&mut room, 0, Input::Task(bob, id, answer()));
+            continue;
+        }
+        let next = room.peers[0].node.deadline().filter(|at| asked.len() <= most && *at <= end);
+        let Some(next) = next else { break };
+        let step = next.saturating_sub(room.now.boot_ms);
+        room.now = Now { boot_ms: room.now.boot_ms + step, wall_ms: room.now.wall_ms + step };
+        outputs = does(&mut room, 0, Input::Wake);
+    }
+    asked.windows(2).map(|pair| pair[1] - pair[0]).collect()
+}
+
+/// The same of bob who takes it and loses it at once for this reason.
+fn given_again_after(reason: &Reason, most: usize) -> Vec<u64> {
+    let mut room = Room::community_by(&["alice", "bob"], Rules { entries_per_hour: 0, ..Rules::default() });
+    room.grant(1, "alice");
+    let on = Some("bob-laptop".to_owned());
+    room.submit_draft(0, Draft { on, ..draft("word-count", 1) }).unwrap();
+    let mut waits = Vec::new();
+    while waits.len() < most {
+        let run = room.peers[1].runs.pop().expect("bob has it");
+        room.handle(1, Input::Run(run.attempt, RunEvent::Lost(reason.clone())));
+        let lost = room.now.boot_ms;
+        while room.peers[1].runs.is_empty() {
+            room.pass(100);
+            if room.now.boot_ms > lost + 600_000 {
+                return waits;
+            }
+        }
+        waits.push((room.now.boot_ms - lost) / 1_000);
+    }
+    waits
+}
+
+// spec: DEL-3, NET-4, PERM-5
+#[test]
+fn who_refuses_or_loses_a_task_is_asked_again_ever_later_and_never_where_that_would_change_nothing() {
+    let refused = asked_again_after(|| TaskFrame::Refused(Reason::OverQuota), 6);
+    assert_eq!(refused, [500, 1_000, 2_000, 4_000, 8_000, 16_000]);
+    let later = asked_again_after(|| TaskFrame::Refused(Reason::PutOffByOwner("tea".into())), 2);
+    assert_eq!(later, [500, 1_000]);
+    let no = || TaskFrame::Refused(Reason::RefusedByOwner("no".into()));
+    assert_eq!(asked_again_after(no, 1), []);
+    // After the fifth failure it is given up.
+    assert_eq!(given_again_after(&Reason::Restarted, 8), [32, 60, 60, 60]);
+    for never in [
+        Reason::VetoedByDonor,
+        Reason::Inadmissible("its module".into()),
+        Reason::BadResult("it is none".into()),
+    ] {
+        assert_eq!(given_again_after(&never, 1), [], "{never}");
+    }
+}
+
+// spec: LED-10, NET-8
+#[test]
+fn what_five_others_say_that_they_have_seen_nobody_else_need_say() {
+    let names: Vec<String> = (0..12).map(|number| format!("member-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut room = Room::community_by(&names, Rules { sponsors: 1, ..Rules::default() });
+    room.pass(130_000);
+    let task: TaskId = room.submit(0, 1).parse().unwrap();
+    room.pass(130_000);
+    let alice = room.key(0);
+    let entries = room.peers[0].entries.values().map(|bytes| Entry::trusted(bytes).unwrap());
+    let entries: Vec<Entry> = entries.collect();
+    let submitted = entries
+        .iter()
+        .find(|entry| matches!(entry.payload(), Payload::TaskSubmitted(submitted) if submitted.task == task));
+    let seq = submitted.unwrap().header().seq;
+    let witnesses = room.peers[0].node.ledger().witnesses(&alice, seq).len();
+    assert!((5..=8).contains(&witnesses), "{witnesses} of eleven");
+}
+
 // spec: DEL-3
 #[test]
 fn a_task_that_fails_wherever_it_runs_is_given_up_after_as_many_attempts_as_the_rules_allow() {
