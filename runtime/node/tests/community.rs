@@ -352,7 +352,7 @@ fn what_made_a_task_a_matter_of_public_health_is_said_in_few_words() {
             Payload::HealthFlagged { text, .. } => Some(text),
             _ => None,
         });
-        texts.last().unwrap()
+        texts.collect::<Vec<String>>().pop().unwrap()
     };
     let long = |bytes: usize| format!("water {}", "a".repeat(bytes - 6));
     assert_eq!(said("pumps", long(280), 1), long(280));

@@ -394,7 +394,7 @@ fn an_offer_that_is_wrong_in_one_thing_is_refused_for_that_and_members_with_a_gr
     let (mut room, grant) = alice_takes_bobs();
     let (id, mut offer) = offer_by_bob(&mut room, Some(grant), |_| {});
     offer.task = offer.task.spec.clone().sign(&SecretKey::from_seed(&[1; 32]));
-    assert_eq!(taken(&mut room, id, offer.clone()), (Some(Reason::BadSignature), false));
+    assert_eq!(taken(&mut room, id, offer), (Some(Reason::BadSignature), false));
     for grant in [None, Some(EntryId([9; 32]))] {
         let (id, offer) = offer_by_bob(&mut room, grant, |_| {});
         assert_eq!(taken(&mut room, id, offer), (Some(Reason::NoGrant), false), "{grant:?}");
@@ -1478,7 +1478,7 @@ fn what_is_taken_back_ends_where_it_runs_and_what_is_over_cannot_be() {
     room.ask(0, Command::Cancel { task: task.clone() }).unwrap();
     assert_eq!(room.peers[1].wishes, [(run.attempt, Wish::Stop)]);
     assert_eq!(view(&mut room, &task).history[0].fate, "lost: its owner cancelled it");
-    let refused = room.ask(0, Command::Cancel { task: task.clone() }).unwrap_err();
+    let refused = room.ask(0, Command::Cancel { task }).unwrap_err();
     assert_eq!(
         (refused.kind, refused.message.as_str()),
         (ErrorKind::Conflict, "cancel the task: it has ended")
