@@ -427,7 +427,7 @@ fn offer_by_bob(room: &mut Room, grant: Option<EntryId>, change: fn(&mut TaskSpe
         memory_bytes: spec.limits.memory_bytes,
         sla: spec.sla,
         importance: None,
-        replicas: 1,
+        replicas: spec.replicas,
     };
     let tip = room.peers[0].node.ledger().tip(&room.key(1));
     let mut bob = Forger { tip, ..Forger::of(room, 1) };
@@ -1769,6 +1769,38 @@ fn what_five_others_say_that_they_have_seen_nobody_else_need_say() {
     let seq = submitted.unwrap().header().seq;
     let witnesses = room.peers[0].node.ledger().witnesses(&alice, seq).len();
     assert!((5..=8).contains(&witnesses), "{witnesses} of eleven");
+}
+
+// spec: DEL-11, DEL-8
+#[test]
+fn an_offer_of_what_is_over_by_its_owners_own_word_comes_too_late_and_one_of_another_replica_does_not() {
+    type Change = fn(&mut TaskSpec);
+    let delegated = |task, attempt| {
+        let device = SecretKey::from_seed(&[21; 32]).public();
+        Payload::Delegated { task, attempt, device, grant: None }
+    };
+    let plain: Change = |_| {};
+    let replicated: Change = |spec| (spec.replicas, spec.quorum) = (2, 2);
+    let cases: [(Change, &dyn Fn(TaskId) -> Payload, bool); 7] = [
+        (plain, &|task| Payload::Cancelled { task }, true),
+        (plain, &|task| Payload::Failed { task, attempts: 1, reason: Reason::Expired }, true),
+        (plain, &|_| Payload::Cancelled { task: TaskId([9; 32]) }, false),
+        (plain, &|task| delegated(task, 1), false),
+        (plain, &|task| delegated(task, 2), true),
+        (replicated, &|task| delegated(task, 2), false),
+        (replicated, &|task| Payload::Cancelled { task }, true),
+    ];
+    for (number, (change, word, too_late)) in cases.into_iter().enumerate() {
+        let (mut room, grant) = alice_takes_bobs();
+        let (id, mut offer) = offer_by_bob(&mut room, Some(grant), change);
+        let mut forger = Forger { tip: Some(offer.tip), ..Forger::of(&room, 1) };
+        let entry = forger.write(room.now.wall_ms + 100, word(id.task));
+        offer.tip = entry.tip();
+        let bob = room.key(1);
+        does(&mut room, 0, Input::Gossip(bob, Box::new(entry)));
+        let (refused, _) = taken(&mut room, id, offer);
+        assert_eq!(refused, too_late.then_some(Reason::Fenced), "case {number}");
+    }
 }
 
 // spec: DEL-3
