@@ -138,6 +138,40 @@ fn where_only_the_place_is_lacking_another_task_fares_no_better() {
     }
 }
 
+// spec: DEL-7, SLA-2
+#[test]
+fn what_is_left_of_a_task_is_what_nobody_has_computed_yet_and_elsewhere_what_was_not_saved() {
+    let mut task = Task::new(Kept::new(spec(Sla::Normal).sign(&key(1)), None, None));
+    let device = key(9).public();
+    let runs = |phase| Some(Progress { phase, permille: 0, note: String::new(), held: None });
+    let at = |task: &Task, now: u64| {
+        let stand = Stand::of(task, Some((device, now)));
+        assert_eq!(stand.runs_on, Some(device));
+        (stand.left_ms / 1_000, stand.unsaved_ms / 1_000)
+    };
+    let elsewhere = |task: &Task| {
+        let stand = Stand::of(task, None);
+        assert_eq!((stand.runs_on, stand.unsaved_ms), (None, 0));
+        stand.left_ms / 1_000
+    };
+    // It may take ten minutes, and has run for a hundred seconds when it was looked at last, which was at five.
+    (task.ran_ms, task.renew_at, task.progress) = (100_000, 5_000, runs(Phase::Running));
+    assert_eq!((at(&task, 25_000), elsewhere(&task)), ((480, 120), 600));
+    task.saved(25_000);
+    assert_eq!(elsewhere(&task), 600, "where its checkpoint is not here yet");
+    task.kept.resume = Some(Blob { hash: BlobHash([5; 32]), len: 7 });
+    assert_eq!((at(&task, 35_000), elsewhere(&task)), ((470, 10), 480));
+    task.progress = runs(Phase::Paused);
+    assert_eq!(at(&task, 35_000), (500, 0), "while it stands still it computes nothing");
+    // What goes on has done all that before.
+    task.stands.begins(true);
+    (task.ran_ms, task.progress) = (30_000, None);
+    assert_eq!((at(&task, 99_000), elsewhere(&task)), ((450, 30), 480));
+    // And there is always something left.
+    task.ran_ms = 900_000;
+    assert_eq!(at(&task, 99_000), (6, 900));
+}
+
 // spec: PLACE-3
 #[test]
 fn a_decision_is_told_with_its_numbers() {
