@@ -1775,13 +1775,14 @@ fn what_five_others_say_that_they_have_seen_nobody_else_need_say() {
 #[test]
 fn an_offer_of_what_is_over_by_its_owners_own_word_comes_too_late_and_one_of_another_replica_does_not() {
     type Change = fn(&mut TaskSpec);
+    type Word<'a> = &'a dyn Fn(TaskId) -> Payload;
     let delegated = |task, attempt| {
         let device = SecretKey::from_seed(&[21; 32]).public();
         Payload::Delegated { task, attempt, device, grant: None }
     };
     let plain: Change = |_| {};
     let replicated: Change = |spec| (spec.replicas, spec.quorum) = (2, 2);
-    let cases: [(Change, &dyn Fn(TaskId) -> Payload, bool); 7] = [
+    let cases: [(Change, Word<'_>, bool); 7] = [
         (plain, &|task| Payload::Cancelled { task }, true),
         (plain, &|task| Payload::Failed { task, attempts: 1, reason: Reason::Expired }, true),
         (plain, &|_| Payload::Cancelled { task: TaskId([9; 32]) }, false),
