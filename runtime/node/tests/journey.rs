@@ -259,7 +259,7 @@ fn offer_of_what_nobody_has(room: &mut Room, by: usize, nonce: u8, grant: Option
     let tip = Tip { author: room.key(by), seq: 1_000_000, id: EntryId([nonce; 32]) };
     let offer = Offer { tip, ..offer_by(room, by, nonce, grant, |_| {}) };
     let id = AttemptId { task: offer.task.spec.id(), attempt: 1 };
-    answers(room, 0, by, id, TaskFrame::Offer(Box::new(offer))).into_iter().find_map(|frame| match frame {
+    answered(room, 0, by, id, TaskFrame::Offer(Box::new(offer))).into_iter().find_map(|frame| match frame {
         TaskFrame::Refused(reason) => Some(reason),
         _ => None,
     })
@@ -283,7 +283,7 @@ fn offers_that_wait_for_a_log_take_no_room_from_others() {
 }
 
 /// What a device answers a peer at once by what it hears of an attempt.
-fn answers(room: &mut Room, number: usize, by: usize, id: AttemptId, frame: TaskFrame) -> Vec<TaskFrame> {
+fn answered(room: &mut Room, number: usize, by: usize, id: AttemptId, frame: TaskFrame) -> Vec<TaskFrame> {
     let from = room.key(by);
     let outputs = does(room, number, Input::Task(from, id, frame));
     let said = outputs.into_iter().filter_map(|output| match output {
@@ -345,8 +345,8 @@ fn of_an_attempt_its_owner_alone_says_what_becomes_of_it() {
     room.end(1, &run);
     others(&mut room);
     does(&mut room, 1, Input::Connected { peer: alice, addr: addr(0) });
-    assert!(matches!(&answers(&mut room, 1, 0, id, TaskFrame::Status)[..], [TaskFrame::Ended(_)]));
-    assert!(matches!(&answers(&mut room, 1, 0, id, TaskFrame::Reveal)[..], [TaskFrame::Ended(_)]));
+    assert!(matches!(&answered(&mut room, 1, 0, id, TaskFrame::Status)[..], [TaskFrame::Ended(_)]));
+    assert!(matches!(&answered(&mut room, 1, 0, id, TaskFrame::Reveal)[..], [TaskFrame::Ended(_)]));
     assert!(room.peers[1].forgotten.is_empty());
 }
 
@@ -357,10 +357,10 @@ fn a_stranger_is_told_that_it_is_none_where_it_offers_and_nothing_else() {
     room.add("mallory", 3, 3);
     room.connect(1, 3);
     let before = room.peers[1].node.counters().clone();
-    let said = answers(&mut room, 1, 3, run.attempt, TaskFrame::Stop(Reason::Cancelled));
+    let said = answered(&mut room, 1, 3, run.attempt, TaskFrame::Stop(Reason::Cancelled));
     assert!(said.is_empty());
     let offer = TaskFrame::Offer(Box::new(offer_by(&room, 2, 9, None, |_| {})));
-    let said = answers(&mut room, 1, 3, run.attempt, offer);
+    let said = answered(&mut room, 1, 3, run.attempt, offer);
     assert_eq!(said, [TaskFrame::Refused(Reason::NotAMember)]);
     let after = room.peers[1].node.counters();
     assert_eq!((after.strangers - before.strangers, after.offers_refused - before.offers_refused), (2, 1));
@@ -467,7 +467,7 @@ fn an_offer_is_of_the_attempt_that_it_comes_as_and_by_whoever_brings_it() {
     let (id, offer) = offer_by_bob(&mut room, Some(grant), |_| {});
     let of = |room: &mut Room, by: usize, id: AttemptId| {
         let before = room.peers[0].node.counters().offers_refused;
-        let said = answers(room, 0, by, id, TaskFrame::Offer(Box::new(offer.clone())));
+        let said = answered(room, 0, by, id, TaskFrame::Offer(Box::new(offer.clone())));
         assert_eq!(said, [TaskFrame::Refused(Reason::BadSignature)]);
         assert_eq!(room.peers[0].node.counters().offers_refused, before + 1);
     };
@@ -481,7 +481,7 @@ fn an_offer_is_of_the_attempt_that_it_comes_as_and_by_whoever_brings_it() {
     assert_eq!(taken(&mut room, id, offer.clone()), (Some(Reason::Fenced), true));
     // Said again it is no other.
     let refused = room.peers[0].node.counters().offers_refused;
-    let said = answers(&mut room, 0, 1, second, TaskFrame::Offer(Box::new(later)));
+    let said = answered(&mut room, 0, 1, second, TaskFrame::Offer(Box::new(later)));
     assert_eq!((said, room.peers[0].node.counters().offers_refused), (vec![TaskFrame::Accepted], refused));
 }
 
@@ -508,13 +508,13 @@ fn what_rests_on_a_log_that_is_not_here_is_refused_at_once_where_that_changes_no
         let offer = Offer { tip, ..offer_by(&room, 1, 1, grant, change) };
         let id = AttemptId { task: offer.task.spec.id(), attempt: 1 };
         let before = room.peers[0].node.counters().offers_refused;
-        let said = answers(&mut room, 0, 1, id, TaskFrame::Offer(Box::new(offer)));
+        let said = answered(&mut room, 0, 1, id, TaskFrame::Offer(Box::new(offer)));
         let refusals = room.peers[0].node.counters().offers_refused - before;
         let expected_frames: Vec<TaskFrame> = expected.clone().into_iter().map(TaskFrame::Refused).collect();
         assert_eq!((said, refusals), (expected_frames, u64::from(expected.is_some())), "case {number}");
         if expected.is_none() {
             // While it waits, nothing is said of it.
-            assert_eq!(answers(&mut room, 0, 1, id, TaskFrame::Status), []);
+            assert_eq!(answered(&mut room, 0, 1, id, TaskFrame::Status), []);
             let refused = |room: &mut Room, ms: u64| {
                 room.now = Now { boot_ms: room.now.boot_ms + ms, wall_ms: room.now.wall_ms + ms };
                 let of = |output: &Output| {
@@ -748,7 +748,7 @@ fn what_is_said_of_an_attempt_that_does_not_count_changes_nothing_and_is_counted
     let stop = |reason| vec![TaskFrame::Stop(reason)];
     let says = |room: &mut Room, by: usize, id: AttemptId, frame: TaskFrame| {
         let before = room.peers[0].node.counters().stale_frames;
-        let said = answers(room, 0, by, id, frame);
+        let said = answered(room, 0, by, id, frame);
         (said, room.peers[0].node.counters().stale_frames - before)
     };
     // Of a task that is nobody's here, whoever has it may forget it.
@@ -859,7 +859,7 @@ fn a_result_that_cannot_be_true_of_what_was_given_is_none_and_its_maker_is_told_
 }
 
 fn says_its_end(room: &mut Room, task: &str, id: AttemptId, ended: Ended, why: &str, number: usize) {
-    let said = answers(room, 0, 1, id, TaskFrame::Ended(Box::new(ended)));
+    let said = answered(room, 0, 1, id, TaskFrame::Ended(Box::new(ended)));
     let bad = room.peers[0].node.counters().bad_results;
     let view = match room.ask(0, Command::Task { task: task.into() }).unwrap() {
         Answer::Task(view) => *view,
@@ -1460,7 +1460,7 @@ fn a_program_that_was_not_asked_decides_nothing() {
     let tip = Tip { author: room.key(1), seq: 1_000_000, id: EntryId([7; 32]) };
     let offer = Offer { tip, ..offer_by(&room, 1, 1, Some(grant), |_| {}) };
     let id = AttemptId { task: offer.task.spec.id(), attempt: 1 };
-    assert!(answers(&mut room, 0, 1, id, TaskFrame::Offer(Box::new(offer))).is_empty(), "it waits");
+    assert!(answered(&mut room, 0, 1, id, TaskFrame::Offer(Box::new(offer))).is_empty(), "it waits");
     for says in [HookSays::Accept, HookSays::Refuse("no".into()), HookSays::Later("no".into())] {
         let outputs = does(&mut room, 0, Input::Hook(id, says));
         assert!(outputs.is_empty(), "{outputs:?}");
