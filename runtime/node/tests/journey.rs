@@ -429,13 +429,26 @@ fn offer_by_bob(room: &mut Room, grant: Option<EntryId>, change: fn(&mut TaskSpe
         importance: None,
         replicas: spec.replicas,
     };
-    let tip = room.peers[0].node.ledger().tip(&room.key(1));
-    let mut bob = Forger { tip, ..Forger::of(room, 1) };
-    let later = tip.map_or(0, |tip| tip.seq);
-    let entry = bob.write(room.now.wall_ms + later, Payload::TaskSubmitted(Box::new(submitted)));
-    offer.tip = entry.tip();
-    does(room, 0, Input::Gossip(room.key(1), Box::new(entry)));
+    says_to_alice(room, Payload::TaskSubmitted(Box::new(submitted)));
+    offer = given(room, offer, 1);
     (id, offer)
+}
+
+/// The next entry of bob's log as alice has it.
+fn says_to_alice(room: &mut Room, payload: Payload) -> Tip {
+    let (bob, tip) = (room.key(1), room.peers[0].node.ledger().tip(&room.key(1)));
+    let later = tip.map_or(0, |tip| tip.seq);
+    let entry = Forger { tip, ..Forger::of(room, 1) }.write(room.now.wall_ms + later, payload);
+    let tip = entry.tip();
+    does(room, 0, Input::Gossip(bob, Box::new(entry)));
+    tip
+}
+
+/// The same offer as that attempt, which bob's log gives to alice.
+fn given(room: &mut Room, offer: Offer, attempt: u32) -> Offer {
+    let (task, device, grant) = (offer.task.spec.id(), room.key(0), offer.grant);
+    let tip = says_to_alice(room, Payload::Delegated { task, attempt, device, grant });
+    Offer { attempt, tip, ..offer }
 }
 
 /// Why alice refuses an offer of bob's, if she does, and whether that stands in the ledger.
@@ -476,7 +489,7 @@ fn an_offer_is_of_the_attempt_that_it_comes_as_and_by_whoever_brings_it() {
     of(&mut room, 2, id);
     // A later attempt is no earlier one, and after it the earlier one comes too late.
     let second = AttemptId { attempt: 2, ..id };
-    let later = Offer { attempt: 2, ..offer.clone() };
+    let later = given(&mut room, offer.clone(), 2);
     assert_eq!(taken(&mut room, second, later.clone()), (None, false));
     assert_eq!(taken(&mut room, id, offer.clone()), (Some(Reason::Fenced), true));
     // Said again it is no other.
@@ -1793,12 +1806,8 @@ fn an_offer_of_what_is_over_by_its_owners_own_word_comes_too_late_and_one_of_ano
     ];
     for (number, (change, word, too_late)) in cases.into_iter().enumerate() {
         let (mut room, grant) = alice_takes_bobs();
-        let (id, mut offer) = offer_by_bob(&mut room, Some(grant), change);
-        let mut forger = Forger { tip: Some(offer.tip), ..Forger::of(&room, 1) };
-        let entry = forger.write(room.now.wall_ms + 100, word(id.task));
-        offer.tip = entry.tip();
-        let bob = room.key(1);
-        does(&mut room, 0, Input::Gossip(bob, Box::new(entry)));
+        let (id, offer) = offer_by_bob(&mut room, Some(grant), change);
+        says_to_alice(&mut room, word(id.task));
         let (refused, _) = taken(&mut room, id, offer);
         assert_eq!(refused, too_late.then_some(Reason::Fenced), "case {number}");
     }
