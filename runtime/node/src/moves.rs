@@ -484,3 +484,110 @@ impl Node {
 fn patient(course: &Course) -> bool {
     course.patience == Patience::None && course.interruptible
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mesh_policies::importance::{Voice, course};
+    use mesh_protocol::task::Importance;
+
+    fn by_power() -> Vec<Reason> {
+        let low = Reason::BatteryLow { percent: 1, floor: 2 };
+        vec![Reason::EnergyNotClean, Reason::NoSun, Reason::NoWind, Reason::OnBattery, low, Reason::NoSurplus]
+    }
+
+    fn by_will() -> Vec<Reason> {
+        vec![
+            Reason::VetoedByDonor,
+            Reason::VetoedByOwner,
+            Reason::NoCapacity,
+            Reason::DonorPaused,
+            Reason::OutsideHours,
+            Reason::DeviceBusy { percent: 90, most: 50 },
+            Reason::UploadUsedUp,
+            Reason::CleanerElsewhere,
+            Reason::Expired,
+        ]
+    }
+
+    fn by_failure() -> Vec<Reason> {
+        let words = String::new;
+        vec![
+            Reason::PeerSilent,
+            Reason::NotConnected,
+            Reason::LeaseEnded,
+            Reason::Restarted,
+            Reason::Overdue,
+            Reason::SandboxFailed(words()),
+            Reason::NotFetched(words()),
+            Reason::BadResult(words()),
+            Reason::StorageFailed(words()),
+            Reason::Inadmissible(words()),
+        ]
+    }
+
+    // spec: DEL-3, DEL-7
+    #[test]
+    fn an_attempt_that_ends_by_will_or_for_its_energy_is_no_failed_try() {
+        for reason in by_power() {
+            assert!(is_power(&reason) && is_planned(&reason), "{reason}");
+        }
+        for reason in by_will() {
+            assert!(!is_power(&reason) && is_planned(&reason), "{reason}");
+        }
+        for reason in by_failure() {
+            assert!(!is_power(&reason) && !is_planned(&reason), "{reason}");
+        }
+    }
+
+    // spec: DEL-3, DEL-7
+    #[test]
+    fn what_stands_still_is_held_where_there_is_a_reason_to_look_at() {
+        let (planned, plain) = (Plan { held_until: Some(1), ..Plan::default() }, Plan::default());
+        for (phase, held, by_plan, without) in [
+            (Phase::Paused, None, false, false),
+            (Phase::Paused, Some(Reason::CleanerLater), true, false),
+            (Phase::Paused, Some(Reason::DonorPaused), true, true),
+            (Phase::Running, Some(Reason::DonorPaused), false, false),
+            (Phase::Preparing, Some(Reason::CleanerLater), false, false),
+        ] {
+            let progress = Progress { phase, permille: 0, note: String::new(), held };
+            assert_eq!(
+                (planned.is_held(&progress), plain.is_held(&progress)),
+                (by_plan, without),
+                "{progress:?}"
+            );
+        }
+    }
+
+    // spec: DEL-7
+    #[test]
+    fn what_goes_on_from_a_checkpoint_has_done_what_that_holds_and_what_begins_anew_nothing() {
+        let before = Plan { held_until: Some(1), rest_until: 2, carried_ms: 3, saved_ms: 4 };
+        for (resumes, done) in [(true, 4), (false, 0)] {
+            let mut plan = before.clone();
+            plan.begins(resumes);
+            assert_eq!(
+                (plan.carried_ms, plan.saved_ms, plan.held_until(), plan.rest_until),
+                (done, done, None, 2)
+            );
+        }
+    }
+
+    // spec: PLACE-2, SLA-1
+    #[test]
+    fn hours_are_planned_for_what_waits_for_no_energy_of_its_own_and_may_stand_still() {
+        for (sla, voice, planned) in [
+            (Sla::Normal, Voice::NoBallot, true),
+            (Sla::Normal, Voice::Level(Importance::Normal), true),
+            (Sla::Normal, Voice::Level(Importance::High), false),
+            (Sla::Normal, Voice::Silent, false),
+            (Sla::Urgent, Voice::NoBallot, false),
+            (Sla::High, Voice::NoBallot, false),
+            (Sla::Eco, Voice::NoBallot, false),
+            (Sla::SolarOnly, Voice::NoBallot, false),
+        ] {
+            assert_eq!(patient(&course(sla, voice)), planned, "{sla:?} {voice:?}");
+        }
+    }
+}

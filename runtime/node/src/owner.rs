@@ -1978,10 +1978,13 @@ impl Node {
                 Some("`mesh task show ID` shows how"),
             ));
         }
-        if let Some(last) = self.tasks.get_mut(&id).and_then(Task::last_mut)
-            && last.fate == Fate::Open
-        {
-            last.fate = Fate::Lost(Reason::Cancelled);
+        if let Some(task) = self.tasks.get_mut(&id) {
+            // Nobody wants its result now: should it come all the same, it goes again.
+            // spec: ARC-7
+            task.fetching = None;
+            if let Some(last) = task.last_mut().filter(|last| last.fate == Fate::Open) {
+                last.fate = Fate::Lost(Reason::Cancelled);
+            }
         }
         self.stop_twins(id, Reason::Cancelled);
         self.keep_task(id);
@@ -2158,3 +2161,6 @@ pub(crate) fn genuine(
         Some((_, why)) => Err(why),
     }
 }
+
+#[cfg(test)]
+mod tests;

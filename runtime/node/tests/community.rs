@@ -362,6 +362,25 @@ fn a_description_that_mentions_health_counts_too() {
     assert!(room.next_run(2).is_some());
 }
 
+// spec: HEALTH-1, HEALTH-2
+#[test]
+fn what_made_a_task_a_matter_of_public_health_is_said_in_few_words() {
+    let mut room = street(rules());
+    let mut said = |name: &str, description: String, nonce: u8| {
+        let draft = mesh_node::Draft { description, ..draft(name, nonce) };
+        room.submit_draft(0, draft).unwrap();
+        let texts = room.said(0, "health").into_iter().filter_map(|payload| match payload {
+            Payload::HealthFlagged { text, .. } => Some(text),
+            _ => None,
+        });
+        texts.collect::<Vec<String>>().pop().unwrap()
+    };
+    let long = |bytes: usize| format!("water {}", "a".repeat(bytes - 6));
+    assert_eq!(said("pumps", long(280), 1), long(280));
+    assert_eq!(said("pumps", long(281), 2), "water");
+    assert_eq!(said("water-works", long(200), 3), "water-works");
+}
+
 // spec: HEALTH-3
 #[test]
 fn members_can_take_a_flag_away() {

@@ -5,7 +5,8 @@
 mod room;
 
 use mesh_node::{Answer, AttemptView, Command, Draft, Input, Run, RunEvent, Unfetched};
-use mesh_protocol::ids::BlobHash;
+use mesh_protocol::frame::{AttemptId, TaskFrame};
+use mesh_protocol::ids::{BlobHash, TaskId};
 use mesh_protocol::limits::Limits;
 use mesh_protocol::reason::Reason;
 use mesh_protocol::rules::Rules;
@@ -245,6 +246,125 @@ fn a_result_that_came_as_a_checkpoint_was_not_held_against_its_receipt() {
     room.comes(0, Err(Unfetched::False("the output's /out is not the one in the receipt".into())));
     assert_eq!(bad_results(&room), 1);
     assert_ne!(room.state(0, &task).0, "done");
+}
+
+// spec: DEL-5, DEL-9
+#[test]
+fn a_result_that_does_not_come_is_asked_for_ever_more_seldom_and_at_least_every_minute() {
+    let (mut room, task, run) = at_bob();
+    room.end(1, &run);
+    let mut waits = Vec::new();
+    for _ in 0..11 {
+        room.comes(0, Err(Unfetched::Withheld));
+        let why = room.state(0, &task).1;
+        // Ten milliseconds of the first second are over when it is asked.
+        let words = why.split("again in ").nth(1).and_then(|words| words.strip_suffix(" s"));
+        let seconds: u64 = words.unwrap_or_else(|| panic!("{why}")).parse().unwrap();
+        waits.push(seconds);
+        room.pass(seconds * 1_000 - 11);
+        assert!(room.peers[0].fetches.is_empty(), "not before");
+        room.pass(11);
+        assert_eq!(room.peers[0].fetches.len(), 1);
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60]);
+    room.comes(0, Ok(()));
+    assert_eq!(room.state(0, &task).0, "done");
+}
+
+// spec: DEL-4, ARC-7
+#[test]
+fn what_comes_when_nobody_wants_it_goes_again_and_settles_nothing() {
+    let output = BlobHash([9; 32]);
+    let (mut room, task, run) = at_bob();
+    room.end(1, &run);
+    let number = room.peers[0].numbers.last().unwrap().2;
+    let other = BlobHash([77; 32]);
+    let came = |room: &mut Room, number, attempt, hash, result| {
+        room.peers[0].unneeded.clear();
+        room.handle(0, Input::Fetched(number, attempt, hash, result));
+        room.peers[0].unneeded.clone()
+    };
+    let gone = || Err(Unfetched::Line("it broke".into()));
+    // As another fetch, of another attempt, or as other bytes.
+    assert!(
+        came(&mut room, number + 1, run.attempt, output, Ok(())).is_empty(),
+        "the result is still wanted"
+    );
+    let earlier = AttemptId { attempt: 7, ..run.attempt };
+    assert_eq!(came(&mut room, number, earlier, other, Ok(())), [other]);
+    assert_eq!(came(&mut room, number, run.attempt, other, Ok(())), [other]);
+    assert!(came(&mut room, number, run.attempt, other, gone()).is_empty());
+    assert_eq!(room.state(0, &task).0, "fetching");
+    assert_eq!(room.peers[0].fetches.len(), 1, "and it is under way as it was");
+    // Of a task that is over, and of one that was never here.
+    room.ask(0, Command::Cancel { task: task.clone() }).unwrap();
+    assert_eq!(came(&mut room, number, run.attempt, output, Ok(())), [output]);
+    assert!(came(&mut room, number, run.attempt, output, gone()).is_empty());
+    let nobodys = AttemptId { task: TaskId([9; 32]), attempt: 1 };
+    assert_eq!(came(&mut room, number, nobodys, output, Ok(())), [output]);
+    assert!(came(&mut room, number, nobodys, output, gone()).is_empty());
+    assert_eq!((room.state(0, &task).0.as_str(), bad_results(&room)), ("cancelled", 0));
+}
+
+// spec: DEL-5
+#[test]
+fn a_checkpoint_that_is_here_is_not_fetched_again_and_an_empty_one_is_none() {
+    let (mut room, _, run) = at_bob();
+    saves(&mut room, &run, Blob { len: 0, ..saved(1) });
+    assert_eq!((room.peers[0].begun, bad_results(&room)), (0, 1));
+    saves(&mut room, &run, saved(1));
+    room.comes(0, Ok(()));
+    saves(&mut room, &run, saved(1));
+    assert_eq!((room.peers[0].begun, bad_results(&room)), (1, 1));
+    // A false one is counted, and the next is fetched all the same.
+    saves(&mut room, &run, saved(2));
+    saves(&mut room, &run, saved(3));
+    room.comes(0, Err(Unfetched::False("it is no checkpoint".into())));
+    assert_eq!((room.peers[0].fetches[0].1, bad_results(&room)), (saved(3), 2));
+    // With the result under way none is.
+    room.comes(0, Ok(()));
+    room.end(1, &run);
+    let begun = room.peers[0].begun;
+    let (bob, late) = (room.key(1), TaskFrame::Checkpoint { number: 4, blob: saved(4) });
+    room.handle(0, Input::Task(bob, run.attempt, late));
+    assert_eq!((room.peers[0].begun, bad_results(&room)), (begun, 2));
+}
+
+/// Bob gives alice's task up with its state saved, has it again, and says this after it ran for so long. Does he get the
+/// state once more?
+fn is_given_again(ran_ms: u64, reason: &Reason) -> bool {
+    let (mut room, _, run) = at_bob();
+    room.ask(0, Command::Pause { for_ms: None }).unwrap();
+    saves(&mut room, &run, saved(1));
+    room.comes(0, Ok(()));
+    room.handle(1, Input::Run(run.attempt, RunEvent::Lost(Reason::Restarted)));
+    for _ in 0..3 {
+        let mut waited = 0;
+        while room.peers[1].runs.is_empty() {
+            room.pass(1_000);
+            waited += 1;
+            assert!(waited < 600, "{reason:?}");
+        }
+        let run = room.peers[1].runs.pop().unwrap();
+        if run.resume.is_none() {
+            return false;
+        }
+        room.handle(1, Input::Run(run.attempt, RunEvent::Started));
+        room.pass(ran_ms);
+        room.handle(1, Input::Run(run.attempt, RunEvent::Lost(reason.clone())));
+    }
+    room.peers[0].unneeded.is_empty()
+}
+
+// spec: DEL-3, DEL-7
+#[test]
+fn a_state_is_given_up_for_what_can_be_its_fault_alone_and_before_anything_went_on_from_it() {
+    let failed = Reason::SandboxFailed("it fell over".into());
+    assert!(!is_given_again(0, &failed));
+    assert!(!is_given_again(0, &Reason::NotFetched("its checkpoint: the line broke".into())));
+    assert!(is_given_again(0, &Reason::NotFetched("its module: the line broke".into())));
+    assert!(is_given_again(0, &Reason::Restarted));
+    assert!(is_given_again(70_000, &failed), "what ran for a minute went on from it");
 }
 
 // spec: DEL-5, DEL-7

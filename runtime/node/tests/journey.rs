@@ -5,22 +5,30 @@
 mod room;
 
 use mesh_node::{
-    Answer, Command, CommandId, Draft, GrantRequest, Input, Message, Output, RunEvent, SyncReceived,
+    Answer, Capacity, Command, CommandId, Draft, ErrorKind, GrantRequest, HookSays, Input, Message, Now,
+    Output, Run, RunEvent, SyncReceived, TaskState,
 };
+use mesh_policies::donor::Terms;
 use mesh_protocol::energy::{How, Metered, Piece};
 use mesh_protocol::frame::{
-    AttemptId, HelloFrame, JoinAnswer, Offer, PeerAddrs, Released, SyncFrame, TaskFrame,
+    AttemptId, Beat, Ended, HelloFrame, JoinAnswer, Offer, PeerAddrs, Phase, Released, SyncFrame, TaskFrame,
 };
-use mesh_protocol::ids::{Commitment, EntryId, InputHash, ModuleHash, ProfileId};
+use mesh_protocol::ids::{
+    BlobHash, Commitment, CommunityId, Digest, EntryId, InputHash, ModuleHash, ProfileId, TaskId,
+};
 use mesh_protocol::invite::{DeviceCert, TicketKind};
-use mesh_protocol::key::{PublicKey, SecretKey};
-use mesh_protocol::ledger::{DeviceAdded, Entry, Grant, Pattern, Payload, Spent, TaskSubmitted, Tip};
+use mesh_protocol::key::{PublicKey, SecretKey, UserKey};
+use mesh_protocol::ledger::{
+    DeviceAdded, Effect, Entry, Grant, Pattern, Payload, Spent, Statement, TaskSubmitted, Tip,
+};
 use mesh_protocol::limits::Limits;
+use mesh_protocol::outcome::Outcome;
 use mesh_protocol::permissions::{Access, Permissions};
 use mesh_protocol::reason::Reason;
+use mesh_protocol::receipt::{NotComparable, Receipt};
 use mesh_protocol::record::Record;
 use mesh_protocol::rules::Rules;
-use mesh_protocol::task::{Sla, TaskSpec};
+use mesh_protocol::task::{Blob, InputFile, Sla, TaskSpec};
 use room::*;
 
 // spec: NET-2, DEL-1, DEL-2, DEL-4
@@ -275,6 +283,15 @@ fn spec_by(room: &Room, by: usize, nonce: u8) -> TaskSpec {
     }
 }
 
+/// An offer by a peer in the room of a task that it never submitted, and that rests on its log as it is here.
+fn offer_by(room: &Room, by: usize, nonce: u8, grant: Option<EntryId>, change: fn(&mut TaskSpec)) -> Offer {
+    let mut spec = spec_by(room, by, nonce);
+    change(&mut spec);
+    let tip = room.peers[by].node.ledger().tip(&room.key(by)).unwrap();
+    let task = spec.sign(&SecretKey::from_seed(&[by as u8 * 10 + 1; 32]));
+    Offer { task, attempt: 1, grant, lease_ms: 60_000, tip, entries: vec![], resume: None }
+}
+
 /// The first peer's answers to an offer of another's that rests on an entry.
 fn answers(
     room: &mut Room,
@@ -284,16 +301,10 @@ fn answers(
     grant: Option<EntryId>,
     tip: Tip,
 ) -> Vec<TaskFrame> {
-    let (me, id) = (room.key(by), AttemptId { task: spec.id(), attempt });
     let task = spec.clone().sign(&SecretKey::from_seed(&[by as u8 * 10 + 1; 32]));
     let offer = Offer { task, attempt, grant, lease_ms: 60_000, tip, entries: vec![], resume: None };
-    let node = &mut room.peers[0].node;
-    node.handle(room.now, Input::Task(me, id, TaskFrame::Offer(Box::new(offer))));
-    let said = std::iter::from_fn(|| node.poll()).filter_map(|output| match output {
-        Output::Send(to, Message::Task(of, frame)) if (to, of) == (me, id) => Some(frame),
-        _ => None,
-    });
-    said.collect()
+    let id = AttemptId { task: spec.id(), attempt };
+    answered(room, 0, by, id, TaskFrame::Offer(Box::new(offer)))
 }
 
 /// Why it refuses it at once, if it does.
@@ -454,6 +465,640 @@ fn an_offer_is_by_the_entry_of_the_submitters_own_log_that_gives_it() {
     assert_eq!(answers(&mut room, 1, &spec, 1, grant, tip), [TaskFrame::Accepted]);
 }
 
+/// What a device answers a peer at once by what it hears of an attempt.
+fn answered(room: &mut Room, number: usize, by: usize, id: AttemptId, frame: TaskFrame) -> Vec<TaskFrame> {
+    let from = room.key(by);
+    let outputs = does(room, number, Input::Task(from, id, frame));
+    let said = outputs.into_iter().filter_map(|output| match output {
+        Output::Send(to, Message::Task(of, frame)) if (to, of) == (from, id) => Some(frame),
+        _ => None,
+    });
+    said.collect()
+}
+
+/// Bob runs a task of alice's.
+fn at_bob() -> (Room, String, Run) {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.grant(1, "alice");
+    let task = room.submit(0, 1);
+    let run = room.peers[1].runs.pop().expect("bob runs it");
+    room.handle(1, Input::Run(run.attempt, RunEvent::Started));
+    (room, task, run)
+}
+
+// spec: DEL-4, DEL-5, NET-2
+#[test]
+fn of_an_attempt_its_owner_alone_says_what_becomes_of_it() {
+    let (mut room, _, run) = at_bob();
+    let id = run.attempt;
+    let hold = TaskFrame::Hold { why: Reason::CleanerLater, for_ms: 3_600_000 };
+    let unknown = vec![TaskFrame::Lost(Reason::Unknown)];
+    let others = |room: &mut Room| {
+        for (frame, expected) in [
+            (TaskFrame::Renew { lease_ms: 1 }, unknown.clone()),
+            (TaskFrame::Stop(Reason::Cancelled), vec![TaskFrame::Lost(Reason::Cancelled)]),
+            (TaskFrame::Settled(Effect::Superseded), vec![]),
+            (TaskFrame::Status, unknown.clone()),
+            (TaskFrame::Reveal, unknown.clone()),
+            (hold.clone(), vec![]),
+            (TaskFrame::GoOn, vec![]),
+        ] {
+            let carol = room.key(2);
+            let outputs = does(room, 1, Input::Task(carol, id, frame.clone()));
+            let said = outputs.into_iter().map(|output| match output {
+                Output::Send(to, Message::Task(of, frame)) if (to, of) == (carol, id) => frame,
+                other => panic!("carol says {frame:?}, and bob does {other:?}"),
+            });
+            assert_eq!(said.collect::<Vec<_>>(), expected, "{frame:?}");
+        }
+        room.pass(1_000);
+        assert!(!room.peers[1].node.may_follow(&room.key(2), id));
+    };
+    others(&mut room);
+    let alice = room.key(0);
+    assert!(room.peers[1].node.may_follow(&alice, id));
+    // She is away, and would not have it wait.
+    room.disconnect(0, 1);
+    room.handle(1, Input::Task(alice, id, hold.clone()));
+    assert_eq!(room.obey(1), [Wish::Hold]);
+    others(&mut room);
+    assert!(room.obey(1).is_empty());
+    room.handle(1, Input::Task(alice, id, TaskFrame::GoOn));
+    assert_eq!(room.obey(1), [Wish::GoOn]);
+    room.end(1, &run);
+    others(&mut room);
+    does(&mut room, 1, Input::Connected { peer: alice, addr: addr(0) });
+    assert!(matches!(&answered(&mut room, 1, 0, id, TaskFrame::Status)[..], [TaskFrame::Ended(_)]));
+    assert!(matches!(&answered(&mut room, 1, 0, id, TaskFrame::Reveal)[..], [TaskFrame::Ended(_)]));
+    assert!(room.peers[1].forgotten.is_empty());
+}
+
+// spec: NET-2, DEL-2
+#[test]
+fn a_stranger_is_told_that_it_is_none_where_it_offers_and_nothing_else() {
+    let (mut room, _, run) = at_bob();
+    room.add("mallory", 3, 3);
+    room.connect(1, 3);
+    let before = room.peers[1].node.counters().clone();
+    let said = answered(&mut room, 1, 3, run.attempt, TaskFrame::Stop(Reason::Cancelled));
+    assert!(said.is_empty());
+    let offer = TaskFrame::Offer(Box::new(offer_by(&room, 2, 9, None, |_| {})));
+    let said = answered(&mut room, 1, 3, run.attempt, offer);
+    assert_eq!(said, [TaskFrame::Refused(Reason::NotAMember)]);
+    let after = room.peers[1].node.counters();
+    assert_eq!((after.strangers - before.strangers, after.offers_refused - before.offers_refused), (2, 1));
+}
+
+// spec: DEL-2, DEL-12, PERM-1, PERM-2
+#[test]
+fn an_offer_that_is_wrong_in_one_thing_is_refused_for_that_and_members_with_a_grant_find_it_on_record() {
+    type Change = fn(&mut TaskSpec);
+    let cases: [(Change, Option<Reason>, bool); 9] = [
+        (|_| {}, None, false),
+        (|spec| spec.community = CommunityId([9; 32]), Some(Reason::OtherCommunity), false),
+        (|spec| spec.limits.fuel = 0, Some(Reason::BadSignature), false),
+        (|spec| spec.user = UserKey(spec.submitter), Some(Reason::NotAMember), false),
+        (|spec| spec.name = "other".into(), Some(Reason::NameNotAccepted), true),
+        (|spec| spec.permissions.real_clock = true, Some(Reason::NotGranted("the real clock".into())), true),
+        (
+            |spec| spec.permissions.shares = [("photos".to_owned(), Access::Ro)].into(),
+            Some(Reason::NotGranted("the share photos (ro)".into())),
+            true,
+        ),
+        (|spec| spec.sla = Sla::Eco, Some(Reason::EnergyNotClean), true),
+        (|spec| spec.sla = Sla::SolarOnly, Some(Reason::Elsewhere), true),
+    ];
+    for (number, (change, expected, on_record)) in cases.into_iter().enumerate() {
+        let (mut room, grant) = alice_takes_bobs();
+        let (id, offer) = offer_by_bob(&mut room, Some(grant), change);
+        assert_eq!(taken(&mut room, id, offer), (expected, on_record), "case {number}");
+    }
+    // What is signed by another, named by another grant or by none, or comes while its owner shares nothing.
+    let (mut room, grant) = alice_takes_bobs();
+    let (id, mut offer) = offer_by_bob(&mut room, Some(grant), |_| {});
+    offer.task = offer.task.spec.clone().sign(&SecretKey::from_seed(&[1; 32]));
+    assert_eq!(taken(&mut room, id, offer), (Some(Reason::BadSignature), false));
+    for grant in [None, Some(EntryId([9; 32]))] {
+        let (id, offer) = offer_by_bob(&mut room, grant, |_| {});
+        assert_eq!(taken(&mut room, id, offer), (Some(Reason::NoGrant), false), "{grant:?}");
+    }
+    room.ask(0, Command::Pause { for_ms: None }).unwrap();
+    let (id, offer) = offer_by_bob(&mut room, Some(grant), |_| {});
+    assert_eq!(taken(&mut room, id, offer), (Some(Reason::DonorPaused), true));
+}
+
+/// Alice takes tasks of bob's of one name.
+fn alice_takes_bobs() -> (Room, EntryId) {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.grant(0, "bob");
+    room.handle(0, Input::Accepts(vec![Pattern::new("flood").unwrap()]));
+    let grant = *room.peers[0].node.ledger().facts().grants().keys().next().unwrap();
+    (room, grant)
+}
+
+/// An offer of a task that bob has submitted, as alice knows. He himself does not.
+fn offer_by_bob(room: &mut Room, grant: Option<EntryId>, change: fn(&mut TaskSpec)) -> (AttemptId, Offer) {
+    let mut offer = offer_by(room, 1, 1, grant, change);
+    let spec = &offer.task.spec;
+    let id = AttemptId { task: spec.id(), attempt: 1 };
+    let submitted = TaskSubmitted {
+        task: id.task,
+        name: spec.name.clone(),
+        module: spec.module,
+        input: Commitment::new(&spec.nonce, &spec.input.0),
+        duration_ms: spec.limits.duration_ms,
+        memory_bytes: spec.limits.memory_bytes,
+        sla: spec.sla,
+        importance: None,
+        replicas: spec.replicas,
+    };
+    says_to_alice(room, Payload::TaskSubmitted(Box::new(submitted)));
+    offer = given(room, offer, 1);
+    (id, offer)
+}
+
+/// The next entry of bob's log as alice has it.
+fn says_to_alice(room: &mut Room, payload: Payload) -> Tip {
+    let (bob, tip) = (room.key(1), room.peers[0].node.ledger().tip(&room.key(1)));
+    let later = tip.map_or(0, |tip| tip.seq);
+    let entry = Forger { tip, ..Forger::of(room, 1) }.write(room.now.wall_ms + later, payload);
+    let tip = entry.tip();
+    does(room, 0, Input::Gossip(bob, Box::new(entry)));
+    tip
+}
+
+/// The same offer as that attempt, which bob's log gives to alice.
+fn given(room: &mut Room, offer: Offer, attempt: u32) -> Offer {
+    let (task, device, grant) = (offer.task.spec.id(), room.key(0), offer.grant);
+    let tip = says_to_alice(room, Payload::Delegated { task, attempt, device, grant });
+    Offer { attempt, tip, ..offer }
+}
+
+/// Why alice refuses an offer of bob's, if she does, and whether that stands in the ledger.
+fn taken(room: &mut Room, id: AttemptId, offer: Offer) -> (Option<Reason>, bool) {
+    let bob = room.key(1);
+    let before = room.peers[0].node.counters().offers_refused;
+    let outputs = does(room, 0, Input::Task(bob, id, TaskFrame::Offer(Box::new(offer.clone()))));
+    let on_record = outputs.iter().any(|output| {
+        matches!(output, Output::Spread(entry) if matches!(entry.payload(), Payload::Refused { .. }))
+    });
+    let said = outputs.into_iter().find_map(|output| match output {
+        Output::Send(to, Message::Task(of, frame)) if (to, of) == (bob, id) => Some(frame),
+        _ => None,
+    });
+    let refused = match said {
+        Some(TaskFrame::Accepted) => None,
+        Some(TaskFrame::Refused(reason)) => Some(reason),
+        other => panic!("{other:?} to {offer:?}"),
+    };
+    let counted = room.peers[0].node.counters().offers_refused - before;
+    assert_eq!(counted, u64::from(refused.is_some()), "each refusal is counted once");
+    (refused, on_record)
+}
+
+// spec: DEL-2, DEL-11
+#[test]
+fn an_offer_is_of_the_attempt_that_it_comes_as_and_by_whoever_brings_it() {
+    let (mut room, grant) = alice_takes_bobs();
+    let (id, offer) = offer_by_bob(&mut room, Some(grant), |_| {});
+    let of = |room: &mut Room, by: usize, id: AttemptId| {
+        let before = room.peers[0].node.counters().offers_refused;
+        let said = answered(room, 0, by, id, TaskFrame::Offer(Box::new(offer.clone())));
+        assert_eq!(said, [TaskFrame::Refused(Reason::BadSignature)]);
+        assert_eq!(room.peers[0].node.counters().offers_refused, before + 1);
+    };
+    of(&mut room, 1, AttemptId { task: TaskId([9; 32]), ..id });
+    of(&mut room, 1, AttemptId { attempt: 2, ..id });
+    of(&mut room, 2, id);
+    // A later attempt is no earlier one, and after it the earlier one comes too late.
+    let second = AttemptId { attempt: 2, ..id };
+    let later = given(&mut room, offer.clone(), 2);
+    assert_eq!(taken(&mut room, second, later.clone()), (None, false));
+    assert_eq!(taken(&mut room, id, offer.clone()), (Some(Reason::Fenced), true));
+    // Said again it is no other.
+    let refused = room.peers[0].node.counters().offers_refused;
+    let said = answered(&mut room, 0, 1, second, TaskFrame::Offer(Box::new(later)));
+    assert_eq!((said, room.peers[0].node.counters().offers_refused), (vec![TaskFrame::Accepted], refused));
+}
+
+// spec: DEL-2, NET-4
+#[test]
+fn what_rests_on_a_log_that_is_not_here_is_refused_at_once_where_that_changes_nothing_and_else_in_three_seconds()
+ {
+    type Change = fn(&mut TaskSpec);
+    let unheard_of = Some(EntryId([9; 32]));
+    let (_, known) = alice_takes_bobs();
+    let cases: [(Change, Option<EntryId>, Option<Reason>); 6] = [
+        (|spec| spec.community = CommunityId([9; 32]), Some(known), Some(Reason::OtherCommunity)),
+        (|spec| spec.limits.fuel = 0, Some(known), Some(Reason::BadSignature)),
+        (|spec| spec.name = "other".into(), Some(known), Some(Reason::NameNotAccepted)),
+        (|_| {}, None, Some(Reason::NoGrant)),
+        // It may be a grant that is on its way.
+        (|_| {}, unheard_of, None),
+        (|_| {}, Some(known), None),
+    ];
+    for (number, (change, grant, expected)) in cases.into_iter().enumerate() {
+        let (mut room, _) = alice_takes_bobs();
+        let bob = room.key(1);
+        let tip = Tip { author: bob, seq: 1_000_000, id: EntryId([7; 32]) };
+        let offer = Offer { tip, ..offer_by(&room, 1, 1, grant, change) };
+        let id = AttemptId { task: offer.task.spec.id(), attempt: 1 };
+        let before = room.peers[0].node.counters().offers_refused;
+        let said = answered(&mut room, 0, 1, id, TaskFrame::Offer(Box::new(offer)));
+        let refusals = room.peers[0].node.counters().offers_refused - before;
+        let expected_frames: Vec<TaskFrame> = expected.clone().into_iter().map(TaskFrame::Refused).collect();
+        assert_eq!((said, refusals), (expected_frames, u64::from(expected.is_some())), "case {number}");
+        if expected.is_none() {
+            // While it waits, nothing is said of it.
+            assert_eq!(answered(&mut room, 0, 1, id, TaskFrame::Status), []);
+            let refused = |room: &mut Room, ms: u64| {
+                room.now = Now { boot_ms: room.now.boot_ms + ms, wall_ms: room.now.wall_ms + ms };
+                let of = |output: &Output| {
+                    matches!(output, Output::Send(to, Message::Task(of, TaskFrame::Refused(Reason::LogBehind)))
+                        if (*to, *of) == (bob, id))
+                };
+                does(room, 0, Input::Wake).iter().any(of)
+            };
+            assert!(!refused(&mut room, 2_999));
+            assert!(refused(&mut room, 1));
+        }
+    }
+}
+
+// spec: DEL-3
+#[test]
+fn who_slept_for_more_than_a_third_of_a_lease_has_what_runs_stand_still_until_it_is_renewed() {
+    let (mut room, _, run) = at_bob();
+    let (id, alice) = (run.attempt, room.key(0));
+    let renew = TaskFrame::Renew { lease_ms: 30_000 };
+    let sleeps = |room: &mut Room, ms: u64| {
+        room.now = Now { boot_ms: room.now.boot_ms + ms, wall_ms: room.now.wall_ms + ms };
+        let outputs = does(room, 1, Input::Wake);
+        let of = |wanted: fn(&Output) -> bool| outputs.iter().any(wanted);
+        (of(|it| matches!(it, Output::Pause(_))), of(|it| matches!(it, Output::Stop(_))))
+    };
+    let renewed = |room: &mut Room| {
+        let outputs = does(room, 1, Input::Task(alice, id, renew.clone()));
+        outputs.iter().any(|output| matches!(output, Output::Resume(of) if *of == id))
+    };
+    assert!(!renewed(&mut room));
+    assert_eq!(sleeps(&mut room, 10_000), (false, false), "a third of thirty seconds");
+    assert!(!renewed(&mut room));
+    assert_eq!(sleeps(&mut room, 10_001), (true, false));
+    assert_eq!(sleeps(&mut room, 10_001), (false, false), "it stands still already");
+    assert!(renewed(&mut room), "and goes on when its owner is heard of");
+    assert_eq!(sleeps(&mut room, 29_999), (true, false));
+    assert!(renewed(&mut room));
+    // What stands still for another reason goes on for no renewal.
+    does(
+        &mut room,
+        1,
+        Input::Task(alice, id, TaskFrame::Hold { why: Reason::CleanerLater, for_ms: 3_600_000 }),
+    );
+    assert_eq!(sleeps(&mut room, 10_001), (true, false));
+    assert!(!renewed(&mut room));
+    assert_eq!(sleeps(&mut room, 30_000), (false, true), "its lease is over");
+}
+
+// spec: DEL-3
+#[test]
+fn who_slept_for_half_of_what_a_peer_may_be_silent_counts_no_silence_from_before() {
+    for (slept, lost) in [(7_499, true), (7_500, false)] {
+        let (mut room, task, _) = at_bob();
+        room.disconnect(0, 1);
+        for _ in 0..3 {
+            room.now = Now { boot_ms: room.now.boot_ms + slept, wall_ms: room.now.wall_ms + slept };
+            room.handle(0, Input::Wake);
+        }
+        let Answer::Task(view) = room.ask(0, Command::Task { task }).unwrap() else { panic!("no task") };
+        let fate = view.history[0].fate.clone();
+        assert_eq!(fate, if lost { "lost: the peer is not connected" } else { "open" }, "slept {slept} ms");
+    }
+}
+
+// spec: DEL-5, DEL-9, DEL-13
+#[test]
+fn what_an_executor_tells_is_passed_on_within_its_bounds_and_what_failed_is_lost() {
+    let (mut room, _, run) = at_bob();
+    let (id, alice) = (run.attempt, room.key(0));
+    let said = |room: &mut Room, event: RunEvent| -> Vec<TaskFrame> {
+        let outputs = does(room, 1, Input::Run(id, event));
+        let frames = outputs.into_iter().filter_map(|output| match output {
+            Output::Send(to, Message::Task(of, frame)) if (to, of) == (alice, id) => Some(frame),
+            _ => None,
+        });
+        frames.collect()
+    };
+    let beat = |permille, note: String| {
+        vec![TaskFrame::Beat(Beat { phase: Phase::Running, permille, note, held: None })]
+    };
+    for (permille, note, told) in [
+        (0, String::new(), (0, String::new())),
+        (1_000, "a".repeat(256), (1_000, "a".repeat(256))),
+        (1_001, "a".repeat(257), (1_000, "a".repeat(256))),
+        // No letter is cut in two.
+        (7, format!("a{}", "ä".repeat(200)), (7, format!("a{}", "ä".repeat(127)))),
+    ] {
+        assert_eq!(said(&mut room, RunEvent::Progress(permille, note)), beat(told.0, told.1));
+    }
+    let saved = Blob { hash: BlobHash([5; 32]), len: 7 };
+    let checkpoint = TaskFrame::Checkpoint { number: 3, blob: saved };
+    assert_eq!(said(&mut room, RunEvent::Checkpoint(3, saved)), [checkpoint]);
+    for (outcome, why) in [
+        (Outcome::SandboxCrashed("it fell over".into()), "it fell over"),
+        (Outcome::Cancelled, "it was cancelled"),
+    ] {
+        let (mut room, _, run) = at_bob();
+        let receipt = Receipt { outcome, ..receipt_for(&run) };
+        let output = Blob { hash: BlobHash([9; 32]), len: 10 };
+        let ended = RunEvent::Ended(Box::new(receipt), output, metering(room.now, 10));
+        assert_eq!(said(&mut room, ended), [TaskFrame::Lost(Reason::SandboxFailed(why.into()))]);
+    }
+    // What comes after it was stopped says still what it used, once.
+    let spends = |event: fn(&Room, &Run) -> RunEvent| {
+        let (mut room, task, run) = at_bob();
+        room.ask(0, Command::Cancel { task }).unwrap();
+        let event = event(&room, &run);
+        let outputs = does(&mut room, 1, Input::Run(run.attempt, event));
+        let spent = outputs.iter().filter_map(|output| match output {
+            Output::Spread(entry) => match entry.payload() {
+                Payload::Spent(spent) => spent.energy.energy_mj(),
+                _ => None,
+            },
+            _ => None,
+        });
+        spent.collect::<Vec<u64>>()
+    };
+    assert_eq!(spends(|room, _| RunEvent::Spent(Some(metering(room.now, 500)))), [500]);
+    assert_eq!(
+        spends(|room, run| RunEvent::Ended(
+            Box::new(receipt_for(run)),
+            Blob { hash: BlobHash([9; 32]), len: 10 },
+            metering(room.now, 600)
+        )),
+        [600]
+    );
+    assert!(spends(|_, _| RunEvent::Paused).is_empty());
+}
+
+// spec: DEL-3, PERM-5
+#[test]
+fn what_is_to_stand_still_when_it_begins_is_held_at_once() {
+    let prepared = || {
+        let mut room = Room::community(&["alice", "bob"]);
+        room.grant(1, "alice");
+        room.submit(0, 1);
+        let run = room.peers[1].runs.pop().expect("bob runs it");
+        (room, run.attempt)
+    };
+    let is_held = |room: &mut Room, id: AttemptId| {
+        let outputs = does(room, 1, Input::Run(id, RunEvent::Started));
+        outputs.iter().any(|output| matches!(output, Output::Pause(of) if *of == id))
+    };
+    let (mut room, id) = prepared();
+    assert!(!is_held(&mut room, id));
+    let (mut room, id) = prepared();
+    room.ask(1, Command::Pause { for_ms: None }).unwrap();
+    assert!(is_held(&mut room, id));
+    let (mut room, id) = prepared();
+    room.now = Now { boot_ms: room.now.boot_ms + 12_000, wall_ms: room.now.wall_ms + 12_000 };
+    does(&mut room, 1, Input::Wake);
+    assert!(is_held(&mut room, id));
+}
+
+// spec: DEL-3
+#[test]
+fn an_owner_who_is_back_is_told_how_its_attempts_are_and_nobody_elses() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.grant(1, "alice");
+    room.grant(1, "carol");
+    let runs = [(0, 1), (0, 2), (2, 3)].map(|(by, nonce)| {
+        let on = Some("bob-laptop".into());
+        room.submit_draft(by, Draft { on, ..draft("word-count", nonce) }).unwrap();
+        let run = room.peers[1].runs.pop().expect("bob runs it");
+        room.handle(1, Input::Run(run.attempt, RunEvent::Started));
+        run
+    });
+    room.disconnect(0, 1);
+    room.end(1, &runs[1]);
+    let (alice, address) = (room.key(0), addr(0));
+    let outputs = does(&mut room, 1, Input::Connected { peer: alice, addr: address });
+    let mut told = Vec::new();
+    for output in outputs {
+        if let Output::Send(to, Message::Task(of, frame)) = output {
+            assert_eq!(to, alice);
+            told.push((of, matches!(frame, TaskFrame::Beat(_)), matches!(frame, TaskFrame::Ended(_))));
+        }
+    }
+    let mut expected = [(runs[0].attempt, true, false), (runs[1].attempt, false, true)];
+    expected.sort_unstable();
+    assert_eq!(told, expected);
+}
+
+// spec: LED-2, ARC-7
+#[test]
+fn bytes_are_for_whoever_runs_the_task_and_its_result_for_its_owner() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.add("mallory", 3, 3);
+    room.grant(1, "alice");
+    let blob = |number: u8| Blob { hash: BlobHash([number; 32]), len: 10 };
+    let inputs = vec![InputFile { path: "a".into(), blob: blob(21) }];
+    let mut draft = Draft { stdin: Some(blob(20)), inputs, ..draft("word-count", 1) };
+    draft.limits.checkpoint_bytes = 1_000;
+    let module: BlobHash = draft.module.into();
+    room.submit_draft(0, draft).unwrap();
+    let run = room.peers[1].runs.pop().expect("bob runs it");
+    room.handle(1, Input::Run(run.attempt, RunEvent::Started));
+    let may = |room: &Room, of: usize, number: u8| -> Vec<usize> {
+        let blob = if number == 0 { module } else { blob(number).hash };
+        (0..4).filter(|by| *by != of && room.peers[of].node.may_fetch(&room.key(*by), &blob)).collect()
+    };
+    let needs =
+        |room: &Room, of: usize| -> Vec<BlobHash> { room.peers[of].node.needed().into_iter().collect() };
+    // The module, which all members may know; stdin, an input file; a checkpoint and the output, which are not there yet.
+    let all = |room: &Room, of: usize| [0, 20, 21, 22, 9].map(|number| may(room, of, number));
+    assert_eq!(all(&room, 0), [vec![1, 2], vec![1], vec![1], vec![], vec![]]);
+    assert_eq!(all(&room, 1), [const { vec![] }; 5]);
+    assert_eq!(needs(&room, 0), [module, blob(20).hash, blob(21).hash]);
+    assert_eq!(needs(&room, 1), [module, blob(20).hash, blob(21).hash]);
+    room.handle(1, Input::Run(run.attempt, RunEvent::Checkpoint(1, blob(22))));
+    assert_eq!(all(&room, 0), [vec![1, 2], vec![1], vec![1], vec![1], vec![]]);
+    assert_eq!(all(&room, 1), [vec![], vec![], vec![], vec![0], vec![]]);
+    assert!(needs(&room, 0).contains(&blob(22).hash) && needs(&room, 1).contains(&blob(22).hash));
+    room.slow = true;
+    room.end(1, &run);
+    assert_eq!(all(&room, 1), [vec![], vec![], vec![], vec![0], vec![0]]);
+    assert!(needs(&room, 0).contains(&blob(9).hash) && needs(&room, 1).contains(&blob(9).hash));
+    room.comes(0, Ok(()));
+    assert_eq!(all(&room, 0), [const { vec![] }; 5], "what is done is nobody's business");
+    assert_eq!(needs(&room, 0), [module, blob(9).hash, blob(20).hash, blob(21).hash]);
+}
+
+// spec: DEL-4, DEL-11
+#[test]
+fn what_is_said_of_an_attempt_that_does_not_count_changes_nothing_and_is_counted() {
+    let (mut room, task, run) = at_bob();
+    let id = run.attempt;
+    let beat =
+        || TaskFrame::Beat(Beat { phase: Phase::Running, permille: 1, note: String::new(), held: None });
+    let stop = |reason| vec![TaskFrame::Stop(reason)];
+    let says = |room: &mut Room, by: usize, id: AttemptId, frame: TaskFrame| {
+        let before = room.peers[0].node.counters().stale_frames;
+        let said = answered(room, 0, by, id, frame);
+        (said, room.peers[0].node.counters().stale_frames - before)
+    };
+    // Of a task that is nobody's here, whoever has it may forget it.
+    let nobodys = AttemptId { task: TaskId([9; 32]), attempt: 1 };
+    assert_eq!(says(&mut room, 1, nobodys, beat()), (stop(Reason::Unknown), 1));
+    assert_eq!(says(&mut room, 1, nobodys, TaskFrame::Lost(Reason::Restarted)), (vec![], 1));
+    assert_eq!(says(&mut room, 1, nobodys, TaskFrame::Refused(Reason::NoGrant)), (vec![], 1));
+    // One that was given to another.
+    assert_eq!(says(&mut room, 2, id, TaskFrame::Lost(Reason::Restarted)), (vec![], 1));
+    assert_eq!(says(&mut room, 1, AttemptId { attempt: 2, ..id }, beat()), (vec![], 1));
+    assert_eq!(room.state(0, &task).0, "running");
+    assert_eq!(says(&mut room, 1, id, beat()), (vec![], 0));
+    // One that was lost, and one that was taken back.
+    room.handle(0, Input::Task(room.key(1), id, TaskFrame::Lost(Reason::Restarted)));
+    for frame in [beat(), TaskFrame::Accepted, TaskFrame::Promised(Digest([1; 32]))] {
+        assert_eq!(says(&mut room, 1, id, frame), (stop(Reason::Fenced), 1));
+    }
+    assert_eq!(says(&mut room, 1, id, TaskFrame::Lost(Reason::Restarted)), (vec![], 0));
+    assert_eq!(says(&mut room, 1, id, TaskFrame::Released(Released::Released)), (vec![], 1));
+    room.ask(0, Command::Cancel { task }).unwrap();
+    assert_eq!(says(&mut room, 1, id, beat()), (stop(Reason::Cancelled), 1));
+}
+
+/// Bob has ended alice's task, and she has not heard of it yet: what he would say.
+fn ended_at_bob() -> (Room, String, AttemptId, Ended, SecretKey) {
+    let (mut room, task, run) = at_bob();
+    let output = Blob { hash: BlobHash([9; 32]), len: 10 };
+    let ends = RunEvent::Ended(Box::new(receipt_for(&run)), output, metering(room.now, 10));
+    let said =
+        does(&mut room, 1, Input::Run(run.attempt, ends)).into_iter().find_map(|output| match output {
+            Output::Send(_, Message::Task(_, TaskFrame::Ended(ended))) => Some(*ended),
+            _ => None,
+        });
+    (room, task, run.attempt, said.expect("he says so"), SecretKey::from_seed(&[11; 32]))
+}
+
+/// The same with another receipt, signed as it has to be.
+fn with(ended: &Ended, nonce: &[u8; 32], key: &SecretKey, change: impl FnOnce(&mut Receipt)) -> Ended {
+    let mut receipt = ended.receipt.receipt.clone();
+    change(&mut receipt);
+    let receipt = receipt.sign(key);
+    let statement = Statement::of(&receipt, nonce, ended.statement.energy.clone());
+    let signature = statement.sign(key);
+    Ended { receipt, statement, signature, ..ended.clone() }
+}
+
+// spec: DEL-4, REP-2
+#[test]
+fn a_result_that_cannot_be_true_of_what_was_given_is_none_and_its_maker_is_told_why() {
+    type Change = fn(&mut Receipt);
+    let cases: [(&str, Change); 17] = [
+        ("", |_| {}),
+        ("the receipt is for another attempt", |it| it.task = TaskId([9; 32])),
+        ("the receipt is for another attempt", |it| it.attempt = 2),
+        ("another module was run", |it| it.module = ModuleHash([9; 32])),
+        ("it was run on another input", |it| it.input.hash = InputHash([9; 32])),
+        ("it was run with other arguments", |it| it.args.push("-v".into())),
+        ("it was run with other arguments", |it| it.env.push(("A".into(), "1".into()))),
+        ("it was run within other limits", |it| it.limits.out_files += 1),
+        ("it went on from a checkpoint that it was not given", |it| {
+            it.resumed_from = Some((1, Digest([1; 32])))
+        }),
+        ("it went on from a checkpoint that it was not given", |it| it.usage.fuel_before = 1),
+        ("it was given more than it asked for", |it| it.granted.real_clock = true),
+        ("", |it| it.usage.fuel = it.limits.fuel),
+        ("more fuel was used than there was", |it| it.usage.fuel = it.limits.fuel + 1),
+        ("two runs of it must agree, and it says not", |it| it.not_comparable = vec![NotComparable::Network]),
+        ("two runs of it must agree, and it says not", |it| it.not_comparable = vec![NotComparable::Resumed]),
+        ("two runs of it must agree, and it says not", |it| {
+            it.not_comparable = vec![NotComparable::Inconclusive]
+        }),
+        ("", |it| {
+            it.outcome = Outcome::TimedOut;
+            it.not_comparable = vec![NotComparable::Inconclusive];
+        }),
+    ];
+    let nonce = [1; 32];
+    for (number, (why, change)) in cases.into_iter().enumerate() {
+        let (mut room, task, id, ended, key) = ended_at_bob();
+        says_its_end(&mut room, &task, id, with(&ended, &nonce, &key, change), why, number);
+    }
+    // Nor is one that another made, or signed, or of which something else is said in public.
+    for number in 0..4 {
+        let (mut room, task, id, ended, key) = ended_at_bob();
+        let other = SecretKey::from_seed(&[21; 32]);
+        let (it, why) = match number {
+            0 => (with(&ended, &nonce, &other, |_| {}), "another peer signed the receipt"),
+            1 => {
+                let mut it = ended.clone();
+                it.statement.fuel += 1;
+                (it, "the public statement is not the receipt's")
+            }
+            2 => {
+                let mut receipt = ended.receipt.clone();
+                receipt.signature = with(&ended, &nonce, &key, |it| it.usage.fuel += 1).receipt.signature;
+                let statement = Statement::of(&receipt, &nonce, ended.statement.energy.clone());
+                let signature = statement.sign(&key);
+                let it = Ended { receipt, statement, signature, ..ended.clone() };
+                (it, "the receipt's signature does not hold")
+            }
+            _ => {
+                let signature = ended.statement.sign(&other);
+                (Ended { signature, ..ended.clone() }, "the statement's signature does not hold")
+            }
+        };
+        says_its_end(&mut room, &task, id, it, why, 100 + number);
+    }
+}
+
+fn says_its_end(room: &mut Room, task: &str, id: AttemptId, ended: Ended, why: &str, number: usize) {
+    let said = answered(room, 0, 1, id, TaskFrame::Ended(Box::new(ended)));
+    let bad = room.peers[0].node.counters().bad_results;
+    let view = match room.ask(0, Command::Task { task: task.into() }).unwrap() {
+        Answer::Task(view) => *view,
+        other => panic!("{other:?}"),
+    };
+    if why.is_empty() {
+        assert_eq!((said, bad), (vec![], 0), "case {number}");
+        assert_eq!(view.state, "fetching", "case {number}: {}", view.why);
+    } else {
+        assert_eq!(said, [TaskFrame::Stop(Reason::BadResult(why.into()))], "case {number}");
+        assert_eq!(
+            (bad, view.history[0].fate.as_str()),
+            (1, &*format!("lost: its result does not hold: {why}"))
+        );
+    }
+}
+
+// spec: DEL-4, DEL-13
+#[test]
+fn a_result_that_comes_too_late_is_recorded_once_and_settled_whenever_it_is_said() {
+    let (mut room, task, id, ended, key) = ended_at_bob();
+    room.handle(0, Input::Task(room.key(1), id, TaskFrame::Lost(Reason::Restarted)));
+    let late = |room: &mut Room, ended: &Ended| {
+        let (bob, before) = (room.key(1), room.peers[0].node.counters().bad_results);
+        let outputs = does(room, 0, Input::Task(bob, id, TaskFrame::Ended(Box::new(ended.clone()))));
+        let recorded = outputs.iter().filter(|output| {
+            matches!(output, Output::Spread(entry) if matches!(entry.payload(), Payload::Completed(_)))
+        });
+        let recorded = recorded.count();
+        let settled = outputs.iter().any(|output| {
+            matches!(output, Output::Send(to, Message::Task(of, TaskFrame::Settled(Effect::Superseded)))
+                if (*to, *of) == (bob, id))
+        });
+        (recorded, settled, room.peers[0].node.counters().bad_results - before)
+    };
+    let false_one = with(&ended, &[1; 32], &key, |it| it.module = ModuleHash([9; 32]));
+    assert_eq!(late(&mut room, &false_one), (0, true, 1));
+    assert_eq!(late(&mut room, &ended), (1, true, 0));
+    assert_eq!(late(&mut room, &ended), (0, true, 0));
+    assert_eq!(late(&mut room, &false_one), (0, true, 0), "what is on record is judged no more");
+    assert_ne!(room.state(0, &task).0, "done");
+}
+
 /// A peer's word that it is cleaner elsewhere would have the task offered again at once.
 // spec: DEL-3
 #[test]
@@ -533,6 +1178,220 @@ fn equal_peers_have_nothing_to_tell() {
     assert_eq!(room.peers.iter().map(|peer| peer.entries.len()).sum::<usize>(), before);
     assert_eq!(room.peers[0].node.community(), room.peers[2].node.community());
     assert_ne!(profile().id(), ProfileId::ZERO);
+}
+
+/// What a device does at once by what it hears. Nothing of it comes to others.
+fn does(room: &mut Room, number: usize, input: Input) -> Vec<Output> {
+    let node = &mut room.peers[number].node;
+    node.handle(room.now, input);
+    std::iter::from_fn(|| node.poll()).collect()
+}
+
+/// What one tells another of logs.
+#[derive(Debug, PartialEq)]
+enum OfLogs {
+    Frame(SyncFrame),
+    Entries { of: PublicKey, from: u64, until: u64 },
+}
+
+/// What alice answers bob who compares logs with her.
+fn compared(room: &mut Room, frame: SyncFrame) -> Vec<OfLogs> {
+    told_of_logs(room, SyncReceived::Frame(frame))
+}
+
+fn told_of_logs(room: &mut Room, received: SyncReceived) -> Vec<OfLogs> {
+    let bob = room.key(1);
+    let outputs = does(room, 0, Input::Sync(bob, received));
+    let of_logs = outputs.into_iter().filter_map(|output| match output {
+        Output::Send(to, Message::Sync(frame)) => {
+            assert_eq!(to, bob);
+            Some(OfLogs::Frame(frame))
+        }
+        Output::SendEntries { to, author, from, until } => {
+            assert_eq!(to, bob);
+            Some(OfLogs::Entries { of: author, from, until })
+        }
+        _ => None,
+    });
+    of_logs.collect()
+}
+
+fn half_bytes(key: &PublicKey, count: usize) -> Vec<u8> {
+    key.0.iter().flat_map(|byte| [byte / 16, byte % 16]).take(count).collect()
+}
+
+// spec: LED-4, NET-8
+#[test]
+fn logs_that_differ_are_told_by_their_ends_where_they_are_few_and_by_ranges_where_they_are_many() {
+    let mut room = Room::community(&["alice", "bob"]);
+    let (alice, me) = (room.key(0), room.peers[0].node.ledger().digest(&[]));
+    let (logs, digest) = me;
+    let same = SyncFrame::Digest { prefix: vec![], logs, digest };
+    assert_eq!(compared(&mut room, same), [OfLogs::Frame(SyncFrame::Same { prefix: vec![] })]);
+    let own = room.peers[0].node.logs().into_iter().filter(|tip| tip.author == alice).collect::<Vec<Tip>>();
+    for (depth, logs, by_ranges) in [(0, 32, false), (0, 33, true), (7, 33, true), (8, 33, false)] {
+        let prefix = half_bytes(&alice, depth);
+        let frame = SyncFrame::Digest { prefix: prefix.clone(), logs, digest: Digest([9; 32]) };
+        let answer = compared(&mut room, frame);
+        let ledger = room.peers[0].node.ledger();
+        let expected: Vec<OfLogs> = if by_ranges {
+            let longer = (0..16).map(|half| [&prefix[..], &[half]].concat());
+            let frames = longer.map(|prefix| {
+                let (logs, digest) = ledger.digest(&prefix);
+                OfLogs::Frame(SyncFrame::Digest { prefix, logs, digest })
+            });
+            frames.collect()
+        } else {
+            let tips = if depth == 0 { room.peers[0].node.logs() } else { own.clone() };
+            vec![OfLogs::Frame(SyncFrame::Tips { prefix, tips })]
+        };
+        assert_eq!(answer, expected, "{logs} logs whose keys begin with {depth} half-bytes");
+    }
+}
+
+/// Carol's log is longer here than one hands over unasked. What bob says of its end, and what he is answered.
+// spec: LED-4, NET-4
+#[test]
+fn whoever_tells_the_end_of_a_log_is_handed_what_it_lacks_and_asked_for_what_is_lacking_here() {
+    let rules = Rules { entries_per_hour: 0, ..Rules::default() };
+    let mut room = Room::community_by(&["alice", "bob", "carol"], rules);
+    let carol = room.key(2);
+    let mut forger = Forger::of(&room, 2);
+    for at in 0..40 {
+        let entry = forger.write(room.now.wall_ms + at, Payload::PeerOnline);
+        room.handle(0, Input::Gossip(room.key(1), Box::new(entry)));
+    }
+    let len = room.peers[0].node.ledger().len(&carol);
+    let mine = room.peers[0].node.ledger().tip(&carol).unwrap();
+    let of = |from, until| OfLogs::Entries { of: carol, from, until };
+    let want = |from| OfLogs::Frame(SyncFrame::Want(vec![(carol, from)]));
+    let known = |room: &Room, seq: u64| Some(room.peers[0].node.ledger().tip_at(&carol, seq).unwrap());
+    let other = |seq: u64| Some(Tip { author: carol, seq, id: EntryId([9; 32]) });
+    let only_mine = SyncFrame::Tips { prefix: half_bytes(&carol, 16), tips: vec![mine] };
+    let cases = [
+        ("knows it all", known(&room, len - 1), vec![]),
+        ("lacks one", known(&room, len - 2), vec![of(len - 1, len)]),
+        ("lacks a few", known(&room, len - 17), vec![of(len - 16, len)]),
+        ("lacks more than a few", known(&room, len - 18), vec![OfLogs::Frame(only_mine)]),
+        ("has never heard of it", None, vec![of(0, len)]),
+        ("has more", other(len), vec![want(len)]),
+        ("has another end", other(len - 1), vec![of(len - 1, len), want(len - 1)]),
+        ("has another branch", other(len - 4), vec![of(len - 4, len), want(len - 4)]),
+        ("has a short other branch", other(len - 30), vec![of(len - 30, len - 14), want(len - 30)]),
+    ];
+    for (what, tip, expected) in cases {
+        let others = room.peers[0].node.logs().into_iter().filter(|tip| tip.author != carol);
+        let frame = SyncFrame::Tips { prefix: vec![], tips: others.chain(tip).collect() };
+        assert_eq!(compared(&mut room, frame), expected, "bob {what}");
+    }
+    // Of other ranges nothing was said.
+    let prefix = vec![(carol.0[0] / 16 + 1) % 16];
+    let within = room.peers[0].node.logs().into_iter().filter(|tip| half_bytes(&tip.author, 1) == prefix);
+    let frame = SyncFrame::Tips { tips: within.collect(), prefix };
+    assert_eq!(compared(&mut room, frame), []);
+    // And whoever told as many as a frame takes may know the rest as well.
+    let mine = room.peers[0].node.ledger().tip(&room.key(0)).unwrap();
+    let full = |count| SyncFrame::Tips { prefix: vec![], tips: vec![mine; count] };
+    assert_eq!(compared(&mut room, full(1000)), []);
+    assert_eq!(compared(&mut room, full(999)).len(), 2);
+    // Who asks gets all from there on.
+    for (from, expected) in [(0, vec![of(0, len)]), (len - 1, vec![of(len - 1, len)]), (len, vec![])] {
+        assert_eq!(compared(&mut room, SyncFrame::Want(vec![(carol, from)])), expected);
+    }
+}
+
+// spec: LED-4, NET-2
+#[test]
+fn of_a_member_who_was_put_out_nothing_more_is_asked_for_than_counts() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    let carol = room.key(2);
+    room.disconnect(0, 2);
+    room.disconnect(1, 2);
+    room.ask(0, Command::Expel { user: "carol".into(), why: "noise".into() }).unwrap();
+    room.pass(5_000);
+    let len = room.peers[0].node.ledger().len(&carol);
+    assert_eq!(room.peers[0].node.ledger().governance().cap(&carol), Some(len));
+    let others: Vec<Tip> = room.peers[0].node.logs().into_iter().filter(|tip| tip.author != carol).collect();
+    let end = Tip { author: carol, seq: len + 5, id: EntryId([9; 32]) };
+    let tips = others.into_iter().chain([end]).collect();
+    assert_eq!(compared(&mut room, SyncFrame::Tips { prefix: vec![], tips }), []);
+}
+
+// spec: LED-4, LED-5
+#[test]
+fn what_follows_another_branch_is_asked_for_from_before_it_parted() {
+    let rules = Rules { entries_per_hour: 0, ..Rules::default() };
+    let mut room = Room::community_by(&["alice", "bob", "carol"], rules);
+    let carol = room.key(2);
+    let (mut mine, mut other) = (Forger::of(&room, 2), Forger::of(&room, 2));
+    for at in 0..70 {
+        let entry = mine.write(room.now.wall_ms + at, Payload::PeerOnline);
+        room.handle(0, Input::Gossip(room.key(1), Box::new(entry)));
+    }
+    let branch: Vec<Entry> =
+        (0..72).map(|at| other.write(room.now.wall_ms + 1_000 + at, Payload::PeerOnline)).collect();
+    let len = room.peers[0].node.ledger().len(&carol);
+    let [.., follows, after] = &branch[..] else { panic!("it has two") };
+    assert_eq!(follows.header().seq, len);
+    let want = |from| vec![OfLogs::Frame(SyncFrame::Want(vec![(carol, from)]))];
+    let mut say = |entry: &Entry| told_of_logs(&mut room, SyncReceived::Entries(vec![entry.clone()]));
+    let wants = |told: Vec<OfLogs>| -> Vec<OfLogs> {
+        told.into_iter().filter(|it| matches!(it, OfLogs::Frame(SyncFrame::Want(_)))).collect()
+    };
+    assert_eq!(wants(say(follows)), want(len - 64));
+    // What leaves a gap follows nobody knows what, and what follows this branch is no other.
+    assert_eq!(wants(say(after)), []);
+    let next = mine.write(1_790_000_100_000, Payload::PeerOnline);
+    let told = say(&next);
+    assert!(wants(told).is_empty());
+    assert_eq!(room.peers[0].node.ledger().len(&carol), len + 1);
+}
+
+// spec: LED-4, NET-4
+#[test]
+fn a_peer_that_knows_more_is_compared_with_at_once_and_not_for_each_of_its_entries() {
+    let rules = Rules { entries_per_hour: 0, ..Rules::default() };
+    let mut room = Room::community_by(&["alice", "bob", "carol"], rules);
+    let mut carol = Forger::of(&room, 2);
+    let mut hears = |room: &mut Room| {
+        let entry = carol.write(room.now.wall_ms, Payload::PeerOnline);
+        let told = told_of_logs(room, SyncReceived::Entries(vec![entry]));
+        told.iter().filter(|it| matches!(it, OfLogs::Frame(SyncFrame::Digest { .. }))).count()
+    };
+    room.pass(200);
+    assert_eq!((hears(&mut room), hears(&mut room)), (1, 0));
+    let later = |room: &mut Room, ms| room.now.boot_ms += ms;
+    later(&mut room, 49);
+    assert_eq!(hears(&mut room), 0);
+    later(&mut room, 1);
+    assert_eq!(hears(&mut room), 1);
+}
+
+// spec: LED-4, NET-2
+#[test]
+fn every_few_seconds_logs_are_compared_with_a_member_who_is_there_and_with_nobody_else() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.disconnect(0, 2);
+    room.add("mallory", 3, 3);
+    room.connect(0, 3);
+    room.apart = true;
+    room.pass(10_000);
+    let mut asked: Vec<(u64, PublicKey)> = Vec::new();
+    let end = room.now.boot_ms + 300_000;
+    while let Some(at) = room.peers[0].node.deadline().filter(|at| *at <= end) {
+        let step = at.saturating_sub(room.now.boot_ms);
+        room.now.boot_ms += step;
+        room.now.wall_ms += step;
+        for output in does(&mut room, 0, Input::Wake) {
+            if let Output::Send(to, Message::Sync(SyncFrame::Digest { .. })) = output {
+                asked.push((room.now.boot_ms, to));
+            }
+        }
+    }
+    assert!(asked.iter().all(|(_, to)| *to == room.key(1)), "{asked:?}");
+    assert!(asked.len() >= 300_000 / 6_250, "{} times in five minutes", asked.len());
+    let between: Vec<u64> = asked.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    assert!(between.iter().all(|ms| (5_000..6_250).contains(ms)), "{between:?}");
 }
 
 // spec: NET-5
@@ -735,9 +1594,8 @@ fn who_lost_the_whole_ledger_asks_no_stranger_for_it() {
     assert!(room.peers[1].node.counters().strangers > 0);
 }
 
-// spec: DEL-4
-#[test]
-fn what_is_being_put_in_place_is_put_there_to_the_end() {
+/// Bob runs a task of alice's that changes a share of his.
+fn rotates_at_bob() -> (Room, String, Run) {
     let mut room = Room::community(&["alice", "bob"]);
     let mut rotate = draft("log-rotation", 1);
     rotate.permissions.shares = [("logs".to_owned(), Access::Rw)].into();
@@ -753,6 +1611,155 @@ fn what_is_being_put_in_place_is_put_there_to_the_end() {
     room.pass(1000);
     let task = room.submit_draft(0, rotate).unwrap();
     let run = room.peers[1].runs.pop().expect("bob runs it");
+    (room, task, run)
+}
+
+// spec: DEL-4
+#[test]
+fn only_a_task_that_ended_well_and_whose_result_counts_changes_shares_and_once() {
+    for (outcome, effect, released) in [
+        (Outcome::Exited(0), Effect::Done, true),
+        (Outcome::Exited(1), Effect::Done, false),
+        (Outcome::Exited(0), Effect::Superseded, false),
+    ] {
+        let (mut room, _, run) = rotates_at_bob();
+        room.disconnect(0, 1);
+        let receipt = Receipt { outcome: outcome.clone(), ..receipt_for(&run) };
+        let output = Blob { hash: BlobHash([9; 32]), len: 10 };
+        let ends = RunEvent::Ended(Box::new(receipt), output, metering(room.now, 10));
+        room.handle(1, Input::Run(run.attempt, RunEvent::Started));
+        room.handle(1, Input::Run(run.attempt, ends));
+        room.handle(1, Input::Task(room.key(0), run.attempt, TaskFrame::Settled(effect)));
+        let expected: &[AttemptId] = if released { &[run.attempt] } else { &[] };
+        assert_eq!(room.peers[1].releases, expected, "{outcome:?} {effect:?}");
+    }
+    let (mut room, task, run) = rotates_at_bob();
+    room.end(1, &run);
+    let stale = |room: &Room| room.peers[0].node.counters().stale_frames;
+    let (bob, before) = (room.key(1), stale(&room));
+    room.handle(0, Input::Task(bob, run.attempt, TaskFrame::Released(Released::Released)));
+    assert!(room.state(0, &task).1.ends_with("what it changed in shares there is in place"));
+    assert_eq!(stale(&room), before);
+    room.handle(0, Input::Task(bob, run.attempt, TaskFrame::Released(Released::Conflict("late".into()))));
+    assert!(room.state(0, &task).1.ends_with("what it changed in shares there is in place"));
+    assert_eq!(stale(&room), before + 1);
+}
+
+// spec: PERM-4
+#[test]
+fn a_grant_that_is_taken_back_ends_what_runs_by_it_and_nothing_else() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.grant(1, "alice");
+    room.grant(1, "carol");
+    let on = || Some("bob-laptop".to_owned());
+    let task = room.submit_draft(0, Draft { on: on(), ..draft("word-count", 1) }).unwrap();
+    room.submit_draft(2, Draft { on: on(), ..draft("word-count", 2) }).unwrap();
+    room.submit_draft(1, draft("word-count", 3)).unwrap();
+    assert_eq!(room.peers[1].runs.len(), 3);
+    for run in room.peers[1].runs.clone() {
+        room.handle(1, Input::Run(run.attempt, RunEvent::Started));
+    }
+    let alice = room.peers[0].node.ledger().governance().owner(&room.key(0));
+    let grants = room.peers[1].node.ledger().facts().grants();
+    let (grant, _) = grants.iter().find(|(_, fact)| Some(fact.grant.user) == alice).unwrap();
+    let grant = *grant;
+    room.ask(1, Command::Revoke { grant: grant.to_string() }).unwrap();
+    room.pass(1_000);
+    assert_eq!(room.peers[1].wishes, [(room.peers[1].runs[0].attempt, Wish::Stop)]);
+    let Answer::Task(view) = room.ask(0, Command::Task { task }).unwrap() else { panic!("no task") };
+    assert_eq!(view.history[0].fate, "lost: the grant for it was revoked");
+}
+
+// spec: PERM-5, DEL-2
+#[test]
+fn a_program_that_was_not_asked_decides_nothing() {
+    let (mut room, _, run) = at_bob();
+    let outputs = does(&mut room, 1, Input::Hook(run.attempt, HookSays::Refuse("no".into())));
+    assert!(outputs.is_empty(), "{outputs:?}");
+    let (mut room, grant) = alice_takes_bobs();
+    let tip = Tip { author: room.key(1), seq: 1_000_000, id: EntryId([7; 32]) };
+    let offer = Offer { tip, ..offer_by(&room, 1, 1, Some(grant), |_| {}) };
+    let id = AttemptId { task: offer.task.spec.id(), attempt: 1 };
+    assert!(answered(&mut room, 0, 1, id, TaskFrame::Offer(Box::new(offer))).is_empty(), "it waits");
+    for says in [HookSays::Accept, HookSays::Refuse("no".into()), HookSays::Later("no".into())] {
+        let outputs = does(&mut room, 0, Input::Hook(id, says));
+        assert!(outputs.is_empty(), "{outputs:?}");
+    }
+}
+
+// spec: DEL-6, DEL-9
+#[test]
+fn what_is_taken_back_ends_where_it_runs_and_what_is_over_cannot_be() {
+    let (mut room, task, run) = at_bob();
+    let view = |room: &mut Room, task: &str| match room.ask(0, Command::Task { task: task.into() }).unwrap() {
+        Answer::Task(view) => view,
+        other => panic!("{other:?}"),
+    };
+    room.ask(0, Command::Cancel { task: task.clone() }).unwrap();
+    assert_eq!(room.peers[1].wishes, [(run.attempt, Wish::Stop)]);
+    assert_eq!(view(&mut room, &task).history[0].fate, "lost: its owner cancelled it");
+    let refused = room.ask(0, Command::Cancel { task }).unwrap_err();
+    assert_eq!(
+        (refused.kind, refused.message.as_str()),
+        (ErrorKind::Conflict, "cancel the task: it has ended")
+    );
+    // One that is done keeps what became of it.
+    let (mut room, task, run) = at_bob();
+    room.end(1, &run);
+    assert_eq!(room.ask(0, Command::Cancel { task: task.clone() }).unwrap_err().kind, ErrorKind::Conflict);
+    assert_eq!(view(&mut room, &task).history[0].fate, "done");
+    // A veto ends a delegation, and where there is none there is nothing to end.
+    let veto = |task: &str| Command::Veto { task: task.into(), why: String::new() };
+    assert_eq!(room.ask(0, veto(&task)).unwrap_err().kind, ErrorKind::Conflict);
+    let (mut room, task, _) = at_bob();
+    room.ask(0, veto(&task)).unwrap();
+    assert_eq!(view(&mut room, &task).history[0].fate, "lost: its owner ended the delegation");
+    assert_eq!(room.ask(0, veto(&task)).unwrap_err().kind, ErrorKind::Conflict, "it is here");
+}
+
+// spec: DEL-3, DEL-11
+#[test]
+fn a_peer_that_is_back_is_offered_again_what_it_did_not_hear_and_asked_how_the_rest_is() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.grant(1, "alice");
+    let on = Some("bob-laptop".to_owned());
+    let submits = Command::Submit(Box::new(Draft { on, ..draft("word-count", 1) }));
+    does(&mut room, 0, Input::Command(mesh_node::CommandId(77), Box::new(submits)));
+    let back = |room: &mut Room, number: usize| {
+        let peer = room.key(number);
+        let outputs = does(room, 0, Input::Connected { peer, addr: addr(number) });
+        let frames = outputs.into_iter().filter_map(|output| match output {
+            Output::Send(to, Message::Task(id, frame)) => Some((room.number(to), id, frame)),
+            _ => None,
+        });
+        frames.collect::<Vec<_>>()
+    };
+    let told = back(&mut room, 1);
+    let [(1, id, TaskFrame::Offer(offer))] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((id.attempt, offer.attempt), (1, 1));
+    assert_eq!(back(&mut room, 2), []);
+    let bob = room.key(1);
+    does(&mut room, 0, Input::Task(bob, *id, TaskFrame::Accepted));
+    assert_eq!(back(&mut room, 1), [(1, *id, TaskFrame::Status)]);
+    assert_eq!(back(&mut room, 2), []);
+}
+
+// spec: DEL-3
+#[test]
+fn an_owner_who_died_goes_on_waiting_for_whoever_has_its_task_and_no_longer_than_for_anybody() {
+    let (mut room, task, _) = at_bob();
+    room.apart = true;
+    room.restart(0, "alice");
+    room.pass(14_000);
+    assert_eq!(room.state(0, &task).0, "running");
+    room.pass(2_000);
+    assert_eq!(room.state(0, &task).0, "waiting");
+}
+
+// spec: DEL-4
+#[test]
+fn what_is_being_put_in_place_is_put_there_to_the_end() {
+    let (mut room, task, run) = rotates_at_bob();
     room.end(1, &run);
     assert_eq!(room.state(0, &task).0, "done");
     assert_eq!((room.peers[1].releases.len(), room.peers[1].forgotten.len()), (1, 0));
@@ -766,6 +1773,251 @@ fn what_is_being_put_in_place_is_put_there_to_the_end() {
     room.handle(1, Input::Run(run.attempt, RunEvent::Released(Released::Conflict("changed".into()))));
     assert_eq!(room.peers[1].forgotten, [run.attempt]);
     assert!(room.state(0, &task).1.contains("not put in place: changed"), "{}", room.state(0, &task).1);
+}
+
+// spec: PERM-5, DEL-12
+#[test]
+fn what_a_device_gives_is_given_to_the_last_byte_and_no_more() {
+    let limits = Limits { memory_bytes: 1_000_000, duration_ms: 60_000, ..Limits::default() };
+    let disk = 100 + limits.out_bytes + limits.stdout_bytes + limits.stderr_bytes;
+    let two = Capacity { slots: 2, memory: 2_000_000, longest_ms: 60_000 };
+    let large =
+        |what: &str, wanted: u64, given: u64| Some(Reason::TooLarge { what: what.into(), wanted, given });
+    let cases = [
+        (two, 2 * disk, 2, None),
+        (Capacity { longest_ms: 59_999, ..two }, 2 * disk, 0, large("milliseconds", 60_000, 59_999)),
+        (Capacity { memory: 1_999_999, ..two }, 2 * disk, 1, Some(Reason::NoCapacity)),
+        (Capacity { memory: 1_000_000, ..two }, 2 * disk, 1, Some(Reason::NoCapacity)),
+        (Capacity { memory: 999_999, ..two }, 2 * disk, 0, large("bytes of memory", 1_000_000, 999_999)),
+        (Capacity { slots: 1, ..two }, 2 * disk, 1, Some(Reason::NoCapacity)),
+        (Capacity { slots: 0, ..two }, 2 * disk, 0, Some(Reason::NoCapacity)),
+        (two, 2 * disk - 1, 1, large("bytes of disk beside what runs there", disk, disk - 1)),
+        (two, disk, 1, large("bytes of disk beside what runs there", disk, 0)),
+        (two, disk - 1, 0, large("bytes of disk", disk, disk - 1)),
+    ];
+    for (capacity, disk_bytes, runs, why) in cases {
+        let mut room = Room::community(&["alice"]);
+        room.handle(0, Input::Capacity(capacity));
+        room.handle(0, Input::Terms(Box::new(Terms { disk_bytes, ..Terms::default() })));
+        let tasks = [1, 2].map(|nonce| {
+            let draft = Draft { limits: limits.clone(), ..draft("word-count", nonce) };
+            room.submit_draft(0, draft).unwrap()
+        });
+        room.pass(100);
+        let told = room.state(0, &tasks[1]).1;
+        assert_eq!(room.peers[0].runs.len(), runs, "{capacity:?}, {disk_bytes}: {told}");
+        if let Some(why) = why {
+            assert!(told.contains(&format!("this device: {why}")), "{capacity:?}, {disk_bytes}: {told}");
+        }
+    }
+}
+
+// spec: DEL-1, DEL-8, CLI-5
+#[test]
+fn what_cannot_be_submitted_is_refused_with_what_would_help() {
+    let mut room = Room::community(&["alice", "bob"]);
+    let mut refused = |draft: Draft| {
+        let error = room.ask(0, Command::Submit(Box::new(draft))).unwrap_err();
+        (error.message, error.hint.unwrap_or_default())
+    };
+    let named = Draft { on: Some("bob-laptop".into()), ..draft("word-count", 1) };
+    let (message, hint) = refused(Draft { replicas: 2, quorum: 2, ..named.clone() });
+    assert!(message.contains("one peer is named") && hint.contains("--replicas"), "{message}; {hint}");
+    let (message, hint) = refused(Draft { replicas: 3, quorum: 2, ..draft("word-count", 1) });
+    let words = "3 replicas run on devices of as many different owners, and 2 members have devices here";
+    assert!(message.contains(words) && hint.contains("mesh members"), "{message}; {hint}");
+    let mut alone = Room::community(&["alice"]);
+    let two = Draft { replicas: 2, quorum: 2, ..draft("word-count", 1) };
+    let message = alone.ask(0, Command::Submit(Box::new(two.clone()))).unwrap_err().message;
+    assert!(message.ends_with("and one member has a device here"), "{message}");
+    let (message, _) = refused(Draft { name: "No Name".into(), ..draft("word-count", 1) });
+    assert!(message.starts_with("submit: its name must be"), "{message}");
+    room.submit_draft(0, two).unwrap();
+    // Said again it is the same.
+    let named = Draft { nonce: [2; 32], ..named };
+    let first = room.submit_draft(0, named.clone()).unwrap();
+    let again = room.ask(0, Command::Submit(Box::new(named))).unwrap();
+    let Answer::Submitted { task, again: true, .. } = again else { panic!("{again:?}") };
+    assert_eq!(task.to_string(), first);
+}
+
+// spec: DEL-3, DEL-9
+#[test]
+fn an_offer_is_waited_for_for_five_seconds_and_a_peer_that_took_it_for_as_long_as_the_rules_say() {
+    let mut room = Room::community(&["alice", "bob"]);
+    room.grant(1, "alice");
+    let on = Some("bob-laptop".to_owned());
+    let submits = Command::Submit(Box::new(Draft { on, ..draft("word-count", 1) }));
+    let outputs = does(&mut room, 0, Input::Command(mesh_node::CommandId(77), Box::new(submits)));
+    let offered = |outputs: &[Output]| -> Vec<u32> {
+        let offers = outputs.iter().filter_map(|output| match output {
+            Output::Send(_, Message::Task(id, TaskFrame::Offer(_))) => Some(id.attempt),
+            _ => None,
+        });
+        offers.collect()
+    };
+    let task = outputs.iter().find_map(|output| match output {
+        Output::Send(_, Message::Task(id, TaskFrame::Offer(_))) => Some(id.task),
+        _ => None,
+    });
+    let task = task.expect("bob is asked at once");
+    let bob = room.key(1);
+    let wait = |room: &mut Room, until: u64| {
+        let mut all = Vec::new();
+        while room.now.boot_ms < until {
+            let step = room.peers[0].node.deadline().unwrap_or(until).clamp(room.now.boot_ms, until)
+                - room.now.boot_ms;
+            room.now = Now { boot_ms: room.now.boot_ms + step, wall_ms: room.now.wall_ms + step };
+            all.extend(does(room, 0, Input::Wake));
+        }
+        all
+    };
+    let state = |room: &Room| room.peers[0].node.task_state(&task).unwrap().0;
+    let begun = room.now.boot_ms;
+    wait(&mut room, begun + 4_999);
+    assert_eq!(state(&room), TaskState::Offered);
+    let stops = |outputs: &[Output]| {
+        let of = |output: &Output| matches!(output, Output::Send(to, Message::Task(_, TaskFrame::Stop(Reason::Fenced))) if *to == bob);
+        outputs.iter().any(of)
+    };
+    let outputs = wait(&mut room, begun + 5_000);
+    assert!(stops(&outputs) && state(&room) == TaskState::Waiting);
+    // It is asked again, and takes it.
+    let mut second = Vec::new();
+    while second.is_empty() {
+        let next = room.now.boot_ms + 1_000;
+        second = offered(&wait(&mut room, next));
+    }
+    assert_eq!(second, [2]);
+    let id = AttemptId { task, attempt: 2 };
+    does(&mut room, 0, Input::Task(bob, id, TaskFrame::Accepted));
+    let taken = room.now.boot_ms;
+    let outputs = wait(&mut room, taken + 14_999);
+    let renewals = outputs.iter().filter(|output| {
+        matches!(output, Output::Send(_, Message::Task(of, TaskFrame::Renew { lease_ms: 30_000 })) if *of == id)
+    });
+    assert_eq!((renewals.count(), state(&room)), (2, TaskState::Running), "every five seconds");
+    let outputs = wait(&mut room, taken + 15_000);
+    assert!(stops(&outputs) && state(&room) == TaskState::Waiting);
+}
+
+/// Alice's task is for bob, who answers each offer at once with this: how long after each the next one comes.
+fn asked_again_after(answer: fn() -> TaskFrame, most: usize) -> Vec<u64> {
+    let mut room = Room::community_by(&["alice", "bob"], Rules { entries_per_hour: 0, ..Rules::default() });
+    room.grant(1, "alice");
+    let on = Some("bob-laptop".to_owned());
+    let submits = Command::Submit(Box::new(Draft { on, ..draft("word-count", 1) }));
+    let mut outputs = does(&mut room, 0, Input::Command(mesh_node::CommandId(77), Box::new(submits)));
+    let (bob, end) = (room.key(1), room.now.boot_ms + 3_600_000);
+    let mut asked = Vec::new();
+    loop {
+        let offered = outputs.iter().find_map(|output| match output {
+            Output::Send(to, Message::Task(id, TaskFrame::Offer(_))) if *to == bob => Some(*id),
+            _ => None,
+        });
+        if let Some(id) = offered {
+            asked.push(room.now.boot_ms);
+            outputs = does(&mut room, 0, Input::Task(bob, id, answer()));
+            continue;
+        }
+        let next = room.peers[0].node.deadline().filter(|at| asked.len() <= most && *at <= end);
+        let Some(next) = next else { break };
+        let step = next.saturating_sub(room.now.boot_ms);
+        room.now = Now { boot_ms: room.now.boot_ms + step, wall_ms: room.now.wall_ms + step };
+        outputs = does(&mut room, 0, Input::Wake);
+    }
+    asked.windows(2).map(|pair| pair[1] - pair[0]).collect()
+}
+
+/// The same of bob who takes it and loses it at once for this reason.
+fn given_again_after(reason: &Reason, most: usize) -> Vec<u64> {
+    let mut room = Room::community_by(&["alice", "bob"], Rules { entries_per_hour: 0, ..Rules::default() });
+    room.grant(1, "alice");
+    let on = Some("bob-laptop".to_owned());
+    room.submit_draft(0, Draft { on, ..draft("word-count", 1) }).unwrap();
+    let mut waits = Vec::new();
+    while waits.len() < most {
+        let run = room.peers[1].runs.pop().expect("bob has it");
+        room.handle(1, Input::Run(run.attempt, RunEvent::Lost(reason.clone())));
+        let lost = room.now.boot_ms;
+        while room.peers[1].runs.is_empty() {
+            room.pass(100);
+            if room.now.boot_ms > lost + 600_000 {
+                return waits;
+            }
+        }
+        waits.push((room.now.boot_ms - lost) / 1_000);
+    }
+    waits
+}
+
+// spec: DEL-3, NET-4, PERM-5
+#[test]
+fn who_refuses_or_loses_a_task_is_asked_again_ever_later_and_never_where_that_would_change_nothing() {
+    let refused = asked_again_after(|| TaskFrame::Refused(Reason::OverQuota), 6);
+    assert_eq!(refused, [500, 1_000, 2_000, 4_000, 8_000, 16_000]);
+    let later = asked_again_after(|| TaskFrame::Refused(Reason::PutOffByOwner("tea".into())), 2);
+    assert_eq!(later, [500, 1_000]);
+    let no = || TaskFrame::Refused(Reason::RefusedByOwner("no".into()));
+    assert_eq!(asked_again_after(no, 1), []);
+    // After the fifth failure it is given up.
+    assert_eq!(given_again_after(&Reason::Restarted, 8), [32, 60, 60, 60]);
+    for never in [
+        Reason::VetoedByDonor,
+        Reason::Inadmissible("its module".into()),
+        Reason::BadResult("it is none".into()),
+    ] {
+        assert_eq!(given_again_after(&never, 1), [], "{never}");
+    }
+}
+
+// spec: LED-10, NET-8
+#[test]
+fn what_five_others_say_that_they_have_seen_nobody_else_need_say() {
+    let names: Vec<String> = (0..12).map(|number| format!("member-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut room = Room::community_by(&names, Rules { sponsors: 1, ..Rules::default() });
+    room.pass(130_000);
+    let task: TaskId = room.submit(0, 1).parse().unwrap();
+    room.pass(130_000);
+    let alice = room.key(0);
+    let entries = room.peers[0].entries.values().map(|bytes| Entry::trusted(bytes).unwrap());
+    let entries: Vec<Entry> = entries.collect();
+    let submitted = entries
+        .iter()
+        .find(|entry| matches!(entry.payload(), Payload::TaskSubmitted(submitted) if submitted.task == task));
+    let seq = submitted.unwrap().header().seq;
+    let witnesses = room.peers[0].node.ledger().witnesses(&alice, seq).len();
+    assert!((5..=8).contains(&witnesses), "{witnesses} of eleven");
+}
+
+// spec: DEL-11, DEL-8
+#[test]
+fn an_offer_of_what_is_over_by_its_owners_own_word_comes_too_late_and_one_of_another_replica_does_not() {
+    type Change = fn(&mut TaskSpec);
+    type Word<'a> = &'a dyn Fn(TaskId) -> Payload;
+    let delegated = |task, attempt| {
+        let device = SecretKey::from_seed(&[21; 32]).public();
+        Payload::Delegated { task, attempt, device, grant: None }
+    };
+    let plain: Change = |_| {};
+    let replicated: Change = |spec| (spec.replicas, spec.quorum) = (2, 2);
+    let cases: [(Change, Word<'_>, bool); 7] = [
+        (plain, &|task| Payload::Cancelled { task }, true),
+        (plain, &|task| Payload::Failed { task, attempts: 1, reason: Reason::Expired }, true),
+        (plain, &|_| Payload::Cancelled { task: TaskId([9; 32]) }, false),
+        (plain, &|task| delegated(task, 1), false),
+        (plain, &|task| delegated(task, 2), true),
+        (replicated, &|task| delegated(task, 2), false),
+        (replicated, &|task| Payload::Cancelled { task }, true),
+    ];
+    for (number, (change, word, too_late)) in cases.into_iter().enumerate() {
+        let (mut room, grant) = alice_takes_bobs();
+        let (id, offer) = offer_by_bob(&mut room, Some(grant), change);
+        says_to_alice(&mut room, word(id.task));
+        let (refused, _) = taken(&mut room, id, offer);
+        assert_eq!(refused, too_late.then_some(Reason::Fenced), "case {number}");
+    }
 }
 
 // spec: DEL-3

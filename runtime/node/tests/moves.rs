@@ -502,6 +502,129 @@ fn a_submitter_is_told_at_once_when_nobody_can_end_it_in_time() {
     assert!(warning.unwrap().starts_with("nobody who may run it is there now"));
 }
 
+// spec: PLACE-3, CLI-3, SLA-1, QUOTA-4
+#[test]
+fn a_trial_says_by_which_rule_a_place_is_chosen_and_what_it_costs() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    let plan = |room: &mut Room, draft: Draft| {
+        let draft = Draft { dry_run: true, ..draft };
+        match room.ask(0, Command::Submit(Box::new(draft))).unwrap() {
+            Answer::Plan(view) => view,
+            other => panic!("{other:?}"),
+        }
+    };
+    let clean = "it runs on the own sun, wind or water of whoever runs it, or on a grid of at most 150 g per kWh (or as in its cleanest 30 % of 30 days) that is at least 60 % renewable";
+    for (sla, rule) in [
+        (Sla::Urgent, "URGENT: it starts at once, where energy is cleanest; it is not interrupted".to_owned()),
+        (
+            Sla::High,
+            "HIGH: it runs on any energy, in the hours and at the place that cost least carbon; it is not interrupted"
+                .to_owned(),
+        ),
+        (
+            Sla::Normal,
+            "NORMAL: it runs on any energy, in the hours and at the place that cost least carbon; it may stand still in between"
+                .to_owned(),
+        ),
+        (Sla::Eco, format!("ECO: {clean}; it may stand still in between")),
+        (
+            Sla::SolarOnly,
+            "SOLAR_ONLY: it runs on this device's own sun, from 9 to 15 h by the sun; it may stand still in between"
+                .to_owned(),
+        ),
+        (
+            Sla::WindOnly,
+            "WIND_ONLY: it runs on this device's own wind; it may stand still in between".to_owned(),
+        ),
+    ] {
+        let view = plan(&mut room, task(sla));
+        assert_eq!((view.rule, view.quota.as_str()), (rule, "1 task of the 10 left today of 10"));
+    }
+    let three = Draft { replicas: 3, quorum: 2, ..task(Sla::Normal) };
+    assert_eq!(plan(&mut room, three).quota, "3 tasks (one for each replica) of the 10 left today of 10");
+    for nonce in 10..13 {
+        room.submit_draft(0, Draft { nonce: [nonce; 32], ..task(Sla::Eco) }).unwrap();
+    }
+    assert_eq!(plan(&mut room, task(Sla::Normal)).quota, "1 task of the 7 left today of 10");
+    let health = Draft { description: "tests the water works".into(), ..task(Sla::Normal) };
+    let quota = plan(&mut room, health.clone()).quota;
+    assert_eq!(quota, "1 task of the 17 left today for public health");
+    for nonce in 13..20 {
+        room.submit_draft(0, Draft { nonce: [nonce; 32], ..task(Sla::Eco) }).unwrap();
+    }
+    let refused = plan(&mut room, task(Sla::Normal)).quota;
+    let words = "it would be refused: the day's quota is used up: 10 of 10 tasks of today are used; resets ";
+    assert!(refused.starts_with(words), "{refused}");
+    let quota = plan(&mut room, health).quota;
+    assert_eq!(quota, "1 task of the 10 left today for public health");
+    // Where there is no limit none is told.
+    let mut free = street(&["alice"]);
+    assert_eq!(plan(&mut free, task(Sla::Normal)).quota, "1 task; your tier has no daily limit");
+}
+
+// spec: PLACE-2, DEL-7
+#[test]
+fn a_hold_of_less_than_five_minutes_is_not_worth_its_entries() {
+    for (before_the_hour, held) in [(4 * MINUTE, false), (7 * MINUTE, true)] {
+        let mut room = street(&["alice", "bob"]);
+        clean(&mut room, 1);
+        let finish_by = room.now.wall_ms + 10 * HOUR;
+        let mut long = Draft { finish_by_ms: Some(finish_by), ..task(Sla::Normal) };
+        long.limits.duration_ms = HOUR;
+        room.submit_draft(0, long).unwrap();
+        begins(&mut room, 1);
+        let left = HOUR - room.now.wall_ms % HOUR;
+        room.pass(left - before_the_hour - 10_000);
+        expects(&mut room, 1, 1, 600, 60);
+        energy(&mut room, 1, Source::Grid, 50, 600);
+        room.pass(5_000);
+        let expected: &[Wish] = if held { &[Wish::Hold] } else { &[] };
+        assert_eq!(room.obey(1), expected, "{} minutes before it is cleaner", before_the_hour / MINUTE);
+    }
+}
+
+// spec: PLACE-2, DEL-7
+#[test]
+fn what_was_moved_is_left_alone_for_a_quarter_of_an_hour() {
+    let mut room = street(&["alice", "bob", "carol"]);
+    clean(&mut room, 1);
+    let mut long = task(Sla::Normal);
+    long.limits.duration_ms = HOUR;
+    room.submit_draft(0, long).unwrap();
+    let first = begins(&mut room, 1);
+    saves(&mut room, 1, &first);
+    energy(&mut room, 2, Source::Grid, 90, 10);
+    assert_eq!(room.obey(1), [Wish::Stop]);
+    let moved = room.now.boot_ms;
+    let second = begins(&mut room, 2);
+    saves(&mut room, 2, &second);
+    energy(&mut room, 1, Source::Grid, 90, 3);
+    room.pass(moved + 14 * MINUTE - room.now.boot_ms);
+    assert!(room.obey(2).is_empty());
+    // What runs is thought about every other minute.
+    room.pass(3 * MINUTE + 1_000);
+    assert_eq!(room.obey(2), [Wish::Stop]);
+    assert_eq!(room.peers[1].runs.pop().map(|run| run.attempt.attempt), Some(3));
+}
+
+// spec: VOTE-9, DEL-9
+#[test]
+fn what_can_run_is_found_at_once_behind_a_hundred_tasks_that_cannot() {
+    let mut room = Room::community_by(&["alice", "bob"], rules());
+    energy(&mut room, 0, Source::Grid, 10, 700);
+    let capacity = |slots| Input::Capacity(Capacity { slots, memory: 1 << 30, longest_ms: HOUR });
+    room.handle(0, capacity(0));
+    for nonce in 0..100 {
+        let on = Some("bob-laptop".to_owned());
+        room.submit_draft(0, Draft { on, nonce: [nonce; 32], ..task(Sla::Urgent) }).unwrap();
+    }
+    let last = room.submit_draft(0, Draft { nonce: [200; 32], ..task(Sla::Urgent) }).unwrap();
+    room.handle(0, capacity(1));
+    room.pass(200);
+    let runs: Vec<String> = room.peers[0].runs.iter().map(|run| run.attempt.task.to_string()).collect();
+    assert_eq!(runs, [last]);
+}
+
 // spec: SLA-3, PLACE-1, PLACE-3
 #[test]
 fn an_eco_task_waits_for_no_low_carbon_grid_that_is_hardly_renewable() {
