@@ -1724,7 +1724,7 @@ fn a_peer_that_is_back_is_offered_again_what_it_did_not_hear_and_asked_how_the_r
     room.grant(1, "alice");
     let on = Some("bob-laptop".to_owned());
     let submits = Command::Submit(Box::new(Draft { on, ..draft("word-count", 1) }));
-    does(&mut room, 0, Input::Command(mesh_node::CommandId(77), Box::new(submits)));
+    does(&mut room, 0, Input::Command(CommandId(77), Box::new(submits)));
     let back = |room: &mut Room, number: usize| {
         let peer = room.key(number);
         let outputs = does(room, 0, Input::Connected { peer, addr: addr(number) });
@@ -1848,7 +1848,7 @@ fn an_offer_is_waited_for_for_five_seconds_and_a_peer_that_took_it_for_as_long_a
     room.grant(1, "alice");
     let on = Some("bob-laptop".to_owned());
     let submits = Command::Submit(Box::new(Draft { on, ..draft("word-count", 1) }));
-    let outputs = does(&mut room, 0, Input::Command(mesh_node::CommandId(77), Box::new(submits)));
+    let outputs = does(&mut room, 0, Input::Command(CommandId(77), Box::new(submits)));
     let offered = |outputs: &[Output]| -> Vec<u32> {
         let offers = outputs.iter().filter_map(|output| match output {
             Output::Send(_, Message::Task(id, TaskFrame::Offer(_))) => Some(id.attempt),
@@ -1907,7 +1907,7 @@ fn asked_again_after(answer: fn() -> TaskFrame, most: usize) -> Vec<u64> {
     room.grant(1, "alice");
     let on = Some("bob-laptop".to_owned());
     let submits = Command::Submit(Box::new(Draft { on, ..draft("word-count", 1) }));
-    let mut outputs = does(&mut room, 0, Input::Command(mesh_node::CommandId(77), Box::new(submits)));
+    let mut outputs = does(&mut room, 0, Input::Command(CommandId(77), Box::new(submits)));
     let (bob, end) = (room.key(1), room.now.boot_ms + 3_600_000);
     let mut asked = Vec::new();
     loop {
@@ -2113,8 +2113,7 @@ fn ads_are_taken_from_whoever_they_are_of_while_they_are_new_and_few() {
     };
     let first = ad(&room, 10).sign(&key);
     assert_eq!(hear(&mut room, first.clone()), 0);
-    let elsewhere =
-        mesh_protocol::ad::Ad { community: mesh_protocol::ids::CommunityId([7; 32]), ..ad(&room, 11) };
+    let elsewhere = mesh_protocol::ad::Ad { community: CommunityId([7; 32]), ..ad(&room, 11) };
     let other = mesh_protocol::ad::Ad { device: room.key(0), ..ad(&room, 11) };
     let unsigned = mesh_protocol::ad::SignedAd { signature: first.signature, ad: ad(&room, 11) };
     let wrong = [first, ad(&room, 9).sign(&key), elsewhere.sign(&key), other.sign(&key), unsigned];
@@ -2185,7 +2184,7 @@ fn what_is_dated_too_far_ahead_or_belongs_elsewhere_is_counted_and_not_taken() {
     let at = room.now.wall_ms + skew;
     let ahead = Forger::of(&room, 1).write(at + 1, Payload::PeerOnline);
     assert_eq!(ignored(&mut room, ahead), (1, false));
-    let community = mesh_protocol::ids::CommunityId([7; 32]);
+    let community = CommunityId([7; 32]);
     let elsewhere = Forger { community, ..Forger::of(&room, 1) }.write(at, Payload::PeerOnline);
     assert_eq!(ignored(&mut room, elsewhere), (2, false));
     let as_far_as_may_be = Forger::of(&room, 1).write(at, Payload::PeerOnline);
@@ -2201,7 +2200,7 @@ fn who_asks_where_its_log_ends_writes_nothing_until_two_have_answered_and_then_a
     let write = |room: &mut Room, zone: &str| room.ask(0, Command::SetZone { zone: zone.into() });
     for answered in 0..2 {
         let refused = write(&mut room, "Europe/Berlin").unwrap_err();
-        assert_eq!(refused.kind, mesh_node::ErrorKind::Unavailable);
+        assert_eq!(refused.kind, ErrorKind::Unavailable);
         assert!(refused.message.contains(&format!("; {answered} have answered")), "{refused:?}");
         room.connect(0, 1 + answered);
     }
@@ -2424,7 +2423,7 @@ fn where_a_donor_is_that_nobody_knows_is_asked_ever_less_often() {
     let mut again = 0;
     for later in 1..20 {
         let (boot_ms, wall_ms) = (now.boot_ms + later * 1_000, now.wall_ms + later * 1_000);
-        node.handle(mesh_node::Now { boot_ms, wall_ms }, Input::Wake);
+        node.handle(Now { boot_ms, wall_ms }, Input::Wake);
         while let Some(output) = node.poll() {
             again += usize::from(matches!(output, Output::Send(_, Message::Hello(HelloFrame::Seek(_)))));
         }
@@ -2444,7 +2443,7 @@ fn of_a_thousand_remembered_one_that_is_not_needed_makes_way_for_a_donor() {
     let stranger = |number: u16| {
         let mut key = [200; 32];
         key[..2].copy_from_slice(&number.to_be_bytes());
-        mesh_protocol::key::PublicKey(key)
+        PublicKey(key)
     };
     // With bob they are as many as are remembered.
     for number in 0..1023 {
@@ -2524,7 +2523,7 @@ fn who_joins_is_told_when_its_sponsor_is_not_reached_and_of_nobody_else() {
     let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
     let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
     room.apart = true;
-    let id = mesh_node::CommandId(1_000);
+    let id = CommandId(1_000);
     let join = Command::Join { ticket: ticket.clone(), as_device_of: None };
     room.handle(2, Input::Command(id, Box::new(join)));
     let unreached = |room: &mut Room, number: usize| {
@@ -2541,7 +2540,7 @@ fn who_joins_is_told_when_its_sponsor_is_not_reached_and_of_nobody_else() {
     let alice = room.key(0);
     let join = Command::Join { ticket, as_device_of: None };
     room.handle(2, Input::Command(id, Box::new(join)));
-    let admitted = HelloFrame::JoinAnswer(mesh_protocol::frame::JoinAnswer::Admitted(EntryId::ZERO));
+    let admitted = HelloFrame::JoinAnswer(JoinAnswer::Admitted(EntryId::ZERO));
     room.handle(2, Input::Hello(alice, admitted));
     assert!(unreached(&mut room, 0).is_empty());
 }

@@ -397,25 +397,25 @@ fn a_user_key_is_replaced_by_the_recovery_keys_word_for_it_and_a_new_key_alone()
     let community = room.peers[0].node.community().unwrap();
     let elsewhere = Room::community_by(&["carol"], rules()).peers[0].node.community().unwrap();
     let recovery = SecretKey::from_seed(&[3; 32]);
-    let new = |seed: u8| UserKey(SecretKey::from_seed(&[seed; 32]).public());
+    let key = |seed: u8| SecretKey::from_seed(&[seed; 32]);
     let from = Hlc::at(room.now.wall_ms);
-    let rotate = |room: &mut Room, by: &SecretKey, community, user, new| {
+    let rotate = |room: &mut Room, by: &SecretKey, community, user, new: &SecretKey| {
         let rotation = Rotation::sign(by, community, user, new, from);
         room.ask(0, Command::RotateKey(Box::new(rotation)))
     };
     let (alice, bob) = (user_key(0), user_key(1));
     for (by, community, user, to, why) in [
-        (&recovery, elsewhere, alice, new(200), "another community"),
-        (&recovery, community, bob, new(200), "another user"),
-        (&SecretKey::from_seed(&[2; 32]), community, alice, new(200), "recovery key"),
-        (&recovery, community, alice, bob, "is or was a member's"),
+        (&recovery, elsewhere, alice, key(200), "another community"),
+        (&recovery, community, bob, key(200), "another user"),
+        (&key(2), community, alice, key(200), "recovery key"),
+        (&recovery, community, alice, key(12), "is or was a member's"),
     ] {
-        let refused = rotate(&mut room, by, community, user, to).unwrap_err();
+        let refused = rotate(&mut room, by, community, user, &to).unwrap_err();
         assert!(refused.kind == ErrorKind::Invalid && refused.message.contains(why), "{refused:?}");
     }
-    rotate(&mut room, &recovery, community, alice, new(200)).unwrap();
+    rotate(&mut room, &recovery, community, alice, &key(200)).unwrap();
     room.pass(2_000);
-    let refused = rotate(&mut room, &recovery, community, new(200), alice).unwrap_err();
+    let refused = rotate(&mut room, &recovery, community, UserKey(key(200).public()), &key(2)).unwrap_err();
     assert!(refused.message.contains("is or was a member's"), "back to the old one: {refused:?}");
     // The key that this device started with stands for nobody now.
     let device = Command::Invite { kind: TicketKind::Device, valid_ms: 60_000, addrs: vec![addr(0)] };
