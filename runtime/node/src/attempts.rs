@@ -468,7 +468,14 @@ impl Node {
     fn decide(&mut self, id: AttemptId) {
         let Some(attempt) = self.attempts.get(&id) else { return };
         let (owner, offer) = (attempt.owner, attempt.kept.offer.clone());
-        if let Err(reason) = self.check_offer(owner, id, &offer) {
+        let mut checked = self.check_offer(owner, id, &offer);
+        if checked == Err(Reason::Unwitnessed) && self.can_say() {
+            // For this device's own word nobody needs to wait.
+            self.unwitnessed.retain(|_, tip| tip.author != owner || tip.seq > offer.tip.seq);
+            self.say(Payload::Witnessed { tips: vec![offer.tip] }, &[offer.tip]);
+            checked = self.check_offer(owner, id, &offer);
+        }
+        if let Err(reason) = checked {
             return self.refuse(id, reason);
         }
         if self.config.hook && owner != self.me && !self.agrees(id, &offer) {
