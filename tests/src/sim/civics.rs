@@ -121,7 +121,11 @@ pub(crate) fn nothing_starts_on_a_claim_that_the_votes_do_not_bear_out(
     let peer = &world.peers[who];
     let Some(node) = peer.node.as_ref().filter(|_| run.owner != peer.key) else { return Ok(()) };
     let task = &run.attempt.task;
-    let claimed = node.ledger().facts().ballots().consensus(&run.owner, task).and_then(|(level, _)| level);
+    let ballots = node.ledger().facts().ballots();
+    // What it says after it offered is no word that the offer was taken on.
+    let upto = kept::attempt(&peer.disk, run.attempt).map_or(u64::MAX, |it| it.offer.tip.seq);
+    let before = ballots.consensus_seq(&run.owner, task).is_some_and(|seq| seq <= upto);
+    let claimed = ballots.consensus(&run.owner, task).filter(|_| before).and_then(|(level, _)| level);
     let counted = node.counted(&run.owner, task).map(|counted| counted.decision);
     let holds = claimed.is_none() || counted.is_none_or(|counted| counted == claimed);
     hold("nothing_starts_on_a_claim_that_the_votes_do_not_bear_out", holds, || {
