@@ -312,7 +312,8 @@ impl Gossip {
         // What is announced counts by what it takes here.
         let weight = (heard.bytes as u64).max(ANNOUNCED.saturating_mul(heard.announced as u64));
         let set = self.set_off.get(&peer).map_or(0, |set| set.saturating_add(heard.announced));
-        if weight > allowance.left || self.timers.len() >= MAX_TIMERS || set > MAX_TIMERS_OF_ONE {
+        let too_many = heard.announced > 0 && set > MAX_TIMERS_OF_ONE;
+        if weight > allowance.left || self.timers.len() >= MAX_TIMERS || too_many {
             self.dropped += 1;
             return Vec::new();
         }

@@ -44,7 +44,8 @@ struct Used {
 struct Circuit<'a> {
     relay: &'a Relay,
     peer: PublicKey,
-    owner: PublicKey,
+    /// Of who dialled, and of who was: each sends by its own share.
+    owners: (PublicKey, PublicKey),
 }
 
 impl Drop for Circuit<'_> {
@@ -70,7 +71,7 @@ impl Relay {
         }
     }
 
-    /// Takes bytes from the day's share for whoever dialled. False: no more are theirs. One owner's devices together get
+    /// Takes bytes from the day's share for whoever sends them. False: no more are theirs. One owner's devices together get
     /// a quarter of what others have left, so that nobody uses up everybody's day.
     // spec: NET-4, NET-6
     fn take(&self, owner: PublicKey, bytes: u64) -> bool {
@@ -88,7 +89,7 @@ impl Relay {
         true
     }
 
-    fn circuit(&self, peer: PublicKey, owner: PublicKey) -> Option<Circuit<'_>> {
+    fn circuit(&self, peer: PublicKey, owners: (PublicKey, PublicKey)) -> Option<Circuit<'_>> {
         if self.per_day == 0 {
             return None;
         }
@@ -101,7 +102,7 @@ impl Relay {
             return None;
         }
         *own += 1;
-        Some(Circuit { relay: self, peer, owner })
+        Some(Circuit { relay: self, peer, owners })
     }
 }
 
@@ -127,8 +128,8 @@ pub(crate) async fn forward(
         return;
     }
     tokio::select! {
-        () = copy(shared, circuit.owner, recv, &mut far_send) => {}
-        () = copy(shared, circuit.owner, &mut far_recv, send) => {}
+        () = copy(shared, circuit.owners.0, recv, &mut far_send) => {}
+        () = copy(shared, circuit.owners.1, &mut far_recv, send) => {}
     }
     // Both streams end with this; what is under way is lost, which packets may be.
     let _ = far_send.finish();
@@ -141,8 +142,9 @@ async fn arrange(
     to: PublicKey,
 ) -> Option<(Circuit<'_>, (SendStream, RecvStream))> {
     let of = shared.clone();
-    let owner = tokio::task::spawn_blocking(move || of.provider.owner(from)).await.ok()?;
-    let circuit = shared.relay.circuit(from, owner)?;
+    let owners = move || (of.provider.owner(from), of.provider.owner(to));
+    let owners = tokio::task::spawn_blocking(owners).await.ok()?;
+    let circuit = shared.relay.circuit(from, owners)?;
     let far = shared.session(to).filter(|far| far.standing() == Standing::Member)?;
     let conn = far.active.borrow().clone()?;
     // Relays do not chain: nobody's bytes are forwarded twice.

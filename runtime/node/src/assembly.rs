@@ -380,7 +380,7 @@ impl Node {
                 format!(
                     "set the time zone: {MOST_PROPOSALS} in 30 days count, and this device has set as many"
                 ),
-                Some("days stay as they are until the first of them is 30 days old"),
+                Some("days stay as they are until the first of them is 30 days old; 256 count for good"),
             ));
         }
         let payload = self.checked("set the time zone", Payload::ZoneSet { zone })?;

@@ -359,12 +359,12 @@ impl Node {
         let Some(device) = task.device() else { return };
         let stopped = AttemptId { task: id, attempt: task.current() };
         let grant = candidates.iter().find(|peer| peer.device == to).and_then(|peer| peer.grant);
-        if !self.can_say() {
+        // What could not be offered any more stays where it is.
+        if !self.can_say() || self.was_offered_out(id, task) {
             return;
         }
         self.lost_by(id, why.clone(), by_plan);
-        let goes_on = |task: &Task| task.kept.state == TaskState::Waiting && !self.was_offered_out(id, task);
-        if self.tasks.get(&id).is_some_and(goes_on) {
+        if self.tasks.get(&id).is_some_and(|task| task.kept.state == TaskState::Waiting) {
             self.passed_over(id, to);
             self.offer(id, to, grant);
         }

@@ -1063,9 +1063,13 @@ impl Node {
             // Whom only this one passes over, another may take.
             let passed_over =
                 |peer: &Candidate| blocked.get(&peer.device).is_some_and(|(until, _)| *until > now);
-            let full = candidates
-                .iter()
-                .all(|peer| peer.free_slots == 0 || !worth_waiting(&peer.permitted) && !passed_over(peer));
+            // What was passed over as often as it may be waits for memory, and nothing starts there before it.
+            // spec: VOTE-9
+            let waits_for_memory = |peer: &Candidate| starved && self.lacks_memory(peer);
+            let full = candidates.iter().all(|peer| {
+                let lacks_place = !worth_waiting(&peer.permitted) || waits_for_memory(peer);
+                peer.free_slots == 0 || lacks_place && !passed_over(peer)
+            });
             return if full { Placing::NoRoom } else { Placing::Waits };
         };
         let grant = candidates.iter().find(|peer| peer.device == device).and_then(|peer| peer.grant);
@@ -1324,6 +1328,11 @@ impl Node {
         }
     }
 
+    /// Is this device, with places free and more memory than a task asks for, lent to others up to less than that now?
+    fn lacks_memory(&self, peer: &Candidate) -> bool {
+        peer.device == self.me && peer.free_slots > 0 && peer.permitted == Err(Reason::NoCapacity)
+    }
+
     /// A task that was passed over as often as it may be, is older than this one and could start on that device.
     // spec: VOTE-9
     fn goes_first(&self, id: TaskId, device: PublicKey) -> Option<TaskId> {
@@ -1339,7 +1348,9 @@ impl Node {
             let candidates = self.candidates(task.spec(), &task.course, task.kept.on, &blocked);
             task.not_before <= now
                 && !task.has_replicas()
-                && candidates.iter().any(|peer| peer.device == device && peer.permitted.is_ok())
+                && candidates
+                    .iter()
+                    .any(|peer| peer.device == device && (peer.permitted.is_ok() || self.lacks_memory(peer)))
         };
         // As many as are tried in one turn.
         older.take(PLACE_AT_ONCE).find(|other| self.tasks.get(other).is_some_and(|task| fits(other, task)))

@@ -378,7 +378,7 @@ fn one_submission_pays_for_one_task() {
     let answer = offered(&mut room, 1, &spec, 1, grant, log.tip.unwrap());
     assert!(matches!(answer, Some(Reason::Inadmissible(_))), "{answer:?}");
     // Run again and again, with nothing to show for it.
-    for (runs, nonce) in [(1, 2), (2, 3)] {
+    for (runs, nonce) in [(19, 2), (20, 3)] {
         let spec = spec_by(&room, 1, nonce);
         room.pass(1_000);
         let given = [vec![carol; runs], vec![alice]].concat();
@@ -389,12 +389,12 @@ fn one_submission_pays_for_one_task() {
         for attempt in 1..=runs as u32 {
             let energy = Metered { how: How::Modelled, pieces: vec![piece.clone()], ..Metered::default() };
             let spent = Spent { submitter: bob, task: spec.id(), attempt, energy, estimated: false };
-            let at_ms = room.now.wall_ms + u64::from(nonce) * 10 + u64::from(attempt);
+            let at_ms = room.now.wall_ms + u64::from(nonce) * 100 + u64::from(attempt);
             let entry = by_carol.write(at_ms, Payload::Spent(Box::new(spent)));
             hears(&mut room, &[entry]);
         }
         let answer = offered(&mut room, 1, &spec, runs as u32 + 1, grant, log.tip.unwrap());
-        assert_eq!(answer, (runs == 2).then_some(Reason::OverQuota));
+        assert_eq!(answer, (runs == 20).then_some(Reason::OverQuota));
     }
 }
 

@@ -859,15 +859,45 @@ fn nobody_ends_anothers_task_by_saying_that_there_never_was_enough_energy() {
     assert_ne!(next.1, device);
 }
 
+fn of_mib(nonce: u8, mib: u64) -> Draft {
+    let mut draft = Draft { nonce: [nonce; 32], ..task(Sla::Urgent) };
+    draft.limits.memory_bytes = mib << 20;
+    draft
+}
+
+// spec: VOTE-9
+#[test]
+fn smaller_tasks_pass_one_that_waits_for_memory_as_often_as_they_may_and_not_for_ever() {
+    let mut room = street(&["alice"]);
+    let started = |room: &Room, mib: u64| {
+        room.peers[0].runs.iter().filter(|run| run.spec.limits.memory_bytes >> 20 == mib).count()
+    };
+    for (nonce, mib) in [(1, 700), (2, 600)] {
+        room.submit_draft(0, of_mib(nonce, mib)).unwrap();
+        room.pass(1_000);
+    }
+    assert_eq!((started(&room, 700), started(&room, 600)), (1, 0));
+    for nonce in 3..60 {
+        let before = started(&room, 200);
+        room.submit_draft(0, of_mib(nonce, 200)).unwrap();
+        room.pass(2_000);
+        if started(&room, 200) > before {
+            let run = room.peers[0].runs.last().cloned().unwrap();
+            room.end(0, &run);
+            room.pass(1_000);
+        }
+    }
+    assert_eq!(started(&room, 200), usize::from(rules().max_overtaken));
+    let large = room.peers[0].runs[0].clone();
+    room.end(0, &large);
+    room.pass(10_000);
+    assert_eq!(started(&room, 600), 1, "its turn has come");
+}
+
 // spec: DEL-9
 #[test]
 fn a_task_for_which_there_is_too_little_memory_here_holds_no_smaller_one_up() {
     let mut room = street(&["alice"]);
-    let of_mib = |nonce: u8, mib: u64| {
-        let mut draft = Draft { nonce: [nonce; 32], ..task(Sla::Urgent) };
-        draft.limits.memory_bytes = mib << 20;
-        draft
-    };
     for (nonce, mib) in [(1, 700), (2, 200), (3, 600), (4, 300)] {
         room.submit_draft(0, of_mib(nonce, mib)).unwrap();
     }

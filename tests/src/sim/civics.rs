@@ -122,9 +122,10 @@ pub(crate) fn nothing_starts_on_a_claim_that_the_votes_do_not_bear_out(
     let Some(node) = peer.node.as_ref().filter(|_| run.owner != peer.key) else { return Ok(()) };
     let task = &run.attempt.task;
     let ballots = node.ledger().facts().ballots();
-    // What it says after it offered is no word that the offer was taken on.
-    let upto = kept::attempt(&peer.disk, run.attempt).map_or(u64::MAX, |it| it.offer.tip.seq);
-    let before = ballots.consensus_seq(&run.owner, task).is_some_and(|seq| seq <= upto);
+    // What it says after it gave the attempt is no word that this was taken on.
+    let (tasks, key) = (node.ledger().facts().tasks(), (run.owner, *task));
+    let given = |upto: u64| (0..upto).any(|at| tasks.gives(&key, run.attempt.attempt, &peer.key, at));
+    let before = ballots.consensus_seq(&run.owner, task).is_some_and(|seq| !given(seq));
     let claimed = ballots.consensus(&run.owner, task).filter(|_| before).and_then(|(level, _)| level);
     let counted = node.counted(&run.owner, task).map(|counted| counted.decision);
     let holds = claimed.is_none() || counted.is_none_or(|counted| counted == claimed);

@@ -80,7 +80,7 @@ pub(crate) struct Group {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Attempt {
-    pub(crate) offer: Offer,
+    offer: Offer,
     pub(crate) state: AttemptState,
     pub(crate) ended: Option<Ended>,
     until_ms: u64,

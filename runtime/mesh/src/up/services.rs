@@ -36,6 +36,8 @@ const EXPORTS: usize = 5;
 /// How often it is looked whether an attempt that cannot be followed has been succeeded by one that can, should the
 /// word of it have been missed.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// For how long at most the rest is read of what a task said that has failed: where it ran may go on saying something.
+const REST: Duration = Duration::from_secs(30);
 /// How soon a follower tries again after the connection broke.
 const AGAIN: Duration = Duration::from_millis(300);
 
@@ -434,7 +436,14 @@ impl Follower {
         loop {
             match hand_on(&mut source, &self.to, &mut self.at, happenings, self.task).await? {
                 Some(Paused::Changed) if self.goes_on(attempt, device).await? => {}
-                Some(Paused::Changed) => return Ok(Some(false)),
+                Some(Paused::Changed) => {
+                    // Where no output tells it, what it said last says why it failed.
+                    if matches!(self.result().await?, Now::Nothing) {
+                        let rest = hand_on_the_rest(&mut source, &self.to, &mut self.at);
+                        tokio::time::timeout(REST, rest).await.unwrap_or(Ok(()))?;
+                    }
+                    return Ok(Some(false));
+                }
                 Some(Paused::Ended) => return Ok(Some(true)),
                 None => return Ok(None),
             }
@@ -470,6 +479,22 @@ enum Paused {
     /// Something is said of its task. The attempt may not count any more, and where it ran may hold the stream open for as
     /// long as it likes.
     Changed,
+}
+
+/// Hands on what a source still has, as long as it comes without a pause.
+async fn hand_on_the_rest(
+    source: &mut Source,
+    to: &mpsc::Sender<io::Result<Bytes>>,
+    at: &mut u64,
+) -> io::Result<()> {
+    while let Ok(piece) = tokio::time::timeout(LOOK_AGAIN, source.next()).await {
+        let Some(bytes) = piece? else { break };
+        *at += bytes.len() as u64;
+        if to.send(Ok(bytes)).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Hands on what comes from a source; none if nobody reads.

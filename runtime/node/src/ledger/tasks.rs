@@ -74,7 +74,7 @@ struct Spent {
     at_ms: u64,
     submitter: PublicKey,
     sum: Option<Sum>,
-    /// From its first piece of energy to its last, in milliseconds.
+    /// Milliseconds of all its pieces of energy; none where it has none.
     ran_ms: Option<u64>,
     estimated: bool,
 }
@@ -283,7 +283,7 @@ impl Tasks {
     }
 
     /// Is it this place of its submitter's log that gives an attempt to a device?
-    pub(crate) fn gives(&self, key: &TaskKey, attempt: u32, device: &PublicKey, at: u64) -> bool {
+    pub fn gives(&self, key: &TaskKey, attempt: u32, device: &PublicKey, at: u64) -> bool {
         let given = self.life(key).and_then(|life| life.delegated.get(attempt));
         given.is_some_and(|(seq, to, _)| *seq == at && to == device)
     }
@@ -547,7 +547,9 @@ impl Tasks {
                         at_ms,
                         submitter: spent.submitter,
                         sum: Sum::metered(&spent.energy),
-                        ran_ms: span(&spent.energy.pieces).map(|(from, until)| until.saturating_sub(from)),
+                        ran_ms: (!spent.energy.pieces.is_empty()).then(|| {
+                            spent.energy.pieces.iter().fold(0, |sum, piece| piece.ms.saturating_add(sum))
+                        }),
                         estimated: spent.estimated,
                     })
                 });
