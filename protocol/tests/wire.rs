@@ -195,7 +195,7 @@ const LISTS: [&str; 9] = [
     "0400010203",
     "050001020304",
 ];
-const REASONS: [&str; 56] = [
+const REASONS: [&str; 57] = [
     "00",
     "01",
     "02",
@@ -252,6 +252,7 @@ const REASONS: [&str; 56] = [
     "35",
     "36",
     "370178",
+    "38",
 ];
 
 // spec: ARC-6, LED-2
