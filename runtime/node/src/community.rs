@@ -93,10 +93,9 @@ impl<'a> Community<'a> {
         self.ledger.dated((author, seq, own), members, skew_ms, owner)
     }
 
-    /// The same, or as long as too few have seen it, as of those who have; as its author says while nobody has.
-    // spec: LED-10
+    /// The same, or what its author says as long as too few have seen it.
     fn date_or_own(&self, author: &PublicKey, seq: u64, own: Hlc) -> Hlc {
-        self.dated(author, seq, own).unwrap_or_else(|so_far| so_far.unwrap_or(own))
+        self.date(author, seq, own).unwrap_or(own)
     }
 
     /// Is an entry of another day than it says, for all that its author's word is worth? Nobody has to take the word of
@@ -1008,7 +1007,8 @@ impl Node {
         if tasks.ran_ms(&(owner, id), spec.limits.duration_ms) >= most {
             return Err(Reason::OverQuota);
         }
-        let at = circle.date_or_own(&owner, seq, own).wall_ms();
+        // As long as too few have seen it, it is of the day on which somebody had.
+        let at = circle.dated(&owner, seq, own).unwrap_or_else(|so_far| so_far.unwrap_or(own)).wall_ms();
         let wish = (spec.limits.duration_ms, spec.limits.memory_bytes);
         let health = circle.is_health(&owner, &id, &spec.name);
         circle.within_quota(&owner, (seq, at), wish, said.replicas, health)

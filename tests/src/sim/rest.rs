@@ -200,7 +200,7 @@ impl World {
             node.is_some_and(|node| !node.ledger().facts().ballots().proposals().is_empty())
         });
         if let Some(civic) = self.profile.civic.filter(|_| proposed && until > 0) {
-            self.run_until(self.now + super::civics::CLOCKS_MS + civic.window_ms);
+            self.run_until(self.now + super::civics::CLOCKS_MS + civic.window_ms + civic.skew_ms);
         }
         for who in self.good() {
             let open: Vec<_> = kept::tasks(&self.peers[who].disk)
