@@ -98,8 +98,8 @@ impl<'a> Community<'a> {
         self.date(author, seq, own).unwrap_or(own)
     }
 
-    /// Is an entry of another day than it says, for all that its author's word is worth? Nobody has to take the word of
-    /// one of whom this device has not seen for itself when the entry was there.
+    /// Has nobody but its author said since when an old entry is there, as far as a device may count on: enough others, or
+    /// that device itself?
     // spec: LED-10, QUOTA-4
     pub(crate) fn is_dated_back(&self, by: &PublicKey, author: &PublicKey, seq: u64, own: Hlc) -> bool {
         let old = own.wall_ms().saturating_add(self.ledger.skew_ms_before(own)) < self.now_ms;
@@ -998,7 +998,7 @@ impl Node {
         }
         // By what was submitted it is counted, and by what is signed it is run.
         if said.replicas != spec.replicas {
-            return Err(Reason::Inadmissible("as many replicas as it was submitted with".into()));
+            return Err(Reason::Inadmissible("it is signed for other replicas than were submitted".into()));
         }
         let times = u64::from(circle.rules().max_attempts).saturating_mul(RUNS);
         let most =

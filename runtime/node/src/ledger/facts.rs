@@ -215,22 +215,9 @@ impl Facts {
     }
 
     /// The date as of which an entry counts: its own, if enough other members saw it in time, else that of the last of
-    /// them needed; none while too few have seen it. `owner` says whose a device is, so that nobody's second device
+    /// them needed; where too few have seen it, as of when by those who have. `owner` says whose a device is, so that nobody's second device
     /// witnesses what their first one says.
     // spec: LED-10
-    #[cfg(test)]
-    pub(super) fn date(
-        &self,
-        (author, seq, own): (&PublicKey, u64, Hlc),
-        members: usize,
-        max_skew_ms: u64,
-        here: Here<'_>,
-        owner: impl Fn(&PublicKey) -> Option<UserKey>,
-    ) -> Option<Hlc> {
-        self.dated((author, seq, own), members, max_skew_ms, here, owner).ok()
-    }
-
-    /// The same; where too few have seen it, as of when by those who have.
     pub(super) fn dated(
         &self,
         (author, seq, own): (&PublicKey, u64, Hlc),

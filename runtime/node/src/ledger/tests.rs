@@ -1313,7 +1313,7 @@ fn an_entry_counts_as_of_its_own_date_if_enough_others_saw_it_in_time() {
     let here = Here { ids: &[EntryId([2; 32]); 11], cap: None };
     let date = |seq: u64, members: usize, skew: u64| {
         let entry = (&author, seq, Hlc::at(1000));
-        facts.date(entry, members, skew, here, owner).map(Hlc::wall_ms)
+        facts.dated(entry, members, skew, here, owner).ok().map(Hlc::wall_ms)
     };
     // (members, skew) and the date as of which entry 5 counts.
     let table = [
@@ -1682,7 +1682,7 @@ proptest! {
             0 => Some(own),
             needed => first.get(needed - 1).map(|at| if at.wall_ms() <= 95 + skew { own } else { *at }),
         };
-        prop_assert_eq!(facts.date((&author, seq, own), members, skew, here, owner), expected);
+        prop_assert_eq!(facts.dated((&author, seq, own), members, skew, here, owner).ok(), expected);
         for witness in 1..5 {
             let witness = key(1, witness).public();
             for before in 0..15 {
