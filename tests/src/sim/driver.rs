@@ -73,6 +73,9 @@ impl World {
         let now = self.peers[who].clock.at(self.now);
         let Some(node) = self.peers[who].node.as_mut() else { return };
         node.handle(now, input);
+        if std::mem::take(&mut self.peers[who].clock_set) {
+            self.peers[who].stuck_until = self.peers[who].stuck_until.max(self.now);
+        }
         self.collect(who, records, rest);
     }
 
@@ -152,6 +155,8 @@ impl World {
             _ => None,
         };
         let Busy { records, rest, .. } = busy;
+        // All of a round leaves before the next begins, also what a connection that is closed by it brings.
+        self.peers[who].busy = Some(Busy { records: Vec::new(), rest: Vec::new(), tries: 0 });
         // What is spread comes last, as the shell does it.
         let (spread, rest): (Vec<_>, Vec<_>) =
             rest.into_iter().partition(|output| matches!(output, Output::Spread(_)));
@@ -166,6 +171,9 @@ impl World {
                 return;
             }
             self.release(who, output, &records);
+        }
+        if self.lives(who, incarnation) {
+            self.peers[who].busy = None;
         }
     }
 
