@@ -888,6 +888,20 @@ impl Node {
         }
     }
 
+    /// What is about to be given away goes by all that is known of its votes: what was to be counted soon is counted now.
+    /// Did that change what it may run on?
+    // spec: SLA-1, VOTE-6
+    pub(crate) fn recounted(&mut self, id: TaskId) -> bool {
+        let of = self.wire_of(id);
+        if ![of, id].iter().any(|task| self.is_due_within(Timer::Ballot(*task), BALLOT_SOON_MS)) {
+            return false;
+        }
+        let course = |node: &Self| node.tasks.get(&id).map(|task| task.course);
+        let before = course(self);
+        self.requeue(of);
+        before != course(self)
+    }
+
     /// Votes of those whose logs were seen count now; ballots open when one's own log was.
     // spec: LED-10
     fn were_seen(&mut self, authors: BTreeSet<PublicKey>) {

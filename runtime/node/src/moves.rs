@@ -363,6 +363,10 @@ impl Node {
         if !self.can_say() || self.was_offered_out(id, task) {
             return;
         }
+        // It is thought about again, by what it may run on now.
+        if self.recounted(id) {
+            return self.regard_soon();
+        }
         self.lost_by(id, why.clone(), by_plan);
         if self.tasks.get(&id).is_some_and(|task| task.kept.state == TaskState::Waiting) {
             self.passed_over(id, to);

@@ -200,7 +200,7 @@ const HOURS_AT_ONCE: u64 = 24;
 const MOST_FIRED: u32 = 100;
 const PUT_OFF_MS: u64 = 1_000;
 /// A clock that is this much off from one moment to the next was set; slower ones are steered.
-const CLOCK_SET_MS: u64 = 60_000;
+const CLOCK_SET_MS: u64 = 1_000;
 
 /// Entries that a device brought.
 #[derive(Default)]
@@ -612,9 +612,10 @@ impl Node {
             self.arm_in(Timer::Rules, 0);
         }
         self.reckon_pause();
-        if !self.open_ballots.is_empty() {
-            self.place_soon();
-        }
+        // What is due by a date may run on other energy than what is not.
+        self.regard_attempts();
+        self.place_soon();
+        self.regard_soon();
     }
 
     /// The moment of the boot clock at which the wall clock will show `wall_ms`.
@@ -633,11 +634,16 @@ impl Node {
         self.arm(timer, self.now.boot_ms.saturating_add(ms));
     }
 
+    /// Is it due within so many milliseconds?
+    pub(crate) fn is_due_within(&self, timer: Timer, ms: u64) -> bool {
+        let at = self.now.boot_ms.saturating_add(ms);
+        self.timers.get(&timer).is_some_and(|due| *due <= at)
+    }
+
     /// Like [`Self::arm_in`], unless it is due earlier already.
     pub(crate) fn arm_within(&mut self, timer: Timer, ms: u64) {
-        let at = self.now.boot_ms.saturating_add(ms);
-        if self.timers.get(&timer).is_none_or(|due| *due > at) {
-            self.arm(timer, at);
+        if !self.is_due_within(timer, ms) {
+            self.arm_in(timer, ms);
         }
     }
 

@@ -1072,6 +1072,9 @@ impl Node {
             });
             return if full { Placing::NoRoom } else { Placing::Waits };
         };
+        if self.recounted(id) {
+            return self.place(id);
+        }
         let grant = candidates.iter().find(|peer| peer.device == device).and_then(|peer| peer.grant);
         if let Some(first) = self.goes_first(id, device) {
             return match self.place(first) {

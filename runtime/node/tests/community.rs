@@ -183,6 +183,52 @@ fn votes_that_come_late_hold_at_once_what_they_allow_no_more() {
     }
 }
 
+/// Counting others' votes is put off by a moment; giving a task away is not.
+// spec: SLA-1, VOTE-6
+#[test]
+fn what_is_given_away_goes_by_all_votes_that_are_here() {
+    let mut room = Room::community_by(&["alice", "bob", "carol", "dave", "erin", "frank"], rules());
+    let slots = |slots| Input::Capacity(Capacity { slots, memory: 1 << 30, longest_ms: HOUR });
+    room.handle(0, slots(0));
+    let eco = mesh_node::Draft { sla: Sla::Eco, ..draft("backup", 1) };
+    let task = room.submit_draft(0, eco).unwrap();
+    room.pass(1000);
+    room.apart = true;
+    let (here, there) = ([0, 2, 4], [1, 3, 5]);
+    for other in here {
+        there.iter().for_each(|apart| room.disconnect(*apart, other));
+    }
+    room.energy(0, coal());
+    here.iter().for_each(|voter| room.vote(*voter, &task, Importance::High));
+    there.iter().for_each(|voter| room.vote(*voter, &task, Importance::Low));
+    room.pass(12_000);
+    assert_eq!(room.ballot(0, &task).importance, Some(Importance::High));
+    // The other votes and a free place come in the same moment.
+    room.connect(0, 1);
+    room.handle(0, slots(1));
+    room.pass(5_000);
+    assert_eq!(room.ballot(0, &task).importance, Some(Importance::Normal));
+    assert!(room.next_run(0).is_none(), "{}", room.state(0, &task).1);
+}
+
+/// A device that started ahead of the time is told it: what was decided is not yet.
+// spec: SLA-1, VOTE-6
+#[test]
+fn what_a_clock_that_is_set_takes_away_holds_at_once() {
+    let mut room = street(rules());
+    room.energy(2, coal());
+    let eco = mesh_node::Draft { sla: Sla::Eco, ..draft("backup", 1) };
+    let task = room.submit_draft(0, eco).unwrap();
+    room.vote(1, &task, Importance::High);
+    room.pass(12_000);
+    let run = room.next_run(2).expect("it is voted HIGH");
+    room.handle(2, Input::Run(run.attempt, RunEvent::Started));
+    room.now.wall_ms -= 10_000;
+    room.handle(2, Input::Wake);
+    assert_eq!(room.ballot(2, &task).state, "open");
+    assert_eq!(room.peers[2].wishes, [(run.attempt, Wish::Hold)]);
+}
+
 // spec: VOTE-3, VOTE-4, VOTE-6
 #[test]
 fn a_split_vote_is_normal_and_none_waits_for_clean_energy() {

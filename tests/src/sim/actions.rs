@@ -462,6 +462,7 @@ impl World {
             Kind::SetClock => {
                 self.count("wall clock set");
                 self.peers[who].clock.skew_ms = (pick % 100_000) as i64 - 50_000;
+                self.peers[who].clock_set = true;
             }
             Kind::FillDisk => {
                 self.count("full disk");

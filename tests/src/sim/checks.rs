@@ -563,8 +563,9 @@ fn no_eco_task_computes_on_dirty_energy(world: &mut World, who: Who) -> Verdict 
         return Ok(());
     }
     let mut unfit = BTreeMap::new();
-    // What the node decides cannot be carried out while its disk takes nothing, and nobody computes asleep.
-    if peer.node.is_none() || peer.asleep_until.is_some() || peer.busy.is_some() {
+    // What the node decides cannot be carried out while its disk takes nothing, nobody computes asleep, and no clock says
+    // by itself that it was set.
+    if peer.node.is_none() || peer.asleep_until.is_some() || peer.busy.is_some() || peer.clock_set {
         return Ok(());
     }
     for (attempt, job) in &peer.executor.jobs {

@@ -102,6 +102,8 @@ pub(crate) struct Peer {
     pub(crate) wake_at: Option<u64>,
     /// Until when what should have left was held back by the disk.
     pub(crate) stuck_until: u64,
+    /// Its wall clock was set, and it has not looked at it since.
+    pub(crate) clock_set: bool,
     /// An old copy of the disk.
     pub(crate) backup: Option<Disk>,
     pub(crate) ticket: Option<String>,
@@ -162,6 +164,7 @@ impl Peer {
             wanted: BTreeSet::new(),
             wake_at: None,
             stuck_until: 0,
+            clock_set: false,
             backup: None,
             ticket: None,
         };
