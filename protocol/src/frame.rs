@@ -205,10 +205,8 @@ pub enum TaskFrame {
     Status,
     /// What came of the changes to the executing peer's shares.
     Released(Released),
-    /// The owner would rather wait: the attempt stands still for so long, or until told otherwise.
+    /// The owner expects cleaner energy later: the attempt stands still for so long, or until told otherwise.
     Hold {
-        /// Why.
-        why: Reason,
         /// Milliseconds from receipt, after which it goes on by itself: an owner that is gone holds up nothing.
         for_ms: u64,
     },
@@ -405,7 +403,7 @@ impl Frame for TaskFrame {
             }
             Self::Refused(reason) | Self::Lost(reason) | Self::Stop(reason) => reason.check(),
             Self::Renew { lease_ms } => lease(*lease_ms),
-            Self::Hold { why, for_ms } => why.check().and_then(|()| lease(*for_ms)),
+            Self::Hold { for_ms } => lease(*for_ms),
             Self::Checkpoint { number: 0, .. } => Err("checkpoints count from 1"),
             Self::Checkpoint { blob, .. } => size(blob),
             Self::Ended(ended) => {

@@ -208,10 +208,105 @@ pub enum Reason {
     Unwitnessed,
 }
 
+/// Of what a peer may give a reason to others; each may say what those after it say, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Speaks {
+    /// Of nothing: whose task it is comes to that by themselves.
+    OfNothing,
+    /// Of an attempt that it does not take, or gave up.
+    OfAttempts,
+    /// Of an attempt that stands still there.
+    OfHolds,
+    /// Of itself, as long as it takes nothing.
+    OfItself,
+}
+
 /// Bytes of the words that stay of a reason which was shortened.
 const FEW_WORDS: usize = 40;
 
 impl Reason {
+    /// What a device that runs others' tasks may say.
+    fn speaks(&self) -> Speaks {
+        match self {
+            Self::VetoedByOwner
+            | Self::Cancelled
+            | Self::NoPeer
+            | Self::TooManyAttempts(_)
+            | Self::PeerSilent
+            | Self::NotConnected
+            | Self::NotTrusted
+            | Self::SameOwner
+            | Self::NoQuorum { .. }
+            | Self::TooLate
+            | Self::NoMembersDevice
+            | Self::ResultNotFetched(_)
+            | Self::Overdue
+            | Self::BadResult(_)
+            | Self::Expired
+            | Self::CleanerElsewhere => Speaks::OfNothing,
+            Self::OtherCommunity
+            | Self::BadSignature
+            | Self::NotAMember
+            | Self::NoGrant
+            | Self::GrantExpired
+            | Self::GrantRevoked
+            | Self::NameNotAccepted
+            | Self::NotGranted(_)
+            | Self::LogBehind
+            | Self::Unwitnessed
+            | Self::Inadmissible(_)
+            | Self::OverQuota
+            | Self::BallotOpen
+            | Self::ImportanceDisputed
+            | Self::Elsewhere
+            | Self::NeverEnoughEnergy
+            | Self::TooLarge { .. }
+            | Self::NoCapacity
+            | Self::Fenced
+            | Self::LogNotReady
+            | Self::RefusedByOwner(_)
+            | Self::PutOffByOwner(_)
+            | Self::Restarted
+            | Self::LeaseEnded
+            | Self::SandboxFailed(_)
+            | Self::VetoedByDonor
+            | Self::Unknown
+            | Self::StorageFailed(_)
+            | Self::NotFetched(_) => Speaks::OfAttempts,
+            Self::EnergyNotClean | Self::NoSun | Self::NoWind | Self::CleanerLater => Speaks::OfHolds,
+            Self::DonorPaused
+            | Self::DonorFinishing
+            | Self::OutsideHours
+            | Self::OnBattery
+            | Self::BatteryLow { .. }
+            | Self::DeviceBusy { .. }
+            | Self::NoSurplus
+            | Self::UploadUsedUp => Speaks::OfItself,
+        }
+    }
+
+    /// As a donor's word of an attempt that it does not take or gave up: what only whose task it is can say is nothing that
+    /// is known.
+    // spec: DEL-3
+    #[must_use]
+    pub fn heard_of_attempt(self) -> Self {
+        if self.speaks() < Speaks::OfAttempts { Self::Unknown } else { self }
+    }
+
+    /// As a donor's word of why an attempt stands still there, if it may be for that.
+    // spec: DEL-7
+    #[must_use]
+    pub fn heard_of_hold(self) -> Option<Self> {
+        Some(self).filter(|reason| reason.speaks() >= Speaks::OfHolds)
+    }
+
+    /// As a donor's word of why it takes nothing now.
+    // spec: PERM-5
+    #[must_use]
+    pub fn heard_of_device(self) -> Self {
+        if self.speaks() < Speaks::OfItself { Self::DonorPaused } else { self }
+    }
+
     fn words(&self) -> Option<&str> {
         match self {
             Self::NotGranted(words)

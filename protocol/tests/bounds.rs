@@ -288,8 +288,7 @@ fn a_frame_says_no_more_than_it_may() {
         beat(|it| it.permille = 1001),
         beat(|it| it.note = "x".repeat(MAX_NOTE + 1)),
         beat(|it| it.held = Some(Reason::BadResult("a\nb".into()))),
-        TaskFrame::Hold { why: Reason::CleanerLater, for_ms: MAX_LEASE_MS + 1 },
-        TaskFrame::Hold { why: Reason::BadResult("a\nb".into()), for_ms: 1 },
+        TaskFrame::Hold { for_ms: MAX_LEASE_MS + 1 },
         TaskFrame::Checkpoint { number: 0, blob: BLOB },
         TaskFrame::Checkpoint { number: 1, blob: huge },
         TaskFrame::Lost(Reason::BadResult("a\nb".into())),
@@ -516,4 +515,25 @@ fn a_cert_gives_no_more_than_there_is() {
     let mut other = DeviceCert::of(&key(1), COMMUNITY, &key(2), 500, 0);
     other.signature = Signature([0; 64]);
     assert!(!other.verify());
+}
+
+/// Whose task it is comes to some things by themselves, whatever a peer says.
+// spec: DEL-3, DEL-7, PERM-5
+#[test]
+fn of_a_reason_only_that_is_heard_which_a_donor_can_know() {
+    let heard =
+        |hear: fn(Reason) -> bool| reasons().into_iter().filter(|reason| hear(reason.clone())).count();
+    assert_eq!(heard(|it| it.clone().heard_of_attempt() == it), 57 - 16);
+    assert_eq!(heard(|it| it.heard_of_hold().is_some()), 4 + 8);
+    assert_eq!(heard(|it| it.clone().heard_of_device() == it), 8);
+    for theirs in [Reason::VetoedByOwner, Reason::Expired, Reason::CleanerElsewhere, Reason::NotTrusted] {
+        assert_eq!(theirs.clone().heard_of_attempt(), Reason::Unknown);
+        assert_eq!(theirs.clone().heard_of_hold(), None);
+        assert_eq!(theirs.heard_of_device(), Reason::DonorPaused);
+    }
+    // It takes no more for want of sun, and says so of each attempt; of itself it says what its owner said.
+    assert_eq!(Reason::NoSun.heard_of_hold(), Some(Reason::NoSun));
+    assert_eq!(Reason::NoSun.heard_of_device(), Reason::DonorPaused);
+    assert_eq!(Reason::NoCapacity.heard_of_hold(), None);
+    assert_eq!(Reason::OnBattery.heard_of_device(), Reason::OnBattery);
 }

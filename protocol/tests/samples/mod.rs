@@ -409,7 +409,7 @@ pub(crate) fn task_frames() -> Vec<TaskFrame> {
         TaskFrame::Settled(Effect::Done),
         TaskFrame::Status,
         TaskFrame::Released(Released::Conflict("changed".into())),
-        TaskFrame::Hold { why: Reason::CleanerLater, for_ms: 30_000 },
+        TaskFrame::Hold { for_ms: 30_000 },
         TaskFrame::GoOn,
         TaskFrame::Promised(Digest([0xaa; 32])),
         TaskFrame::Reveal,

@@ -262,9 +262,7 @@ impl Node {
             TaskFrame::Settled(effect) if self.owns(peer, id) => self.settled(id, effect),
             TaskFrame::Status => self.tell_status(peer, id),
             TaskFrame::Reveal => self.reveal(peer, id),
-            TaskFrame::Hold { why, for_ms } if self.owns(peer, id) => {
-                self.hold_asked(id, Some((why, for_ms)))
-            }
+            TaskFrame::Hold { for_ms, .. } if self.owns(peer, id) => self.hold_asked(id, Some(for_ms)),
             TaskFrame::GoOn if self.owns(peer, id) => self.hold_asked(id, None),
             _ => {}
         }
@@ -444,7 +442,7 @@ impl Node {
 
     fn refuse(&mut self, id: AttemptId, reason: Reason) {
         let Some(attempt) = self.attempts.get(&id) else { return };
-        let owner = attempt.owner;
+        let (owner, tip) = (attempt.owner, attempt.kept.offer.tip);
         // What strangers and members without a grant want is no matter for the ledger.
         let granted = !matches!(
             reason,
@@ -457,9 +455,13 @@ impl Node {
                 | Reason::Unwitnessed
                 | Reason::NoCapacity
         );
+        // An entry for an entry: of each attempt that its owner's log gives to this device, one answer.
+        let given = self.ledger.has(&tip) && self.may_be_given(id, &tip);
+        let answered = self.ledger.facts().tasks().has_answered(&id.task, id.attempt, &self.me);
         self.counters.offers_refused += 1;
         self.step(id, AttemptEvent::Refuse);
-        if granted && owner != self.me && self.can_say() {
+        let worth_saying = granted && given && !answered && self.has_words_for_others();
+        if worth_saying && owner != self.me && self.can_say() {
             self.say(Payload::Refused { task: id.task, attempt: id.attempt, reason: reason.clone() }, &[]);
         }
         self.send_task(owner, id, TaskFrame::Refused(reason));
@@ -469,7 +471,7 @@ impl Node {
         let Some(attempt) = self.attempts.get(&id) else { return };
         let (owner, offer) = (attempt.owner, attempt.kept.offer.clone());
         let mut checked = self.check_offer(owner, id, &offer);
-        if checked == Err(Reason::Unwitnessed) && self.can_say() {
+        if checked == Err(Reason::Unwitnessed) && self.can_say() && self.has_words_for_others() {
             // For this device's own word nobody needs to wait.
             self.unwitnessed.retain(|_, tip| tip.author != owner || tip.seq > offer.tip.seq);
             self.say(Payload::Witnessed { tips: vec![offer.tip] }, &[offer.tip]);

@@ -56,9 +56,7 @@ impl Node {
     pub(crate) fn look_up_forks(&mut self) {
         let now = self.now.boot_ms;
         let full = !self.can_say() && self.drafts.len() >= MAX_DRAFTS_OF_OTHERS;
-        // What others make it say leaves half of what it may say for its own.
-        let half = u64::from(self.ledger.governance().rules().entries_per_hour) / 2;
-        let spent = self.entries_left() <= half;
+        let spent = !self.has_words_for_others();
         let (mut reads, mut next) = (Vec::new(), None::<u64>);
         for (author, fork) in &mut self.forks {
             let Some(since) = fork.since else { continue };

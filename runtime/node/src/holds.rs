@@ -30,19 +30,31 @@ const CALM_MS: (u64, u64) = (1_000, 5 * 60_000);
 /// How an attempt stands with its owner's plan and its energy.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stand {
-    /// Its owner would have it wait until then, by the boot clock, and why.
-    planned: Option<(u64, Reason)>,
+    /// Its owner would have it wait until then, by the boot clock.
+    planned: Option<u64>,
     /// How long it has computed, and since when it does.
     ran_ms: u64,
     since: Option<u64>,
     /// Holds for lack of energy shortly after each other, and until when the last of them lasts at least.
     flaps: Option<u32>,
     calm_at: u64,
+    /// How often its owner had it held shortly after each other, and when last.
+    asked: u32,
+    asked_at: u64,
 }
 
 impl Stand {
     fn ran_ms(&self, now: u64) -> u64 {
         self.ran_ms.saturating_add(self.since.map_or(0, |since| now.saturating_sub(since)))
+    }
+
+    /// Its owner would have it held. That is two entries in this device's log; whoever wants it again and again has it run on.
+    // spec: NET-4, DEL-7
+    fn is_asked_too_often(&mut self, now: u64) -> bool {
+        let again = self.asked > 0 && now.saturating_sub(self.asked_at) < FLAP_MS;
+        self.asked = if again { self.asked.saturating_add(1) } else { 1 };
+        self.asked_at = now;
+        self.asked > WEATHER
     }
 
     /// It is held for lack of energy once more.
@@ -91,14 +103,18 @@ impl Node {
     /// Its owner would have it wait for so long, or go on. No longer than its deadline lets it: an owner who is gone
     /// must not make it late, and nobody keeps a slot for ever by this.
     // spec: DEL-7, SLA-2
-    pub(crate) fn hold_asked(&mut self, id: AttemptId, hold: Option<(Reason, u64)>) {
+    pub(crate) fn hold_asked(&mut self, id: AttemptId, hold_ms: Option<u64>) {
         let (now, wall) = (self.now.boot_ms, self.now.wall_ms);
         let Some(attempt) = self.attempts.get_mut(&id) else { return };
         let times = Times::of(attempt.spec());
         let left = times.duration_ms.saturating_sub(attempt.stand.ran_ms(now));
         let most = times.latest_ms(left).map_or(0, |latest| latest.saturating_sub(wall));
-        let hold = hold.map(|(why, ms)| (now.saturating_add(ms.min(most)), why));
-        attempt.stand.planned = hold.filter(|(until, _)| *until > now);
+        let until = hold_ms.map(|ms| now.saturating_add(ms.min(most))).filter(|until| *until > now);
+        let (before, stand) = (attempt.stand.planned, &mut attempt.stand);
+        if before.is_none() && until.is_some() && stand.is_asked_too_often(now) {
+            return;
+        }
+        stand.planned = until;
         self.regard_attempts();
     }
 
@@ -131,7 +147,7 @@ impl Node {
             Err(reason) if !self.has_bug(Misbehaviour::IgnoresEnergy) => Some(reason),
             Err(_) => None,
             Ok(()) if stand.calm_at > now && lacking.is_some() => lacking.cloned(),
-            Ok(()) => stand.planned.as_ref().filter(|(until, _)| *until > now).map(|(_, why)| why.clone()),
+            Ok(()) => stand.planned.filter(|until| *until > now).map(|_| Reason::CleanerLater),
         }
     }
 
@@ -152,12 +168,9 @@ impl Node {
             let reason = self.against(id);
             let Some(attempt) = self.attempts.get_mut(&id) else { continue };
             let stand = &mut attempt.stand;
-            if stand.planned.as_ref().is_some_and(|(until, _)| *until <= now) {
-                stand.planned = None;
-            }
-            let ends = stand.planned.as_ref().map(|(until, _)| *until);
+            stand.planned = stand.planned.filter(|until| *until > now);
             let calm = Some(stand.calm_at).filter(|at| *at > now);
-            let next = [ends, calm].into_iter().flatten().chain([now + LOOK_MS]).min();
+            let next = [stand.planned, calm].into_iter().flatten().chain([now + LOOK_MS]).min();
             look = look.into_iter().chain(next).min();
             // The figures in a reason change; what it says does not.
             let same = |a: &Reason, b: &Reason| std::mem::discriminant(a) == std::mem::discriminant(b);
@@ -177,7 +190,9 @@ impl Node {
                 _ => {}
             }
             let now_held = reason.clone();
-            self.say(Payload::Held { task: id.task, attempt: id.attempt, reason }, &[]);
+            if self.has_words_for_others() {
+                self.say(Payload::Held { task: id.task, attempt: id.attempt, reason }, &[]);
+            }
             // That it goes on is told when it does.
             if let (Some(_), Some(_)) = (&before, &now_held) {
                 self.beat(id);

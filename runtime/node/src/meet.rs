@@ -13,6 +13,7 @@ use mesh_protocol::ids::{CommunityId, EntryId};
 use mesh_protocol::invite::{DeviceCert, DeviceRequest, JoinRequest, Ticket, TicketKind, consent};
 use mesh_protocol::key::{PublicKey, SecretKey, Signature, UserKey};
 use mesh_protocol::ledger::{DeviceAdded, Payload, PeerRegistered, Tip, check_new_name};
+use mesh_protocol::reason::Reason;
 use mesh_protocol::record::Table;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -1334,7 +1335,8 @@ impl Node {
         let other = |heard: &Heard| heard.ad.energy != ad.energy || heard.ad.outlook != ad.outlook;
         let news = entry.ad.as_ref().is_none_or(other) || (entry.free_slots == 0 && ad.free_slots > 0);
         entry.free_slots = ad.free_slots;
-        entry.ad = Some(Heard { ad: signed.ad, at: now });
+        let closed = signed.ad.closed.map(Reason::heard_of_device);
+        entry.ad = Some(Heard { ad: Ad { closed, ..signed.ad }, at: now });
         self.place_soon();
         if news {
             self.regard_soon();

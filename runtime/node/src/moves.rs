@@ -226,6 +226,8 @@ impl Node {
             Decision::Wait { .. } if due && task.course.patience == Patience::UntilLatestStart => {
                 self.ask_others_first(task, Some(()), &candidates, stand)
             }
+            // Late is better than never, as for what has not begun.
+            Decision::Impossible { .. } if due => self.ask_others_first(task, Some(()), &candidates, stand),
             decision => decision,
         };
         let rests = task.not_before.saturating_sub(self.now.boot_ms);
@@ -304,6 +306,8 @@ impl Node {
                 // What is expected is expected of the clock's hours.
                 self.plan_hold(id, device, Some(until_ms - until_ms % HOUR_MS), plan);
             }
+            // There is no time left to wait in.
+            Decision::Impossible { .. } if holds => self.plan_hold(id, device, None, plan),
             Decision::Move(to, ..) if to != device => {
                 if let Some(task) = self.tasks.get_mut(&id) {
                     task.stands.rest_until = now.boot_ms.saturating_add(REST_MS);
@@ -342,7 +346,7 @@ impl Node {
                 task.stands.held_until = Some(until);
                 let lease_ms = self.tasks.get(&id).map_or(0, |task| self.lease_ms(task));
                 let for_ms = until.saturating_sub(now.wall_ms).min(MAX_LEASE_MS);
-                self.send_task(device, attempt, TaskFrame::Hold { why: Reason::CleanerLater, for_ms });
+                self.send_task(device, attempt, TaskFrame::Hold { for_ms });
                 // Standing still, too, takes its time.
                 self.send_task(device, attempt, TaskFrame::Renew { lease_ms });
             }

@@ -770,6 +770,13 @@ impl Node {
         self.ledger.room_in_hour(&self.me, self.now.wall_ms, limit)
     }
 
+    /// May others make it say something? Nobody's talk may use up what this device itself may say: half of that is its own.
+    // spec: NET-4
+    pub(crate) fn has_words_for_others(&self) -> bool {
+        let half = u64::from(self.ledger.governance().rules().entries_per_hour) / 2;
+        self.entries_left() > half
+    }
+
     /// Writes an entry, or keeps it as a draft while it cannot be numbered.
     // spec: LED-5, DEL-14
     pub(crate) fn say(&mut self, payload: Payload, about: &[Tip]) -> Option<Tip> {
@@ -947,10 +954,8 @@ impl Node {
         match entry.payload() {
             payload if weighs(payload) => {
                 self.unwitnessed.insert(header.author, entry.tip());
-                // Ballots may be short, and a vote counts once others have seen it. But nobody's talk may use up what
-                // this device itself may say: half of that is its own.
-                let half = u64::from(self.ledger.governance().rules().entries_per_hour) / 2;
-                if !matches!(entry.payload(), Payload::TaskSubmitted(_)) && self.entries_left() > half {
+                // Ballots may be short, and a vote counts once others have seen it.
+                if !matches!(entry.payload(), Payload::TaskSubmitted(_)) && self.has_words_for_others() {
                     self.witness_soon();
                 }
             }

@@ -1537,11 +1537,12 @@ impl Node {
         task.heard_at = now;
         match frame {
             TaskFrame::Accepted => self.accepted(id.task),
-            TaskFrame::Refused(reason) => self.refused(id, reason),
+            TaskFrame::Refused(reason) => self.refused(id, reason.heard_of_attempt()),
             TaskFrame::Beat(beat) => {
                 let phase = beat.phase;
                 let first = task.kept.state == TaskState::Offered;
-                let progress = Progress { phase, permille: beat.permille, note: beat.note, held: beat.held };
+                let held = beat.held.and_then(Reason::heard_of_hold);
+                let progress = Progress { phase, permille: beat.permille, note: beat.note, held };
                 let changed = task
                     .progress
                     .as_ref()
@@ -1569,7 +1570,7 @@ impl Node {
             }
             TaskFrame::Ended(ended) => self.heard_ended(peer, id, ended),
             TaskFrame::Promised(promise) => self.promised(id, promise),
-            TaskFrame::Lost(reason) => self.lost(id.task, reason),
+            TaskFrame::Lost(reason) => self.lost(id.task, reason.heard_of_attempt()),
             _ => {}
         }
     }

@@ -477,6 +477,110 @@ fn an_offer_is_by_the_entry_of_the_submitters_own_log_that_gives_it() {
     assert_eq!(answers(&mut room, 1, &spec, 1, grant, tip), [TaskFrame::Accepted]);
 }
 
+/// Each is an entry in the donor's log, and it may write so many in an hour: one for each attempt that was given to it.
+// spec: NET-4, DEL-2
+#[test]
+fn whoever_offers_the_same_again_and_again_fills_no_log_but_their_own() {
+    for revoked in [false, true] {
+        let mut room = Room::community(&["alice", "bob", "carol"]);
+        room.grant(0, "bob");
+        let grant = room.peers[0].node.ledger().facts().grants().keys().next().copied();
+        let (spec, device) = (spec_by(&room, 1, 0), room.key(0));
+        let mut bob = Forger::of(&room, 1);
+        let mut says = |room: &mut Room, payload| {
+            room.now.wall_ms += 10;
+            let entry = bob.write(room.now.wall_ms, payload);
+            room.handle(0, Input::Gossip(bob.key.public(), Box::new(entry.clone())));
+            entry.tip()
+        };
+        says(&mut room, submitted(&spec));
+        let tip = says(&mut room, Payload::Delegated { task: spec.id(), attempt: 1, device, grant });
+        let refused = match revoked {
+            true => {
+                let id = room.peers[0].node.ledger().facts().grants().keys().next().unwrap().to_string();
+                room.ask(0, Command::Revoke { grant: id }).unwrap();
+                Reason::GrantRevoked
+            }
+            false => {
+                room.ask(0, Command::Pause { for_ms: None }).unwrap();
+                Reason::DonorPaused
+            }
+        };
+        let written = |room: &Room| {
+            let logs = room.peers[0].node.logs();
+            logs.iter().find(|tip| tip.author == device).map(|tip| tip.seq).unwrap()
+        };
+        let before = written(&room);
+        for _ in 0..700 {
+            let answer = answers(&mut room, 1, &spec, 1, grant, tip);
+            assert!(matches!(answer.as_slice(), [TaskFrame::Refused(_)]), "{answer:?}");
+        }
+        let first = answers(&mut room, 1, &spec, 2, grant, tip);
+        let expected = if revoked { refused } else { Reason::LogBehind };
+        assert_eq!(first, [TaskFrame::Refused(expected)], "an attempt that is not given to it");
+        assert_eq!(written(&room) - before, 1, "revoked: {revoked}");
+    }
+}
+
+/// Two entries of the donor's for two small frames.
+// spec: NET-4, DEL-7
+#[test]
+fn an_owner_that_has_its_task_held_again_and_again_has_it_run_on() {
+    let (mut room, _, run) = at_bob();
+    let alice = room.key(0);
+    let hold = || TaskFrame::Hold { for_ms: 3_600_000 };
+    let on_record = |room: &Room| {
+        let entries = room.peers[1].entries.values().map(|bytes| Entry::trusted(bytes).unwrap());
+        entries.filter(|entry| matches!(entry.payload(), Payload::Held { .. })).count()
+    };
+    for _ in 0..1_000 {
+        room.handle(1, Input::Task(alice, run.attempt, hold()));
+        room.handle(1, Input::Task(alice, run.attempt, TaskFrame::GoOn));
+    }
+    assert_eq!(on_record(&room), 6, "three times");
+    // Longer for what stands still already is nothing new, and what is asked for seldom is done.
+    room.peers[1].wishes.clear();
+    room.pass(301_000);
+    for _ in 0..1_000 {
+        room.handle(1, Input::Task(alice, run.attempt, hold()));
+    }
+    assert_eq!(room.peers[1].wishes, [(run.attempt, Wish::Hold)]);
+    assert_eq!(on_record(&room), 7);
+}
+
+/// What only whose task it is can come to counts for nothing in a donor's mouth.
+// spec: DEL-3, DEL-7, PERM-5
+#[test]
+fn a_donor_says_nothing_that_is_for_the_owner_to_say() {
+    for reason in [
+        Reason::VetoedByOwner,
+        Reason::Expired,
+        Reason::CleanerElsewhere,
+        Reason::BadResult("it is none".into()),
+        Reason::TooManyAttempts(9),
+    ] {
+        for given_up in [true, false] {
+            let (mut room, task, run) = at_bob();
+            let bob = room.key(1);
+            let frame = match given_up {
+                true => TaskFrame::Lost(reason.clone()),
+                false => TaskFrame::Beat(Beat {
+                    phase: Phase::Paused,
+                    permille: 0,
+                    note: String::new(),
+                    held: Some(reason.clone()),
+                }),
+            };
+            room.handle(0, Input::Task(bob, run.attempt, frame));
+            let Answer::Task(view) = room.ask(0, Command::Task { task }).unwrap() else { panic!("no task") };
+            let words = format!("{} {:?}", view.why, view.history[0].fate);
+            assert!(!words.contains(&reason.to_string()), "{reason}: {words}");
+            let unknown = view.history[0].fate.contains(&Reason::Unknown.to_string());
+            assert_eq!(unknown, given_up, "{words}");
+        }
+    }
+}
+
 /// What a device answers a peer at once by what it hears of an attempt.
 fn answered(room: &mut Room, number: usize, by: usize, id: AttemptId, frame: TaskFrame) -> Vec<TaskFrame> {
     let from = room.key(by);
@@ -503,7 +607,7 @@ fn at_bob() -> (Room, String, Run) {
 fn of_an_attempt_its_owner_alone_says_what_becomes_of_it() {
     let (mut room, _, run) = at_bob();
     let id = run.attempt;
-    let hold = TaskFrame::Hold { why: Reason::CleanerLater, for_ms: 3_600_000 };
+    let hold = TaskFrame::Hold { for_ms: 3_600_000 };
     let unknown = vec![TaskFrame::Lost(Reason::Unknown)];
     let others = |room: &mut Room| {
         for (frame, expected) in [
@@ -763,11 +867,7 @@ fn who_slept_for_more_than_a_third_of_a_lease_has_what_runs_stand_still_until_it
     assert_eq!(sleeps(&mut room, 29_999), (true, false));
     assert!(renewed(&mut room));
     // What stands still for another reason goes on for no renewal.
-    does(
-        &mut room,
-        1,
-        Input::Task(alice, id, TaskFrame::Hold { why: Reason::CleanerLater, for_ms: 3_600_000 }),
-    );
+    does(&mut room, 1, Input::Task(alice, id, TaskFrame::Hold { for_ms: 3_600_000 }));
     assert_eq!(sleeps(&mut room, 10_001), (true, false));
     assert!(!renewed(&mut room));
     assert_eq!(sleeps(&mut room, 30_000), (false, true), "its lease is over");
@@ -1988,11 +2088,7 @@ fn who_refuses_or_loses_a_task_is_asked_again_ever_later_and_never_where_that_wo
     assert_eq!(asked_again_after(no, 1), []);
     // After the fifth failure it is given up.
     assert_eq!(given_again_after(&Reason::Restarted, 8), [32, 60, 60, 60]);
-    for never in [
-        Reason::VetoedByDonor,
-        Reason::Inadmissible("its module".into()),
-        Reason::BadResult("it is none".into()),
-    ] {
+    for never in [Reason::VetoedByDonor, Reason::Inadmissible("its module".into())] {
         assert_eq!(given_again_after(&never, 1), [], "{never}");
     }
 }

@@ -361,6 +361,32 @@ fn what_stands_still_at_its_latest_start_is_begun_anew_where_there_is_room() {
     assert_eq!(room.obey(1), [Wish::Stop]);
 }
 
+/// Nobody had room at its latest start. It is late then, and not for ever where it stands still.
+// spec: SLA-2, DEL-7
+#[test]
+fn what_stands_still_past_its_latest_start_goes_where_there_is_room_at_last() {
+    let mut room = street(&["alice", "bob"]);
+    let slots = |slots| Input::Capacity(Capacity { slots, memory: 1 << 30, longest_ms: HOUR });
+    room.handle(0, slots(0));
+    clean(&mut room, 1);
+    room.handle(1, Input::Terms(Box::new(Terms { mains_only: true, ..Terms::default() })));
+    let finish_by = room.now.wall_ms + 3 * HOUR;
+    let mut long = Draft { finish_by_ms: Some(finish_by), ..task(Sla::High) };
+    long.limits.duration_ms = HOUR;
+    let id = room.submit_draft(0, long).unwrap();
+    room.pass(2 * MINUTE);
+    begins(&mut room, 1);
+    mains(&mut room, 1, false);
+    room.obey(1);
+    room.pass(finish_by - room.now.wall_ms - 30 * MINUTE);
+    assert_eq!(view(&mut room, &id).state, "running");
+    room.handle(0, slots(1));
+    room.pass(3 * MINUTE);
+    let state = view(&mut room, &id);
+    assert_eq!(room.peers[0].runs.len(), 1, "{}: {}", state.state, state.why);
+    assert_eq!(room.obey(1), [Wish::Stop]);
+}
+
 /// A peer's source expects so much of the next hours, and after them so much.
 fn expects(room: &mut Room, number: usize, hours: usize, grams: u16, then: u16) {
     let hour = room.now.wall_ms / HOUR;
@@ -683,8 +709,7 @@ fn stands_still(room: &mut Room, id: &str, held: Option<Reason>) {
 // spec: DEL-3, NET-4
 #[test]
 fn a_task_that_its_peers_give_up_at_once_is_offered_ever_more_seldom() {
-    // The second says that it was this device's own plan.
-    for held in [Reason::DonorPaused, Reason::CleanerElsewhere] {
+    for held in [Reason::DonorPaused, Reason::EnergyNotClean] {
         let mut room = street(&["alice", "bob", "carol"]);
         for number in [1, 2] {
             clean(&mut room, number);

@@ -147,7 +147,7 @@ pub(crate) fn frame_name(frame: &TaskFrame) -> String {
         TaskFrame::Settled(effect) => format!("settled, {effect:?}"),
         TaskFrame::Released(released) => format!("{released:?}"),
         TaskFrame::Status => "status?".into(),
-        TaskFrame::Hold { why, for_ms } => format!("hold for {for_ms} ms: {why}"),
+        TaskFrame::Hold { for_ms } => format!("hold for {for_ms} ms"),
         TaskFrame::GoOn => "go on".into(),
         TaskFrame::Promised(_) => "promised".into(),
         TaskFrame::Reveal => "reveal".into(),
