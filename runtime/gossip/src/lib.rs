@@ -49,6 +49,7 @@ const ANNOUNCED: u64 = 240;
 const MAX_TIMERS: usize = 100_000;
 /// Of these, such as what one peer announced has set: so many that 256 devices together take no others' place.
 const MAX_TIMERS_OF_ONE: usize = MAX_TIMERS / 256;
+const HOUR: Duration = Duration::from_secs(3600);
 /// Hops that a walk through the community takes, which whoever sets out says: as the library's paper has it. By one that
 /// may be longer, one peer would keep all others busy.
 const MAX_WALK: u16 = 6;
@@ -215,11 +216,28 @@ pub enum Effect {
     Entry(PublicKey, Box<Entry>),
 }
 
-/// How much a peer may send now.
+/// How much a peer may send now, or of an author's is passed on now.
 #[derive(Debug, Clone, Copy)]
 struct Allowance {
     left: u64,
     since: Instant,
+}
+
+impl Allowance {
+    /// Takes some, if there is so much. In `every` as much comes back as there may be at most.
+    fn take(&mut self, wanted: u64, most: u64, every: Duration, now: Instant) -> bool {
+        let passed = now.duration_since(self.since).as_millis();
+        let gained = passed.saturating_mul(most.into()) / every.as_millis().max(1);
+        if gained > 0 {
+            let left = u128::from(self.left).saturating_add(gained).min(most.into());
+            *self = Self { left: u64::try_from(left).unwrap_or(most), since: now };
+        }
+        let enough = wanted <= self.left;
+        if enough {
+            self.left -= wanted;
+        }
+        enough
+    }
 }
 
 /// This peer's part in the gossip of its community.
@@ -230,6 +248,8 @@ pub struct Gossip {
     state: State<Peer, StdRng>,
     /// Connected members' devices.
     there: BTreeMap<PublicKey, Allowance>,
+    /// Entries that are passed on of each author.
+    authors: BTreeMap<PublicKey, Allowance>,
     neighbours: BTreeSet<PublicKey>,
     /// By when and number, each with the peer that set it off.
     timers: BTreeMap<(Instant, u64), (Timer<Peer>, Option<PublicKey>)>,
@@ -258,6 +278,7 @@ impl Gossip {
             seed,
             topic: None,
             there: BTreeMap::new(),
+            authors: BTreeMap::new(),
             neighbours: BTreeSet::new(),
             timers: BTreeMap::new(),
             set_off: BTreeMap::new(),
@@ -301,28 +322,43 @@ impl Gossip {
         self.step(InEvent::Command(topic, Command::Broadcast(bytes, Scope::Swarm)), None, now)
     }
 
-    /// A message came.
-    pub fn hear(&mut self, peer: PublicKey, heard: Heard, now: Instant) -> Vec<Effect> {
+    /// A message came. `per_hour`: how many entries of the author whose entry it brings are passed on in an hour, if any
+    /// are: the library passes on at once what it was given, and nobody asks a ledger before that.
+    // spec: NET-4
+    pub fn hear(
+        &mut self,
+        peer: PublicKey,
+        heard: Heard,
+        per_hour: Option<u64>,
+        now: Instant,
+    ) -> Vec<Effect> {
         let Some(allowance) = self.there.get_mut(&peer) else { return Vec::new() };
-        // spec: NET-4
-        let gained = now.duration_since(allowance.since).as_millis() as u64 * RATE / 1000;
-        if gained > 0 {
-            *allowance = Allowance { left: allowance.left.saturating_add(gained).min(RATE), since: now };
-        }
         // What is announced counts by what it takes here.
         let weight = (heard.bytes as u64).max(ANNOUNCED.saturating_mul(heard.announced as u64));
         let set = self.set_off.get(&peer).map_or(0, |set| set.saturating_add(heard.announced));
         let too_many = heard.announced > 0 && set > MAX_TIMERS_OF_ONE;
-        if weight > allowance.left || self.timers.len() >= MAX_TIMERS || too_many {
+        let full = self.timers.len() >= MAX_TIMERS || too_many;
+        if full || !allowance.take(weight, RATE, Duration::from_secs(1), now) {
             self.dropped += 1;
             return Vec::new();
         }
-        allowance.left -= weight;
         self.taken += weight;
-        if heard.last {
+        let author = heard.entry.as_ref().map(|entry| entry.header().author);
+        if heard.last || author.is_some_and(|author| !self.passes(author, per_hour, now)) {
             return heard.entry.map(|entry| Effect::Entry(peer, entry)).into_iter().collect();
         }
         self.step(InEvent::RecvMessage(peer.into(), heard.message), heard.entry, now)
+    }
+
+    fn passes(&mut self, author: PublicKey, per_hour: Option<u64>, now: Instant) -> bool {
+        let Some(most) = per_hour else { return false };
+        if most == u64::MAX {
+            return true;
+        }
+        let fresh = Allowance { left: most, since: now };
+        let passes = self.authors.entry(author).or_insert(fresh).take(1, most, HOUR, now);
+        self.dropped += u64::from(!passes);
+        passes
     }
 
     /// Messages dropped because a peer sent too much at once.
@@ -475,6 +511,8 @@ mod tests {
     use mesh_protocol::ledger::{Hlc, Payload, Place};
     use std::collections::VecDeque;
 
+    /// Nothing is known against it.
+    const FREE: Option<u64> = Some(u64::MAX);
     const COMMUNITY: CommunityId = CommunityId([5; 32]);
 
     fn key(number: u8) -> PublicKey {
@@ -526,7 +564,7 @@ mod tests {
             for _ in 0..100 {
                 while let Some((from, to, bytes)) = self.under_way.pop_front() {
                     let heard = read(&bytes, Entry::verify).unwrap();
-                    self.act(to, |gossip, now| gossip.hear(from, heard, now));
+                    self.act(to, |gossip, now| gossip.hear(from, heard, FREE, now));
                 }
                 self.now += Duration::from_millis(10);
                 let keys: Vec<PublicKey> = self.peers.keys().copied().collect();
@@ -577,7 +615,7 @@ mod tests {
             one.there.insert(key(2), Allowance { left: RATE, since: now });
             for effect in one.join(vec![key(2)], now) {
                 let Effect::Send(_, bytes) = effect else { continue };
-                two.hear(key(1), read(&bytes, Entry::verify).unwrap(), now);
+                two.hear(key(1), read(&bytes, Entry::verify).unwrap(), FREE, now);
             }
             let sent = two.spread(&entry(2, seq), now);
             let Some(Effect::Send(_, bytes)) = sent.into_iter().next() else { panic!("nothing was sent") };
@@ -586,11 +624,11 @@ mod tests {
         let one = net.peers.get_mut(&key(1)).unwrap();
         one.there.insert(key(2), Allowance { left: 400, since: now });
         let got = |effects: Vec<Effect>| effects.iter().any(|effect| matches!(effect, Effect::Entry(..)));
-        assert!(got(one.hear(key(2), heard(0), now)));
+        assert!(got(one.hear(key(2), heard(0), FREE, now)));
         one.there.insert(key(2), Allowance { left: 0, since: now });
-        assert!(!got(one.hear(key(2), heard(1), now)));
+        assert!(!got(one.hear(key(2), heard(1), FREE, now)));
         assert_eq!(one.dropped(), 1);
-        assert!(got(one.hear(key(2), heard(1), now + Duration::from_secs(1))));
+        assert!(got(one.hear(key(2), heard(1), FREE, now + Duration::from_secs(1))));
     }
 
     /// A message of this topic.
@@ -645,9 +683,9 @@ mod tests {
             message(&[&[1, 0][..], &id, &len, sent.bytes(), &[0], &number(round)].concat())
         };
         let one = net.peers.get_mut(&key(1)).unwrap();
-        let effects = one.hear(key(2), read(&content(1_000), Entry::verify).unwrap(), now);
+        let effects = one.hear(key(2), read(&content(1_000), Entry::verify).unwrap(), FREE, now);
         assert!(matches!(&effects[..], [Effect::Entry(from, _)] if *from == key(2)), "{effects:?}");
-        let effects = one.hear(key(2), read(&content(999), Entry::verify).unwrap(), now);
+        let effects = one.hear(key(2), read(&content(999), Entry::verify).unwrap(), FREE, now);
         let passed = effects.iter().filter_map(|effect| match effect {
             Effect::Send(to, bytes) => Some((*to, read(bytes, Entry::verify).unwrap().last)),
             Effect::Entry(..) => None,
@@ -676,16 +714,16 @@ mod tests {
         for peer in [2, 3] {
             one.there.insert(key(peer), Allowance { left: RATE, since: now });
         }
-        one.hear(key(2), ids(100), now);
+        one.hear(key(2), ids(100), FREE, now);
         assert_eq!(one.there[&key(2)].left, RATE - 24_000);
         for _ in 0..100 {
-            one.hear(key(2), ids(100), now);
+            one.hear(key(2), ids(100), FREE, now);
         }
         assert!(one.timers.len() - before <= MAX_TIMERS_OF_ONE, "{} timers", one.timers.len());
         assert!(one.dropped() > 90);
         // Another peer's count for themselves, and each timer gives its room free.
         let before = one.dropped();
-        one.hear(key(3), ids(100), now);
+        one.hear(key(3), ids(100), FREE, now);
         assert_eq!(one.dropped(), before);
         // Asked for once, and then nobody else is known to have them.
         let later = now + Duration::from_secs(2);
@@ -696,7 +734,7 @@ mod tests {
             one.set_off.values().sum::<usize>(),
             one.timers.values().filter(|(_, by)| by.is_some()).count()
         );
-        one.hear(key(2), ids(100), later);
+        one.hear(key(2), ids(100), FREE, later);
         assert_eq!(one.dropped(), before);
     }
 
@@ -712,7 +750,7 @@ mod tests {
         two.there.insert(key(1), Allowance { left: RATE, since: now });
         for effect in gossip.join(vec![key(2)], now) {
             let Effect::Send(_, bytes) = effect else { continue };
-            two.hear(key(1), read(&bytes, Entry::verify).unwrap(), now);
+            two.hear(key(1), read(&bytes, Entry::verify).unwrap(), FREE, now);
         }
         let Some(Effect::Send(_, bytes)) = two.spread(&entry(2, 0), now).into_iter().next() else {
             panic!("nothing was sent")
@@ -724,8 +762,30 @@ mod tests {
         assert!(read(&[0; MAX_MESSAGE + 1], Entry::verify).is_err());
         assert!(read(&bytes, Entry::verify).is_ok());
         assert!(
-            gossip.hear(key(9), read(&bytes, Entry::verify).unwrap(), now).is_empty(),
+            gossip.hear(key(9), read(&bytes, Entry::verify).unwrap(), FREE, now).is_empty(),
             "only connected members are listened to"
         );
+    }
+
+    // spec: NET-4
+    #[test]
+    fn of_one_author_no_more_is_passed_on_in_an_hour_than_the_rules_allow() {
+        let mut net = Net::new(3);
+        let begun = net.now;
+        // What peer 1 spreads comes to peer 2. Is it told there, and does it go on to peer 3?
+        let mut passes = |seq, per_hour, at| {
+            net.act(key(1), |gossip, now| gossip.spread(&entry(9, seq), now));
+            let bytes = std::mem::take(&mut net.under_way).into_iter().find(|(_, to, _)| *to == key(2));
+            let heard = read(&bytes.expect("it goes to the neighbours").2, Entry::verify).unwrap();
+            let effects = net.peers.get_mut(&key(2)).unwrap().hear(key(1), heard, per_hour, at);
+            let told = effects.iter().any(|effect| matches!(effect, Effect::Entry(..)));
+            assert!(told, "the ledger says what it takes");
+            effects.iter().any(|effect| matches!(effect, Effect::Send(to, _) if *to == key(3)))
+        };
+        assert_eq!([1, 2, 3].map(|seq| passes(seq, Some(2), begun)), [true, true, false]);
+        // Half an hour later there is one more; what nobody passes on goes no further, and what is free does.
+        let later = begun + Duration::from_secs(1_801);
+        assert_eq!([4, 5].map(|seq| passes(seq, Some(2), later)), [true, false]);
+        assert_eq!([passes(6, None, later), passes(7, FREE, later)], [false, true]);
     }
 }

@@ -202,6 +202,9 @@ const PUT_OFF_MS: u64 = 1_000;
 /// A clock that is this much off from one moment to the next was set; slower ones are steered.
 const CLOCK_SET_MS: u64 = 1_000;
 
+/// How long an entry may take to have reached everybody by gossip, by far.
+const SPREADS_WITHIN_MS: u64 = 60_000;
+
 /// Entries that a device brought.
 #[derive(Default)]
 struct Brought {
@@ -578,6 +581,26 @@ impl Node {
     /// What was refused or dropped.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// How many entries of the author of one that was spread are passed on in an hour; none if this one is not: what no
+    /// member's device wrote, what stands in another's place, and what was here already for longer than it takes to go
+    /// round. The ledger judges what it takes only after it went on to others.
+    // spec: NET-4, LED-4
+    pub fn passes_on(&self, entry: &Entry) -> Option<u64> {
+        let header = entry.header();
+        let rules = self.ledger.governance().rules();
+        if Some(header.community) != self.community() || !self.is_member(&header.author) {
+            return None;
+        }
+        if self.ledger.has(&entry.tip()) {
+            let round = rules.max_skew_ms.saturating_add(SPREADS_WITHIN_MS);
+            let goes_round = header.hlc.wall_ms().saturating_add(round) >= self.now.wall_ms;
+            return goes_round.then_some(u64::MAX);
+        }
+        let limit = u64::from(rules.entries_per_hour);
+        let most = if limit == 0 { u64::MAX } else { limit };
+        (header.seq >= self.ledger.len(&header.author)).then_some(most)
     }
 
     pub(crate) fn is_member(&self, peer: &PublicKey) -> bool {

@@ -522,6 +522,36 @@ fn whoever_offers_the_same_again_and_again_fills_no_log_but_their_own() {
     }
 }
 
+/// Whoever is given something by gossip passes it on before its ledger has judged it.
+// spec: NET-4, LED-4
+#[test]
+fn what_nobody_needs_to_hear_of_goes_no_further_than_here() {
+    let mut room = Room::community(&["alice", "bob"]);
+    let mut bob = Forger::of(&room, 1);
+    let mut twin = Forger::of(&room, 1);
+    let stranger = Forger { key: SecretKey::from_seed(&[77; 32]), ..Forger::of(&room, 1) }
+        .write(room.now.wall_ms, Payload::PeerOnline);
+    let next = bob.write(room.now.wall_ms + 1, Payload::PeerOnline);
+    let later = bob.write(room.now.wall_ms + 2, Payload::PeerOffline);
+    let instead = twin.write(room.now.wall_ms + 3, Payload::PeerOffline);
+    let passes = |room: &Room, entry: &Entry| room.peers[0].node.passes_on(entry);
+    assert_eq!(passes(&room, &stranger), None);
+    assert_eq!([&next, &later, &instead].map(|entry| passes(&room, entry)), [Some(600); 3]);
+    let from = room.key(1);
+    room.handle(0, Input::Gossip(from, Box::new(next.clone())));
+    let free = Some(u64::MAX);
+    assert_eq!(passes(&room, &next), free, "it is going round");
+    assert_eq!(passes(&room, &instead), None, "another stands in its place");
+    assert_eq!(passes(&room, &later), Some(600));
+    let skew = Rules::default().max_skew_ms;
+    room.pass(skew + 60_001);
+    room.handle(0, Input::Wake);
+    assert_eq!(passes(&room, &next), free);
+    room.pass(1);
+    room.handle(0, Input::Wake);
+    assert_eq!(passes(&room, &next), None, "it has gone round");
+}
+
 /// Two entries of the donor's for two small frames.
 // spec: NET-4, DEL-7
 #[test]

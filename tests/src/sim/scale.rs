@@ -597,12 +597,12 @@ impl World {
                 let heard =
                     mesh_gossip::read(bytes, |bytes| self.read(bytes)).expect("an honest peer's gossip");
                 let brings = heard.entry().map(|entry| (entry.tip(), entry.bytes().len()));
-                if let (Some((tip, len)), Some((node, _))) = (brings, &self.peers[to].node)
-                    && !node.ledger().has(&tip)
-                {
-                    new = len;
+                let mut per_hour = None;
+                if let (Some((tip, len)), Some((node, _))) = (brings, &self.peers[to].node) {
+                    new = if node.ledger().has(&tip) { 0 } else { len };
+                    per_hour = heard.entry().and_then(|entry| node.passes_on(entry));
                 }
-                self.gossip(to, &mut inputs, |gossip, now| gossip.hear(peer, heard, now));
+                self.gossip(to, &mut inputs, |gossip, now| gossip.hear(peer, heard, per_hour, now));
                 Class::Gossip
             }
         };

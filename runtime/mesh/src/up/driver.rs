@@ -6,6 +6,7 @@ use super::handle::Question;
 use mesh_gossip::Heard;
 use mesh_node::{CommandError, CommandId, ErrorKind, Input, Node, Now, Output};
 use mesh_protocol::key::PublicKey;
+use mesh_protocol::ledger::Entry;
 use mesh_protocol::record::Record;
 use mesh_store::{CommitError, Store};
 use std::collections::VecDeque;
@@ -59,6 +60,8 @@ pub(crate) trait Brain {
     fn handle(&self, now: Now, input: Input);
     fn poll(&self) -> Option<Output>;
     fn deadline(&self) -> Option<u64>;
+    /// See [`Node::passes_on`].
+    fn passes_on(&self, entry: &Entry) -> Option<u64>;
 }
 
 /// The node, also for those on other threads who have a question. Nobody does IO while holding it.
@@ -87,14 +90,19 @@ impl Brain for Shared {
     fn deadline(&self) -> Option<u64> {
         self.node().deadline()
     }
+
+    fn passes_on(&self, entry: &Entry) -> Option<u64> {
+        self.node().passes_on(entry)
+    }
 }
 
 /// What acts: everything that the node wants done but keeping.
 pub(crate) trait Hands {
     /// Something is about to be handled.
     fn saw(&mut self, input: &Input);
-    /// Gossip came. What of it is new goes to the node.
-    fn heard(&mut self, peer: PublicKey, heard: Heard, then: &mut VecDeque<Input>);
+    /// Gossip came, of whose author so many entries are passed on in an hour, if any are. What of it is new goes to the
+    /// node.
+    fn heard(&mut self, peer: PublicKey, heard: Heard, per_hour: Option<u64>, then: &mut VecDeque<Input>);
     /// Carries out anything but a [`Output::Persist`]. What comes of it at once goes to the node.
     fn carry_out(&mut self, output: Output, store: &dyn Store, then: &mut VecDeque<Input>);
     /// A question was asked; its answer will be carried out.
@@ -206,7 +214,10 @@ impl<B: Brain, H: Hands, S: Store> Driver<B, H, S> {
     fn take(&mut self, arrival: Arrival, then: &mut VecDeque<Input>) {
         match arrival {
             Arrival::Node(input) => then.push_back(*input),
-            Arrival::Gossip(peer, heard) => self.hands.heard(peer, *heard, then),
+            Arrival::Gossip(peer, heard) => {
+                let per_hour = heard.entry().and_then(|entry| self.brain.passes_on(entry));
+                self.hands.heard(peer, *heard, per_hour, then);
+            }
         }
     }
 
@@ -413,6 +424,10 @@ mod tests {
         fn deadline(&self) -> Option<u64> {
             None
         }
+
+        fn passes_on(&self, _: &Entry) -> Option<u64> {
+            None
+        }
     }
 
     /// Two ends of one store.
@@ -474,7 +489,7 @@ mod tests {
 
     impl Hands for Diary {
         fn saw(&mut self, _: &Input) {}
-        fn heard(&mut self, _: PublicKey, _: Heard, _: &mut VecDeque<Input>) {}
+        fn heard(&mut self, _: PublicKey, _: Heard, _: Option<u64>, _: &mut VecDeque<Input>) {}
         fn carry_out(&mut self, output: Output, _: &dyn Store, _: &mut VecDeque<Input>) {
             match output {
                 Output::Tell(Happening::Warning { text }) => self.line(&text),
@@ -664,6 +679,10 @@ mod tests {
         }
 
         fn deadline(&self) -> Option<u64> {
+            None
+        }
+
+        fn passes_on(&self, _: &Entry) -> Option<u64> {
             None
         }
     }

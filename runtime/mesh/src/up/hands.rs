@@ -155,8 +155,8 @@ impl Hands for Shell {
         }
     }
 
-    fn heard(&mut self, peer: PublicKey, heard: Heard, then: &mut VecDeque<Input>) {
-        let effects = self.gossip.hear(peer, heard, Instant::now());
+    fn heard(&mut self, peer: PublicKey, heard: Heard, per_hour: Option<u64>, then: &mut VecDeque<Input>) {
+        let effects = self.gossip.hear(peer, heard, per_hour, Instant::now());
         self.refused.gossip.store(self.gossip.dropped(), Ordering::Relaxed);
         self.effects(effects, then);
     }

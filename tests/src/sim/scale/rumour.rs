@@ -169,7 +169,7 @@ impl World {
                 let heard = mesh_gossip::read(&bytes, read).expect("an honest peer's gossip");
                 self.bytes += bytes.len() as u64;
                 let key = self.keys[from].public();
-                self.act(to, |gossip, now| gossip.hear(key, heard, now));
+                self.act(to, |gossip, now| gossip.hear(key, heard, Some(u64::MAX), now));
             }
             Event::Write => self.write(),
         }
