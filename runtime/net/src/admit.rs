@@ -10,7 +10,7 @@ use quinn::{Connection, VarInt};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Prefixes remembered for their rate. 1,024 are 128 KiB; beyond that those without connections are forgotten, and
 /// a flood from so many prefixes meets Retry by its number of unfinished handshakes instead.
@@ -62,6 +62,16 @@ impl Bucket {
             self.left -= 1.0;
         }
         some
+    }
+
+    /// Takes so much out, whether it is there or not, where at most twice the rate is. Says how long to wait until what
+    /// was lent is made up for.
+    pub(crate) fn lend(&mut self, wanted: u32, rate: u32, now: Instant) -> Option<Duration> {
+        let rate = f64::from(rate).max(1.0);
+        let gained = rate * now.saturating_duration_since(self.refilled).as_secs_f64();
+        self.left = (2.0 * rate).min(self.left + gained) - f64::from(wanted);
+        self.refilled = now;
+        (self.left < 0.0).then(|| Duration::from_secs_f64(-self.left / rate))
     }
 }
 
@@ -382,5 +392,19 @@ mod tests {
         assert!(matches!(admission.knock(at("10.0.0.1"), true), Verdict::Admit(_)));
         assert!(matches!(admission.knock(at("10.0.0.1"), true), Verdict::Refuse));
         assert_eq!(admission.counts.handshake_rate.get(), 1);
+    }
+
+    // spec: NET-4
+    #[test]
+    fn what_comes_faster_than_it_may_waits_until_it_is_made_up_for() {
+        let begun = Instant::now();
+        let at = |ms| begun + Duration::from_millis(ms);
+        let mut bucket = Bucket { left: 20.0, refilled: begun };
+        assert_eq!(bucket.lend(20, 10, at(0)), None, "twice the rate at once");
+        assert_eq!(bucket.lend(1, 10, at(0)), Some(Duration::from_millis(100)));
+        assert_eq!(bucket.lend(4, 10, at(100)), Some(Duration::from_millis(400)));
+        assert_eq!(bucket.lend(1, 10, at(1_000)), None);
+        // However long nothing came, no more than twice the rate is there.
+        assert_eq!(bucket.lend(21, 10, at(100_000)), Some(Duration::from_millis(100)));
     }
 }

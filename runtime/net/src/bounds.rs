@@ -31,6 +31,12 @@ pub struct Bounds {
     pub stranger_stay: Duration,
     /// Frames per second from a stranger, the same number at once. 16: a hello takes two or three.
     pub stranger_frames: u32,
+    /// Frames per second from a member, twice as many at once; what comes faster waits. 10,000: 500 tasks a second with
+    /// their entries are 3,000, 1,024 attempts that all tell of their progress 4,000, and logs that are compared 340.
+    pub member_frames: u32,
+    /// Bytes per second of gossip from a member, twice as many at once; what comes faster waits. 1 MiB: twice what is
+    /// taken of it, and so much can be verified beside everything else.
+    pub member_gossip: u32,
     /// Bytes a stranger may have in flight. 128 KiB: two frames.
     pub stranger_window: u32,
     /// Requests that a member may have open: blobs, follows, relayed connections. 48: the follows of an honest peer, 4
@@ -104,6 +110,8 @@ impl Default for Bounds {
             strangers_total: 32,
             stranger_stay: Duration::from_secs(20),
             stranger_frames: 16,
+            member_frames: 10_000,
+            member_gossip: 1 << 20,
             stranger_window: 128 << 10,
             requests: 48,
             follows: 32,

@@ -180,6 +180,14 @@ impl std::fmt::Debug for Net {
     }
 }
 
+#[cfg(test)]
+impl Net {
+    /// Bytes of a peer's frames for which the caller has no room.
+    pub(crate) fn untold(&self, peer: PublicKey) -> usize {
+        self.0.0.session(peer).map_or(0, |session| session.held.untold())
+    }
+}
+
 impl Net {
     /// Opens the socket and starts to listen, inside a tokio runtime. The receiver must be read: when it is full,
     /// peers are slowed down, and nothing else is lost.

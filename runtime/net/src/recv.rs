@@ -60,6 +60,12 @@ impl Held {
         *self.untold.borrow() > 0
     }
 
+    /// Bytes of frames for which the caller has no room.
+    #[cfg(test)]
+    pub(crate) fn untold(&self) -> usize {
+        *self.untold.borrow()
+    }
+
     /// Waits while the caller is far behind.
     async fn told(&self, bound: usize) {
         // The sender is in self, so this cannot fail.
@@ -107,6 +113,10 @@ pub(crate) async fn read(
             return;
         }
         let _untold = session.held.tell(bytes.len());
+        if session.standing() == Standing::Member {
+            session.keep_pace(&shared.config.bounds, channel, bytes.len()).await;
+        }
+        let _place = session.telling.lock().await;
         if !shared.tell(Event::Frame { peer: session.peer, channel, bytes }).await {
             return;
         }

@@ -12,11 +12,11 @@ use crate::net::{Shared, lock};
 use crate::recv::Held;
 use crate::send::{self, Queues};
 use crate::wire::Instance;
-use crate::{Channel, Event, Path, Standing};
+use crate::{Bounds, Channel, Event, Path, Standing};
 use mesh_protocol::key::PublicKey;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedMutexGuard, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -44,9 +44,19 @@ pub(crate) struct Session {
     stranger: Mutex<Option<StrangerSlot>>,
     /// What it may still send while it is a stranger, on however many streams.
     pub(crate) frames: Mutex<Bucket>,
+    pace: Mutex<Pace>,
+    /// Who tells the caller of a frame. One at a time, so that a peer with a thousand channels has one place among those
+    /// that wait, as one with a single channel has.
+    pub(crate) telling: tokio::sync::Mutex<()>,
     pub(crate) held: Held,
     /// Places for what is followed there.
     pub(crate) follows: Arc<Semaphore>,
+}
+
+/// What a member sends costs here more than it costs there.
+struct Pace {
+    frames: Bucket,
+    gossip: Bucket,
 }
 
 /// What became of a new connection.
@@ -93,6 +103,11 @@ pub(crate) fn join(
             turns: Mutex::default(),
             stranger: Mutex::new(stranger.take()),
             frames: Mutex::new(Bucket::new(shared.config.bounds.stranger_frames)),
+            pace: Mutex::new(Pace {
+                frames: Bucket::new(shared.config.bounds.member_frames),
+                gossip: Bucket::new(shared.config.bounds.member_gossip),
+            }),
+            telling: tokio::sync::Mutex::default(),
             held: Held::default(),
             follows: Arc::new(Semaphore::new(shared.config.bounds.follows)),
         });
@@ -136,6 +151,25 @@ pub(crate) fn join(
 }
 
 impl Session {
+    /// Waits until a member may have sent so much.
+    // spec: NET-4
+    pub(crate) async fn keep_pace(&self, bounds: &Bounds, channel: Channel, bytes: usize) {
+        let now = Instant::now();
+        let wait = {
+            let mut pace = lock(&self.pace);
+            let frames = pace.frames.lend(1, bounds.member_frames, now);
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            let gossip = match channel {
+                Channel::Gossip => pace.gossip.lend(bytes, bounds.member_gossip, now),
+                Channel::Hello | Channel::Sync | Channel::Task { .. } => None,
+            };
+            frames.max(gossip)
+        };
+        if let Some(wait) = wait {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
     pub(crate) fn standing(&self) -> Standing {
         *self.standing.borrow()
     }

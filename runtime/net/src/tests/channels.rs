@@ -212,6 +212,28 @@ async fn frames_that_the_caller_does_not_take_hold_their_senders_up_and_are_all_
 
 // spec: NET-4
 #[tokio::test]
+async fn a_peer_with_many_channels_has_one_place_among_those_that_wait() {
+    let mut b = peer_with(2, |config| config.bounds.events = 1).await;
+    let (mut many, mut one) = (peer(1).await, peer(3).await);
+    befriend(&mut many, &mut b).await;
+    befriend(&mut one, &mut b).await;
+    for attempt in 0..100 {
+        let channel = Channel::Task { task: [7; 32], attempt };
+        many.net.send(b.key(), channel, Bytes::from_static(b"many")).unwrap();
+    }
+    // One is told, the others wait.
+    eventually(|| b.net.untold(many.key()) == 99 * 4).await;
+    one.net.send(b.key(), task(1), Bytes::from_static(b"one")).unwrap();
+    eventually(|| b.net.untold(one.key()) == 3).await;
+    let mut before = 0;
+    while b.frame().await.1 != "one" {
+        before += 1;
+    }
+    assert!(before <= 3, "{before} came first");
+}
+
+// spec: NET-4
+#[tokio::test]
 async fn channels_that_a_peer_takes_no_stream_for_are_counted_though_they_are_finished() {
     let mut a = peer_with(1, |config| config.bounds.channels_per_peer = 40).await;
     let raw = Raw::new(2);
