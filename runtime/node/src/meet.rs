@@ -245,23 +245,36 @@ impl Node {
         self.arm_in(Timer::Advertise, ADVERTISE_SOON_MS);
     }
 
+    /// Whose a peer is; where nothing here says that, itself.
+    fn whose(&self, peer: &PublicKey) -> Result<UserKey, PublicKey> {
+        self.ledger.governance().owner(peer).ok_or(*peer)
+    }
+
+    /// Is there a connection to a peer that counts as one, or is one to come? Strangers may connect as they like.
+    fn is_linked(&self, key: &PublicKey, peer: &Peer) -> bool {
+        let counts = peer.dialled || peer.connected && (peer.member || peer.guide);
+        counts && self.is_sought(key, peer)
+    }
+
     /// Dials as many as are wanted. Whom is left to chance, lest all dial the same; those that were not reached come
-    /// last.
+    /// last. As long as there are fewer users than are wanted, devices of others are dialled, however many of one's
+    /// are there: whoever has many would else be all that somebody hears.
     // spec: NET-5, NET-8
     pub(crate) fn dial_some(&mut self) {
         let donors = self.donors();
-        let (mut others, mut there) = (MAX_DIALLED, 0);
+        let (mut linked, mut there, mut users) = (0, 0, BTreeSet::new());
         let (mut open, mut again) = (Vec::new(), Vec::new());
         for (key, peer) in &self.peers {
             let donor = donors.contains(key);
-            if peer.connected || peer.dialled {
-                others = others.saturating_sub(1);
+            if self.is_linked(key, peer) {
+                linked += 1;
+                users.insert(self.whose(key));
                 there += usize::from(donor);
-                if !peer.connected && self.is_sought(key, peer) {
+                if !peer.connected {
                     // Where it is may be news.
                     again.push((*key, peer.addrs.clone()));
                 }
-            } else if self.is_sought(key, peer) && !peer.addrs.is_empty() && *key != self.me {
+            } else if self.is_open(key, peer) && *key != self.me {
                 open.push((*key, donor, peer.unreached_at));
             }
         }
@@ -269,22 +282,32 @@ impl Node {
             self.output(Output::Dial(peer, addrs));
         }
         let mut more = MAX_DONORS.saturating_sub(there);
+        let mut others = MAX_DIALLED.saturating_sub(linked);
         self.shuffle(&mut open);
-        open.sort_by_key(|(_, donor, unreached)| (!donor, *unreached));
+        let mut firsts = users.clone();
+        let firsts: BTreeSet<PublicKey> =
+            open.iter().filter(|(key, ..)| firsts.insert(self.whose(key))).map(|(key, ..)| *key).collect();
+        open.sort_by_key(|(key, donor, unreached)| (!donor, *unreached, !firsts.contains(key)));
         for (peer, donor, _) in open {
+            let whose = self.whose(&peer);
+            let is_new = users.len() < MAX_DIALLED && !users.contains(&whose);
             if donor && more > 0 {
                 more -= 1;
-                others = others.saturating_sub(1);
-            } else if others > 0 {
-                others -= 1;
-            } else {
+            } else if !is_new && others == 0 {
                 continue;
             }
+            others = others.saturating_sub(1);
+            users.insert(whose);
             let Some(known) = self.peers.get_mut(&peer) else { continue };
             known.dialled = true;
             let addrs = known.addrs.clone();
             self.output(Output::Dial(peer, addrs));
         }
+    }
+
+    /// Can a peer be dialled that is not yet?
+    fn is_open(&self, key: &PublicKey, peer: &Peer) -> bool {
+        !peer.connected && !peer.dialled && self.is_sought(key, peer) && !peer.addrs.is_empty()
     }
 
     fn shuffle<T>(&mut self, list: &mut [T]) {
@@ -1034,12 +1057,16 @@ impl Node {
         };
         known.unreached_at = Some(now);
         let (me, donors) = (self.me, self.donors());
-        // Where more donors are known than are dialled at once, those that are not there make way for others.
+        let linked = self.peers.iter().filter(|(key, other)| **key != peer && self.is_linked(key, other));
+        let users: BTreeSet<_> = linked.map(|(key, _)| self.whose(key)).collect();
+        let again = users.contains(&self.whose(&peer));
+        // Where more donors are known than are dialled at once, those that are not there make way for others. The only
+        // device of its user makes way for no further one of somebody who is there.
         let donor = donors.contains(&peer);
         let other = self.peers.iter().any(|(key, other)| {
-            let sought = self.is_sought(key, other) && !other.addrs.is_empty();
-            let free = !other.connected && !other.dialled && sought && (!donor || donors.contains(key));
-            free && *key != me && other.unreached_at.is_none_or(|at| now.saturating_sub(at) >= RETRY_MS)
+            let free = self.is_open(key, other) && (!donor || donors.contains(key));
+            let wanted = free && *key != me && (again || !users.contains(&self.whose(key)));
+            wanted && other.unreached_at.is_none_or(|at| now.saturating_sub(at) >= RETRY_MS)
         });
         if !other {
             return;

@@ -30,6 +30,7 @@ use mesh_protocol::record::Record;
 use mesh_protocol::rules::Rules;
 use mesh_protocol::task::{Blob, InputFile, Sla, TaskSpec};
 use room::*;
+use std::collections::BTreeSet;
 
 // spec: NET-2, DEL-1, DEL-2, DEL-4
 #[test]
@@ -1623,6 +1624,55 @@ fn who_comes_by_itself_is_told_of_to_those_who_have_not_met_it() {
     // Where it is met is where it says that it is, so its greeting brings nothing new.
     room.connect(3, 1);
     assert!(room.dials.contains(&(2, 3)), "dave hears from bob where carol is: {:?}", room.dials);
+}
+
+// spec: NET-5
+#[test]
+fn neither_many_devices_of_one_member_nor_strangers_keep_a_peer_from_others() {
+    for of_bob in [true, false] {
+        let mut room = Room::community_by(&["alice", "bob", "carol"], Rules::default());
+        for number in 3..16 {
+            room.add("bob", number, if of_bob { 1 } else { number });
+            if of_bob {
+                let invite =
+                    Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
+                let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
+                room.ask(number, Command::Join { ticket, as_device_of: None }).unwrap();
+            } else {
+                room.connect(number, 0);
+            }
+            assert!(room.connected.contains(&(0, number)));
+        }
+        room.disconnect(0, 2);
+        room.apart = true;
+        let told = HelloFrame::Peers(vec![PeerAddrs { peer: room.key(2), addrs: vec![addr(2)] }]);
+        room.handle(0, Input::Hello(room.key(1), told));
+        assert_eq!(room.dials, [(0, 2)], "{of_bob}");
+    }
+}
+
+// spec: NET-5
+#[test]
+fn of_many_that_could_be_dialled_each_member_comes_before_anybodys_second_device() {
+    let mut room = Room::community_by(&["alice", "bob", "carol"], Rules::default());
+    for number in 3..25 {
+        room.add("bob", number, 1);
+        let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
+        let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
+        room.ask(number, Command::Join { ticket, as_device_of: None }).unwrap();
+    }
+    room.apart = true;
+    room.restart(0, "alice");
+    let dialled: BTreeSet<usize> = room.dials.iter().map(|(_, to)| *to).collect();
+    assert!(dialled.len() == 12 && dialled.contains(&2), "{dialled:?}");
+    // As long as there is nobody else, whom she did not reach she tries on, and no further device of Bob's instead.
+    room.dials.clear();
+    room.handle(0, Input::Unreachable { peer: room.key(2), why: "away".into() });
+    assert_eq!(room.dials, [], "carol is still dialled");
+    let bobs = *dialled.iter().find(|to| **to != 2).unwrap();
+    room.handle(0, Input::Unreachable { peer: room.key(bobs), why: "away".into() });
+    let now: BTreeSet<usize> = room.dials.iter().map(|(_, to)| *to).collect();
+    assert!(now.len() == 12 && now.contains(&2) && !now.contains(&bobs), "{now:?}");
 }
 
 // spec: LED-5, DEL-1, DEL-14
