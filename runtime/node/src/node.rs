@@ -169,7 +169,7 @@ impl std::fmt::Display for Silent {
                 "this device has just started and asks other peers where its log ends; {answered} have answered, and it goes on when two, or all there are, have, or after a few seconds if its last run ended in order"
             ),
             Self::Astray => f.write_str(
-                "the ledger in which this device came in was lost; it asks the peers that it remembers, and goes on when one of them has brought it back",
+                "the ledger in which this device came in was lost; it asks the peers that it remembers, and goes on when one of them, or `mesh ledger import` of an export, has brought it back",
             ),
             Self::NoMember => f.write_str(
                 "this device's owner is not a member, or its key was revoked; it goes on when the owner is let in again",
@@ -1037,7 +1037,10 @@ impl Node {
     }
 
     pub(crate) fn heard_sync(&mut self, peer: PublicKey, received: SyncReceived) {
-        if !self.is_member(&peer) && !self.awaits_entries_of(&peer) {
+        // What this device's owner has at hand may hold the very entries that make it a member again.
+        // spec: LED-6, LED-8
+        let imported = peer == self.me && self.is_astray();
+        if !self.is_member(&peer) && !self.awaits_entries_of(&peer) && !imported {
             self.counters.strangers += 1;
             return;
         }

@@ -1753,6 +1753,35 @@ fn who_lost_the_entries_that_admitted_it_takes_its_own_log_up_again() {
     equal(&room);
 }
 
+// spec: LED-6, LED-8
+#[test]
+fn an_export_brings_back_who_lost_the_entries_that_admitted_it() {
+    let mut room = Room::community(&["alice", "bob"]);
+    room.apart = true;
+    room.disconnect(0, 1);
+    let (alice, bob) = (room.key(0), room.key(1));
+    let stranger = SecretKey::from_seed(&[99; 32]).public();
+    room.peers[1].entries.retain(|(by, seq), _| *by == bob || (*by == alice && *seq == 0));
+    room.restart(1, "bob");
+    assert!(room.peers[1].node.ledger().governance().owner(&bob).is_none());
+    let exported: Vec<Entry> =
+        room.peers[0].entries.values().map(|bytes| Entry::verify(bytes).unwrap()).collect();
+    let imported = |by: PublicKey| Input::Sync(by, SyncReceived::Entries(exported.clone()));
+    room.handle(1, imported(stranger));
+    assert!(room.peers[1].node.ledger().governance().owner(&bob).is_none());
+    room.handle(1, imported(bob));
+    assert!(room.peers[1].node.ledger().governance().owner(&bob).is_some());
+    room.apart = false;
+    room.connect(0, 1);
+    room.pass(60_000);
+    equal(&room);
+    // Whoever belongs nowhere joins nowhere by it.
+    room.add("carol", 2, 2);
+    let carol = room.key(2);
+    room.handle(2, imported(carol));
+    assert_eq!(room.peers[2].node.community(), None);
+}
+
 // spec: LED-8, NET-5
 #[test]
 fn who_lost_the_whole_ledger_finds_back_by_those_that_it_remembers() {
