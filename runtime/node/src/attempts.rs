@@ -678,10 +678,12 @@ impl Node {
         if fenced { Err(Reason::Fenced) } else { Ok(()) }
     }
 
-    /// Does the owner's log say of a later attempt than this one, or that nobody waits for it any more?
+    /// Does the owner's log say of a later attempt than this one, that this one is ended, or that nobody waits for it any
+    /// more?
     fn is_told_over(&self, owner: PublicKey, id: AttemptId, replicated: bool) -> bool {
         let (tasks, key) = (self.ledger.facts().tasks(), (owner, id.task));
         tasks.is_over(&key)
+            || tasks.vetoed(&id.task, id.attempt, &owner)
             || tasks.result(&key, id.attempt).is_some()
             || !replicated && tasks.last_attempt(&key).is_some_and(|last| last > id.attempt)
     }

@@ -832,6 +832,10 @@ impl Node {
             Payload::Delegated { task, .. } | Payload::Failed { task, .. } | Payload::Cancelled { task } => {
                 self.fence(author, *task);
             }
+            Payload::Vetoed { task, attempt, .. } => {
+                self.fence(author, *task);
+                self.heard_veto(author, AttemptId { task: *task, attempt: *attempt });
+            }
             Payload::Voted { task, .. } | Payload::HealthDisputed { task, .. } => {
                 let header = entry.header();
                 let ballots = self.ledger.facts().ballots();

@@ -2034,6 +2034,21 @@ impl Node {
         Ok(())
     }
 
+    /// A device's owner ended an attempt there, by its log: it may be that the device cannot be reached to say so.
+    // spec: DEL-6
+    pub(crate) fn heard_veto(&mut self, by: PublicKey, id: AttemptId) {
+        let id = self.unwired(id);
+        let Some(task) = self.tasks.get_mut(&id.task) else { return };
+        if by == self.me || task.try_of(id.attempt).is_none_or(|it| it.device != by) {
+            return;
+        }
+        if id.attempt == task.current() && task.kept.state.is_out() {
+            return self.lost(id.task, Reason::VetoedByDonor);
+        }
+        // It was taken for silent, and might be asked again.
+        task.blocked.insert(by, (self.now.boot_ms.saturating_add(NEVER_MS), Reason::VetoedByDonor));
+    }
+
     // ---- questions ----
 
     /// May this peer have these bytes? Members may have the modules of tasks that are out; inputs and checkpoints go to

@@ -633,6 +633,58 @@ fn at_bob() -> (Room, String, Run) {
     (room, task, run)
 }
 
+/// Whoever is to hear of it cannot be reached, and hears it by way of others.
+// spec: DEL-6
+#[test]
+fn a_veto_ends_an_attempt_also_where_only_others_pass_it_on() {
+    for by_owner in [true, false] {
+        let mut room = Room::community(&["alice", "bob", "carol"]);
+        room.grant(1, "alice");
+        // Nothing here is clean: what its owner takes back is given to nobody, and its lease is long.
+        let task = room.submit_draft(0, Draft { followed: false, ..draft("word-count", 1) }).unwrap();
+        let run = room.peers[1].runs.pop().expect("bob runs it");
+        room.handle(1, Input::Run(run.attempt, RunEvent::Started));
+        room.disconnect(0, 1);
+        room.apart = true;
+        let by = if by_owner { 0 } else { 1 };
+        room.ask(by, Command::Veto { task: task.clone(), why: "mine".into() }).unwrap();
+        room.pass(12_000);
+        assert_eq!(room.obey(1), [Wish::Stop], "by its owner: {by_owner}");
+        let Answer::Task(view) = room.ask(0, Command::Task { task: task.clone() }).unwrap() else {
+            panic!("no task")
+        };
+        let why = if by_owner { Reason::VetoedByOwner } else { Reason::VetoedByDonor };
+        assert!(view.history[0].fate.contains(&why.to_string()), "{}", view.history[0].fate);
+        // Nor is it given there again.
+        room.apart = false;
+        room.connect(0, 1);
+        room.pass(120_000);
+        assert!(room.peers[1].runs.is_empty(), "by its owner: {by_owner}");
+        assert_eq!(room.peers[0].runs.len(), usize::from(!by_owner));
+    }
+}
+
+/// A peer is taken for silent before its word comes by way of others.
+// spec: DEL-6
+#[test]
+fn who_was_silent_when_it_ended_a_task_is_not_asked_for_it_again() {
+    let (mut room, task, _) = at_bob();
+    room.handle(0, Input::Terms(Box::new(Terms { off: true, ..Terms::default() })));
+    for other in [0, 2] {
+        room.disconnect(1, other);
+    }
+    room.apart = true;
+    room.ask(1, Command::Veto { task: task.clone(), why: "mine".into() }).unwrap();
+    room.pass(20_000);
+    assert_eq!(room.state(0, &task).0, "waiting");
+    room.apart = false;
+    room.connect(1, 2);
+    room.pass(12_000);
+    room.connect(0, 1);
+    room.pass(300_000);
+    assert!(room.peers[1].runs.is_empty(), "{}", room.state(0, &task).1);
+}
+
 // spec: DEL-4, DEL-5, NET-2
 #[test]
 fn of_an_attempt_its_owner_alone_says_what_becomes_of_it() {

@@ -331,6 +331,11 @@ impl Tasks {
         said.is_some_and(|said| said.accepted.is_some() || said.refused.is_some() || said.vetoed.is_some())
     }
 
+    /// Did a device's owner end an attempt?
+    pub fn vetoed(&self, task: &TaskId, attempt: u32, by: &PublicKey) -> bool {
+        self.said.get(&(*task, attempt, *by)).is_some_and(|said| said.vetoed.is_some())
+    }
+
     /// Did a person end an attempt up to a moment?
     fn was_vetoed(&self, task: &TaskId, attempt: u32, upto_ms: u64) -> bool {
         let key = |device| (*task, attempt, PublicKey(device));
