@@ -221,6 +221,8 @@ pub struct Start<'a> {
     pub low_g_per_kwh: Option<u16>,
     /// Is there sun, by the device's place and by what its panels give beside its household? True where neither is known.
     pub sun: bool,
+    /// Where its own generation is more than its household takes: is it so by what the task draws? True elsewhere.
+    pub spare: bool,
     /// Is it the device the task was submitted on?
     pub own: bool,
     /// Did its submitter declare it CRITICAL?
@@ -241,9 +243,13 @@ impl Start<'_> {
     /// Is the energy there, and what is missing if not? With less to spare where the task runs on it already.
     fn energy_fits(&self, energy: Energy, bar: Bar, rules: &Rules) -> Result<(), Reason> {
         let from = |source: Source| self.energy.is_some_and(|energy| energy.source == source);
-        let clean = || is_clean(self.energy, self.low_g_per_kwh, bar, rules);
+        // What runs is in the household's load; what starts or goes on is not, and may take more than is left over.
+        // spec: SLA-3
+        let covered = bar == Bar::Stay || self.spare;
+        let clean = || covered && is_clean(self.energy, self.low_g_per_kwh, bar, rules);
         let own_renewable = || {
-            [Source::Solar, Source::Wind, Source::Hydro].into_iter().any(from)
+            covered
+                && [Source::Solar, Source::Wind, Source::Hydro].into_iter().any(from)
                 && self.energy.is_some_and(|energy| energy.renewable_percent == 100)
         };
         let (fits, missing) = match energy {
@@ -362,6 +368,7 @@ mod tests {
             energy,
             low_g_per_kwh: None,
             sun: true,
+            spare: true,
             own: false,
             declared_critical: false,
             now_ms: 1000,
@@ -583,6 +590,7 @@ mod tests {
                     energy,
                     low_g_per_kwh: None,
                     sun: true,
+                    spare: true,
                     declared_critical: false,
                     now_ms: 0,
                     created_ms: 0,

@@ -389,6 +389,8 @@ fn place(
             energy: claim.as_ref(),
             low_g_per_kwh: lows[number],
             sun: donor.spare(hour).0 >= TASK_W && sun::shines(donor.place, at_ms(hour)),
+            // Its readings say of each hour what a task would get.
+            spare: true,
             own: number == task.home,
             declared_critical: false,
             now_ms: at_ms(hour),

@@ -356,12 +356,24 @@ impl Node {
         spec.sla != Sla::SolarOnly || self.has_sun(device, task, runs)
     }
 
-    /// `runs`: the attempt that asks, if it has begun. What others began to draw since the surplus was read is theirs.
+    /// Where a device's own generation is more than its household takes: is that so by what a task draws? What is less is
+    /// judged by what the energy is then.
+    // spec: SLA-3
+    pub(crate) fn has_spare(&self, device: &PublicKey, task: Draws, runs: Option<AttemptId>) -> bool {
+        let surplus = self.outlook_of(device).and_then(|outlook| outlook.surplus_watts);
+        surplus.is_none_or(|watts| watts == 0) || self.has_watts(device, task, runs)
+    }
+
     fn has_sun(&self, device: &PublicKey, task: Draws, runs: Option<AttemptId>) -> bool {
         let place = match *device == self.me {
             true => self.config.place,
             false => self.ledger.facts().registered(device).and_then(|registered| registered.place),
         };
+        self.has_watts(device, task, runs) && place.is_none_or(|place| sun::shines(place, self.now.wall_ms))
+    }
+
+    /// `runs`: the attempt that asks, if it has begun. What others began to draw since the surplus was read is theirs.
+    fn has_watts(&self, device: &PublicKey, task: Draws, runs: Option<AttemptId>) -> bool {
         let enough = |outlook: &Outlook| {
             let slot = u32::from(outlook.slot_watts);
             let needed = match task {
@@ -376,8 +388,7 @@ impl Node {
             };
             outlook.surplus_watts.is_none_or(|watts| watts >= needed.saturating_add(unread()))
         };
-        let spare = self.outlook_of(device).is_none_or(enough);
-        spare && place.is_none_or(|place| sun::shines(place, self.now.wall_ms))
+        self.outlook_of(device).is_none_or(enough)
     }
 }
 

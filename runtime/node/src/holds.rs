@@ -88,13 +88,15 @@ impl Node {
         stand.since = now_runs.then_some(now);
     }
 
-    /// How many of the others here began to draw power at a moment or since, or are about to.
+    /// How many of the others here began to draw power at a moment or since, or are about to. What stands still, also since
+    /// this device slept, draws none.
     // spec: SLA-4
     pub(crate) fn began_since(&self, at: u64, but: Option<AttemptId>) -> u32 {
         let began = |(id, attempt): &(&AttemptId, &Attempt)| {
             but != Some(**id)
                 && attempt.state().is_live()
                 && attempt.progress.held.is_none()
+                && !attempt.slept
                 && attempt.stand.since.is_none_or(|since| since >= at)
         };
         u32::try_from(self.attempts.iter().filter(began).count()).unwrap_or(u32::MAX)
@@ -142,6 +144,7 @@ impl Node {
             None => Draws::Nothing,
         };
         start.sun = self.has_sun_for(spec, &self.me, draws, Some(id));
+        start.spare = self.has_spare(&self.me, draws, Some(id));
         let rules = self.ledger.governance().rules();
         match may_go_on(&course, &start, lacking.is_some(), rules) {
             Err(reason) if !self.has_bug(Misbehaviour::IgnoresEnergy) => Some(reason),

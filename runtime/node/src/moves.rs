@@ -8,7 +8,9 @@
 use crate::command::Progress;
 use crate::node::{Node, Timer};
 use crate::owner::{Candidate, Task, TaskState};
-use mesh_policies::importance::{Course, Energy, Patience, Times, haste, is_lack_of_energy};
+use mesh_policies::importance::{
+    Course, Energy, Patience, Start, Times, haste, is_lack_of_energy, may_start,
+};
 use mesh_policies::placement::decide::{Decision, HOUR_MS, interruptible};
 use mesh_policies::quota;
 use mesh_protocol::frame::{AttemptId, MAX_LEASE_MS, Phase, TaskFrame};
@@ -270,9 +272,15 @@ impl Node {
             // It has its slot there, and whatever kept a new one out keeps this one not: its peer says so itself.
             if peer.device == device {
                 peer.free_slots = peer.free_slots.saturating_add(1).min(peer.slots.max(1));
-                if !matches!(&peer.permitted, Err(reason) if is_lack_of_energy(reason)) {
-                    peer.permitted = Ok(());
-                }
+                peer.permitted = match &peer.permitted {
+                    // What it draws there is in the household's load.
+                    Err(reason) if is_lack_of_energy(reason) => {
+                        let start = self.start_of(task.spec(), peer.energy.as_ref(), &device, peer.own);
+                        let start = Start { spare: true, ..start };
+                        may_start(&task.course, &start, self.ledger.governance().rules())
+                    }
+                    _ => Ok(()),
+                };
             // A full place is nothing to move to, nor one whose owner gave it up again and again.
             } else if peer.permitted == Err(Reason::NoCapacity)
                 || unsteady.contains(&self.answerable(&peer.device))

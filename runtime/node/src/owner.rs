@@ -1398,6 +1398,7 @@ impl Node {
             energy,
             low_g_per_kwh: self.outlook_of(device).and_then(|outlook| outlook.low_g_per_kwh),
             sun: self.has_sun_for(spec, device, crate::energy::Draws::Nothing, None),
+            spare: self.has_spare(device, crate::energy::Draws::Nothing, None),
             own,
             // What its owner took back waits for clean energy, whatever they had declared.
             declared_critical: own

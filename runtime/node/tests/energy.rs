@@ -546,6 +546,55 @@ fn sun_for_one_task_is_not_enough_for_two() {
     assert_eq!(room.peers[0].runs.len(), 2);
 }
 
+/// A device on which something runs says that its energy is the sun's as long as anything is left over.
+// spec: SLA-3, SLA-4
+#[test]
+fn what_waits_for_clean_energy_starts_on_ones_own_where_that_is_enough_for_it() {
+    let mut room = under_the_sun();
+    let eco = |room: &mut Room, nonce| {
+        let mut task = draft("word-count", nonce);
+        (task.sla, task.on, task.followed) = (Sla::Eco, Some("alice-laptop".into()), false);
+        room.submit_draft(0, task).unwrap()
+    };
+    surplus(&mut room, 10);
+    let (first, _second) = (eco(&mut room, 1), eco(&mut room, 2));
+    room.pass(60_000);
+    assert_eq!(room.peers[0].runs.len(), 1, "there is sun for one");
+    let run = room.peers[0].runs[0].attempt;
+    room.handle(0, Input::Run(run, RunEvent::Started));
+    surplus(&mut room, 1);
+    room.pass(600_000);
+    assert_eq!(room.peers[0].runs.len(), 1, "one watt is left, and it draws ten");
+    assert!(!is_held(&room, run), "what runs is in the household's load");
+    assert_eq!(task(&mut room, 0, &first).state, "running");
+    surplus(&mut room, 10);
+    assert_eq!(room.peers[0].runs.len(), 2);
+}
+
+/// Nobody's sun is kept for what stands still since its device slept.
+// spec: SLA-4, DEL-3
+#[test]
+fn what_stands_still_since_its_device_slept_needs_no_sun() {
+    let mut room = under_the_sun();
+    room.grant(0, "bob");
+    surplus(&mut room, 20);
+    let mut theirs = draft("word-count", 1);
+    theirs.on = Some("alice-laptop".into());
+    room.submit_draft(1, theirs).unwrap();
+    room.pass(1_000);
+    let run = room.peers[0].runs.pop().expect("alice runs it").attempt;
+    room.handle(0, Input::Run(run, RunEvent::Started));
+    // Nobody renews its lease.
+    room.disconnect(0, 1);
+    room.apart = true;
+    room.sleep(12_000);
+    assert_eq!(room.obey(0), [Wish::Hold]);
+    room.handle(0, Input::Situation(Situation { surplus_watts: Some(10), ..Situation::default() }));
+    sunny(&mut room, 2);
+    room.pass(1_000);
+    assert_eq!(room.peers[0].runs.len(), 1);
+}
+
 /// What began since the surplus was read is not in it. All that waited would start at once in its first light, and stop
 /// and go on together.
 // spec: SLA-4, PLACE-2
