@@ -73,13 +73,26 @@ pub struct Heard {
     message: Message<Peer>,
     entry: Option<Box<Entry>>,
     bytes: usize,
-    /// How many messages it announces.
-    announced: usize,
+    /// The messages that it announces, of which topic.
+    announced: Vec<Announced>,
+    topic: [u8; 32],
     /// Has its entry come as far as any may?
     last: bool,
 }
 
 impl Heard {
+    /// Announces no more than so many, the first of them. Says how many are left out.
+    fn announce(&mut self, most: usize) -> Result<usize, postcard::Error> {
+        let more = self.announced.len().saturating_sub(most);
+        if more > 0 {
+            self.announced.truncate(most);
+            let layer = Layer::Broadcast(Broadcast::IHave(std::mem::take(&mut self.announced)));
+            let bytes = postcard::to_stdvec(&Written { topic: self.topic, layer })?;
+            self.message = postcard::from_bytes(&bytes)?;
+        }
+        Ok(more)
+    }
+
     /// The entry that it brings, if it brings one.
     pub fn entry(&self) -> Option<&Entry> {
         self.entry.as_deref()
@@ -87,14 +100,14 @@ impl Heard {
 }
 
 /// A message as the library writes it; its own types keep this to themselves.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Written<'a> {
-    _topic: [u8; 32],
+    topic: [u8; 32],
     #[serde(borrow)]
     layer: Layer<'a>,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 enum Layer<'a> {
     #[serde(borrow)]
     Swarm(Swarm<'a>),
@@ -102,14 +115,14 @@ enum Layer<'a> {
     Broadcast(Broadcast<'a>),
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Named<'a> {
     _peer: [u8; 32],
     #[serde(borrow)]
     _data: Option<&'a [u8]>,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 enum Swarm<'a> {
     // Of these no more is read than what they are: the library reads them.
     Join,
@@ -129,7 +142,7 @@ enum Swarm<'a> {
     Disconnect,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 enum Broadcast<'a> {
     Content { _id: [u8; 32], content: &'a [u8], scope: Reach },
     Prune,
@@ -137,13 +150,13 @@ enum Broadcast<'a> {
     IHave(Vec<Announced>),
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 enum Reach {
     Swarm(u16),
     Neighbours,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Announced {
     _id: [u8; 32],
     round: u16,
@@ -197,14 +210,15 @@ pub fn read(bytes: &[u8], entry: impl Fn(&[u8]) -> Result<Entry, EntryError>) ->
     if walk > MAX_WALK || round > MAX_ROUND {
         return Err(ReadError::TooFar);
     }
-    let (mut announced, mut content) = (0, None);
+    let (mut announced, mut content) = (Vec::new(), None);
     match written.layer {
         Layer::Broadcast(Broadcast::Content { content: it, .. }) => content = Some(it),
-        Layer::Broadcast(Broadcast::IHave(all)) => announced = all.len(),
+        Layer::Broadcast(Broadcast::IHave(all)) => announced = all,
         Layer::Swarm(_) | Layer::Broadcast(Broadcast::Prune | Broadcast::Graft { .. }) => {}
     }
     let entry = content.map(entry).transpose().map_err(ReadError::Entry)?.map(Box::new);
-    Ok(Heard { message, entry, bytes: bytes.len(), announced, last: round == MAX_ROUND })
+    let (bytes, last) = (bytes.len(), round == MAX_ROUND);
+    Ok(Heard { message, entry, bytes, announced, topic: written.topic, last })
 }
 
 /// What is to be done.
@@ -328,21 +342,28 @@ impl Gossip {
     pub fn hear(
         &mut self,
         peer: PublicKey,
-        heard: Heard,
+        mut heard: Heard,
         per_hour: Option<u64>,
         now: Instant,
     ) -> Vec<Effect> {
         let Some(allowance) = self.there.get_mut(&peer) else { return Vec::new() };
         // What is announced counts by what it takes here.
-        let weight = (heard.bytes as u64).max(ANNOUNCED.saturating_mul(heard.announced as u64));
-        let set = self.set_off.get(&peer).map_or(0, |set| set.saturating_add(heard.announced));
-        let too_many = heard.announced > 0 && set > MAX_TIMERS_OF_ONE;
+        let weight = (heard.bytes as u64).max(ANNOUNCED.saturating_mul(heard.announced.len() as u64));
+        let free = MAX_TIMERS_OF_ONE.saturating_sub(self.set_off.get(&peer).copied().unwrap_or_default());
+        let too_many = !heard.announced.is_empty() && free == 0;
         let full = self.timers.len() >= MAX_TIMERS || too_many;
         if full || !allowance.take(weight, RATE, Duration::from_secs(1), now) {
             self.dropped += 1;
             return Vec::new();
         }
         self.taken += weight;
+        match heard.announce(free) {
+            Ok(more) => self.dropped += more as u64,
+            Err(error) => {
+                tracing::error!(%error, "gossip could not be written");
+                return Vec::new();
+            }
+        }
         let author = heard.entry.as_ref().map(|entry| entry.header().author);
         if heard.last || author.is_some_and(|author| !self.passes(author, per_hour, now)) {
             return heard.entry.map(|entry| Effect::Entry(peer, entry)).into_iter().collect();
@@ -361,7 +382,7 @@ impl Gossip {
         passes
     }
 
-    /// Messages dropped because a peer sent too much at once.
+    /// Messages, and announcements of messages, dropped because a peer sent too much at once.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
@@ -719,7 +740,12 @@ mod tests {
         for _ in 0..100 {
             one.hear(key(2), ids(100), FREE, now);
         }
-        assert!(one.timers.len() - before <= MAX_TIMERS_OF_ONE, "{} timers", one.timers.len());
+        assert_eq!(
+            one.timers.len() - before,
+            MAX_TIMERS_OF_ONE,
+            "of the fourth, those that there is room for"
+        );
+        assert!(one.dropped() >= 10 + 90);
         assert!(one.dropped() > 90);
         // Another peer's count for themselves, and each timer gives its room free.
         let before = one.dropped();
