@@ -138,7 +138,7 @@ pub(crate) enum Task {
         /// The folder; made if it is not there
         #[arg(long, short, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
         output: PathBuf,
-        /// Replace files that are there
+        /// Replace files that are there, once the new ones are
         #[arg(long)]
         overwrite: bool,
     },

@@ -29,9 +29,7 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> std::io::Resu
     if path.symlink_metadata().is_ok_and(|meta| !meta.is_file()) {
         return File::options().write(true).truncate(true).open(path)?.write_all(bytes);
     }
-    let mut number = [0; 8];
-    getrandom::fill(&mut number).map_err(std::io::Error::other)?;
-    let temporary = path.with_file_name(format!(".{}.part", mesh_protocol::ids::to_hex(&number)));
+    let temporary = path.with_file_name(part_name()?);
     let written = (|| {
         let mut file = File::options().write(true).create_new(true).mode(mode).open(&temporary)?;
         file.write_all(bytes)?;
@@ -42,6 +40,13 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> std::io::Resu
         let _gone = std::fs::remove_file(&temporary);
     }
     written
+}
+
+/// What is not whole yet is called so: nobody could guess that.
+pub(super) fn part_name() -> std::io::Result<String> {
+    let mut number = [0; 8];
+    getrandom::fill(&mut number).map_err(std::io::Error::other)?;
+    Ok(format!(".{}.part", mesh_protocol::ids::to_hex(&number)))
 }
 
 /// Mode of files that others may read, less the umask.

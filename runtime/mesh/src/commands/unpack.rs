@@ -1,6 +1,7 @@
 //! A task's result out of its archive and into a folder: no link is followed, and nothing gets outside.
 // spec: SBX-11, DEL-5
 
+use super::receipt_file::part_name;
 use crate::failure::{Failure, Result};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
@@ -50,7 +51,9 @@ pub(super) fn check_free(folder: &Path) -> Result<()> {
     }
 }
 
-/// Unpacks. What is there already stays unless `overwrite` is set.
+/// Unpacks. All of it goes into a new folder first and takes its place once it is whole: what is there already stays unless
+/// `overwrite` is set, and in any case where this fails before.
+// spec: DEL-5
 pub(super) fn unpack(archive: impl Read, folder: &Path, overwrite: bool) -> Result<Unpacked> {
     if !overwrite {
         check_free(folder)?;
@@ -58,11 +61,71 @@ pub(super) fn unpack(archive: impl Read, folder: &Path, overwrite: bool) -> Resu
     let failed = |error: io::Error| Failure::file("put the result into", folder, &error);
     std::fs::create_dir_all(folder).map_err(failed)?;
     let dir = Dir::open_ambient_dir(folder, ambient_authority()).map_err(failed)?;
-    // One of an earlier result must not vouch for this one, and a link there must not lead the new one elsewhere.
-    match dir.remove_file(RECEIPT) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
+    let name = part_name().map_err(failed)?;
+    dir.create_dir(&name).map_err(failed)?;
+    let put = dir.open_dir(&name).map_err(failed).and_then(|fresh| {
+        let unpacked = extract(archive, &fresh)?;
+        if !overwrite {
+            check_free(folder)?;
+        }
+        check_fits(&fresh, &dir, "").map_err(failed)??;
+        // One of an earlier result must not vouch for this one, and a link there must not lead the new one elsewhere.
+        match dir.remove_file(RECEIPT) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        replace(&fresh, &dir).map_err(failed)?;
+        Ok(unpacked)
+    });
+    let _gone = dir.remove_dir_all(&name);
+    put
+}
+
+/// Does nothing there stand in the way that cannot be replaced?
+fn check_fits(fresh: &Dir, dir: &Dir, above: &str) -> io::Result<Result<()>> {
+    for entry in fresh.entries()? {
+        let entry = entry?;
+        let (name, is_dir) = (entry.file_name(), entry.file_type()?.is_dir());
+        let there = match dir.symlink_metadata(&name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            there => there?,
+        };
+        let path = format!("{above}{}", name.to_string_lossy());
+        match (is_dir, there.is_dir()) {
+            (false, false) => {}
+            (true, true) => {
+                let below = check_fits(&fresh.open_dir(&name)?, &dir.open_dir(&name)?, &format!("{path}/"))?;
+                if below.is_err() {
+                    return Ok(below);
+                }
+            }
+            (true, false) => {
+                return Ok(Err(malformed(&format!("it has files below {path:?}, which is no folder there"))));
+            }
+            (false, true) => {
+                return Ok(Err(malformed(&format!("it has a file {path:?}, which is a folder there"))));
+            }
+        }
     }
+    Ok(Ok(()))
+}
+
+/// Puts all of a folder into another on the same disk, in the place of files that are there.
+fn replace(fresh: &Dir, dir: &Dir) -> io::Result<()> {
+    for entry in fresh.entries()? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if entry.file_type()?.is_dir() && dir.symlink_metadata(&name).is_ok() {
+            replace(&fresh.open_dir(&name)?, &dir.open_dir(&name)?)?;
+        } else {
+            fresh.rename(&name, dir, &name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Unpacks into a folder in which there is nothing.
+fn extract(archive: impl Read, dir: &Dir) -> Result<Unpacked> {
     let mut unpacked = Unpacked::default();
     let mut archive = Archive::new(archive);
     let mut count = 0;
@@ -90,7 +153,7 @@ pub(super) fn unpack(archive: impl Read, folder: &Path, overwrite: bool) -> Resu
                     (None, None) => String::new(),
                 };
                 let parts = parts(&path)?;
-                let mut place = Place { root: &dir, parts: &parts, path: &path, overwrite };
+                let mut place = Place { root: dir, parts: &parts, path: &path };
                 match kind {
                     EntryType::Directory => place.folder()?,
                     EntryType::Regular => {
@@ -155,14 +218,12 @@ struct Place<'a> {
     root: &'a Dir,
     parts: &'a [&'a str],
     path: &'a str,
-    overwrite: bool,
 }
 
 impl Place<'_> {
     fn failed(&self, error: &io::Error) -> Failure {
         let failure = Failure::because(format!("write {:?} of the result", self.path), error);
         match error.kind() {
-            ErrorKind::AlreadyExists => failure.hint("name another folder, or add --overwrite"),
             ErrorKind::StorageFull => failure.hint("free some space on that disk"),
             _ => failure,
         }
@@ -193,21 +254,14 @@ impl Place<'_> {
         self.open(self.parts).map(|_| ())
     }
 
-    /// The folder it goes to and its name there, with nothing in its way that may be replaced.
-    fn free(&self) -> Result<(Dir, &str)> {
+    /// The folder it goes to and its name there.
+    fn place(&self) -> Result<(Dir, &str)> {
         let (name, folders) = self.parts.split_last().ok_or_else(|| malformed("a path in it is empty"))?;
-        let dir = self.open(folders)?;
-        if self.overwrite {
-            match dir.remove_file(name) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(self.failed(&error)),
-                _ => {}
-            }
-        }
-        Ok((dir, name))
+        Ok((self.open(folders)?, name))
     }
 
     fn file(&mut self, content: &mut impl Read) -> Result<u64> {
-        let (dir, name) = self.free()?;
+        let (dir, name) = self.place()?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         let mut file = dir.open_with(name, &options).map_err(|error| self.failed(&error))?;
@@ -215,7 +269,7 @@ impl Place<'_> {
     }
 
     fn link(&mut self, target: &str) -> Result<()> {
-        let (dir, name) = self.free()?;
+        let (dir, name) = self.place()?;
         dir.symlink(target, name).map_err(|error| self.failed(&error))
     }
 }
@@ -367,5 +421,43 @@ mod tests {
         let outer = tempfile::tempdir().unwrap();
         let tar = archive(|tar| file(tar, "stdout", &"x".repeat(2000)));
         assert!(unpack(&tar[..1024], &outer.path().join("to"), false).is_err());
+        unpack(&tar[..], &outer.path().join("to"), false).unwrap();
+    }
+
+    // spec: DEL-5
+    #[test]
+    fn what_was_there_before_stays_where_the_new_does_not_come() {
+        let outer = tempfile::tempdir().unwrap();
+        let to = outer.path().join("to");
+        let result = |word: &str| {
+            archive(|tar| {
+                file(tar, "stdout", word);
+                file(tar, "out/a/b", word);
+                file(tar, "out/c", &word.repeat(2000));
+            })
+        };
+        unpack(&result("old")[..], &to, false).unwrap();
+        fs::write(to.join(RECEIPT), "of the old").unwrap();
+        fs::write(to.join("out/mine"), "mine").unwrap();
+        let read = |path: &str| fs::read_to_string(to.join(path)).unwrap();
+        let tar = result("new");
+        let in_the_way = archive(|tar| {
+            file(tar, "stdout", "new");
+            file(tar, "out/a", "new");
+        });
+        for bytes in [&tar[..700], &tar[..3000], &in_the_way[..]] {
+            assert!(unpack(bytes, &to, true).is_err());
+            let there = (read("stdout"), read("out/a/b"), read(RECEIPT));
+            assert_eq!(there, ("old".into(), "old".into(), "of the old".into()), "{}", bytes.len());
+        }
+        unpack(&tar[..], &to, true).unwrap();
+        assert_eq!(
+            (read("stdout"), read("out/a/b"), read("out/mine")),
+            ("new".into(), "new".into(), "mine".into())
+        );
+        assert_eq!(read("out/c").len(), 6000);
+        let mut names: Vec<_> = fs::read_dir(&to).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["out", "stdout"], "the old receipt vouches for nothing, and nothing is left over");
     }
 }
