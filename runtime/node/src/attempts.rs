@@ -10,6 +10,7 @@ use mesh_policies::permission::{self, Standing, Wish};
 use mesh_policies::{Check, first_failure};
 use mesh_protocol::ad::Source;
 use mesh_protocol::canonical;
+use mesh_protocol::checkpoint;
 use mesh_protocol::frame::{AttemptId, Beat, Ended, Offer, Phase, Released, TaskFrame};
 use mesh_protocol::ids::{BlobHash, EntryId, TaskId};
 use mesh_protocol::key::{PublicKey, UserKey};
@@ -172,12 +173,16 @@ impl Attempt {
     }
 }
 
-/// Bytes that a task may come to need on the disk of who runs it: what it is given, and what it may leave.
+/// Bytes that a task may come to need on the disk of who runs it: what it is given, what it may leave, and what it may
+/// save. While it does that, the last two states are kept, and what it has said stands by once more.
 // spec: PERM-5
-fn most_disk(spec: &TaskSpec) -> u64 {
+fn most_disk(spec: &TaskSpec, resume: Option<Blob>) -> u64 {
     let limits = &spec.limits;
     let left = [limits.out_bytes, limits.stdout_bytes, limits.stderr_bytes];
-    left.into_iter().fold(crate::owner::bytes_of(spec), u64::saturating_add)
+    let state = checkpoint::largest(limits);
+    let saved = if state > 0 { [state, state, limits.stdout_bytes, limits.stderr_bytes] } else { [0; 4] };
+    let given = [crate::owner::bytes_of(spec), resume.map_or(0, |blob| blob.len)];
+    given.into_iter().chain(left).chain(saved).fold(0, u64::saturating_add)
 }
 
 fn key(id: AttemptId) -> Vec<u8> {
@@ -628,14 +633,15 @@ impl Node {
                 _ => Ok(()),
             },
             Check::Energy => starts(),
-            Check::Capacity => self.has_room(spec),
+            Check::Capacity => self.has_room(spec, offer.resume),
             Check::Donor if !self.can_say() => Err(Reason::LogNotReady),
             Check::Donor => self.shares(),
             _ => Ok(()),
         })
     }
 
-    pub(crate) fn has_room(&self, spec: &TaskSpec) -> Result<(), Reason> {
+    /// `resume`: the state that it is to go on from.
+    pub(crate) fn has_room(&self, spec: &TaskSpec, resume: Option<Blob>) -> Result<(), Reason> {
         let (slots, memory) = self.room();
         let limits = &spec.limits;
         let too_large =
@@ -649,12 +655,13 @@ impl Node {
         let given = self.terms.disk_bytes;
         // Whoever set no bound gave no more than is kept of blobs.
         let most = if given > 0 { given } else { DEFAULT_DISK };
-        let wanted = most_disk(spec);
+        let wanted = most_disk(spec, resume);
         if wanted > most {
             return Err(too_large("bytes of disk", wanted, most));
         }
         let live = self.attempts.values().filter(|attempt| attempt.state().is_live());
-        let taken = live.fold(0, |sum: u64, attempt| sum.saturating_add(most_disk(attempt.spec())));
+        let of = |attempt: &Attempt| most_disk(attempt.spec(), attempt.kept.offer.resume);
+        let taken = live.fold(0, |sum: u64, attempt| sum.saturating_add(of(attempt)));
         let left = most.saturating_sub(taken);
         // Said of this task alone: a smaller one may find room.
         if wanted > left {

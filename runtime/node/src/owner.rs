@@ -845,7 +845,7 @@ impl Node {
                 });
             };
         let (slots, _) = self.room();
-        let mine = self.shares().and_then(|()| self.has_room(spec));
+        let mine = self.shares().and_then(|()| self.has_room(spec, None));
         add(self.me, None, mine, slots);
         let mut granted: BTreeMap<PublicKey, (Option<EntryId>, Result<(), Reason>)> = BTreeMap::new();
         for (id, fact) in self.ledger.facts().grants() {

@@ -1603,6 +1603,34 @@ fn tasks_take_no_more_disk_than_their_donor_gives() {
     assert_eq!(room.next_run(2).expect("there is room again").attempt.task.to_string(), other);
 }
 
+/// States that a task saves lie on the disk, too, and what it said once more until the next one is made.
+// spec: PERM-5
+#[test]
+fn what_a_task_may_save_counts_for_the_disk_that_it_takes() {
+    let mut room = street(quiet());
+    let sized = |nonce, checkpoint_bytes| {
+        let mut it = draft("plain", nonce);
+        (it.limits.out_bytes, it.limits.stdout_bytes, it.limits.stderr_bytes) = (0, 1_000, 1_000);
+        (it.limits.out_files, it.limits.checkpoint_bytes) = (0, checkpoint_bytes);
+        it
+    };
+    // A module of 100 bytes, and two streams: once, and in each of two states and beside them.
+    let saves = 100 + 2_000 + 2 * (10_000 + 5_000 + 2_000) + 2_000;
+    for (nonce, checkpoint_bytes, given, fits) in
+        [(1, 5_000, saves - 1, false), (2, 5_000, saves, true), (3, 0, 2_100, true), (4, 0, 2_099, false)]
+    {
+        room.handle(2, Input::Terms(Box::new(Terms { disk_bytes: given, ..Terms::default() })));
+        room.pass(20_000);
+        let task = room.submit_draft(0, sized(nonce, checkpoint_bytes)).unwrap();
+        let run = room.next_run(2);
+        assert_eq!(run.is_some(), fits, "{nonce}: {}", room.state(0, &task).1);
+        match run {
+            Some(run) => room.end(2, &run),
+            None => drop(room.ask(0, Command::Cancel { task }).unwrap()),
+        }
+    }
+}
+
 // spec: PERM-5, ARC-7
 #[test]
 fn who_sets_no_bound_gives_no_more_disk_than_is_kept_there() {

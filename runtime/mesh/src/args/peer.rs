@@ -109,7 +109,7 @@ pub(crate) struct Up {
     /// Share this device only while your own sun, wind or water gives more than your household takes
     #[arg(long)]
     pub(crate) surplus_only: bool,
-    /// Most bytes of disk that tasks may come to need, all together: what they are given and what they may leave; 0 for
+    /// Most bytes of disk that tasks may come to need, all together: what they are given, may save and may leave; 0 for
     /// 64GB
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub(crate) disk: Option<u64>,
