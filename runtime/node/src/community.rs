@@ -1018,11 +1018,7 @@ impl Node {
         if said.replicas != spec.replicas {
             return Err(Reason::Inadmissible("it is signed for other replicas than were submitted".into()));
         }
-        let times = u64::from(circle.rules().max_attempts).saturating_mul(RUNS);
-        let most =
-            spec.limits.duration_ms.saturating_mul(u64::from(said.replicas.max(1))).saturating_mul(times);
-        let tasks = self.ledger.facts().tasks();
-        if tasks.ran_ms(&(owner, id), spec.limits.duration_ms) >= most {
+        if self.is_spent(owner, id, spec) {
             return Err(Reason::OverQuota);
         }
         // As long as too few have seen it, it is of the day on which somebody had.
@@ -1030,6 +1026,15 @@ impl Node {
         let wish = (spec.limits.duration_ms, spec.limits.memory_bytes);
         let health = circle.is_health(&owner, &id, &spec.name);
         circle.within_quota(&owner, (seq, at), wish, said.replicas, health)
+    }
+
+    /// Have a task's attempts run for as long as one submission pays for, by what is on record? Nothing changes that.
+    // spec: QUOTA-4
+    pub(crate) fn is_spent(&self, owner: PublicKey, id: TaskId, spec: &TaskSpec) -> bool {
+        let times = u64::from(self.ledger.governance().rules().max_attempts).saturating_mul(RUNS);
+        let longest_ms = spec.limits.duration_ms;
+        let most = longest_ms.saturating_mul(u64::from(spec.replicas.max(1))).saturating_mul(times);
+        self.ledger.facts().tasks().ran_ms(&(owner, id), longest_ms) >= most
     }
 
     /// Was none of its user's quota shared out to this device?

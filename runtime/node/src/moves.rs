@@ -372,7 +372,10 @@ impl Node {
         let stopped = AttemptId { task: id, attempt: task.current() };
         let grant = candidates.iter().find(|peer| peer.device == to).and_then(|peer| peer.grant);
         // What could not be offered any more stays where it is.
-        if !self.can_say() || self.was_offered_out(id, task) {
+        if !self.can_say()
+            || self.was_offered_out(id, task)
+            || self.is_spent(self.me, task.wire(id), task.spec())
+        {
             return;
         }
         // It is thought about again, by what it may run on now.

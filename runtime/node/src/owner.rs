@@ -56,6 +56,8 @@ const PLACE_EVERY_MS: u64 = 5_000;
 /// Offers made for one task, refused ones included: enough for days of refusals at the longest back-off.
 pub(crate) const MAX_OFFERS: usize = 4_000;
 const _: () = assert!(MAX_OFFERS <= crate::ledger::MOST_OFFERS, "the ledger tells of each");
+/// Why a task ends whose attempts have run for as long as one submission pays for.
+const SPENT: &str = "its attempts have run for as long as one submission pays for; submit it again";
 /// How long a device may take to be told the time after it started: minutes, where the network comes up late.
 const CLOCK_MS: u64 = 600_000;
 /// Tasks kept on this device, those that have ended included. Each is some kilobytes. Of more, those that ended first
@@ -986,6 +988,11 @@ impl Node {
         }
         if self.was_offered_out(id, task) {
             self.give_up(id, Reason::TooManyAttempts(task.current()));
+            return Placing::Waits;
+        }
+        // Nobody takes it any more, and each offer would be an entry in vain.
+        if self.is_spent(self.me, task.wire(id), task.spec()) {
+            self.give_up(id, Reason::Inadmissible(SPENT.into()));
             return Placing::Waits;
         }
         let (blocked, name) = (self.blocked_for(id, task), task.spec().name.clone());

@@ -665,6 +665,36 @@ fn the_eleventh_task_is_refused_by_the_donor_if_its_submitter_does_not_count() {
     );
 }
 
+/// Donors take it no more, and would be asked for ever.
+// spec: QUOTA-4
+#[test]
+fn a_task_whose_submission_is_spent_by_its_owners_own_count_fails_and_says_so() {
+    let mut room = street(Rules { max_attempts: 1, ..quiet() });
+    let mut task = draft("plain", 1);
+    task.limits.duration_ms = 1_000;
+    let id = room.submit_draft(0, task).unwrap();
+    let mut runs = 0;
+    for _ in 0..40 {
+        assert_eq!(room.state(0, &id).0 == "failed", runs == 20, "after {runs}: {}", room.state(0, &id).1);
+        if runs == 20 {
+            break;
+        }
+        let run = room.next_run(2).unwrap_or_else(|| panic!("{}", room.state(0, &id).1));
+        room.handle(2, Input::Run(run.attempt, RunEvent::Started));
+        room.handle(2, Input::Run(run.attempt, RunEvent::Lost(Reason::DonorPaused)));
+        room.handle(2, Input::Run(run.attempt, RunEvent::Spent(Some(metering(room.now, 10)))));
+        runs += 1;
+        for _ in 0..200 {
+            if room.peers[2].runs.is_empty() {
+                room.pass(5_000);
+            }
+        }
+    }
+    let why = room.state(0, &id).1;
+    assert!(why.contains("as long as one submission pays for"), "{why}");
+    assert_eq!(room.said(1, "failed").len(), 1);
+}
+
 // spec: VOTE-8
 #[test]
 fn a_donor_believes_its_own_tally_and_no_claim() {
