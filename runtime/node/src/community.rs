@@ -956,17 +956,19 @@ impl Node {
             true => course(Sla::Eco, Voice::NoBallot),
             false => course(spec.sla, voice),
         };
-        let mut decided = None;
+        let mut claim = None;
         if let Some((ballot, tally)) = counted {
             closes = Some(ballot.opened_ms.saturating_add(ballot.window_ms));
-            if let State::Decided(level) =
-                if lies { State::Decided(Importance::Critical) } else { tally.state }
-            {
+            let ballots = self.ledger.facts().ballots();
+            let told = ballots.consensus(&self.me, &id).and_then(|(level, _)| level);
+            let state = if lies { State::Decided(Importance::Critical) } else { tally.state };
+            let importance = if let State::Decided(level) = state { Some(level) } else { None };
+            // Dates that others witnessed later may have moved it.
+            if told != importance && ballots.may_claim(&self.me, &id) {
                 let votes = tally.votes.values().map(|(_, entry)| *entry).take(MAX_VOTES).collect();
-                decided = Some(Payload::Consensus { task: id, importance: Some(level), votes });
+                claim = Some(Payload::Consensus { task: id, importance, votes });
             }
         }
-        let told = self.ledger.facts().ballots().consensus(&self.me, &id).is_some();
         match matches!(voice, Voice::Pending | Voice::Silent) {
             true => self.open_ballots.insert(key),
             false => self.open_ballots.remove(&key),
@@ -985,9 +987,9 @@ impl Node {
             }
         }
         self.sort_task(key);
-        // What the members decided is said once, by whose task it is.
-        if let Some(consensus) = decided.filter(|_| !told && key == id && self.can_say()) {
-            self.say(consensus, &[]);
+        // What the members decided is said by whose task it is, and again where the count is another.
+        if let Some(claim) = claim.filter(|_| key == id && self.can_say()) {
+            self.say(claim, &[]);
         }
         if key == id {
             self.requeue_twins(id);

@@ -695,6 +695,41 @@ fn a_task_whose_submission_is_spent_by_its_owners_own_count_fails_and_says_so() 
     assert_eq!(room.said(1, "failed").len(), 1);
 }
 
+/// Who was away voted in time, and their votes came when the result had been claimed.
+// spec: VOTE-8, LED-10
+#[test]
+fn a_claim_is_said_again_where_its_owners_own_count_has_moved() {
+    let mut room = Room::community_by(&["alice", "bob", "carol", "dave"], Rules { sponsors: 1, ..rules() });
+    for number in 0..4 {
+        room.handle(number, Input::Terms(Box::new(Terms { off: true, ..Terms::default() })));
+    }
+    let task = room.submit_draft(0, draft("plain", 1)).unwrap();
+    room.vote(1, &task, Importance::High);
+    room.pass(3_000);
+    for other in 1..4 {
+        room.disconnect(0, other);
+    }
+    for number in [2, 3] {
+        room.vote(number, &task, Importance::Low);
+    }
+    room.pass(20_000);
+    let claimed = |room: &Room| -> Vec<Option<Importance>> {
+        let said = room.said(0, "consensus").into_iter();
+        said.map(|it| if let Payload::Consensus { importance, .. } = it { importance } else { None })
+            .collect()
+    };
+    assert_eq!(claimed(&room), [Some(Importance::High)]);
+    for other in 1..4 {
+        room.connect(0, other);
+    }
+    room.pass(20_000);
+    assert_eq!(claimed(&room), [Some(Importance::High), Some(Importance::Low)]);
+    for number in 0..4 {
+        let view = room.ballot(number, &task);
+        assert_eq!((view.importance, view.disputed_claim), (Some(Importance::Low), None), "{number}");
+    }
+}
+
 // spec: VOTE-8
 #[test]
 fn a_donor_believes_its_own_tally_and_no_claim() {

@@ -23,6 +23,11 @@ const MOST_OF_A_LOG: usize = 256;
 // spec: VOTE-1, VOTE-8
 pub(crate) const MOST_WORDS: usize = 16;
 
+/// How often a log says what came of one ballot: again where dates that others witnessed have moved the count. More
+/// changes nothing.
+// spec: VOTE-8
+const MOST_CLAIMS: usize = 4;
+
 /// A place in somebody's log.
 pub type Spot = (PublicKey, u64);
 
@@ -88,7 +93,8 @@ pub struct Ballots {
     by_task: BTreeSet<(TaskId, Spot)>,
     votes: BTreeMap<TaskId, BTreeMap<Spot, VoteFact>>,
     voted: BTreeMap<PublicKey, BTreeMap<TaskId, (u64, Hlc)>>,
-    consensus: BTreeMap<(TaskId, PublicKey), Claim>,
+    /// As often as it was said, the last time last.
+    consensus: BTreeMap<(TaskId, PublicKey), Vec<Claim>>,
     flagged: BTreeMap<(TaskId, PublicKey), (u64, String)>,
     disputed: BTreeMap<TaskId, BTreeMap<Spot, (Hlc, String)>>,
     contributions: BTreeMap<Spot, ContributionFact>,
@@ -187,12 +193,22 @@ impl Ballots {
 
     /// A ballot's result as the submitting device counts it.
     pub fn consensus(&self, device: &PublicKey, task: &TaskId) -> Option<(Option<Importance>, &[EntryId])> {
-        self.consensus.get(&(*task, *device)).map(|(_, level, votes)| (*level, votes.as_slice()))
+        self.claim(device, task).map(|(_, level, votes)| (*level, votes.as_slice()))
+    }
+
+    fn claim(&self, device: &PublicKey, task: &TaskId) -> Option<&Claim> {
+        self.consensus.get(&(*task, *device))?.last()
+    }
+
+    /// May a device say what came of a ballot, or has it said so too often?
+    // spec: VOTE-8
+    pub(crate) fn may_claim(&self, device: &PublicKey, task: &TaskId) -> bool {
+        self.consensus.get(&(*task, *device)).is_none_or(|said| said.len() < MOST_CLAIMS)
     }
 
     /// Where in its log the submitting device says so.
     pub fn consensus_seq(&self, device: &PublicKey, task: &TaskId) -> Option<u64> {
-        self.consensus.get(&(*task, *device)).map(|(seq, ..)| *seq)
+        self.claim(device, task).map(|(seq, ..)| *seq)
     }
 
     /// The sentence by which a submitting device takes its task for a matter of public health.
@@ -269,8 +285,9 @@ impl Ballots {
                 self.votes.entry(*task).or_default().insert(spot, vote);
                 self.voted.entry(author).or_default().entry(*task).or_insert((seq, hlc));
             }
-            Payload::Consensus { task, importance, votes } => {
-                self.consensus.entry((*task, author)).or_insert_with(|| (seq, *importance, votes.clone()));
+            Payload::Consensus { task, importance, votes } if self.may_claim(&author, task) => {
+                let said = self.consensus.entry((*task, author)).or_default();
+                said.push((seq, *importance, votes.clone()));
             }
             Payload::HealthFlagged { task, text } => {
                 self.flagged.entry((*task, author)).or_insert_with(|| (seq, text.clone()));
@@ -305,7 +322,10 @@ impl Ballots {
         self.by_task.retain(|(_, spot)| stays(spot));
         self.contributions.retain(|spot, _| stays(spot));
         self.zones.retain(|spot, _| stays(spot));
-        self.consensus.retain(|(_, by), (seq, ..)| stays(&(*by, *seq)));
+        self.consensus.retain(|(_, by), said| {
+            said.retain(|(seq, ..)| stays(&(*by, *seq)));
+            !said.is_empty()
+        });
         self.flagged.retain(|(_, by), (seq, _)| stays(&(*by, *seq)));
         self.proposals.retain(|_, proposal| stays(&(proposal.author, proposal.seq)));
         self.proposed.retain(|spot, _| stays(spot));

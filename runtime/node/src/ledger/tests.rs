@@ -1446,6 +1446,28 @@ fn voted(task: TaskId, number: usize) -> Payload {
     Payload::Voted { task, importance, comment: String::new() }
 }
 
+// spec: VOTE-8, LED-3
+#[test]
+fn what_a_log_says_of_a_ballot_last_counts_and_of_more_than_four_times_the_fourth() {
+    let mut world = World::of(2);
+    let (device, task) = (world.device(1), TaskId([7; 32]));
+    let claim = |level| Payload::Consensus { task, importance: Some(level), votes: vec![] };
+    let now =
+        |world: &World| world.ledgers[1].facts().ballots().consensus(&device, &task).and_then(|it| it.0);
+    use Importance::{Critical, High, Low, Normal};
+    let may = |world: &World| world.ledgers[1].facts().ballots().may_claim(&device, &task);
+    for (level, counts) in [(High, High), (Low, Low), (High, High), (Normal, Normal), (Critical, Normal)] {
+        assert_eq!(may(&world), level != Critical);
+        world.say(1, claim(level));
+        assert_eq!(now(&world), Some(counts));
+    }
+    assert!(!may(&world));
+    let seq = world.ledgers[1].facts().ballots().consensus_seq(&device, &task).unwrap();
+    let mut facts = world.ledgers[1].facts().clone();
+    facts.cut(&device, seq);
+    assert_eq!(facts.ballots().consensus(&device, &task).and_then(|it| it.0), Some(High));
+}
+
 fn disputed(task: TaskId) -> Payload {
     Payload::HealthDisputed { task, why: String::new() }
 }
