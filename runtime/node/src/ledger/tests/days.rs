@@ -82,6 +82,24 @@ fn of_a_log_as_long_as_they_get_no_more_is_dated_than_what_may_be_of_the_day() {
     assert_eq!(dated(|| assert_eq!(used(&world, 1, u64::MAX), 0)), 1);
 }
 
+// spec: QUOTA-4, LED-10
+#[test]
+fn what_nobody_has_seen_hides_nothing_of_the_day_that_comes_before_it_in_its_log() {
+    let mut world = World::of(3);
+    let device = world.device(1);
+    let seen = world.say(1, submitted(task(0))).tip();
+    // Of the day before, by its author's word alone.
+    world.say(1, submitted(task(1)));
+    world.sync_all();
+    world.now += DAY;
+    for by in [0, 2] {
+        world.say(by, Payload::Witnessed { tips: vec![seen] });
+    }
+    world.sync_all();
+    assert!(world.ledgers[0].witnesses(&device, seen.seq + 1).is_empty());
+    assert_eq!(used(&world, 1, u64::MAX), 1);
+}
+
 // spec: QUOTA-3
 #[test]
 fn of_one_log_eight_time_zones_in_thirty_days_count() {
