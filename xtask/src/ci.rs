@@ -51,7 +51,9 @@ fn format(repo: &Repo) -> Result<()> {
 }
 
 fn clippy(repo: &Repo) -> Result<()> {
-    run(repo.cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    let mut cargo = repo.cargo();
+    cargo.args(["clippy", "--workspace", "--all-targets", "--features", "xtask/mutants"]);
+    run(cargo.args(["--", "-D", "warnings"]))
 }
 
 fn documentation(repo: &Repo) -> Result<()> {

@@ -14,7 +14,7 @@ pub(crate) fn test(repo: &Repo, filters: &[String]) -> Result<()> {
     let built = build_with(repo, Profile::Dev, &TESTED, false)?;
     pure::check(repo)?;
     let mut cargo = repo.cargo();
-    cargo.args(["test", "--workspace"]);
+    cargo.args(["test", "--workspace", "--features", "xtask/mutants"]);
     if !filters.is_empty() {
         cargo.arg("--").args(filters);
     }
