@@ -1,4 +1,5 @@
-//! Which mutant is on, and which were reached: a part of the crates that are broken on purpose.
+//! Which mutant is on, and which were reached: a module of the crates that are broken on purpose, where `MUTANTS` stands
+//! for the number of those of the crate.
 
 use std::fs::File;
 use std::io::Write;

@@ -271,9 +271,13 @@ fn copied(from: &Path, to: &Path, texts: &BTreeMap<PathBuf, String>) -> Result<(
     for entry in std::fs::read_dir(from).with_context(|| format!("{} cannot be read", from.display()))? {
         let (from, name) = entry.map(|it| (it.path(), it.file_name()))?;
         let to = to.join(&name);
-        if from.is_dir() && name != "target" && name != ".git" {
+        // Cargo marks so what it builds in, wherever that is.
+        if name == ".git" || from.join("CACHEDIR.TAG").exists() {
+            continue;
+        }
+        if from.is_dir() {
             copied(&from, &to, texts)?;
-        } else if from.is_file() && !texts.contains_key(&to) {
+        } else if !texts.contains_key(&to) {
             write(&to, &std::fs::read(&from).with_context(|| format!("{} cannot be read", from.display()))?)?;
         }
     }
