@@ -271,8 +271,8 @@ fn copied(from: &Path, to: &Path, texts: &BTreeMap<PathBuf, String>) -> Result<(
     for entry in std::fs::read_dir(from).with_context(|| format!("{} cannot be read", from.display()))? {
         let (from, name) = entry.map(|it| (it.path(), it.file_name()))?;
         let to = to.join(&name);
-        // Cargo marks so what it builds in, wherever that is.
-        if name == ".git" || from.join("CACHEDIR.TAG").exists() {
+        // Cargo marks so what it builds in, if it has another name.
+        if name == ".git" || name == "target" || from.join("CACHEDIR.TAG").exists() {
             continue;
         }
         if from.is_dir() {
