@@ -1,7 +1,8 @@
 //! Puts all mutants of a file into its text at once, each behind a switch that a test run turns on by its number.
 //!
 //! The code as it is and what cargo-mutants makes of it stand side by side, so that one build serves for all. Where a
-//! value is computed, both are given the same operands, computed once and in the order in which they always were.
+//! value is computed, both are given the same operands, computed once and in the order in which they always were. An
+//! operator binds as that which it replaces, where cargo-mutants lets those around it regroup.
 
 use proc_macro2::Span;
 use std::collections::BTreeMap;
