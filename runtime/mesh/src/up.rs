@@ -27,6 +27,7 @@ mod runner;
 mod runs;
 mod services;
 mod situation;
+mod trash;
 
 pub(crate) use driver::now;
 pub(crate) use handle::Handle;

@@ -9,7 +9,7 @@ use super::incoming::Refused;
 use super::outbox::{self, Line, Outbox, Sent};
 use super::remembered::Remembered;
 use super::runner::Runner;
-use super::runs::{self, Runs, Wish};
+use super::runs::{Runs, Wish};
 use bytes::Bytes;
 use mesh_gossip::{Effect, Gossip, Heard};
 use mesh_net::{Channel, Net, SendError, Standing};
@@ -201,7 +201,7 @@ impl Hands for Shell {
             Output::Unfetch(attempt) => self.fetches.retain(|_, (of, _)| *of != attempt),
             Output::Release(attempt) => self.runner.release(attempt),
             Output::Forget(attempt) => {
-                runs::clear(&self.runner.release_folder(attempt));
+                self.runs.clear(&self.runner.release_folder(attempt));
                 self.hang_up(attempt);
                 self.runs.forget(attempt);
                 self.blobs.forget(attempt);

@@ -1,6 +1,7 @@
 //! The attempts that run here: how each is told to hold or end, and what it has written so far, for whoever follows it.
 // spec: DEL-5
 
+use super::trash::Trash;
 use bytes::Bytes;
 use mesh_executor::Control;
 use mesh_net::{Follow, NextPiece};
@@ -185,6 +186,7 @@ impl Live {
 pub(crate) struct Runs {
     folder: PathBuf,
     live: Mutex<BTreeMap<AttemptId, Arc<Live>>>,
+    trash: Trash,
 }
 
 impl Runs {
@@ -194,7 +196,8 @@ impl Runs {
             fs::remove_dir_all(folder)?;
         }
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        Ok(Self { folder: folder.to_owned(), live: Mutex::default() })
+        let trash = Trash::open(folder.join("trash"))?;
+        Ok(Self { folder: folder.to_owned(), live: Mutex::default(), trash })
     }
 
     fn live(&self) -> MutexGuard<'_, BTreeMap<AttemptId, Arc<Live>>> {
@@ -210,7 +213,7 @@ impl Runs {
         if runs.len() >= MAX_RUNS {
             let old = runs.iter().find(|(_, live)| live.has_ended()).map(|(attempt, _)| *attempt)?;
             let old = runs.remove(&old)?;
-            clear(&old.folder);
+            self.clear(&old.folder);
         }
         let live = Arc::new(Live::new(self.folder.join(format!("{}-{}", attempt.task, attempt.attempt))));
         runs.insert(attempt, live.clone());
@@ -228,9 +231,15 @@ impl Runs {
             live.want(Wish::Stop);
             // A run that has not noticed yet clears up itself.
             if live.has_ended() {
-                clear(&live.folder);
+                self.clear(&live.folder);
             }
         }
+    }
+
+    /// Takes an attempt's folder away. It may hold gigabytes, and is deleted by somebody else.
+    // spec: ARC-5
+    pub(crate) fn clear(&self, folder: &Path) {
+        cleared(folder, self.trash.throw(folder));
     }
 
     /// Is it known no more?
@@ -252,7 +261,11 @@ impl Runs {
 
 /// Takes a folder away with what is in it.
 pub(crate) fn clear(folder: &Path) {
-    match fs::remove_dir_all(folder) {
+    cleared(folder, fs::remove_dir_all(folder));
+}
+
+fn cleared(folder: &Path, done: io::Result<()>) {
+    match done {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::warn!(folder = %folder.display(), %error, "an attempt's folder could not be taken away");
         }
@@ -374,12 +387,16 @@ mod tests {
     #[test]
     fn what_an_earlier_run_left_is_cleared_away() {
         let dir = tempfile::tempdir().unwrap();
+        let left = || {
+            let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+            names.filter(|name| name != "trash").count()
+        };
         let live = Runs::open(dir.path()).unwrap().begin(ATTEMPT).unwrap();
         live.write(&mut Files::default(), Stream::Stdout, b"").unwrap();
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is made for nothing");
+        assert_eq!(left(), 0, "nothing is made for nothing");
         live.write(&mut Files::default(), Stream::Stdout, b"one").unwrap();
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(left(), 1);
         Runs::open(dir.path()).unwrap();
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert_eq!(left(), 0);
     }
 }
