@@ -311,7 +311,9 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
     let (stop, stopped) = watch::channel(false);
     let runtime = tokio::runtime::Handle::current();
     let handle = Handle::new(questions, happenings.clone());
-    let fetcher = Arc::new(Fetcher::new(net.clone(), blobs.clone()));
+    let members = shared.clone();
+    let owner = move |peer| members.node().ledger().governance().owner(&peer).map_or(peer, |user| user.0);
+    let fetcher = Arc::new(Fetcher::new(net.clone(), blobs.clone(), owner));
     let refused = Arc::new(Refused::default());
     let shown: Arc<std::sync::Mutex<Vec<Shown>>> = Arc::default();
     let runner = Arc::new(Runner {

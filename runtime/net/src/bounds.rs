@@ -86,8 +86,8 @@ pub struct Bounds {
     pub slowest: u64,
     /// Connections forwarded between others at once. 32: each holds two streams and up to 2 MiB.
     pub circuits: usize,
-    /// Connections forwarded at the wish of one peer. 4.
-    pub circuits_per_peer: usize,
+    /// Connections forwarded at the wish of one owner's peers. 4: nobody takes all 32, with however many devices.
+    pub circuits_per_owner: usize,
     /// Connections that come through relays, of which nobody knows yet that a member is at the other end. 32: as many
     /// as there may be strangers.
     pub arriving: usize,
@@ -130,7 +130,7 @@ impl Default for Bounds {
             stall: Duration::from_secs(30),
             slowest: 32 << 10,
             circuits: 32,
-            circuits_per_peer: 4,
+            circuits_per_owner: 4,
             arriving: 32,
             arriving_per_relay: 4,
         }

@@ -29,7 +29,7 @@ const PIECE: usize = 64 << 10;
 pub(crate) struct Relay {
     per_day: u64,
     circuits: usize,
-    circuits_per_peer: usize,
+    circuits_per_owner: usize,
     used: Mutex<Used>,
 }
 
@@ -43,18 +43,17 @@ struct Used {
 /// A place for one pair of peers.
 struct Circuit<'a> {
     relay: &'a Relay,
-    peer: PublicKey,
-    /// Of who dialled, and of who was: each sends by its own share.
+    /// Of who dialled, whose place it is, and of who was dialled: each sends by its own share.
     owners: (PublicKey, PublicKey),
 }
 
 impl Drop for Circuit<'_> {
     fn drop(&mut self) {
         let mut used = lock(&self.relay.used);
-        if let Some(n) = used.circuits.get_mut(&self.peer) {
+        if let Some(n) = used.circuits.get_mut(&self.owners.0) {
             *n -= 1;
             if *n == 0 {
-                used.circuits.remove(&self.peer);
+                used.circuits.remove(&self.owners.0);
             }
         }
     }
@@ -66,7 +65,7 @@ impl Relay {
         Self {
             per_day: config.relay_bytes,
             circuits: config.bounds.circuits,
-            circuits_per_peer: config.bounds.circuits_per_peer,
+            circuits_per_owner: config.bounds.circuits_per_owner,
             used: Mutex::new(used),
         }
     }
@@ -89,7 +88,9 @@ impl Relay {
         true
     }
 
-    fn circuit(&self, peer: PublicKey, owners: (PublicKey, PublicKey)) -> Option<Circuit<'_>> {
+    /// One of the places of all devices of whoever dials.
+    // spec: NET-4, NET-6
+    fn circuit(&self, owners: (PublicKey, PublicKey)) -> Option<Circuit<'_>> {
         if self.per_day == 0 {
             return None;
         }
@@ -97,12 +98,12 @@ impl Relay {
         if used.circuits.values().sum::<usize>() >= self.circuits {
             return None;
         }
-        let own = used.circuits.entry(peer).or_default();
-        if *own >= self.circuits_per_peer {
+        let own = used.circuits.entry(owners.0).or_default();
+        if *own >= self.circuits_per_owner {
             return None;
         }
         *own += 1;
-        Some(Circuit { relay: self, peer, owners })
+        Some(Circuit { relay: self, owners })
     }
 }
 
@@ -144,7 +145,7 @@ async fn arrange(
     let of = shared.clone();
     let owners = move || (of.provider.owner(from), of.provider.owner(to));
     let owners = tokio::task::spawn_blocking(owners).await.ok()?;
-    let circuit = shared.relay.circuit(from, owners)?;
+    let circuit = shared.relay.circuit(owners)?;
     let far = shared.session(to).filter(|far| far.standing() == Standing::Member)?;
     let conn = far.active.borrow().clone()?;
     // Relays do not chain: nobody's bytes are forwarded twice.
@@ -159,14 +160,17 @@ async fn arrange(
     Some((circuit, tokio::time::timeout(ANSWER, ask).await.ok()??))
 }
 
+/// Until it ends, or is silent: both ends of a connection that lives say so more often.
+// spec: NET-4
 async fn copy(shared: &Shared, owner: PublicKey, from: &mut RecvStream, to: &mut SendStream) {
-    while let Ok(Some(chunk)) = from.read_chunk(PIECE, true).await {
+    let stall = shared.config.bounds.stall;
+    while let Ok(Ok(Some(chunk))) = tokio::time::timeout(stall, from.read_chunk(PIECE, true)).await {
         let bytes = chunk.bytes.len() as u64;
         if !shared.relay.take(owner, bytes) {
             shared.counts.relay_capped.one();
             return;
         }
-        if to.write_chunk(chunk.bytes).await.is_err() {
+        if !matches!(tokio::time::timeout(stall, to.write_chunk(chunk.bytes)).await, Ok(Ok(()))) {
             return;
         }
         shared.counts.relay_bytes.add(bytes);
@@ -243,7 +247,7 @@ mod tests {
     fn nobody_uses_up_the_bytes_of_all_others_for_a_day() {
         let key = |n| PublicKey([n; 32]);
         let used = Used { since: Instant::now(), bytes: BTreeMap::new(), circuits: BTreeMap::new() };
-        let relay = Relay { per_day: 1_600, circuits: 1, circuits_per_peer: 1, used: Mutex::new(used) };
+        let relay = Relay { per_day: 1_600, circuits: 1, circuits_per_owner: 1, used: Mutex::new(used) };
         assert!((0..4).all(|_| relay.take(key(1), 100)));
         assert!(!relay.take(key(1), 1), "a quarter");
         assert!((0..3).all(|_| relay.take(key(2), 100)) && !relay.take(key(2), 1), "a quarter of the rest");

@@ -30,9 +30,9 @@ const RESUMES: u32 = 1000;
 const WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(15));
 /// Fetched at once. A line gets no faster by more, and each holds an open file.
 const AT_ONCE: usize = 16;
-/// Fetched at once of one peer: as many as it serves.
-const OF_ONE_PEER: usize = 4;
-/// Checkpoints fetched at once, of which each peer has one: they are of use only if something else goes wrong, and take
+/// Fetched at once of one member, with however many devices: as many as one serves.
+const OF_ONE_OWNER: usize = 4;
+/// Checkpoints fetched at once, of which each member has one: they are of use only if something else goes wrong, and take
 /// no place from results and inputs.
 const CHECKPOINTS: usize = 4;
 /// How often somebody whose input does not come is asked again, and how long after the first time: two minutes, in which
@@ -44,17 +44,21 @@ pub(crate) struct Fetcher {
     net: Net,
     blobs: Arc<Blobs>,
     lines: Lines,
+    owner: Owner,
 }
+
+/// Says whose device somebody is.
+type Owner = Box<dyn Fn(PublicKey) -> PublicKey + Send + Sync>;
 
 /// Whose turn it is.
 struct Lines {
     all: Arc<Semaphore>,
     checkpoints: Arc<Semaphore>,
-    of_peers: Mutex<BTreeMap<PublicKey, Arc<OfPeer>>>,
+    of_owners: Mutex<BTreeMap<PublicKey, Arc<OfOwner>>>,
     looked_at: Arc<tokio::sync::Mutex<()>>,
 }
 
-struct OfPeer {
+struct OfOwner {
     all: Arc<Semaphore>,
     checkpoints: Arc<Semaphore>,
 }
@@ -62,8 +66,8 @@ struct OfPeer {
 /// A place among those that fetch.
 struct Place {
     _held: Vec<OwnedSemaphorePermit>,
-    /// Forgotten when nobody fetches from that peer.
-    _of: Arc<OfPeer>,
+    /// Forgotten when nobody fetches from that member.
+    _of: Arc<OfOwner>,
 }
 
 impl Lines {
@@ -71,22 +75,22 @@ impl Lines {
         Self {
             all: Arc::new(Semaphore::new(AT_ONCE)),
             checkpoints: Arc::new(Semaphore::new(CHECKPOINTS)),
-            of_peers: Mutex::default(),
+            of_owners: Mutex::default(),
             looked_at: Arc::default(),
         }
     }
 
-    /// Waits for a place. Whoever waits for a peer takes none from those that fetch from others.
+    /// Waits for a place. Whoever waits for a member takes none from those that fetch from others.
     // spec: DEL-5, NET-4
-    async fn place(&self, from: PublicKey, checkpoint: bool) -> Result<Place, Unfetched> {
+    async fn place(&self, owner: PublicKey, checkpoint: bool) -> Result<Place, Unfetched> {
         let of = {
-            let mut peers = self.of_peers.lock().unwrap_or_else(PoisonError::into_inner);
-            peers.retain(|_, of| Arc::strong_count(of) > 1);
-            let new = || OfPeer {
-                all: Arc::new(Semaphore::new(OF_ONE_PEER)),
+            let mut owners = self.of_owners.lock().unwrap_or_else(PoisonError::into_inner);
+            owners.retain(|_, of| Arc::strong_count(of) > 1);
+            let new = || OfOwner {
+                all: Arc::new(Semaphore::new(OF_ONE_OWNER)),
                 checkpoints: Arc::new(Semaphore::new(1)),
             };
-            peers.entry(from).or_insert_with(|| Arc::new(new())).clone()
+            owners.entry(owner).or_insert_with(|| Arc::new(new())).clone()
         };
         let queues = match checkpoint {
             true => vec![&of.checkpoints, &self.checkpoints, &of.all],
@@ -110,8 +114,12 @@ enum Brought {
 }
 
 impl Fetcher {
-    pub(crate) fn new(net: Net, blobs: Arc<Blobs>) -> Self {
-        Self { net, blobs, lines: Lines::new() }
+    pub(crate) fn new(
+        net: Net,
+        blobs: Arc<Blobs>,
+        owner: impl Fn(PublicKey) -> PublicKey + Send + Sync + 'static,
+    ) -> Self {
+        Self { net, blobs, lines: Lines::new(), owner: Box::new(owner) }
     }
 
     /// Brings a blob here for this device's owner and keeps it if it is what is wanted, unless it is here already. None: it
@@ -252,7 +260,7 @@ impl Fetcher {
         loop {
             let before = Net::progress(into);
             let outcome = {
-                let _place = self.lines.place(from, checkpoint).await?;
+                let _place = self.lines.place((self.owner)(from), checkpoint).await?;
                 self.net.fetch(from, blob.hash.0, blob.len, into).await
             };
             let Err(error) = outcome else { return Ok(()) };
@@ -403,7 +411,7 @@ mod tests {
 
         fn fetcher(&self, most: u64) -> Fetcher {
             let blobs = Blobs::open(&self.dir.path().join("blobs"), most).unwrap();
-            Fetcher::new(self.here.clone(), Arc::new(blobs))
+            Fetcher::new(self.here.clone(), Arc::new(blobs), |peer| peer)
         }
 
         fn offer(&self, bytes: &[u8]) -> Blob {
@@ -445,13 +453,13 @@ mod tests {
         };
         put(&[&bytes[..3 << 20], &vec![0; 1 << 20][..]].concat());
         let other = Blobs::open(&pair.dir.path().join("other"), 1 << 30).unwrap();
-        let fetcher = Fetcher::new(pair.here.clone(), Arc::new(other));
+        let fetcher = Fetcher::new(pair.here.clone(), Arc::new(other), |peer| peer);
         let error = pair.fetch(&fetcher, blob).await.unwrap_err();
         assert!(matches!(error, Unfetched::False(_)), "{error:?}");
         put(&bytes);
         let before = pair.bytes_in();
         let other = Arc::new(Blobs::open(&pair.dir.path().join("other"), 1 << 30).unwrap());
-        let fetcher = Fetcher::new(pair.here.clone(), other.clone());
+        let fetcher = Fetcher::new(pair.here.clone(), other.clone(), |peer| peer);
         pair.fetch(&fetcher, blob).await.unwrap();
         assert_eq!(fs::read(other.path(&blob.hash).unwrap()).unwrap(), bytes);
         let came = pair.bytes_in() - before;
@@ -486,11 +494,12 @@ mod tests {
     #[tokio::test]
     async fn what_is_ended_is_not_kept_and_not_told() {
         let pair = Pair::new().await;
-        let fetcher = pair.fetcher(1 << 30);
-        // All the peer's places are taken.
+        let (mut fetcher, owner) = (pair.fetcher(1 << 30), PublicKey([9; 32]));
+        fetcher.owner = Box::new(move |_| owner);
+        // All of its owner's places are taken, by other devices.
         let mut places = Vec::new();
-        for _ in 0..OF_ONE_PEER {
-            places.push(fetcher.lines.place(pair.there.key(), false).await.unwrap());
+        for _ in 0..OF_ONE_OWNER {
+            places.push(fetcher.lines.place(owner, false).await.unwrap());
         }
         let (end, ended) = oneshot::channel();
         let blob = pair.offer(b"too late");
@@ -507,11 +516,11 @@ mod tests {
 
     // spec: DEL-5, NET-4
     #[tokio::test]
-    async fn one_peer_takes_four_places_and_checkpoints_take_none_of_the_others() {
+    async fn one_member_takes_four_places_and_checkpoints_take_none_of_the_others() {
         let lines = Lines::new();
         let peer = |number: u8| PublicKey([number; 32]);
         let mut held = Vec::new();
-        for _ in 0..OF_ONE_PEER {
+        for _ in 0..OF_ONE_OWNER {
             held.push(has_place(&lines, peer(1), false).await.unwrap());
         }
         assert!(has_place(&lines, peer(1), false).await.is_none());
@@ -532,7 +541,7 @@ mod tests {
         assert!(has_place(&lines, peer(6), true).await.is_some());
         drop(held);
         assert!(has_place(&lines, peer(1), false).await.is_some());
-        assert_eq!(lines.of_peers.lock().unwrap().len(), 1, "who is not fetched from is forgotten");
+        assert_eq!(lines.of_owners.lock().unwrap().len(), 1, "who is not fetched from is forgotten");
     }
 
     // spec: DEL-4

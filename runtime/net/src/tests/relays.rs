@@ -4,6 +4,8 @@ use super::harness::*;
 use crate::wire::{Head, NO, YES};
 use crate::{Channel, Event, Path, Standing};
 use bytes::Bytes;
+use mesh_protocol::key::PublicKey;
+use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 
 /// Two peers that know each other and a relay, and are connected to it only.
@@ -104,7 +106,7 @@ async fn what_is_under_way_on_a_connection_when_another_takes_over_is_not_cut_of
     };
     eventually(|| path(&a, b_key) == Some(Path::Direct) && path(&b, a_key) == Some(Path::Direct)).await;
     for n in 0..10_u8 {
-        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        tokio::time::sleep(Duration::from_millis(700)).await;
         grows.send(Bytes::from(vec![n])).await.unwrap();
         assert_eq!(followed.recv().await.expect("it ended").expect("it was cut off"), vec![n]);
     }
@@ -194,4 +196,55 @@ async fn a_relay_brings_any_number_of_members() {
     }
     eventually(|| b.net.connected().len() == 5).await;
     assert_eq!(b.net.counters().arrivals_refused, 0);
+}
+
+/// What a relay says to those that ask to be forwarded to a peer, one after another, whose streams stay open.
+async fn asks(relay: &Peer, by: &[&Raw], to: &Peer) -> Vec<(u8, quinn::RecvStream)> {
+    let mut answers = Vec::new();
+    for raw in by {
+        relay.net.set_standing(raw.key(), Standing::Member);
+        let (connection, _hello) = raw.greet(relay).await;
+        eventually(|| relay.net.connected().iter().any(|info| info.peer == raw.key())).await;
+        let (mut send, mut recv) = connection.open_bi().await.unwrap();
+        send.write_all(&Head::Relay { to: to.key() }.encode()).await.unwrap();
+        answers.push((recv.read_u8().await.unwrap(), recv));
+        std::mem::forget((send, connection));
+    }
+    answers
+}
+
+// spec: NET-4, NET-6
+#[tokio::test]
+async fn all_devices_of_a_member_share_the_places_at_a_relay() {
+    let mut b = peer(2).await;
+    let mut relay = peer_with(3, |config| {
+        config.relay_bytes = 10 << 20;
+        config.bounds.circuits_per_owner = 1;
+    })
+    .await;
+    befriend(&mut b, &mut relay).await;
+    let [one, two, other] = [10, 11, 12].map(Raw::new);
+    let owner = PublicKey([9; 32]);
+    relay.shelf.owners.lock().unwrap().extend([(one.key(), owner), (two.key(), owner)]);
+    let answers = asks(&relay, &[&one, &two, &other], &b).await;
+    let said: Vec<u8> = answers.iter().map(|(said, _)| *said).collect();
+    assert_eq!(said, [YES, NO, YES]);
+}
+
+// spec: NET-4, NET-6
+#[tokio::test]
+async fn a_relayed_connection_on_which_nothing_is_said_gives_its_place_back() {
+    let mut b = peer(2).await;
+    let mut relay = peer_with(3, |config| {
+        config.relay_bytes = 10 << 20;
+        config.bounds.stall = Duration::from_millis(500);
+    })
+    .await;
+    befriend(&mut b, &mut relay).await;
+    let silent = Raw::new(10);
+    let mut answers = asks(&relay, &[&silent], &b).await;
+    let (said, mut recv) = answers.pop().unwrap();
+    assert_eq!(said, YES);
+    let end = tokio::time::timeout(Duration::from_secs(4), recv.read_u8()).await;
+    assert!(end.expect("it ends").is_err());
 }
