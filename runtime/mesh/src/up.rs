@@ -81,6 +81,9 @@ const MAX_HAPPENINGS: usize = 1024;
 const READY_WORKERS: usize = 2;
 /// Used workers kept for the same submitter's next task with the same module.
 const KEEP_WORKERS: usize = 2;
+/// How often it is looked what this device's tasks need no more: it asks the node about all of
+/// them, and looks at all that is kept for them, which takes a few hundredths of a second.
+const HOUSE_EVERY: Duration = Duration::from_secs(60);
 /// How long peers have to hear that this one leaves.
 const FAREWELL: Duration = Duration::from_millis(100);
 /// How long the node has to say it. A full disk must not keep the process from ending.
@@ -268,6 +271,30 @@ struct Peer {
     ended: oneshot::Receiver<()>,
 }
 
+/// Lets go of what is needed no more, again and again, and tells the node how much is left.
+// spec: ARC-7, PERM-5
+fn keep_house(blobs: &Arc<Blobs>, arrivals: mpsc::Sender<driver::Arrival>) -> std::io::Result<()> {
+    let blobs = Arc::downgrade(blobs);
+    let work = move || {
+        let mut told = 0;
+        while let Some(blobs) = blobs.upgrade() {
+            match blobs.let_go() {
+                Ok(left) if left != told => {
+                    told = left;
+                    if arrivals.blocking_send(Input::Kept(left).into()).is_err() {
+                        return;
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "what is needed no more could not be looked for"),
+            }
+            drop(blobs);
+            std::thread::sleep(HOUSE_EVERY);
+        }
+    };
+    std::thread::Builder::new().name("house".into()).spawn(work).map(|_| ())
+}
+
 async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened) -> Result<Peer> {
     let folder = |name: &str| data.join(name);
     let unusable = |name: &'static str| {
@@ -303,8 +330,12 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
     let shared = Shared::new(node);
     // Set once, here.
     let _set = late.set(shared.clone());
+    let asked_node = shared.clone();
+    blobs.need_by(move || asked_node.node().needed());
 
     let (arrivals, arrived) = mpsc::channel(driver::MAX_WAITING);
+    keep_house(&blobs, arrivals.clone())
+        .map_err(|error| Failure::because("start looking at what is kept", &error))?;
     let (questions, asked) = mpsc::channel(MAX_QUESTIONS);
     let (reads, wanted) = mpsc::channel(MAX_QUESTIONS);
     let (happenings, _) = broadcast::channel(MAX_HAPPENINGS);

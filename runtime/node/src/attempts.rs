@@ -171,6 +171,21 @@ impl Attempt {
     pub(crate) fn spec(&self) -> &TaskSpec {
         &self.kept.offer.task.spec
     }
+
+    /// Bytes of disk that it may come to need, or that it takes until its owner has its result. `counted`: what is here
+    /// of it already is counted with what is kept for this device's own tasks.
+    // spec: PERM-5
+    fn takes_up(&self, counted: bool) -> u64 {
+        let spec = self.spec();
+        let given = crate::owner::bytes_of(spec);
+        let most = || most_disk(spec, self.kept.offer.resume);
+        match (self.state().is_live(), &self.kept.ended) {
+            (true, _) if counted => most().saturating_sub(given),
+            (true, _) => most(),
+            (false, Some(ended)) if !counted => ended.output.len.saturating_add(given),
+            (false, _) => 0,
+        }
+    }
 }
 
 /// Bytes that a task may come to need on the disk of who runs it: what it is given, what it may leave, and what it may
@@ -659,9 +674,10 @@ impl Node {
         if wanted > most {
             return Err(too_large("bytes of disk", wanted, most));
         }
-        let live = self.attempts.values().filter(|attempt| attempt.state().is_live());
-        let of = |attempt: &Attempt| most_disk(attempt.spec(), attempt.kept.offer.resume);
-        let taken = live.fold(0, |sum: u64, attempt| sum.saturating_add(of(attempt)));
+        // What this device's own tasks may come to need, they need in place of what is kept for them.
+        let own = spec.submitter == self.me;
+        let taken = self.attempts.values().map(|attempt| attempt.takes_up(!own && attempt.owner == self.me));
+        let taken = taken.fold(if own { 0 } else { self.own_bytes }, u64::saturating_add);
         let left = most.saturating_sub(taken);
         // Said of this task alone: a smaller one may find room.
         if wanted > left {

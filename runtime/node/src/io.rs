@@ -84,6 +84,9 @@ pub enum Input {
     Accepts(Vec<Pattern>),
     /// On which terms the device's owner shares it.
     Terms(Box<Terms>),
+    /// Bytes that are kept here for this device's own tasks: others' have the rest of the room.
+    // spec: PERM-5, ARC-7
+    Kept(u64),
     /// How the device is: mains, battery, load, the hour.
     Situation(Situation),
     /// What the owner's program says to an offer.

@@ -276,6 +276,8 @@ pub struct Node {
     pub(crate) donor: Donor,
     pub(crate) terms: Terms,
     pub(crate) situation: Situation,
+    /// Bytes that are kept here for its own tasks.
+    pub(crate) own_bytes: u64,
     /// When its surplus was another one for the last time, by the boot clock.
     pub(crate) surplus_at: u64,
     /// What the owner's terms last said.
@@ -374,6 +376,7 @@ impl Node {
             donor: Donor::Taking,
             terms: Terms::default(),
             situation: Situation::default(),
+            own_bytes: 0,
             surplus_at: 0,
             shared: Ok(()),
             numbering: Numbering::Settled,
@@ -534,6 +537,7 @@ impl Node {
                 self.terms = *terms;
                 self.regard_donor();
             }
+            Input::Kept(bytes) => self.own_bytes = bytes,
             Input::Situation(situation) => {
                 self.situation_is(situation);
             }

@@ -2075,25 +2075,36 @@ impl Node {
         self.is_member(peer) && (input() || self.may_fetch_from_attempts(peer, blob) || module())
     }
 
-    /// Blobs that are still needed here. All others can go.
-    pub fn needed(&self) -> BTreeSet<BlobHash> {
-        self.each_needed().collect()
+    /// Blobs that are still needed here: what something may yet be done with, and results of this device's tasks. All
+    /// others can go.
+    // spec: ARC-7
+    pub fn needed(&self) -> (BTreeSet<BlobHash>, BTreeSet<BlobHash>) {
+        (self.each_in_use().collect(), self.each_result().collect())
+    }
+
+    /// What a task was given.
+    pub fn given_to(&self, task: &TaskId) -> Vec<Blob> {
+        self.tasks.get(task).map(|task| given(task.spec()).collect()).unwrap_or_default()
     }
 
     /// The same of one blob, at no cost but looking.
     pub(crate) fn is_needed(&self, hash: &BlobHash) -> bool {
-        self.each_needed().any(|needed| needed == *hash)
+        self.each_in_use().chain(self.each_result()).any(|needed| needed == *hash)
     }
 
-    fn each_needed(&self) -> impl Iterator<Item = BlobHash> {
-        let tasks = self.tasks.values().flat_map(|task| {
-            let spec = task.spec();
-            let blobs = spec.inputs.iter().map(|file| file.blob).chain(spec.stdin).chain(task.kept.resume);
-            let blobs = blobs.chain(task.kept.result.as_ref().map(|(_, _, output)| *output));
+    /// What nothing can run again has no use for what it was given; a check of its result does.
+    fn each_in_use(&self) -> impl Iterator<Item = BlobHash> {
+        let runs = |task: &&Task| !task.kept.state.is_over() || task.kept.group.is_some();
+        let tasks = self.tasks.values().filter(runs).flat_map(|task| {
+            let blobs = given(task.spec()).chain(task.kept.resume);
             let blobs = blobs.chain(task.fetching.as_ref().map(|it| it.output)).chain(task.fetches.saving());
-            blobs.map(|blob| blob.hash).chain([BlobHash::from(spec.module)])
+            blobs.map(|blob| blob.hash)
         });
         tasks.chain(self.needed_by_attempts())
+    }
+
+    fn each_result(&self) -> impl Iterator<Item = BlobHash> {
+        self.tasks.values().filter_map(|task| task.kept.result.as_ref().map(|(_, _, output)| output.hash))
     }
 
     /// Where a task of this device is in its life, and why.
@@ -2137,10 +2148,15 @@ fn worth_waiting(permitted: &Result<(), Reason>) -> bool {
     )
 }
 
+/// What a task is given: its inputs and its module.
+fn given(spec: &TaskSpec) -> impl Iterator<Item = Blob> {
+    let module = Blob { hash: spec.module.into(), len: spec.module_len };
+    spec.inputs.iter().map(|file| file.blob).chain(spec.stdin).chain([module])
+}
+
 /// Bytes that a peer fetches to run a task.
 pub(crate) fn bytes_of(spec: &TaskSpec) -> u64 {
-    let inputs = spec.inputs.iter().map(|file| file.blob).chain(spec.stdin).map(|blob| blob.len);
-    inputs.fold(spec.module_len, u64::saturating_add)
+    given(spec).map(|blob| blob.len).fold(0, u64::saturating_add)
 }
 
 /// Can there be a reason for a run that it says nothing of others?

@@ -228,7 +228,7 @@ fn what_somebody_calls_a_checkpoint_is_none_if_it_is_kept_here_for_something_els
     room.comes(0, Ok(()));
     assert_eq!(room.state(0, &task).0, "done");
     assert!(room.peers[0].unneeded.is_empty(), "the result stays");
-    assert!(room.peers[0].node.needed().contains(&output.hash));
+    assert!(room.peers[0].node.needed().1.contains(&output.hash));
 }
 
 // spec: DEL-4

@@ -1109,8 +1109,10 @@ fn bytes_are_for_whoever_runs_the_task_and_its_result_for_its_owner() {
         let blob = if number == 0 { module } else { blob(number).hash };
         (0..4).filter(|by| *by != of && room.peers[of].node.may_fetch(&room.key(*by), &blob)).collect()
     };
-    let needs =
-        |room: &Room, of: usize| -> Vec<BlobHash> { room.peers[of].node.needed().into_iter().collect() };
+    let needs = |room: &Room, of: usize| -> Vec<BlobHash> {
+        let (in_use, results) = room.peers[of].node.needed();
+        in_use.union(&results).copied().collect()
+    };
     // The module, which all members may know; stdin, an input file; a checkpoint and the output, which are not there yet.
     let all = |room: &Room, of: usize| [0, 20, 21, 22, 9].map(|number| may(room, of, number));
     assert_eq!(all(&room, 0), [vec![1, 2], vec![1], vec![1], vec![], vec![]]);
@@ -1127,7 +1129,39 @@ fn bytes_are_for_whoever_runs_the_task_and_its_result_for_its_owner() {
     assert!(needs(&room, 0).contains(&blob(9).hash) && needs(&room, 1).contains(&blob(9).hash));
     room.comes(0, Ok(()));
     assert_eq!(all(&room, 0), [const { vec![] }; 5], "what is done is nobody's business");
-    assert_eq!(needs(&room, 0), [module, blob(9).hash, blob(20).hash, blob(21).hash]);
+    assert_eq!(needs(&room, 0), [blob(9).hash], "what cannot run again needs nothing that it was given");
+    assert_eq!(room.peers[0].node.needed().1.len(), 1, "which is a result");
+}
+
+// spec: ARC-7
+#[test]
+fn what_a_task_was_given_is_needed_until_it_has_ended_in_whatever_way() {
+    let mut room = Room::community(&["alice", "bob"]);
+    let input = Blob { hash: BlobHash([20; 32]), len: 10 };
+    let task = room.submit_draft(0, Draft { stdin: Some(input), ..draft("word-count", 1) }).unwrap();
+    let needed = |room: &Room| room.peers[0].node.needed().0.contains(&input.hash);
+    assert!(needed(&room), "it waits");
+    room.ask(0, Command::Cancel { task }).unwrap();
+    assert!(!needed(&room));
+}
+
+// spec: PERM-5, ARC-7
+#[test]
+fn what_a_donor_keeps_of_its_own_is_no_room_for_others() {
+    let mut room = Room::community(&["alice", "bob"]);
+    room.grant(1, "alice");
+    let gives = Terms { disk_bytes: 10_000_000, ..Terms::default() };
+    room.handle(1, Input::Terms(Box::new(gives)));
+    let mut wants = Draft { on: Some("bob-laptop".into()), ..draft("word-count", 1) };
+    (wants.limits.out_bytes, wants.limits.stdout_bytes, wants.limits.stderr_bytes) = (4_000_000, 0, 0);
+    room.handle(1, Input::Kept(6_500_000));
+    let task = room.submit_draft(0, wants).unwrap();
+    assert!(room.peers[1].runs.is_empty());
+    let why = room.state(0, &task).1;
+    assert!(why.contains("and at most 3500000 are given"), "{why}");
+    room.handle(1, Input::Kept(0));
+    room.pass(20 * 60_000);
+    assert_eq!(room.peers[1].runs.len(), 1);
 }
 
 // spec: DEL-4, DEL-11

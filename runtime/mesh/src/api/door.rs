@@ -51,11 +51,15 @@ impl From<std::io::Error> for Problem {
     fn from(error: std::io::Error) -> Self {
         let hint = match error.kind() {
             std::io::ErrorKind::StorageFull => Some("free some space on the disk of this peer's data folder"),
+            std::io::ErrorKind::QuotaExceeded => Some(
+                "start the peer with a larger --disk, or wait: what was given to tasks that have ended goes within an hour",
+            ),
             _ => None,
         };
         let status = match error.kind() {
             std::io::ErrorKind::NotFound => StatusCode::NOT_FOUND,
             std::io::ErrorKind::FileTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            std::io::ErrorKind::QuotaExceeded => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.to_string(), hint)

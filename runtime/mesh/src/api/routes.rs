@@ -567,19 +567,19 @@ async fn submit(Extract(state): Extract<State>, Asked(draft): Asked<Draft>) -> R
         return ask(&state, Command::Submit(Box::new(draft))).await;
     }
     let module = Blob { hash: draft.module.into(), len: draft.module_len };
-    for blob in draft.inputs.iter().map(|file| file.blob).chain(draft.stdin).chain([module]) {
-        let path = state.services.blob_path(blob.hash);
-        let len = path.and_then(|path| std::fs::metadata(path).ok()).map(|meta| meta.len());
-        if len != Some(blob.len) {
-            let what = format!("submit: the bytes {} of {} are not here", blob.hash.short(), blob.len);
-            return Err(Problem::new(
-                StatusCode::CONFLICT,
-                what,
-                Some("upload them first with POST /v1/blobs"),
-            ));
+    let given = draft.inputs.iter().map(|file| file.blob).chain(draft.stdin).chain([module]);
+    all_here(&state, given.collect(), "submit", "upload them first with POST /v1/blobs").await?;
+    ask(&state, Command::Submit(Box::new(draft))).await
+}
+
+async fn all_here(state: &State, blobs: Vec<Blob>, to: &str, hint: &str) -> Result<()> {
+    for blob in blobs {
+        if state.services.need_blob(blob.hash).await? != Some(blob.len) {
+            let what = format!("{to}: the bytes {} of {} are not here", blob.hash.short(), blob.len);
+            return Err(Problem::new(StatusCode::CONFLICT, what, Some(hint)));
         }
     }
-    ask(&state, Command::Submit(Box::new(draft))).await
+    Ok(())
 }
 
 async fn task(Extract(state): Extract<State>, Named(task): Named) -> Result<Json<Value>> {
@@ -598,7 +598,11 @@ async fn veto(
     ask(&state, Command::Veto { task, why: asked.why }).await
 }
 
+// spec: ARC-7
 async fn rerun(Extract(state): Extract<State>, Named(task): Named) -> Result<Json<Value>> {
+    let given = state.services.given_to(view(&state, task.clone()).await?.task);
+    let hint = "what was given to a task that has ended is kept for a day: submit it anew with `mesh submit`";
+    all_here(&state, given, "run it again", hint).await?;
     ask(&state, Command::Rerun { task }).await
 }
 

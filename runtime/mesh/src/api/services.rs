@@ -43,6 +43,10 @@ pub(crate) trait Services: Send + Sync {
     fn put_blob(&self, body: Chunks, most: u64) -> Later<'_, io::Result<Blob>>;
     /// Where a kept blob lies.
     fn blob_path(&self, hash: BlobHash) -> Option<PathBuf>;
+    /// How long a blob is that a task is to be given, if it is here; it stays from now on.
+    fn need_blob(&self, hash: BlobHash) -> Later<'_, io::Result<Option<u64>>>;
+    /// What a task was given.
+    fn given_to(&self, task: TaskId) -> Vec<Blob>;
     /// All entries of the ledger as they travel, in the order of clock and id.
     fn ledger(&self) -> Later<'_, io::Result<Vec<Vec<u8>>>>;
     /// What a task says, from byte `from` on, until it has ended; across attempts where one takes over.

@@ -29,6 +29,12 @@ impl Services for Nothing {
             Ok(Blob { hash: BlobHash(*blake3::hash(&bytes).as_bytes()), len: bytes.len() as u64 })
         })
     }
+    fn need_blob(&self, _: BlobHash) -> Later<'_, io::Result<Option<u64>>> {
+        Box::pin(async { Ok(None) })
+    }
+    fn given_to(&self, _: TaskId) -> Vec<Blob> {
+        vec![Blob { hash: BlobHash([7; 32]), len: 7 }]
+    }
     fn blob_path(&self, _: BlobHash) -> Option<PathBuf> {
         None
     }
@@ -268,6 +274,17 @@ async fn a_task_whose_bytes_are_not_here_is_not_taken() {
     };
     let answer = ask(&server, "POST", "/v1/tasks", JSON, &serde_json::to_string(&draft).unwrap()).await;
     assert!(answer.starts_with("HTTP/1.1 409") && answer.contains("/v1/blobs"), "{answer}");
+}
+
+// spec: API-1, ARC-7
+#[test]
+fn a_full_store_says_what_can_be_done() {
+    let problem = super::door::Problem::from(io::Error::from(io::ErrorKind::QuotaExceeded));
+    let answer = axum::response::IntoResponse::into_response(problem);
+    assert_eq!(answer.status(), 507);
+    let body =
+        tokio::runtime::Runtime::new().unwrap().block_on(axum::body::to_bytes(answer.into_body(), 10_000));
+    assert!(String::from_utf8_lossy(&body.unwrap()).contains("--disk"));
 }
 
 // spec: API-2

@@ -1,28 +1,45 @@
 //! Bytes by their hash, in a folder: modules, inputs, checkpoints, outputs.
 //!
-//! A blob lies under `own/` if this device's owner needs it, until the node says that nobody does; under `lent/` if an
-//! attempt needs it that runs here for somebody, until that attempt is forgotten. One that is needed for both lies in
-//! both. So removing is deciding nothing: each side takes away what it put there.
+//! A blob lies under `own/` if this device's owner needs it; under `lent/` if an attempt needs it that runs here for
+//! somebody, until that attempt is forgotten. One that is needed for both lies in both.
+//!
+//! What lies under `own/` goes when the node says so, as of a checkpoint that the next one replaced. Everything else there
+//! was put there for a task: it is looked again and again whether one has a use for it still ([`Blobs::let_go`]). What was
+//! given to a task that has ended, or sent here for one that never came to be, stays for a day, so that it can be run once
+//! more; where half of the room is used, for an hour. A result stays as long as its task is remembered, but where room is
+//! wanted for a month only.
 // spec: DEL-5, ARC-7
 
 use super::holders::Holders;
 use super::is_at_limits;
 use super::partials::{Coming, Partials};
+use super::trash::Trash;
 use mesh_protocol::frame::AttemptId;
 use mesh_protocol::ids::{BlobHash, from_hex, to_hex};
 use mesh_protocol::task::Blob;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What is lent and belongs to no attempt that is known (its list was lost in a crash) goes after this long. The
 /// longest task takes four weeks, and its result may wait a week.
 const LOST_AFTER: Duration = Duration::from_secs(35 * 24 * 3600);
+
+/// How long what no task has a use for stays under `own/`, and where room is wanted. The hour is for whoever sends the
+/// inputs of a task one after another, and for a result of which the node has not heard yet.
+const UNUSED_FOR: (Duration, Duration) = (Duration::from_secs(24 * 3600), Duration::from_secs(3600));
+/// How long a result stays where room is wanted: whoever has not fetched it in a month has forgotten it.
+const RESULT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How soon it is looked again for want of room. Each look asks the node about all its tasks.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// What tasks have a use for, and their results.
+type Needed = (BTreeSet<BlobHash>, BTreeSet<BlobHash>);
 
 /// For whom a blob is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +62,13 @@ pub(crate) struct Blobs {
     names: AtomicU64,
     held: Mutex<Holders>,
     coming: Arc<Partials>,
+    trash: Trash,
+    /// Says what is needed under `own/`, once there is a node.
+    needed: OnceLock<Box<dyn Fn() -> Needed + Send + Sync>>,
+    /// Held by whoever takes something from `own/` by its age, or gives it a new one.
+    aging: Mutex<()>,
+    /// When it was looked last for want of room.
+    looked: Mutex<Option<Instant>>,
 }
 
 impl std::fmt::Debug for Blobs {
@@ -81,6 +105,10 @@ impl Blobs {
             names: AtomicU64::new(0),
             held: Mutex::new(held),
             coming: Arc::new(Partials::open(root.join("coming"), most)?),
+            trash: Trash::open(root.join("trash"))?,
+            needed: OnceLock::new(),
+            aging: Mutex::default(),
+            looked: Mutex::default(),
         };
         this.count()?;
         Ok(this)
@@ -177,6 +205,52 @@ impl Blobs {
         self.remove(&self.place("own", hash));
     }
 
+    /// From here on it is known what is needed under `own/`.
+    pub(crate) fn need_by(&self, needed: impl Fn() -> Needed + Send + Sync + 'static) {
+        let _once = self.needed.set(Box::new(needed));
+    }
+
+    /// Takes away what this device's owner needs no more. Says how many bytes are left under `own/`.
+    // spec: ARC-7
+    pub(crate) fn let_go(&self) -> io::Result<u64> {
+        let needed = self.needed.get().map(|needed| needed());
+        let scarce = self.used() > self.most / 2;
+        let mut left = 0;
+        for folder in fs::read_dir(self.root.join("own"))? {
+            for file in fs::read_dir(folder?.path())? {
+                let path = file?.path();
+                let name = path.file_name().and_then(|name| name.to_str());
+                let hash = name.and_then(|name| from_hex(name).ok()).map(BlobHash);
+                let longest = match (&needed, hash) {
+                    (Some((in_use, results)), Some(hash)) if !in_use.contains(&hash) => {
+                        match (results.contains(&hash), scarce) {
+                            (true, true) => RESULT_FOR,
+                            (true, false) => Duration::MAX,
+                            (false, true) => UNUSED_FOR.1,
+                            (false, false) => UNUSED_FOR.0,
+                        }
+                    }
+                    _ => Duration::MAX,
+                };
+                let _alone = self.aging.lock().unwrap_or_else(PoisonError::into_inner);
+                let Ok(meta) = fs::metadata(&path) else { continue };
+                if meta.modified()?.elapsed().is_ok_and(|age| age > longest) {
+                    self.remove(&path);
+                } else {
+                    left += meta.len();
+                }
+            }
+        }
+        Ok(left)
+    }
+
+    /// What lies under `own/` is of use from now on: the node may not know of it yet. False if it is there no more.
+    fn renew(&self, path: &Path) -> bool {
+        let _alone = self.aging.lock().unwrap_or_else(PoisonError::into_inner);
+        let renewed = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+        renewed.map_or_else(|error| error.kind() != io::ErrorKind::NotFound, |()| true)
+    }
+
     /// Takes away what is lent of a blob if it is not what it is called by, so that it comes again. Others may need it,
     /// so that nothing counts here but its hash.
     pub(crate) fn drop_damaged(&self, hash: &BlobHash) {
@@ -189,7 +263,7 @@ impl Blobs {
 
     fn remove(&self, path: &Path) {
         let len = fs::metadata(path).map_or(0, |meta| meta.len());
-        match fs::remove_file(path) {
+        match self.trash.throw(path) {
             Ok(()) => drop(self.used.fetch_sub(len, Ordering::Relaxed)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::warn!(path = %path.display(), %error, "a blob could not be taken away"),
@@ -253,6 +327,10 @@ impl Blobs {
             fs::remove_file(partial)?;
             return Ok(Blob { hash, len });
         }
+        if keeper == Keeper::Own {
+            // It may have lain here half done for days.
+            self.renew(partial);
+        }
         if lasting {
             File::open(partial)?.sync_data()?;
         }
@@ -280,7 +358,7 @@ impl Blobs {
             self.hold(attempt, &[*hash])?;
         }
         let place = self.place_for(keeper, hash);
-        if !is_sound(&place, hash, len) {
+        if !is_sound(&place, hash, len) || (keeper == Keeper::Own && !self.renew(&place)) {
             return Ok(false);
         }
         if lasting {
@@ -312,10 +390,12 @@ impl Blobs {
             self.hold(attempt, &[*hash])?;
         }
         let place = self.place_for(keeper, hash);
-        if place.is_file() {
+        if place.is_file() && (keeper != Keeper::Own || self.renew(&place)) {
             return Ok(true);
         }
-        let Some(other) = self.path(hash) else { return Ok(false) };
+        let Some(other) = self.path(hash).filter(|other| keeper != Keeper::Own || self.renew(other)) else {
+            return Ok(false);
+        };
         let linked = fs::hard_link(&other, &place);
         match linked {
             Ok(()) => {
@@ -335,12 +415,25 @@ impl Blobs {
 
     /// Is there room for so many bytes more?
     pub(super) fn room(&self, more: u64) -> io::Result<()> {
-        if self.used().saturating_add(more) > self.most {
+        let full = || self.used().saturating_add(more) > self.most;
+        if full() && self.may_look() {
+            self.let_go()?;
+        }
+        if full() {
             let text =
                 format!("{} bytes are kept for tasks here, which is all the room given to them", self.used());
             return Err(io::Error::new(io::ErrorKind::QuotaExceeded, text));
         }
         Ok(())
+    }
+
+    fn may_look(&self) -> bool {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = looked.is_none_or(|at| at.elapsed() >= LOOK_AGAIN);
+        if may {
+            *looked = Some(Instant::now());
+        }
+        may
     }
 }
 
@@ -598,6 +691,49 @@ mod tests {
         fs::write(blobs.path(&sun).unwrap(), b"su").unwrap();
         assert!(blobs.put(keeper, b"sun").is_err());
         assert!(blobs.held().needs(&sun) && blobs.path(&sun).is_some());
+    }
+
+    fn ages(blobs: &Blobs, hash: &BlobHash, by: Duration) {
+        let file = File::open(blobs.path(hash).unwrap()).unwrap();
+        file.set_modified(SystemTime::now() - by).unwrap();
+    }
+
+    // spec: ARC-7
+    #[test]
+    fn what_no_task_has_a_use_for_goes_after_a_day_and_sooner_where_room_is_wanted() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = open(&dir);
+        let put = |byte: u8| blobs.put(Keeper::Own, &[byte; 100]).unwrap().hash;
+        let [used, result, ended, refused] = [1, 2, 3, 4].map(put);
+        let (minute, month) = (Duration::from_secs(60), 30 * UNUSED_FOR.0);
+        let aged = |age: Duration| [used, result, ended].iter().for_each(|hash| ages(&blobs, hash, age));
+        let here = || [used, result, ended, refused].map(|hash| blobs.path(&hash).is_some());
+        aged(2 * month);
+        assert_eq!(blobs.let_go().unwrap(), 400, "nobody knows yet what is needed");
+        blobs.need_by(move || (BTreeSet::from([used]), BTreeSet::from([result])));
+        aged(UNUSED_FOR.0 - minute);
+        assert_eq!(blobs.let_go().unwrap(), 400, "it may be run once more");
+        aged(UNUSED_FOR.0 + minute);
+        assert_eq!(blobs.let_go().unwrap(), 300);
+        assert_eq!(here(), [true, true, false, true]);
+        // Sent once more: by that it is of use again.
+        ages(&blobs, &refused, 2 * UNUSED_FOR.0);
+        put(4);
+        blobs.let_go().unwrap();
+        assert_eq!(here(), [true, true, false, true]);
+        // More than half of the room is used.
+        put(5);
+        ages(&blobs, &refused, UNUSED_FOR.1 + minute);
+        ages(&blobs, &result, month - minute);
+        blobs.put(Keeper::Attempt(attempt(1)), &[6; 200]).unwrap();
+        blobs.let_go().unwrap();
+        assert_eq!((here(), blobs.used()), ([true, true, false, false], 500));
+        ages(&blobs, &result, month + minute);
+        blobs.put(Keeper::Attempt(attempt(1)), &[7; 450]).unwrap();
+        assert!(blobs.path(&result).is_some(), "there is room");
+        blobs.put(Keeper::Attempt(attempt(1)), &[8; 100]).unwrap();
+        assert_eq!(here(), [true, false, false, false], "what is wanted now goes before what nobody fetched");
+        assert!(blobs.put(Keeper::Own, &[9; 200]).is_err());
     }
 
     // spec: ARC-7

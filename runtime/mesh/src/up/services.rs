@@ -98,6 +98,19 @@ impl Services for Local {
         }))
     }
 
+    fn need_blob(&self, hash: BlobHash) -> Later<'_, io::Result<Option<u64>>> {
+        let blobs = self.blobs.clone();
+        Box::pin(blocking(move || {
+            let here = blobs.share(Keeper::Own, &hash)?;
+            let path = blobs.path(&hash).filter(|_| here);
+            Ok(path.and_then(|path| std::fs::metadata(path).ok()).map(|meta| meta.len()))
+        }))
+    }
+
+    fn given_to(&self, task: TaskId) -> Vec<Blob> {
+        self.node.node().given_to(&task)
+    }
+
     fn blob_path(&self, hash: BlobHash) -> Option<PathBuf> {
         self.blobs.path(&hash)
     }
