@@ -335,6 +335,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
 
     let (arrivals, arrived) = mpsc::channel(driver::MAX_WAITING);
     keep_house(&blobs, arrivals.clone())
+    runner::clear_releases(&folder("releases"), node.attempts_kept().map(|(attempt, _)| attempt));
         .map_err(|error| Failure::because("start looking at what is kept", &error))?;
     let (questions, asked) = mpsc::channel(MAX_QUESTIONS);
     let (reads, wanted) = mpsc::channel(MAX_QUESTIONS);

@@ -24,7 +24,7 @@ use mesh_protocol::permissions::Access;
 use mesh_protocol::reason::Reason;
 use mesh_protocol::receipt::Receipt;
 use mesh_protocol::task::{Blob, InputFile, TaskSpec};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufWriter, Read};
 use std::os::unix::fs::DirBuilderExt;
@@ -69,6 +69,29 @@ pub(crate) struct Runner {
     pub(crate) releasing: Mutex<()>,
     pub(crate) modules: Modules,
     pub(crate) meter: crate::meter::Meter,
+}
+
+/// Where in the folder of what waits for its effect an attempt's lies.
+fn release_name(attempt: AttemptId) -> String {
+    format!("{}-{}", attempt.task, attempt.attempt)
+}
+
+/// Takes away what waits for an effect that it will never have: of attempts that are known no more, and of runs of this
+/// program beside the peer that were killed.
+// spec: DEL-4, ARC-7
+pub(super) fn clear_releases(folder: &Path, kept: impl Iterator<Item = AttemptId>) {
+    let kept: BTreeSet<String> = kept.map(release_name).collect();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let process = name.strip_prefix("run-").and_then(|rest| rest.split('-').next());
+        let stays = match process {
+            Some(process) => Path::new("/proc").join(process).exists(),
+            None => kept.contains(&name),
+        };
+        if !stays {
+            clear(&entry.path());
+        }
+    }
 }
 
 /// Why there is no more to be said of an attempt.
@@ -336,7 +359,7 @@ impl Runner {
 
     /// Where it is kept what an attempt changed in shares: a folder for each, by its name.
     pub(crate) fn release_folder(&self, attempt: AttemptId) -> PathBuf {
-        self.releases.join(format!("{}-{}", attempt.task, attempt.attempt))
+        self.releases.join(release_name(attempt))
     }
 
     /// Keeps what it changed in shares until its owner has taken its result.
@@ -792,6 +815,23 @@ pub(super) mod tests {
             replicas: 1,
             quorum: 1,
         }
+    }
+
+    // spec: DEL-4, ARC-7
+    #[test]
+    fn what_waits_for_no_effect_any_more_goes_at_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let attempt = |number| AttemptId { task: mesh_protocol::ids::TaskId([7; 32]), attempt: number };
+        let mut dead = std::process::Command::new("true").spawn().unwrap();
+        dead.wait().unwrap();
+        let [kept, over] = [1, 2].map(|number| release_name(attempt(number)));
+        let [lives, died] = [std::process::id(), dead.id()].map(|id| format!("run-{id}-1"));
+        for name in [&kept, &over, &lives, &died] {
+            std::fs::create_dir_all(dir.path().join(name).join("share/below")).unwrap();
+        }
+        clear_releases(dir.path(), [attempt(1)].into_iter());
+        let there = |name: &String| dir.path().join(name).exists();
+        assert_eq!([&kept, &over, &lives, &died].map(there), [true, false, true, false]);
     }
 
     // spec: DEL-7
