@@ -481,19 +481,26 @@ async fn up(options: Options, data: &Path, store: DiskStore, opened: &Opened) ->
     let mut signals = Signals::new()?;
     let mut peer = start(options, data, store, opened).await?;
 
-    let token = api::token().map_err(|error| Failure::because("draw a token for the API", &error))?;
     let state = api::State {
         handle: peer.handle.clone(),
         services: peer.services.clone(),
         token: token.as_str().into(),
         remote: !api_addr.ip().is_loopback(),
+    let token = api::token().map_err(|error| Failure::because("draw a token for the API", &error))?;
     };
     let (end_api, api_ends) = oneshot::channel::<()>();
     let serving = tokio::spawn(api::serve(state, listener, async move {
         let _either_way = api_ends.await;
     }));
-    let published = api::publish(data, api_addr, &token)
-        .map_err(|error| Failure::file("say where the API is, in", data, &error))?;
+    let published = match api::publish(data, api_addr, &token) {
+        Ok(published) => published,
+        Err(error) => {
+            // It acts already: whoever has heard of it hears of its end, too.
+            let _said_below = end(peer).await;
+            serving.abort();
+            return Err(Failure::file("say where the API is, in", data, &error));
+        }
+    };
     let line =
         format!("ready {} listening on {}, API on {api_addr}\n", peer.me.short(), peer.net.local_addr());
     // Nobody has to read it.
