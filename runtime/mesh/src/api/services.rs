@@ -35,18 +35,20 @@ pub(crate) struct ImportReport {
     pub(crate) known: usize,
     /// Not taken, and why.
     pub(crate) refused: Vec<String>,
+    /// How many more were not taken.
+    pub(crate) refused_more: usize,
 }
 
 /// Implemented by the running peer.
 pub(crate) trait Services: Send + Sync {
     /// Keeps bytes as they come, at most `most` of them.
     fn put_blob(&self, body: Chunks, most: u64) -> Later<'_, io::Result<Blob>>;
-    /// Where a kept blob lies.
-    fn blob_path(&self, hash: BlobHash) -> Option<PathBuf>;
     /// How long a blob is that a task is to be given, if it is here; it stays from now on.
     fn need_blob(&self, hash: BlobHash) -> Later<'_, io::Result<Option<u64>>>;
     /// What a task was given.
     fn given_to(&self, task: TaskId) -> Vec<Blob>;
+    /// Where a kept blob lies.
+    fn blob_path(&self, hash: BlobHash) -> Option<PathBuf>;
     /// All entries of the ledger as they travel, in the order of clock and id.
     fn ledger(&self) -> Later<'_, io::Result<Vec<Vec<u8>>>>;
     /// What a task says, from byte `from` on, until it has ended; across attempts where one takes over.

@@ -217,6 +217,8 @@ fn import(path: &Path, as_json: bool) -> Result<u8> {
         taken: usize,
         known: usize,
         refused: Vec<String>,
+        #[serde(default)]
+        refused_more: usize,
     }
     let failed = |error: io::Error| Failure::file("read the ledger", path, &error);
     let mut file = File::open(path).map_err(failed)?;
@@ -229,17 +231,20 @@ fn import(path: &Path, as_json: bool) -> Result<u8> {
     let client = Client::find()?;
     of_our_community(&client, path)?;
     let value = client.upload("/v1/ledger", MAGIC.chain(file), &mut |_| {})?;
-    let Report { taken, known, refused } = understand(value.clone())?;
+    let Report { taken, known, refused, refused_more } = understand(value.clone())?;
     if as_json {
         super::print_json(&value)?;
     } else {
         super::print(&sheet(&[
             ("taken", taken.to_string()),
             ("known before", known.to_string()),
-            ("refused", refused.len().to_string()),
+            ("refused", refused.len().saturating_add(refused_more).to_string()),
         ]))?;
         for why in &refused {
             crate::say!("refused: {}", sanitise(why, false));
+        }
+        if refused_more > 0 {
+            crate::say!("refused: {refused_more} more");
         }
     }
     Ok(if refused.is_empty() { exit_codes::OK } else { exit_codes::FAILED })

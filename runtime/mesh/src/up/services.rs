@@ -288,6 +288,8 @@ impl ImportReport {
     fn refuse(&mut self, why: String) {
         if self.refused.len() < MAX_REASONS {
             self.refused.push(why);
+        } else {
+            self.refused_more += 1;
         }
     }
 }
@@ -598,6 +600,14 @@ mod tests {
         source = Source::There(pieces);
         let handed = hand_on(&mut source, &to, &mut at, &mut happenings, task).await;
         assert_eq!(handed.unwrap(), None, "nobody reads");
+    }
+
+    // spec: LED-6
+    #[test]
+    fn all_entries_that_were_not_taken_are_counted() {
+        let mut report = ImportReport::default();
+        (0..MAX_REASONS + 3).for_each(|n| report.refuse(n.to_string()));
+        assert_eq!((report.refused.len(), report.refused_more), (MAX_REASONS, 3));
     }
 
     // spec: LED-6
