@@ -2,13 +2,15 @@
 //!
 //! Announcements are not signed, so what comes out is a hint: whoever dials it checks the key.
 
-use crate::net::Shared;
+use crate::net::{Shared, lock};
 use crate::{Event, addrs};
-use mdns_sd::{ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo};
+use mdns_sd::{Metrics, Receiver, ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo};
 use mesh_protocol::key::PublicKey;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 use tokio::task::AbortHandle;
+use tokio::time::MissedTickBehavior;
 
 const SERVICE: &str = "_taskmesh._udp.local.";
 /// Names of the fields in the announcement.
@@ -17,9 +19,19 @@ const COMMUNITY: &str = "community";
 /// Addresses taken from one announcement. 8: a laptop's interfaces; it is anyone's word.
 const ADDRESSES: usize = 8;
 
+/// Records of others that are kept, and moments at which one of them is due. A street of a hundred peers and their
+/// printers has a thousand; nobody signs them, and most are of services that nobody asked for.
+const MOST_KEPT: i64 = 4096;
+/// How often that is counted: in a few seconds no more comes than fits into memory with ease.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
+/// How soon it is told to end again.
+const AGAIN: Duration = Duration::from_millis(100);
+/// How long nobody is looked for where it was more.
+const REST: Duration = Duration::from_secs(60);
+
 /// A running announcement.
 pub(crate) struct Announced {
-    daemon: ServiceDaemon,
+    daemon: Arc<Mutex<ServiceDaemon>>,
     reader: AbortHandle,
 }
 
@@ -27,23 +39,31 @@ impl Announced {
     pub(crate) fn stop(&self) {
         self.reader.abort();
         // Says goodbye on the network by itself; there is nobody left to tell if it cannot.
-        let _ = self.daemon.shutdown();
+        let _ = lock(&self.daemon).shutdown();
     }
 }
 
 // spec: NET-5
 pub(crate) fn start(shared: &Arc<Shared>, community: &str, local: SocketAddr) -> Option<Announced> {
-    match announce(shared, community, local) {
-        Ok(announced) => Some(announced),
+    let (daemon, found) = match announce(&shared.identity.key, community, local) {
+        Ok(announced) => announced,
         Err(error) => {
             tracing::warn!(%error, "peers on the local network will not be found");
-            None
+            return None;
         }
-    }
+    };
+    let daemon = Arc::new(Mutex::new(daemon));
+    let reader =
+        tokio::spawn(listen(Arc::downgrade(shared), community.to_owned(), local, daemon.clone(), found));
+    Some(Announced { daemon, reader: reader.abort_handle() })
 }
 
-fn announce(shared: &Arc<Shared>, community: &str, local: SocketAddr) -> Result<Announced, mdns_sd::Error> {
-    let key = shared.identity.key.to_string();
+fn announce(
+    key: &PublicKey,
+    community: &str,
+    local: SocketAddr,
+) -> Result<(ServiceDaemon, Receiver<ServiceEvent>), mdns_sd::Error> {
+    let key = key.to_string();
     let daemon = ServiceDaemon::new()?;
     // A label holds 63 bytes, so the instance is named by half of the key; the whole is in the record.
     let name = key.get(..32).unwrap_or_default();
@@ -56,20 +76,64 @@ fn announce(shared: &Arc<Shared>, community: &str, local: SocketAddr) -> Result<
     }
     daemon.register(service)?;
     let found = daemon.browse(SERVICE)?;
-    // Weakly: the daemon's queue must not keep the peer alive.
-    let (shared, community) = (Arc::downgrade(shared), community.to_owned());
-    let reader = tokio::spawn(async move {
-        while let Ok(event) = found.recv_async().await {
-            let ServiceEvent::ServiceResolved(service) = event else { continue };
-            let Some(shared) = shared.upgrade() else { return };
-            if let Some((peer, addrs)) =
-                read(&service, &community).filter(|(peer, _)| *peer != shared.identity.key)
-            {
-                shared.tell(Event::Found { peer, addrs }).await;
+    Ok((daemon, found))
+}
+
+/// Reads what is found. Where others fill the memory with records, all of them are forgotten, and it begins anew a while
+/// later. The peer is held weakly: the daemon's queue must not keep it alive.
+// spec: NET-4, NET-5
+async fn listen(
+    shared: Weak<Shared>,
+    community: String,
+    local: SocketAddr,
+    daemon: Arc<Mutex<ServiceDaemon>>,
+    mut found: Receiver<ServiceEvent>,
+) {
+    let mut count = tokio::time::interval(COUNT_EVERY);
+    count.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            event = found.recv_async() => {
+                let Ok(event) = event else { return };
+                let ServiceEvent::ServiceResolved(service) = event else { continue };
+                let Some(shared) = shared.upgrade() else { return };
+                if let Some((peer, addrs)) =
+                    read(&service, &community).filter(|(peer, _)| *peer != shared.identity.key)
+                {
+                    shared.tell(Event::Found { peer, addrs }).await;
+                }
+            }
+            _ = count.tick() => {
+                let metrics = lock(&daemon).get_metrics();
+                let Ok(metrics) = metrics else { continue };
+                if !metrics.recv_async().await.is_ok_and(|metrics| is_too_much(&metrics)) {
+                    continue;
+                }
+                tracing::warn!("somebody floods the local network with records; nobody is looked for there for a minute");
+                // It has more to do than it can take up.
+                let end = || matches!(lock(&daemon).shutdown(), Err(mdns_sd::Error::Again));
+                while end() {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                found = loop {
+                    tokio::time::sleep(REST).await;
+                    let Some(shared) = shared.upgrade() else { return };
+                    match announce(&shared.identity.key, &community, local) {
+                        Ok((new, found)) => {
+                            *lock(&daemon) = new;
+                            break found;
+                        }
+                        Err(error) => tracing::info!(%error, "peers on the local network are not found yet"),
+                    }
+                };
             }
         }
-    });
-    Ok(Announced { daemon, reader: reader.abort_handle() })
+    }
+}
+
+fn is_too_much(metrics: &Metrics) -> bool {
+    let kept = metrics.iter().filter(|(name, _)| name.starts_with("cached-") || *name == "timer");
+    kept.fold(0, |sum: i64, (_, count)| sum.saturating_add(*count)) > MOST_KEPT
 }
 
 /// What an announcement says, if it is of our kind and community.
@@ -113,6 +177,22 @@ mod tests {
         assert_eq!(read(&good, "c1"), None);
         assert_eq!(read(&announcement(&[(COMMUNITY, "c0")]), "c0"), None);
         assert_eq!(read(&announcement(&[(KEY, "abc"), (COMMUNITY, "c0")]), "c0"), None);
+    }
+
+    // spec: NET-4
+    #[test]
+    fn records_that_nobody_asked_for_are_counted_by_the_names_that_the_library_gives_them() {
+        let daemon = ServiceDaemon::new().unwrap();
+        let _found = daemon.browse(SERVICE).unwrap();
+        let mut metrics = daemon.get_metrics().unwrap().recv().unwrap();
+        daemon.shutdown().unwrap();
+        assert!(!is_too_much(&metrics));
+        for name in ["cached-ptr", "cached-srv", "cached-txt", "cached-addr", "cached-nsec", "timer"] {
+            let before = metrics.insert(name.into(), MOST_KEPT + 1);
+            assert!(before.is_some(), "{name} is none: {metrics:?}");
+            assert!(is_too_much(&metrics), "{name}");
+            metrics.insert(name.into(), 0);
+        }
     }
 
     proptest! {
