@@ -81,7 +81,7 @@ const MAX_HAPPENINGS: usize = 1024;
 const READY_WORKERS: usize = 2;
 /// Used workers kept for the same submitter's next task with the same module.
 const KEEP_WORKERS: usize = 2;
-/// How often it is looked what this device's tasks need no more: it asks the node about all of
+/// How often it is looked what this device's tasks need no more, and where it can be reached: it asks the node about all of
 /// them, and looks at all that is kept for them, which takes a few hundredths of a second.
 const HOUSE_EVERY: Duration = Duration::from_secs(60);
 /// How long peers have to hear that this one leaves.
@@ -244,7 +244,7 @@ fn node(
         shares: options.shares.iter().map(|share| (share.name.clone(), share.access)).collect(),
         energy: energy::at_once(&options.energy, options.place, now().wall_ms),
         hook: options.hook.is_some(),
-        addrs: net.addrs(),
+        addrs: net.addrs_for_others(),
         seed,
     };
     let mut node = Node::new(config, begun);
@@ -271,12 +271,13 @@ struct Peer {
     ended: oneshot::Receiver<()>,
 }
 
-/// Lets go of what is needed no more, again and again, and tells the node how much is left.
-// spec: ARC-7, PERM-5
-fn keep_house(blobs: &Arc<Blobs>, arrivals: mpsc::Sender<driver::Arrival>) -> std::io::Result<()> {
+/// Lets go of what is needed no more, again and again, and tells the node how much is left, and where it can be reached
+/// when that changes.
+// spec: ARC-7, PERM-5, NET-5
+fn keep_house(blobs: &Arc<Blobs>, net: Net, arrivals: mpsc::Sender<driver::Arrival>) -> std::io::Result<()> {
     let blobs = Arc::downgrade(blobs);
     let work = move || {
-        let mut told = 0;
+        let (mut told, mut reached) = (0, net.addrs_for_others());
         while let Some(blobs) = blobs.upgrade() {
             match blobs.let_go() {
                 Ok(left) if left != told => {
@@ -290,6 +291,13 @@ fn keep_house(blobs: &Arc<Blobs>, arrivals: mpsc::Sender<driver::Arrival>) -> st
             }
             drop(blobs);
             std::thread::sleep(HOUSE_EVERY);
+            let now = net.addrs_for_others();
+            if now != reached {
+                reached.clone_from(&now);
+                if arrivals.blocking_send(Input::Addrs(now).into()).is_err() {
+                    return;
+                }
+            }
         }
     };
     std::thread::Builder::new().name("house".into()).spawn(work).map(|_| ())
@@ -327,6 +335,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
     let (energy, place, memory) = (options.energy.clone(), options.place, options.memory);
     let node = node(options, &net, &executor, &store, opened)?;
     blobs.agree(node.attempts_kept());
+    runner::clear_releases(&folder("releases"), node.attempts_kept().map(|(attempt, _)| attempt));
     let shared = Shared::new(node);
     // Set once, here.
     let _set = late.set(shared.clone());
@@ -334,8 +343,7 @@ async fn start(options: Options, data: &Path, store: DiskStore, opened: &Opened)
     blobs.need_by(move || asked_node.node().needed());
 
     let (arrivals, arrived) = mpsc::channel(driver::MAX_WAITING);
-    keep_house(&blobs, arrivals.clone())
-    runner::clear_releases(&folder("releases"), node.attempts_kept().map(|(attempt, _)| attempt));
+    keep_house(&blobs, net.clone(), arrivals.clone())
         .map_err(|error| Failure::because("start looking at what is kept", &error))?;
     let (questions, asked) = mpsc::channel(MAX_QUESTIONS);
     let (reads, wanted) = mpsc::channel(MAX_QUESTIONS);
@@ -479,6 +487,7 @@ async fn up(options: Options, data: &Path, store: DiskStore, opened: &Opened) ->
     })?;
     let api_addr = listener.local_addr().map_err(|error| Failure::because("find the API's port", &error))?;
     let mut signals = Signals::new()?;
+    let token = api::token().map_err(|error| Failure::because("draw a token for the API", &error))?;
     let mut peer = start(options, data, store, opened).await?;
 
     let state = api::State {
@@ -486,7 +495,6 @@ async fn up(options: Options, data: &Path, store: DiskStore, opened: &Opened) ->
         services: peer.services.clone(),
         token: token.as_str().into(),
         remote: !api_addr.ip().is_loopback(),
-    let token = api::token().map_err(|error| Failure::because("draw a token for the API", &error))?;
     };
     let (end_api, api_ends) = oneshot::channel::<()>();
     let serving = tokio::spawn(api::serve(state, listener, async move {

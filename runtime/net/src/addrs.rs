@@ -23,6 +23,12 @@ pub(crate) fn dialable(local: SocketAddr) -> Vec<SocketAddr> {
     found.into_iter().map(with_port).collect()
 }
 
+/// Those of its addresses that say something to whoever is elsewhere.
+pub(crate) fn elsewhere(local: SocketAddr, mut addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    addrs.retain(|addr| !(local.ip().is_unspecified() && addr.ip().is_loopback()));
+    addrs
+}
+
 /// Loopback helps nobody else, and an IPv6 link-local address says nothing without its interface.
 fn useful(ip: IpAddr, v6: bool) -> bool {
     match ip {
@@ -40,6 +46,16 @@ mod tests {
     fn a_bound_address_is_the_address() {
         let bound = "127.0.0.1:7".parse().unwrap();
         assert_eq!(dialable(bound), vec![bound]);
+    }
+
+    // spec: NET-5
+    #[test]
+    fn loopback_is_told_by_whoever_listens_there_only() {
+        let [home, all, there] =
+            ["127.0.0.1:7", "0.0.0.0:7", "192.0.2.1:7"].map(|addr| addr.parse::<SocketAddr>().unwrap());
+        assert_eq!(elsewhere(home, vec![home]), [home]);
+        assert_eq!(elsewhere(all, vec![home, there]), [there]);
+        assert!(elsewhere(all, vec![home]).is_empty());
     }
 
     #[test]

@@ -260,6 +260,12 @@ impl Net {
         addrs::dialable(self.local_addr())
     }
 
+    /// The same for whoever is elsewhere: where the socket listens on all interfaces, loopback is none of them.
+    // spec: NET-5
+    pub fn addrs_for_others(&self) -> Vec<SocketAddr> {
+        addrs::elsewhere(self.local_addr(), self.addrs())
+    }
+
     /// Queues a frame. Never waits.
     ///
     /// # Errors

@@ -84,6 +84,9 @@ pub enum Input {
     Accepts(Vec<Pattern>),
     /// On which terms the device's owner shares it.
     Terms(Box<Terms>),
+    /// Where this device can be reached, where that is elsewhere now.
+    // spec: NET-5
+    Addrs(Vec<SocketAddr>),
     /// Bytes that are kept here for this device's own tasks: others' have the rest of the room.
     // spec: PERM-5, ARC-7
     Kept(u64),

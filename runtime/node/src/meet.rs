@@ -449,9 +449,7 @@ impl Node {
     /// What a member is told first.
     fn greet(&mut self, peer: PublicKey) {
         self.output(Output::Standing(peer, true));
-        let community = self.community().unwrap_or(CommunityId::ZERO);
-        let addrs = self.config.addrs.iter().take(MAX_ADDRS).copied().collect();
-        self.hello(peer, HelloFrame::Hello { version: VERSION, community, addrs });
+        self.say_where(peer);
         if matches!(self.numbering, Numbering::Asking(_)) {
             self.hello(peer, HelloFrame::TipQuery);
         }
@@ -470,6 +468,26 @@ impl Node {
         self.tell(Happening::Peer { device: peer, connected: true });
         self.attempts_reconnected(peer);
         self.tasks_reconnected(peer);
+    }
+
+    fn say_where(&mut self, peer: PublicKey) {
+        let community = self.community().unwrap_or(CommunityId::ZERO);
+        let addrs = self.config.addrs.iter().take(MAX_ADDRS).copied().collect();
+        self.hello(peer, HelloFrame::Hello { version: VERSION, community, addrs });
+    }
+
+    /// This device is reached elsewhere now: those who are still there hear of it.
+    // spec: NET-5
+    pub(crate) fn moved(&mut self, addrs: Vec<SocketAddr>) {
+        if self.config.addrs == addrs {
+            return;
+        }
+        self.config.addrs = addrs;
+        let there = self.peers.iter().filter(|(_, peer)| peer.connected && peer.member);
+        let there: Vec<PublicKey> = there.map(|(key, _)| *key).collect();
+        for peer in there {
+            self.say_where(peer);
+        }
     }
 
     /// Tells a peer where others are, as far as that is known.

@@ -537,6 +537,7 @@ impl Node {
                 self.terms = *terms;
                 self.regard_donor();
             }
+            Input::Addrs(addrs) => self.moved(addrs),
             Input::Kept(bytes) => self.own_bytes = bytes,
             Input::Situation(situation) => {
                 self.situation_is(situation);

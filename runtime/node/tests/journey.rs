@@ -1174,6 +1174,25 @@ fn what_has_come_in_time_takes_as_long_as_it_was_promised() {
     assert!(!room.peers[1].forgotten.contains(&run.attempt));
 }
 
+// spec: NET-5
+#[test]
+fn who_is_reached_elsewhere_tells_those_who_are_there_once() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.disconnect(0, 2);
+    let elsewhere = vec!["192.0.2.9:7".parse().unwrap()];
+    let mut told = || -> Vec<(PublicKey, Vec<std::net::SocketAddr>)> {
+        let outputs = does(&mut room, 0, Input::Addrs(elsewhere.clone()));
+        let said = outputs.into_iter().filter_map(|output| match output {
+            Output::Send(to, Message::Hello(HelloFrame::Hello { addrs, .. })) => Some((to, addrs)),
+            _ => None,
+        });
+        said.collect()
+    };
+    let first = told();
+    assert!(told().is_empty());
+    assert_eq!(first, [(room.key(1), elsewhere)]);
+}
+
 // spec: PERM-5, ARC-7
 #[test]
 fn what_a_donor_keeps_of_its_own_is_no_room_for_others() {
