@@ -29,11 +29,6 @@ const MAX_ATTEMPTS: usize = 10_000;
 /// How long the word that a result is settled goes before its record: the two come by different ways, and what is checked
 /// first is on record later.
 const RECORDED_MS: u64 = 60_000;
-/// How long the module and the inputs of another's task may take to come, and for each of their bytes: whoever is slower
-/// than 64 KiB a second, or sends nothing, holds a place in which others could compute.
-// spec: NET-4
-const PREPARING_MS: u64 = 60_000;
-const PREPARING_BYTES_PER_S: u64 = 64 << 10;
 /// Offers of one owner that wait so. An honest one sends what its ends of logs rest on along.
 const MAX_HELD: usize = 64;
 
@@ -145,8 +140,6 @@ pub(crate) struct Attempt {
     kept: Kept,
     pub(crate) owner: PublicKey,
     lease_until: u64,
-    /// Until when what it needs must have come, by the boot clock.
-    ready_by: u64,
     beat_at: u64,
     pub(crate) progress: Progress,
     checkpoint: Option<Blob>,
@@ -513,13 +506,8 @@ impl Node {
         self.step(id, AttemptEvent::Accept);
         let lease = offer.lease_ms;
         let now = self.now.boot_ms;
-        let comes = crate::owner::bytes_of(&offer.task.spec)
-            .saturating_add(offer.resume.map_or(0, |state| state.len))
-            .div_ceil(PREPARING_BYTES_PER_S)
-            .saturating_mul(1000);
         if let Some(attempt) = self.attempts.get_mut(&id) {
             attempt.lease_until = now.saturating_add(lease);
-            attempt.ready_by = now.saturating_add(PREPARING_MS).saturating_add(comes);
             attempt.beat_at = now;
         }
         self.keep_attempt(id);
@@ -855,9 +843,7 @@ impl Node {
         let beat = attempt.beat_at + self.beat_every();
         // Were a lease that is forgotten waited for, it would be due again at once, and time would stand still.
         let forgets = self.has_bug(Misbehaviour::ForgetsLeases);
-        let preparing = attempt.state() == AttemptState::Preparing && attempt.owner != self.me;
         let at = if forgets { beat } else { beat.min(attempt.lease_until) };
-        let at = if preparing { at.min(attempt.ready_by) } else { at };
         self.arm(Timer::Attempt(id), at);
     }
 
@@ -881,10 +867,6 @@ impl Node {
             }
             _ if attempt.lease_until <= now && !self.has_bug(Misbehaviour::ForgetsLeases) => {
                 self.lose(id, Reason::LeaseEnded, true);
-            }
-            AttemptState::Preparing if attempt.owner != self.me && attempt.ready_by <= now => {
-                let late = "its module and inputs did not come in the time that a slow line takes";
-                self.lose(id, Reason::NotFetched(late.into()), true);
             }
             _ => {
                 self.beat(id);
@@ -913,8 +895,6 @@ impl Node {
             let third = attempt.kept.offer.lease_ms / 3;
             if attempt.state().is_live() && !attempt.slept && slept_ms > third && attempt.lease_until > now {
                 attempt.slept = true;
-                // Nothing came meanwhile.
-                attempt.ready_by = attempt.ready_by.saturating_add(slept_ms);
                 hold.push(*id);
             }
         }
@@ -1223,7 +1203,6 @@ impl Attempt {
             kept,
             owner,
             lease_until: 0,
-            ready_by: 0,
             beat_at: 0,
             progress,
             checkpoint: None,

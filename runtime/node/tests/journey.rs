@@ -1145,35 +1145,6 @@ fn what_a_task_was_given_is_needed_until_it_has_ended_in_whatever_way() {
     assert!(!needed(&room));
 }
 
-// spec: NET-4
-#[test]
-fn what_does_not_come_holds_no_place_for_longer_than_a_slow_line_takes() {
-    let mut room = Room::community(&["alice", "bob"]);
-    room.grant(1, "alice");
-    // Half a minute of a slow line.
-    let input = Blob { hash: BlobHash([20; 32]), len: 30 * (64 << 10) };
-    let mut draft = Draft { stdin: Some(input), ..draft("word-count", 1) };
-    draft.limits.duration_ms = 600_000;
-    draft.limits.input_bytes = input.len;
-    room.submit_draft(0, draft).unwrap();
-    let run = room.peers[1].runs.pop().expect("bob takes it");
-    room.pass(89_000);
-    assert!(!room.peers[1].forgotten.contains(&run.attempt));
-    room.pass(4_000);
-    assert!(room.peers[1].forgotten.contains(&run.attempt));
-    assert!(room.peers[1].wishes.iter().any(|(of, wish)| (*of, *wish) == (run.attempt, Wish::Stop)));
-}
-
-// spec: NET-4
-#[test]
-fn what_has_come_in_time_takes_as_long_as_it_was_promised() {
-    let (mut room, _, run) = at_bob();
-    room.pass(30_000);
-    room.handle(1, Input::Run(run.attempt, RunEvent::Started));
-    room.pass(90_000);
-    assert!(!room.peers[1].forgotten.contains(&run.attempt));
-}
-
 // spec: NET-5
 #[test]
 fn who_is_reached_elsewhere_tells_those_who_are_there_once() {
