@@ -92,42 +92,52 @@ async fn listen(
     let mut count = tokio::time::interval(COUNT_EVERY);
     count.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            event = found.recv_async() => {
-                let Ok(event) = event else { return };
-                let ServiceEvent::ServiceResolved(service) = event else { continue };
-                let Some(shared) = shared.upgrade() else { return };
-                if let Some((peer, addrs)) =
-                    read(&service, &community).filter(|(peer, _)| *peer != shared.identity.key)
-                {
-                    shared.tell(Event::Found { peer, addrs }).await;
+        let why = tokio::select! {
+            event = found.recv_async() => match event {
+                Ok(ServiceEvent::ServiceResolved(service)) => {
+                    let Some(shared) = shared.upgrade() else { return };
+                    if let Some((peer, addrs)) =
+                        read(&service, &community).filter(|(peer, _)| *peer != shared.identity.key)
+                    {
+                        shared.tell(Event::Found { peer, addrs }).await;
+                    }
+                    continue;
                 }
-            }
+                Ok(_) => continue,
+                // It gives up whoever does not keep up with what it hears.
+                Err(_) => "more was found than could be read",
+            },
             _ = count.tick() => {
                 let metrics = lock(&daemon).get_metrics();
                 let Ok(metrics) = metrics else { continue };
-                if !metrics.recv_async().await.is_ok_and(|metrics| is_too_much(&metrics)) {
-                    continue;
+                match tokio::time::timeout(COUNT_EVERY, metrics.recv_async()).await {
+                    Ok(Ok(metrics)) if !is_too_much(&metrics) => continue,
+                    Ok(Ok(_)) => "it keeps too many records",
+                    // It answers when it has read everything, or is gone.
+                    Ok(Err(_)) | Err(_) => "it comes to no end with what it hears",
                 }
-                tracing::warn!("somebody floods the local network with records; nobody is looked for there for a minute");
-                // It has more to do than it can take up.
-                let end = || matches!(lock(&daemon).shutdown(), Err(mdns_sd::Error::Again));
-                while end() {
-                    tokio::time::sleep(AGAIN).await;
-                }
-                found = loop {
-                    tokio::time::sleep(REST).await;
-                    let Some(shared) = shared.upgrade() else { return };
-                    match announce(&shared.identity.key, &community, local) {
-                        Ok((new, found)) => {
-                            *lock(&daemon) = new;
-                            break found;
-                        }
-                        Err(error) => tracing::info!(%error, "peers on the local network are not found yet"),
-                    }
-                };
             }
+        };
+        tracing::warn!(
+            why,
+            "somebody floods the local network with records; nobody is looked for there for a minute"
+        );
+        // It has more to do than it can take up.
+        let end = || matches!(lock(&daemon).shutdown(), Err(mdns_sd::Error::Again));
+        while end() {
+            tokio::time::sleep(AGAIN).await;
         }
+        found = loop {
+            tokio::time::sleep(REST).await;
+            let Some(shared) = shared.upgrade() else { return };
+            match announce(&shared.identity.key, &community, local) {
+                Ok((new, found)) => {
+                    *lock(&daemon) = new;
+                    break found;
+                }
+                Err(error) => tracing::info!(%error, "peers on the local network are not found yet"),
+            }
+        };
     }
 }
 
