@@ -277,7 +277,7 @@ struct Peer {
 fn keep_house(blobs: &Arc<Blobs>, net: Net, arrivals: mpsc::Sender<driver::Arrival>) -> std::io::Result<()> {
     let blobs = Arc::downgrade(blobs);
     let work = move || {
-        let (mut told, mut reached) = (0, net.addrs_for_others());
+        let (mut told, mut reached) = (0, Vec::new());
         while let Some(blobs) = blobs.upgrade() {
             match blobs.let_go() {
                 Ok(left) if left != told => {
@@ -290,7 +290,7 @@ fn keep_house(blobs: &Arc<Blobs>, net: Net, arrivals: mpsc::Sender<driver::Arriv
                 Err(error) => tracing::warn!(%error, "what is needed no more could not be looked for"),
             }
             drop(blobs);
-            std::thread::sleep(HOUSE_EVERY);
+            // First of all what has changed since the node was told of them, before the store was read.
             let now = net.addrs_for_others();
             if now != reached {
                 reached.clone_from(&now);
@@ -298,6 +298,7 @@ fn keep_house(blobs: &Arc<Blobs>, net: Net, arrivals: mpsc::Sender<driver::Arriv
                     return;
                 }
             }
+            std::thread::sleep(HOUSE_EVERY);
         }
     };
     std::thread::Builder::new().name("house".into()).spawn(work).map(|_| ())
