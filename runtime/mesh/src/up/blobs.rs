@@ -50,6 +50,10 @@ pub(crate) enum Keeper {
     Attempt(AttemptId),
 }
 
+/// How long nothing goes by its age after a start, and after the wall clock was set by more than that.
+const STEADY: Duration = Duration::from_secs(10 * 60);
+const CLOCK_SET: Duration = Duration::from_secs(60);
+
 /// Bytes of a blob that is being written which are kept in memory: if the same blob is here already, which outputs of
 /// few bytes often are, no file is made at all.
 const IN_MEMORY: usize = 64 * 1024;
@@ -65,10 +69,39 @@ pub(crate) struct Blobs {
     trash: Trash,
     /// Says what is needed under `own/`, once there is a node.
     needed: OnceLock<Box<dyn Fn() -> Needed + Send + Sync>>,
-    /// Held by whoever takes something from `own/` by its age, or gives it a new one.
-    aging: Mutex<()>,
+    /// What lies under `own/` and was of use again, and when. No file tells: what a task has open is another once its
+    /// times are. Held by whoever takes something away by its age.
+    renewed: Mutex<BTreeMap<PathBuf, Instant>>,
+    clock: Mutex<Clock>,
     /// When it was looked last for want of room.
     looked: Mutex<Option<Instant>>,
+}
+
+/// Whether ages by the wall clock can be believed: one that is ahead for a moment, as before it is told the time, would make
+/// everything old.
+#[derive(Debug)]
+struct Clock {
+    seen: (SystemTime, Instant),
+    since: Instant,
+    steady_after: Duration,
+}
+
+impl Clock {
+    fn new(steady_after: Duration) -> Self {
+        Self { seen: (SystemTime::now(), Instant::now()), since: Instant::now(), steady_after }
+    }
+
+    /// Has it gone as it should for long enough?
+    fn is_steady(&mut self) -> bool {
+        let (wall, now) = (SystemTime::now(), Instant::now());
+        let expected = self.seen.0 + now.duration_since(self.seen.1);
+        let off = wall.duration_since(expected).unwrap_or_else(|behind| behind.duration());
+        if off > CLOCK_SET {
+            self.since = now;
+        }
+        self.seen = (wall, now);
+        now.duration_since(self.since) >= self.steady_after
+    }
 }
 
 impl std::fmt::Debug for Blobs {
@@ -107,7 +140,8 @@ impl Blobs {
             coming: Arc::new(Partials::open(root.join("coming"), most)?),
             trash: Trash::open(root.join("trash"))?,
             needed: OnceLock::new(),
-            aging: Mutex::default(),
+            renewed: Mutex::default(),
+            clock: Mutex::new(Clock::new(STEADY)),
             looked: Mutex::default(),
         };
         this.count()?;
@@ -213,8 +247,12 @@ impl Blobs {
     /// Takes away what this device's owner needs no more. Says how many bytes are left under `own/`.
     // spec: ARC-7
     pub(crate) fn let_go(&self) -> io::Result<u64> {
+        let may_go = self.clock.lock().unwrap_or_else(PoisonError::into_inner).is_steady();
         let needed = self.needed.get().map(|needed| needed());
         let scarce = self.used() > self.most / 2;
+        let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        renewed.retain(|_, at| at.elapsed() <= RESULT_FOR);
+        drop(renewed);
         let mut left = 0;
         for folder in fs::read_dir(self.root.join("own"))? {
             for file in fs::read_dir(folder?.path())? {
@@ -232,9 +270,11 @@ impl Blobs {
                     }
                     _ => Duration::MAX,
                 };
-                let _alone = self.aging.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
                 let Ok(meta) = fs::metadata(&path) else { continue };
-                if meta.modified()?.elapsed().is_ok_and(|age| age > longest) {
+                let used = renewed.get(&path).is_some_and(|at| at.elapsed() <= longest);
+                if may_go && !used && meta.modified()?.elapsed().is_ok_and(|age| age > longest) {
+                    renewed.remove(&path);
                     self.remove(&path);
                 } else {
                     left += meta.len();
@@ -246,9 +286,12 @@ impl Blobs {
 
     /// What lies under `own/` is of use from now on: the node may not know of it yet. False if it is there no more.
     fn renew(&self, path: &Path) -> bool {
-        let _alone = self.aging.lock().unwrap_or_else(PoisonError::into_inner);
-        let renewed = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
-        renewed.map_or_else(|error| error.kind() != io::ErrorKind::NotFound, |()| true)
+        let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = path.is_file();
+        if there {
+            renewed.insert(path.to_owned(), Instant::now());
+        }
+        there
     }
 
     /// Takes away what is lent of a blob if it is not what it is called by, so that it comes again. Others may need it,
@@ -327,10 +370,6 @@ impl Blobs {
             fs::remove_file(partial)?;
             return Ok(Blob { hash, len });
         }
-        if keeper == Keeper::Own {
-            // It may have lain here half done for days.
-            self.renew(partial);
-        }
         if lasting {
             File::open(partial)?.sync_data()?;
         }
@@ -339,6 +378,10 @@ impl Blobs {
         let before = there.as_ref().map_or(0, fs::Metadata::len);
         self.room(len.saturating_sub(before))?;
         fs::rename(partial, &place)?;
+        if keeper == Keeper::Own {
+            // It may have lain here half done for days.
+            self.renew(&place);
+        }
         self.used.fetch_add(len, Ordering::Relaxed);
         self.used.fetch_sub(before, Ordering::Relaxed);
         if there.is_some() {
@@ -694,6 +737,7 @@ mod tests {
     }
 
     fn ages(blobs: &Blobs, hash: &BlobHash, by: Duration) {
+        blobs.renewed.lock().unwrap().clear();
         let file = File::open(blobs.path(hash).unwrap()).unwrap();
         file.set_modified(SystemTime::now() - by).unwrap();
     }
@@ -703,6 +747,7 @@ mod tests {
     fn what_no_task_has_a_use_for_goes_after_a_day_and_sooner_where_room_is_wanted() {
         let dir = tempfile::tempdir().unwrap();
         let blobs = open(&dir);
+        *blobs.clock.lock().unwrap() = Clock::new(Duration::ZERO);
         let put = |byte: u8| blobs.put(Keeper::Own, &[byte; 100]).unwrap().hash;
         let [used, result, ended, refused] = [1, 2, 3, 4].map(put);
         let (minute, month) = (Duration::from_secs(60), 30 * UNUSED_FOR.0);
@@ -718,7 +763,10 @@ mod tests {
         assert_eq!(here(), [true, true, false, true]);
         // Sent once more: by that it is of use again.
         ages(&blobs, &refused, 2 * UNUSED_FOR.0);
+        let times = || fs::metadata(blobs.path(&refused).unwrap()).unwrap().modified().unwrap();
+        let before = times();
         put(4);
+        assert_eq!(times(), before, "a task may have it open, and goes by that");
         blobs.let_go().unwrap();
         assert_eq!(here(), [true, true, false, true]);
         // More than half of the room is used.
@@ -734,6 +782,25 @@ mod tests {
         blobs.put(Keeper::Attempt(attempt(1)), &[8; 100]).unwrap();
         assert_eq!(here(), [true, false, false, false], "what is wanted now goes before what nobody fetched");
         assert!(blobs.put(Keeper::Own, &[9; 200]).is_err());
+    }
+
+    // spec: ARC-7
+    #[test]
+    fn nothing_is_old_by_a_clock_that_was_set_or_that_nobody_has_seen_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = open(&dir);
+        let hash = blobs.put(Keeper::Own, &[1; 100]).unwrap().hash;
+        blobs.need_by(|| (BTreeSet::new(), BTreeSet::new()));
+        ages(&blobs, &hash, 2 * UNUSED_FOR.0);
+        assert_eq!(blobs.let_go().unwrap(), 100, "it has just begun");
+        let (now, at) = (SystemTime::now(), Instant::now());
+        let hour_ago = at.checked_sub(Duration::from_secs(3600)).unwrap();
+        let clock = |set: Duration| Clock { seen: (now - set, at), since: hour_ago, steady_after: STEADY };
+        *blobs.clock.lock().unwrap() = clock(2 * CLOCK_SET);
+        assert_eq!(blobs.let_go().unwrap(), 100, "it was set");
+        assert_eq!(blobs.let_go().unwrap(), 100, "just before");
+        *blobs.clock.lock().unwrap() = clock(Duration::ZERO);
+        assert_eq!(blobs.let_go().unwrap(), 0);
     }
 
     // spec: ARC-7
