@@ -282,7 +282,7 @@ impl Node {
             TaskFrame::Settled(effect) if self.owns(peer, id) => self.settled(id, effect),
             TaskFrame::Status => self.tell_status(peer, id),
             TaskFrame::Reveal => self.reveal(peer, id),
-            TaskFrame::Hold { for_ms, .. } if self.owns(peer, id) => self.hold_asked(id, Some(for_ms)),
+            TaskFrame::Hold { for_ms } if self.owns(peer, id) => self.hold_asked(id, Some(for_ms)),
             TaskFrame::GoOn if self.owns(peer, id) => self.hold_asked(id, None),
             _ => {}
         }
@@ -674,10 +674,11 @@ impl Node {
         if wanted > most {
             return Err(too_large("bytes of disk", wanted, most));
         }
-        // What this device's own tasks may come to need, they need in place of what is kept for them.
-        let own = spec.submitter == self.me;
-        let taken = self.attempts.values().map(|attempt| attempt.takes_up(!own && attempt.owner == self.me));
-        let taken = taken.fold(if own { 0 } else { self.own_bytes }, u64::saturating_add);
+        let taken = self.attempts.values().map(|attempt| attempt.takes_up(attempt.owner == self.me));
+        let taken = taken.fold(self.own_bytes, u64::saturating_add);
+        // What one of this device's own was given is among that.
+        let here = if spec.submitter == self.me { crate::owner::bytes_of(spec) } else { 0 };
+        let taken = taken.saturating_sub(here);
         let left = most.saturating_sub(taken);
         // Said of this task alone: a smaller one may find room.
         if wanted > left {

@@ -317,10 +317,11 @@ impl Node {
             // There is no time left to wait in.
             Decision::Impossible { .. } if holds => self.plan_hold(id, device, None, plan),
             Decision::Move(to, ..) if to != device => {
-                if let Some(task) = self.tasks.get_mut(&id) {
+                self.move_task(id, to, Reason::CleanerElsewhere, true, &candidates);
+                // It may have stayed, and is thought about again.
+                if let Some(task) = self.tasks.get_mut(&id).filter(|task| task.device() == Some(to)) {
                     task.stands.rest_until = now.boot_ms.saturating_add(REST_MS);
                 }
-                self.move_task(id, to, Reason::CleanerElsewhere, true, &candidates);
             }
             _ => {}
         }
