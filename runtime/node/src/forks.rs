@@ -53,31 +53,53 @@ impl Node {
         }
     }
 
+    /// What proves itself is said again, where the entry that said it does not count any more, or never did: whoever has
+    /// the key makes such for each place, and it is said as seldom as what was found out here.
+    // spec: LED-3, LED-5, NET-4
+    pub(crate) fn suspect_orphans(&mut self) {
+        let now = self.now.boot_ms;
+        for author in self.ledger.orphaned().collect::<Vec<_>>() {
+            self.forks.entry(author).or_default().since.get_or_insert(now);
+            self.arm_within(Timer::Forks, 0);
+        }
+    }
+
     pub(crate) fn look_up_forks(&mut self) {
         let now = self.now.boot_ms;
         let full = !self.can_say() && self.drafts.len() >= MAX_DRAFTS_OF_OTHERS;
         let spent = !self.has_words_for_others();
-        let (mut reads, mut next) = (Vec::new(), None::<u64>);
+        let (mut reads, mut orphans, mut next) = (Vec::new(), Vec::new(), None::<u64>);
         for (author, fork) in &mut self.forks {
             let Some(since) = fork.since else { continue };
-            let Some(place) = self.ledger.suspected(author) else {
+            let suspected = self.ledger.suspected(author);
+            let orphan = self.ledger.orphan_end(author).map(|end| (end, true));
+            let orphan = orphan.filter(|(end, _)| suspected.is_none_or(|(seq, _)| !spent && *end <= seq));
+            let Some(place) = orphan.or(suspected) else {
                 fork.since = None;
                 continue;
             };
             let mut due = fork.due(now, place, self.ledger.known_end(author));
-            if full || spent && fork.end.is_some() {
+            if full || spent && (fork.end.is_some() || orphan.is_some()) {
                 due = due.max(now.saturating_add(AGAIN_MS.0));
             }
             if due > now {
                 next = Some(next.map_or(due, |next| next.min(due)));
             } else {
                 fork.since = None;
-                reads.push((*author, place.0));
+                match orphan {
+                    Some(_) => orphans.push(*author),
+                    None => reads.push((*author, place.0)),
+                }
                 tracing::debug!(waited_ms = now.saturating_sub(since), "where a log forks is looked up");
             }
         }
         for (author, seq) in reads {
             self.output(Output::Read { author, seq });
+        }
+        for author in orphans {
+            if let Some(proof) = self.ledger.take_orphan(&author) {
+                self.say(proof, &[]);
+            }
         }
         if let Some(next) = next {
             self.arm(Timer::Forks, next);

@@ -40,8 +40,6 @@ const HASHED_AT_ONCE: usize = 16 << 10;
 /// Words that others have seen an entry which is not here, of which it is kept in mind. What goes beyond costs time: what
 /// counts by them is counted when something else is said.
 const MAX_AWAITED: usize = 1 << 16;
-/// Proofs that no entry holds any more, kept until this device has said them again.
-const MAX_ORPHANS: usize = 64;
 
 #[cfg(test)]
 thread_local! {
@@ -161,10 +159,11 @@ pub struct Ledger {
     /// Of each log, the other entry at the lowest place that was seen twice; no more than there are devices.
     suspects: BTreeMap<PublicKey, SignedHeader>,
     cuts: Vec<(PublicKey, u64)>,
-    orphans: Vec<Payload>,
+    /// Of each log, the proof of its lowest end that no entry holds any more; no more than there are devices.
+    orphans: BTreeMap<PublicKey, Payload>,
     /// Where logs are known to fork; no more than there are devices.
     forked: BTreeMap<PublicKey, u64>,
-    /// Those that this device proved itself.
+    /// Those that this device proved itself, or says again.
     proven: BTreeMap<PublicKey, u64>,
     awaited: Awaited,
     /// Whose logs came that far since this was last asked.
@@ -694,18 +693,30 @@ impl Ledger {
 
     fn keep_proofs(&mut self, proofs: Vec<Payload>) {
         for proof in proofs {
-            if self.orphans.len() < MAX_ORPHANS && !self.orphans.contains(&proof) {
-                self.orphans.push(proof);
+            let Some((author, end)) = governance::end_by(&proof) else { continue };
+            if self.orphan_end(&author).is_none_or(|lowest| end < lowest) {
+                self.orphans.insert(author, proof);
             }
         }
     }
 
-    /// Proofs of forks and revocations that no entry holds which counts: for this device to say again.
+    /// Logs of which there is a proof of a fork, or a revocation, that no entry holds which counts.
+    pub(crate) fn orphaned(&self) -> impl Iterator<Item = PublicKey> {
+        self.orphans.keys().copied()
+    }
+
+    /// Where a log ends by it.
+    pub(crate) fn orphan_end(&self, author: &PublicKey) -> Option<u64> {
+        Some(governance::end_by(self.orphans.get(author)?)?.1)
+    }
+
+    /// It is for this device to say again, unless somebody did meanwhile.
     // spec: LED-3, LED-5
-    pub fn orphans(&mut self) -> Vec<Payload> {
-        let mut orphans = std::mem::take(&mut self.orphans);
-        orphans.retain(|proof| self.governance.is_news(proof));
-        orphans
+    pub(crate) fn take_orphan(&mut self, author: &PublicKey) -> Option<Payload> {
+        let orphan = self.orphans.remove(author).filter(|proof| self.governance.is_news(proof))?;
+        let (author, end) = governance::end_by(&orphan)?;
+        self.proven.entry(author).and_modify(|proven| *proven = end.min(*proven)).or_insert(end);
+        Some(orphan)
     }
 
     /// Logs that were cut off since this was last asked, and the first entry of each that is not kept any more.

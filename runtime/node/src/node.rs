@@ -837,7 +837,7 @@ impl Node {
 
     /// Is a result on record already? A device that lost the end of what it kept comes to it once more, when others have
     /// brought back the end of its log. And a fork that somebody else has proven meanwhile, there or before, is not proven
-    /// again.
+    /// again; nor is a key revoked that is.
     // spec: DEL-4, DEL-11, LED-5
     fn is_on_record(&self, payload: &Payload) -> bool {
         match payload {
@@ -845,7 +845,7 @@ impl Node {
                 let key = (self.me, it.statement.task);
                 self.ledger.facts().tasks().result(&key, it.statement.attempt).is_some()
             }
-            Payload::Forked(_) => !self.ledger.is_news(payload),
+            Payload::Forked(_) | Payload::KeyRevoked(_) => !self.ledger.is_news(payload),
             _ => false,
         }
     }
@@ -962,7 +962,7 @@ impl Node {
             Taken::Ignored(why) => {
                 self.counters.entries_ignored += 1;
                 tracing::debug!(why, "an entry was left out");
-                self.say_orphans();
+                self.suspect_orphans();
                 false
             }
             Taken::Fork(author, _) => {
@@ -1021,15 +1021,7 @@ impl Node {
         self.standings_changed();
         self.permissions_changed();
         self.seek_own_end();
-        self.say_orphans();
-    }
-
-    /// Says again what proves itself, where the entry that said it does not count any more.
-    // spec: LED-3, LED-5
-    fn say_orphans(&mut self) {
-        for proof in self.ledger.orphans() {
-            self.say(proof, &[]);
-        }
+        self.suspect_orphans();
     }
 
     /// Its own end is not here, though its store never lets go of it: those that admitted it were not known at the

@@ -6,7 +6,7 @@ mod room;
 
 use mesh_node::{Input, SyncReceived};
 use mesh_protocol::key::SecretKey;
-use mesh_protocol::ledger::{Entry, Payload, Tip};
+use mesh_protocol::ledger::{Entry, ForkProof, Payload, Revocation, Tip};
 use room::*;
 
 /// Alice, bob and carol; bob, whose log is to fork, says nothing more.
@@ -80,6 +80,43 @@ fn whoever_writes_a_second_entry_for_each_place_makes_nobody_say_so_of_each() {
     assert!(room.proofs(0) <= 10, "{} proofs", room.proofs(0));
     let said = room.peers[0].node.ledger().len(&room.key(0)) - said;
     assert!(said < 20, "alice wrote {said} entries by it");
+}
+
+/// What proves itself holds whoever hands it over, also in an entry that does not count: here carol's, of a log of bob's.
+// spec: LED-3, LED-5, NET-4
+#[test]
+fn whoever_hands_over_what_proves_itself_for_each_place_of_a_log_makes_nobody_say_so_of_each() {
+    for revoked in [false, true] {
+        let mut room = street();
+        let before = Forger::of(&room, 1).tip;
+        let first = before.map_or(0, |tip| tip.seq + 1);
+        let log = branch(&room, 300, &Payload::PeerOnline);
+        room.hears(0, 2, &log);
+        let follows = std::iter::once(before).chain(log.iter().map(|entry| Some(entry.tip())));
+        let proofs = follows.zip(&log).map(|(tip, one)| match revoked {
+            true => {
+                let (user, community) = (SecretKey::from_seed(&[12; 32]), Forger::of(&room, 1).community);
+                Payload::KeyRevoked(Box::new(Revocation::sign(&user, community, room.key(1), tip)))
+            }
+            false => {
+                let other = bob(&room, tip).write(one.header().hlc.wall_ms(), Payload::PeerOffline);
+                Payload::Forked(Box::new(ForkProof::of(one.signed(), other.signed()).unwrap()))
+            }
+        });
+        let proofs: Vec<Payload> = proofs.collect();
+        let said = room.peers[0].node.ledger().len(&room.key(0));
+        for proof in proofs.into_iter().rev() {
+            // Its clock is not later than what it follows.
+            let carols = Forger::of(&room, 2).write(1, proof);
+            room.hears(0, 2, &[carols]);
+            room.pass(100);
+        }
+        room.pass(3_600_000);
+        assert_eq!((room.counts_up_to(0), room.counts_up_to(2)), (Some(first), Some(first)), "{revoked}");
+        // What it says by itself in an hour is not much.
+        let said = room.peers[0].node.ledger().len(&room.key(0)) - said;
+        assert!(said < 20, "alice wrote {said} entries by it");
+    }
 }
 
 // spec: LED-4, LED-5

@@ -354,7 +354,7 @@ impl Governance {
             let before = self.said.len();
             self.said.retain(|_, said| {
                 let stays = ends.get(&said.author).is_some_and(|end| said.seq < *end);
-                if !stays && proves_itself(&said.payload) {
+                if !stays && end_by(&said.payload).is_some() {
                     gone.push(said.payload.clone());
                 }
                 stays
@@ -480,9 +480,13 @@ impl Caps for Payload {
     }
 }
 
-/// Does it hold whoever passes it on?
-pub(super) fn proves_itself(payload: &Payload) -> bool {
-    matches!(payload, Payload::Forked(_) | Payload::KeyRevoked(_))
+/// The device whose log ends by what holds whoever passes it on, and where.
+pub(super) fn end_by(payload: &Payload) -> Option<(PublicKey, u64)> {
+    match payload {
+        Payload::Forked(proof) => Some((proof.a.header.author, proof.a.header.seq)),
+        Payload::KeyRevoked(it) => Some((it.device, it.end())),
+        _ => None,
+    }
 }
 
 /// Is what an entry says signed by whom it names, as far as that can be told from the entry alone?
