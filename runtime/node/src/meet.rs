@@ -99,6 +99,8 @@ pub(crate) struct Invite {
     kind: TicketKind,
     until_ms: u64,
     used_by: Option<PublicKey>,
+    /// Whom it let in with that, if that is known. It stands last, see [`Node::restore_invite`].
+    used_for: Option<UserKey>,
 }
 
 /// A wish to get in.
@@ -125,7 +127,9 @@ enum Awaits {
 
 impl Node {
     pub(crate) fn restore_invite(&mut self, value: &[u8]) -> Option<()> {
-        let invite: Invite = canonical::decode(value).ok()?;
+        // What was kept before it was known for whom a ticket was used ends without that.
+        let invite: Invite =
+            canonical::decode(value).or_else(|_| canonical::decode(&[value, &[0]].concat())).ok()?;
         self.invites.insert(invite.key, invite);
         Some(())
     }
@@ -903,12 +907,12 @@ impl Node {
         }
         let secret = self.random.bytes();
         let key = SecretKey::from_seed(&secret).public();
-        let invite = Invite { key, kind, until_ms: now.saturating_add(valid_ms), used_by: None };
+        let until_ms = now.saturating_add(valid_ms);
+        let invite = Invite { key, kind, until_ms, used_by: None, used_for: None };
         self.keep(Table::Invites, key.0.to_vec(), &invite);
         self.invites.insert(key, invite);
         let name = self.ledger.governance().state().name.clone();
         let addrs = addrs.into_iter().take(MAX_ADDRS).collect();
-        let until_ms = now.saturating_add(valid_ms);
         let ticket = Ticket { kind, community, name, secret, sponsor: self.me, user, addrs, until_ms };
         Ok(Answer::Ticket(ticket.to_string()))
     }
@@ -1178,6 +1182,7 @@ impl Node {
         invite: &PublicKey,
         kind: TicketKind,
         device: PublicKey,
+        user: Option<UserKey>,
     ) -> Result<(), JoinRefusal> {
         let now = self.now.wall_ms;
         // Whose ledger was lost may have it again.
@@ -1188,14 +1193,17 @@ impl Node {
         let known = known.ok_or(JoinRefusal::UnknownTicket)?;
         match known.used_by {
             Some(used) if used != device => Err(JoinRefusal::Used),
+            // Each new key of whoever has it would be an entry in this device's log.
+            // spec: NET-2, NET-4
+            Some(_) if known.used_for.is_some() && known.used_for != user => Err(JoinRefusal::Used),
             None if known.until_ms <= now => Err(JoinRefusal::Expired),
             _ => Ok(()),
         }
     }
 
-    fn use_ticket(&mut self, invite: PublicKey, device: PublicKey) {
+    fn use_ticket(&mut self, invite: PublicKey, device: PublicKey, user: Option<UserKey>) {
         if let Some(known) = self.invites.get_mut(&invite) {
-            known.used_by = Some(device);
+            (known.used_by, known.used_for) = (Some(device), user);
             let known = known.clone();
             self.keep(Table::Invites, invite.0.to_vec(), &known);
         }
@@ -1213,7 +1221,7 @@ impl Node {
     fn admit(&mut self, peer: PublicKey, request: JoinRequest) -> Result<JoinAnswer, JoinRefusal> {
         let community = self.community().ok_or(JoinRefusal::UnknownTicket)?;
         // Before its signatures: strangers may ask as often as they like, and looking costs nothing.
-        self.check_ticket(&request.invite, TicketKind::Member, peer)?;
+        self.check_ticket(&request.invite, TicketKind::Member, peer, Some(request.user))?;
         if request.cert.device != peer || !request.verify(&community) {
             return Err(JoinRefusal::Invalid);
         }
@@ -1221,9 +1229,14 @@ impl Node {
             return Err(JoinRefusal::Invalid);
         }
         let user = request.user;
-        let known = self.ledger.governance().members().get(&user);
+        let governance = self.ledger.governance();
+        let known = governance.members().get(&user);
         if known.is_some_and(|member| member.is_expelled()) {
             return Err(JoinRefusal::Expelled);
+        }
+        // Whoever replaced a key does not come in a second time by the old one, and it would be said in vain.
+        if governance.current(user) != user {
+            return Err(JoinRefusal::NotEntitled);
         }
         let with_it = self.ledger.governance().device(&peer).is_some();
         // Who is in already keeps the name they have.
@@ -1234,6 +1247,9 @@ impl Node {
         let vouched =
             known.is_some_and(|member| self.my_user().is_some_and(|me| member.sponsors.contains(&me)));
         let is_in = self.ledger.governance().member(&user).is_some();
+        if is_in && !with_it && !self.ledger.governance().has_room_for_device(&user) {
+            return Err(JoinRefusal::NotEntitled);
+        }
         // A member who comes with another device has lost the first, or would rather not carry a ticket from it.
         // spec: NET-1, LED-5
         let payload = match (is_in, vouched) {
@@ -1247,7 +1263,7 @@ impl Node {
         let mut entry = EntryId::ZERO;
         if let Some(payload) = payload {
             // Whoever asks again, when this can be said, asks by the same ticket.
-            self.use_ticket(request.invite, peer);
+            self.use_ticket(request.invite, peer, Some(user));
             if !self.can_say() {
                 return Ok(JoinAnswer::NotYet);
             }
@@ -1274,12 +1290,12 @@ impl Node {
     // spec: NET-1
     fn certify(&mut self, peer: PublicKey, request: &DeviceRequest) -> Result<JoinAnswer, JoinRefusal> {
         let community = self.community().ok_or(JoinRefusal::UnknownTicket)?;
-        self.check_ticket(&request.invite, TicketKind::Device, peer)?;
+        self.check_ticket(&request.invite, TicketKind::Device, peer, None)?;
         if request.device != peer || !request.verify() || request.check().is_err() {
             return Err(JoinRefusal::Invalid);
         }
         if self.is_astray() {
-            self.use_ticket(request.invite, peer);
+            self.use_ticket(request.invite, peer, None);
             return Ok(JoinAnswer::NotYet);
         }
         if self.ledger.governance().device(&peer).is_some_and(|device| Some(device.user) != self.my_user()) {
@@ -1295,8 +1311,11 @@ impl Node {
         if !known && check_new_name(&request.device_name).is_err() {
             return Err(JoinRefusal::Name);
         }
+        if !known && !self.ledger.governance().has_room_for_device(&cert.user) {
+            return Err(JoinRefusal::NotEntitled);
+        }
         if !known {
-            self.use_ticket(request.invite, peer);
+            self.use_ticket(request.invite, peer, None);
         }
         if !self.can_say() {
             return Ok(JoinAnswer::NotYet);

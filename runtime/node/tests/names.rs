@@ -4,12 +4,14 @@
 
 mod room;
 
-use mesh_node::{Answer, Command, CommandError, ErrorKind, GrantRequest, Input, SyncReceived};
+use mesh_node::{
+    Answer, Command, CommandError, ErrorKind, GrantRequest, Input, Message, Output, SyncReceived,
+};
 use mesh_protocol::frame::{HelloFrame, JoinAnswer, JoinRefusal};
 use mesh_protocol::ids::{Commitment, TaskId};
-use mesh_protocol::invite::{DeviceCert, JoinRequest, TicketKind};
-use mesh_protocol::key::{SecretKey, Signature, UserKey};
-use mesh_protocol::ledger::{Hlc, Payload, PeerRegistered, Rotation, TaskSubmitted};
+use mesh_protocol::invite::{DeviceCert, JoinRequest, Ticket, TicketKind};
+use mesh_protocol::key::{PublicKey, SecretKey, Signature, UserKey};
+use mesh_protocol::ledger::{DeviceAdded, Hlc, Payload, PeerRegistered, Rotation, TaskSubmitted};
 use mesh_protocol::permissions::Permissions;
 use mesh_protocol::rules::Rules;
 use mesh_protocol::task::{Importance, Sla};
@@ -288,6 +290,76 @@ fn whoever_is_expelled_is_told_so_and_what_can_be_done() {
     assert!(view.user.starts_with("carol ("), "{}", view.user);
     let silent = room.ask(0, Command::Expel { user: "bob".into(), why: " ".into() }).unwrap_err();
     assert!(silent.hint.unwrap().contains("-m"));
+}
+
+/// Alice is asked by one of her tickets to let a user in with a device. Says what she answers, and how long her log is then.
+fn asks(room: &mut Room, ticket: &str, user: u8, device: u8) -> (JoinAnswer, u64) {
+    let key = |seed: u8| SecretKey::from_seed(&[seed; 32]);
+    let (ticket, peer) = (ticket.parse::<Ticket>().unwrap(), key(device).public());
+    let request = JoinRequest {
+        user: UserKey(key(user).public()),
+        user_name: "zoe".into(),
+        recovery: key(3).public(),
+        device_name: "zoe".into(),
+        cert: DeviceCert::of(&key(user), ticket.community, &key(device), 1000, 0),
+        invite: PublicKey([0; 32]),
+        word: Signature([0; 64]),
+        signature: Signature([0; 64]),
+    };
+    let request = request.sign(&key(user), &SecretKey::from_seed(&ticket.secret));
+    let node = &mut room.peers[0].node;
+    node.handle(room.now, Input::Hello(peer, HelloFrame::Join(Box::new(request))));
+    let mut answer = None;
+    while let Some(output) = node.poll() {
+        if let Output::Send(to, Message::Hello(HelloFrame::JoinAnswer(said))) = output {
+            answer = Some(said).filter(|_| to == peer);
+        }
+    }
+    (answer.unwrap(), room.peers[0].node.ledger().len(&room.key(0)))
+}
+
+/// Each answer may be an entry in the log of whoever made it, and governing ones at that.
+// spec: NET-2, NET-4
+#[test]
+fn by_one_ticket_nothing_is_written_in_vain_however_often_it_is_asked() {
+    // Alice knows bob by his second key, and of all devices that he may have.
+    let mut room = Room::community_by(&["alice", "bob", "carol"], Rules { sponsors: 2, ..rules() });
+    room.apart = true;
+    for other in [0, 2] {
+        room.disconnect(1, other);
+    }
+    let mut bob = Forger::of(&room, 1);
+    let key = |seed: u8| SecretKey::from_seed(&[seed; 32]);
+    for number in 0..32 {
+        let device = DeviceCert::of(&key(12), bob.community, &key(100 + number), 0, 0);
+        let added = DeviceAdded { cert: device, name: number.to_string() };
+        room.forge(&mut bob, Payload::DeviceAdded(Box::new(added)));
+    }
+    let (old, from) = (UserKey(key(22).public()), Hlc::at(room.now.wall_ms));
+    let rotation = Rotation::sign(&key(23), bob.community, old, &key(200), from);
+    room.forge(&mut bob, Payload::KeyRotated(Box::new(rotation)));
+    for (what, users) in [("new keys", 210..230), ("a device too many", 12..13), ("a replaced key", 22..23)] {
+        let invite = Command::Invite { kind: TicketKind::Member, valid_ms: 60_000, addrs: vec![addr(0)] };
+        let Answer::Ticket(ticket) = room.ask(0, invite).unwrap() else { panic!("no ticket") };
+        let before = room.peers[0].node.ledger().len(&room.key(0));
+        let asked = users.cycle().take(20);
+        let answers: Vec<_> = asked.map(|user| asks(&mut room, &ticket, user, 240)).collect();
+        let written = answers.last().map(|(_, len)| len - before);
+        let expected = match what {
+            "new keys" => (JoinAnswer::Pending, JoinAnswer::Refused(JoinRefusal::Used), 1),
+            _ => {
+                let refused = JoinAnswer::Refused(JoinRefusal::NotEntitled);
+                (refused.clone(), refused, 0)
+            }
+        };
+        let said = (answers[0].0.clone(), answers[19].0.clone(), written.unwrap());
+        assert_eq!(said, expected, "{what}");
+        if what == "new keys" {
+            // Whoever lost the answer asks again.
+            let last = answers.last().map(|(_, len)| *len);
+            assert_eq!(asks(&mut room, &ticket, 210, 240), (JoinAnswer::Pending, last.unwrap()));
+        }
+    }
 }
 
 /// What `mesh grant` is asked for.

@@ -222,6 +222,11 @@ impl Governance {
         &self.state.devices
     }
 
+    /// May a user certify one more device?
+    pub(crate) fn has_room_for_device(&self, user: &UserKey) -> bool {
+        self.state.has_room_for_device(user)
+    }
+
     /// The owner of a device, if both belong now.
     pub fn owner(&self, device: &PublicKey) -> Option<UserKey> {
         let user = self.state.devices.get(device)?.user;
@@ -547,12 +552,17 @@ impl State {
         before.is_none_or(|before| end < before)
     }
 
+    /// May a user certify one more device?
+    fn has_room_for_device(&self, user: &UserKey) -> bool {
+        self.devices.values().filter(|it| it.user == *user).count() < MAX_DEVICES
+    }
+
     fn certify(&mut self, at: Hlc, cert: &DeviceCert, name: &str) {
         let known = self.devices.get(&cert.device);
         if known.is_some_and(|known| known.user != cert.user || known.serial >= cert.serial) {
             return;
         }
-        if known.is_none() && self.devices.values().filter(|it| it.user == cert.user).count() >= MAX_DEVICES {
+        if known.is_none() && !self.has_room_for_device(&cert.user) {
             return;
         }
         let name = known.map_or_else(|| name.to_owned(), |known| known.name.clone());
