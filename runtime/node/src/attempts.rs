@@ -649,7 +649,11 @@ impl Node {
             },
             Check::Energy => starts(),
             Check::Capacity => self.has_room(spec, offer.resume),
-            Check::Donor if !self.can_say() => Err(Reason::LogNotReady),
+            // Each that is taken makes it say more: that it is, what it used, since when it knows of it.
+            // spec: NET-4
+            Check::Donor if !self.can_say() || !own && !self.has_words_for_others() => {
+                Err(Reason::LogNotReady)
+            }
             Check::Donor => self.shares(),
             _ => Ok(()),
         })

@@ -27,7 +27,7 @@ use mesh_protocol::permissions::{Access, Permissions};
 use mesh_protocol::reason::Reason;
 use mesh_protocol::receipt::{NotComparable, Receipt};
 use mesh_protocol::record::Record;
-use mesh_protocol::rules::Rules;
+use mesh_protocol::rules::{Rules, Tier};
 use mesh_protocol::task::{Blob, InputFile, Sla, TaskSpec};
 use room::*;
 use std::collections::BTreeSet;
@@ -363,6 +363,13 @@ fn hears(room: &mut Room, entries: &[Entry]) {
     }
 }
 
+/// The same, and what she says by that reaches nobody.
+fn hears_alone(room: &mut Room, entries: &[Entry]) {
+    for entry in entries {
+        does(room, 0, Input::Gossip(entry.header().author, Box::new(entry.clone())));
+    }
+}
+
 // spec: QUOTA-4, DEL-2
 #[test]
 fn one_submission_pays_for_one_task() {
@@ -551,6 +558,42 @@ fn what_nobody_needs_to_hear_of_goes_no_further_than_here() {
     room.pass(1);
     room.handle(0, Input::Wake);
     assert_eq!(passes(&room, &next), None, "it has gone round");
+}
+
+/// What it takes is an entry in the donor's log, too, and so is what it used.
+// spec: NET-4, DEL-2
+#[test]
+fn whoever_gives_a_device_task_after_task_leaves_it_half_of_its_entries() {
+    let free = Tier { tasks: 0, ..Rules::default().free };
+    let rules = Rules { entries_per_hour: 60, voting_window_ms: 0, free, ..Rules::default() };
+    let mut room = Room::community_by(&["alice", "bob", "carol"], rules);
+    room.grant(0, "bob");
+    let grant = room.peers[0].node.ledger().facts().grants().keys().next().copied();
+    let (alice, mut bob) = (room.key(0), Forger::of(&room, 1));
+    let before = room.peers[0].node.ledger().len(&alice);
+    let mut taken = Vec::new();
+    for nonce in 0..60 {
+        room.now.wall_ms += 10;
+        let spec = spec_by(&room, 1, nonce);
+        let said = announced(&room, &mut bob, &spec, &[alice]);
+        hears_alone(&mut room, &said);
+        let answer = answers(&mut room, 1, &spec, 1, grant, bob.tip.unwrap());
+        taken.push(answer == [TaskFrame::Accepted]);
+        let id = AttemptId { task: spec.id(), attempt: 1 };
+        answered(&mut room, 0, 1, id, TaskFrame::Stop(Reason::Cancelled));
+    }
+    let said = room.peers[0].node.ledger().len(&alice);
+    assert!(said > before && said <= 31, "{before} and then {said}");
+    assert!(taken[0] && !taken[59], "{taken:?}");
+    let submits = Command::Submit(Box::new(draft("word-count", 1)));
+    let mut outputs = does(&mut room, 0, Input::Command(CommandId(77), Box::new(submits)));
+    outputs.extend(does(&mut room, 0, Input::Wake));
+    assert!(outputs.iter().any(|output| matches!(output, Output::Run(_))), "her own tasks run");
+    room.now = Now { boot_ms: room.now.boot_ms + 3_600_000, wall_ms: room.now.wall_ms + 3_600_000 };
+    let spec = spec_by(&room, 1, 99);
+    let said = announced(&room, &mut bob, &spec, &[alice]);
+    hears_alone(&mut room, &said);
+    assert_eq!(answers(&mut room, 1, &spec, 1, grant, bob.tip.unwrap()), [TaskFrame::Accepted]);
 }
 
 /// Two entries of the donor's for two small frames.
