@@ -25,6 +25,7 @@ mod names;
 mod node;
 mod owner;
 mod random;
+mod refusals;
 mod replicas;
 mod stats;
 mod views;

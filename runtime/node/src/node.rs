@@ -11,12 +11,13 @@ use crate::ledger::{Ledger, Taken, weighs};
 use crate::meet::{Invite, Joining, Peer, Seeking};
 use crate::owner::Task;
 use crate::random::Random;
+use crate::refusals::Refusing;
 use mesh_policies::donor::{Situation, Terms};
 use mesh_policies::queue::Place;
 use mesh_protocol::ad::{EnergyClaim, Outlook};
 use mesh_protocol::canonical;
 use mesh_protocol::frame::{AttemptId, HelloFrame, JoinRefusal, SyncFrame, TaskFrame};
-use mesh_protocol::ids::{CommunityId, ProfileId, TaskId};
+use mesh_protocol::ids::{CommunityId, EntryId, ProfileId, TaskId};
 use mesh_protocol::key::{PublicKey, SecretKey, UserKey};
 use mesh_protocol::ledger::{Entry, EntryError, Pattern, Payload, Tip};
 use mesh_protocol::permissions::Access;
@@ -290,7 +291,9 @@ pub struct Node {
     /// How many fetches were begun since the start.
     pub(crate) fetches_begun: u64,
     /// Grants that their donors say to hold no more, and until when they are not offered on.
-    pub(crate) stale_grants: BTreeMap<mesh_protocol::ids::EntryId, (u64, Reason)>,
+    pub(crate) stale_grants: BTreeMap<EntryId, (u64, Reason)>,
+    /// Devices that took nothing since they refused something.
+    pub(crate) refusing: BTreeMap<PublicKey, Refusing>,
     /// Logs of which two entries at one place were seen.
     pub(crate) forks: BTreeMap<PublicKey, Fork>,
     /// Devices of members whose entries are dated too far ahead to be taken, and up to when.
@@ -386,6 +389,7 @@ impl Node {
             dated_ahead: BTreeMap::new(),
             fetches_begun: 0,
             stale_grants: BTreeMap::new(),
+            refusing: BTreeMap::new(),
             went_astray: false,
             turned_away_by: BTreeMap::new(),
             drafts: BTreeMap::new(),

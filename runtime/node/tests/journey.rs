@@ -2334,6 +2334,89 @@ fn given_again_after(reason: &Reason, most: usize) -> Vec<u64> {
     waits
 }
 
+/// Alice has ten tasks for bob, who looks free and refuses each offer of the next hour at once: how often he is asked, and
+/// whether a new task is offered to him then, and after he took one.
+fn asked_in_an_hour(answer: fn() -> TaskFrame) -> (usize, bool, bool) {
+    let free = Tier { tasks: 0, ..Rules::default().free };
+    let rules = Rules { entries_per_hour: 0, free, voting_window_ms: 0, ..Rules::default() };
+    let mut room = Room::community_by(&["alice", "bob"], rules);
+    room.grant(1, "alice");
+    let (bob, end) = (room.key(1), room.now.boot_ms + 3_600_000);
+    let community = room.peers[0].node.community().unwrap();
+    let ad = |serial| mesh_protocol::ad::Ad {
+        community,
+        device: bob,
+        serial,
+        holds_ms: 60_000,
+        energy: None,
+        outlook: Default::default(),
+        free_slots: 100,
+        free_memory: 1 << 40,
+        longest_ms: 3_600_000,
+        profile: profile().id(),
+        closed: None,
+    };
+    let offers = |outputs: Vec<Output>| {
+        let offer = |output| match output {
+            Output::Send(to, Message::Task(id, TaskFrame::Offer(_))) if to == bob => Some(id),
+            _ => None,
+        };
+        outputs.into_iter().filter_map(offer).collect::<Vec<_>>()
+    };
+    let looks_free = |room: &mut Room| {
+        let ad = ad(u64::MAX / 2 + room.now.boot_ms).sign(&SecretKey::from_seed(&[11; 32]));
+        offers(does(room, 0, Input::Hello(bob, HelloFrame::Ad(Box::new(ad)))))
+    };
+    let later = |room: &mut Room, ms| {
+        room.now = Now { boot_ms: room.now.boot_ms + ms, wall_ms: room.now.wall_ms + ms };
+        let woken = offers(does(room, 0, Input::Wake));
+        // Seldom enough for the rule on ads.
+        if room.now.boot_ms % 30_000 < ms { [woken, looks_free(room)].concat() } else { woken }
+    };
+    let submit = |room: &mut Room, nonce| {
+        let on = Some("bob-laptop".to_owned());
+        let submits = Command::Submit(Box::new(Draft { on, ..draft("word-count", nonce) }));
+        let outputs = does(room, 0, Input::Command(CommandId(77), Box::new(submits)));
+        offers([outputs, does(room, 0, Input::Wake)].into_iter().flatten().collect())
+    };
+    let mut asked = looks_free(&mut room);
+    asked.extend((0..10).flat_map(|nonce| submit(&mut room, nonce)));
+    let mut count = 0;
+    loop {
+        if let Some(id) = asked.pop() {
+            count += 1;
+            asked.extend(offers(does(&mut room, 0, Input::Task(bob, id, answer()))));
+            continue;
+        }
+        let Some(next) = room.peers[0].node.deadline().filter(|at| *at <= end) else { break };
+        let step = next.saturating_sub(room.now.boot_ms);
+        asked.extend(later(&mut room, step));
+    }
+    let before = !submit(&mut room, 50).is_empty();
+    for _ in 0..70 {
+        if asked.is_empty() {
+            asked.extend(later(&mut room, 1_000));
+        }
+    }
+    does(&mut room, 0, Input::Task(bob, asked[0], TaskFrame::Accepted));
+    (count, before, !submit(&mut room, 51).is_empty())
+}
+
+/// Each offer is an entry in the log of whose task it is, which may write so many in an hour.
+// spec: DEL-3, NET-4
+#[test]
+fn who_refuses_one_task_after_the_other_is_asked_for_one_at_a_time_and_ever_later() {
+    for answer in [
+        || TaskFrame::Refused(Reason::LogNotReady),
+        || TaskFrame::Refused(Reason::DonorPaused),
+        || TaskFrame::Refused(Reason::OverQuota),
+    ] {
+        let (count, before, after) = asked_in_an_hour(answer);
+        assert!((60..=80).contains(&count), "{:?}: {count} offers", answer());
+        assert_eq!((before, after), (false, true), "{:?}", answer());
+    }
+}
+
 // spec: DEL-3, NET-4, PERM-5
 #[test]
 fn who_refuses_or_loses_a_task_is_asked_again_ever_later_and_never_where_that_would_change_nothing() {
