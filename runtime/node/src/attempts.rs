@@ -29,6 +29,10 @@ const MAX_ATTEMPTS: usize = 10_000;
 /// How long the word that a result is settled goes before its record: the two come by different ways, and what is checked
 /// first is on record later.
 const RECORDED_MS: u64 = 60_000;
+/// What was offered and refused is refused for the same reason within this time: to find it out again is dear. Of so many
+/// it is remembered.
+const REFUSED_MS: u64 = 1_000;
+const MAX_REFUSED: usize = 1_024;
 /// Offers of one owner that wait so. An honest one sends what its ends of logs rest on along.
 const MAX_HELD: usize = 64;
 
@@ -403,6 +407,7 @@ impl Node {
             self.counters.offers_refused += 1;
             return self.send_task(peer, id, TaskFrame::Refused(Reason::NoCapacity));
         }
+        let mut news = false;
         // They stand in the ledger from here on, and need not be kept with the attempt, too.
         for bytes in &std::mem::take(&mut offer.entries) {
             // Most came with the offers before, or as gossip, and a name is cheaper to check than a signature.
@@ -410,8 +415,12 @@ impl Node {
                 continue;
             }
             if let Ok(entry) = Entry::verify(bytes) {
-                self.take(entry, Some(peer));
+                news |= self.take(entry, Some(peer));
             }
+        }
+        if let Some(reason) = self.just_refused(id, &offer).filter(|_| !news) {
+            self.counters.offers_refused += 1;
+            return self.send_task(peer, id, TaskFrame::Refused(reason));
         }
         let there = peer == self.me || self.ledger.has(&offer.tip);
         // What waits for its owner's log takes room, so what can be told without that is told at once.
@@ -425,6 +434,7 @@ impl Node {
                 _ => (self.held_of(&peer) >= MAX_HELD).then_some(Reason::NoCapacity),
             };
             if let Some(reason) = no {
+                self.note_refused(id, &offer, &reason);
                 self.counters.offers_refused += 1;
                 return self.send_task(peer, id, TaskFrame::Refused(reason));
             }
@@ -437,6 +447,24 @@ impl Node {
         } else {
             self.want(peer, tip.author, self.ledger.len(&tip.author));
             self.arm_in(Timer::Attempt(id), HOLD_OFFER_MS);
+        }
+    }
+
+    /// Why the very same was refused just now.
+    // spec: NET-4
+    fn just_refused(&self, id: AttemptId, offer: &Offer) -> Option<Reason> {
+        let (tip, grant, at, reason) = self.refused.get(&id)?;
+        let same = (*tip, *grant) == (offer.tip, offer.grant);
+        (same && self.now.boot_ms.saturating_sub(*at) < REFUSED_MS).then(|| reason.clone())
+    }
+
+    fn note_refused(&mut self, id: AttemptId, offer: &Offer, reason: &Reason) {
+        let now = self.now.boot_ms;
+        if self.refused.len() >= MAX_REFUSED {
+            self.refused.retain(|_, (.., at, _)| now.saturating_sub(*at) < REFUSED_MS);
+        }
+        if self.refused.len() < MAX_REFUSED {
+            self.refused.insert(id, (offer.tip, offer.grant, now, reason.clone()));
         }
     }
 
@@ -462,7 +490,11 @@ impl Node {
 
     fn refuse(&mut self, id: AttemptId, reason: Reason) {
         let Some(attempt) = self.attempts.get(&id) else { return };
-        let (owner, tip) = (attempt.owner, attempt.kept.offer.tip);
+        let (owner, offer) = (attempt.owner, attempt.kept.offer.clone());
+        let tip = offer.tip;
+        if owner != self.me {
+            self.note_refused(id, &offer, &reason);
+        }
         // What strangers and members without a grant want is no matter for the ledger.
         let granted = !matches!(
             reason,

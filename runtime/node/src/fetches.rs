@@ -20,6 +20,10 @@ const MOST_FAILURES: u32 = 12;
 /// How often one device that is given a task's state may fail before the task has run, until the state is what is wrong; of
 /// two devices, once each.
 const MOST_IN_VAIN: usize = 3;
+/// How often a checkpoint is fetched, and how many are at once beside: whoever runs a task may save its state, or say so, as
+/// often as they like, and each is looked at and kept here. Of those between, the last counts.
+const SAVED_EVERY_MS: u64 = 10_000;
+const SAVED_AT_ONCE: u64 = 3;
 /// Who has run for so long has gone on from the state.
 const RAN_MS: u64 = 60_000;
 
@@ -32,6 +36,8 @@ pub(crate) struct Fetches {
     saving: Option<(u32, u64, Blob)>,
     /// The one that is fetched after it: a later one takes its place.
     next: Option<Blob>,
+    /// Up to when there were as many as there may be.
+    saved_upto: u64,
     /// How often the result did not come in a row, and how often of these for something that whoever has it can mend.
     tries: u32,
     failures: u32,
@@ -59,6 +65,8 @@ impl Node {
         let (number, from, blob) = (ended.statement.attempt, ended.statement.executor, ended.output);
         let wanted = Wanted::Output(Box::new(ended.receipt.receipt.clone()));
         let saving = task.fetches.saving.take();
+        self.disarm(Timer::Fetch(id));
+        let Some(task) = self.tasks.get_mut(&id) else { return };
         self.fetches_begun += 1;
         (task.fetches.next, task.fetches.hindered) = (None, None);
         task.fetches.result = Some((number, self.fetches_begun));
@@ -91,9 +99,15 @@ impl Node {
     }
 
     fn fetch_checkpoint(&mut self, id: TaskId) {
+        let now = self.now.boot_ms;
         let Some(task) = self.tasks.get_mut(&id).filter(|task| task.fetches.saving.is_none()) else { return };
+        let at = task.fetches.saved_upto.saturating_sub(SAVED_AT_ONCE * SAVED_EVERY_MS);
+        if task.fetches.next.is_some() && at > now {
+            return self.arm(Timer::Fetch(id), at);
+        }
         let (Some(from), attempt) = (task.device(), task.current()) else { return };
         let Some(blob) = task.fetches.next.take() else { return };
+        task.fetches.saved_upto = task.fetches.saved_upto.max(now).saturating_add(SAVED_EVERY_MS);
         // Nothing that is kept here for another use is a checkpoint: as one, it would go when the next one comes.
         if self.is_needed(&blob.hash) {
             self.counters.bad_results += 1;
@@ -131,9 +145,13 @@ impl Node {
     }
 
     pub(crate) fn fetch_due(&mut self, id: TaskId) {
-        if self.tasks.get(&id).is_some_and(|task| task.kept.state == TaskState::Fetching) {
-            self.fetch_result(id);
-            self.tell_task(id);
+        match self.tasks.get(&id).map(|task| task.kept.state) {
+            Some(TaskState::Fetching) => {
+                self.fetch_result(id);
+                self.tell_task(id);
+            }
+            Some(TaskState::Running) => self.fetch_checkpoint(id),
+            _ => {}
         }
     }
 

@@ -117,7 +117,14 @@ impl Node {
             return;
         }
         stand.planned = until;
-        self.regard_attempts();
+        match until {
+            // It stands still as before, for longer or not so long, also where that was over just now.
+            Some(until) if before.is_some() => {
+                self.arm_within(Timer::Hold, until.saturating_sub(now).max(SOON_MS));
+            }
+            None if before.is_none() => {}
+            _ => self.regard_attempts(),
+        }
     }
 
     /// Why an attempt must not go on now; none if it may.

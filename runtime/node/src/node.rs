@@ -294,6 +294,8 @@ pub struct Node {
     pub(crate) stale_grants: BTreeMap<EntryId, (u64, Reason)>,
     /// Devices that took nothing since they refused something.
     pub(crate) refusing: BTreeMap<PublicKey, Refusing>,
+    /// What was refused here last, when, and why.
+    pub(crate) refused: BTreeMap<AttemptId, (Tip, Option<EntryId>, u64, Reason)>,
     /// Logs of which two entries at one place were seen.
     pub(crate) forks: BTreeMap<PublicKey, Fork>,
     /// Devices of members whose entries are dated too far ahead to be taken, and up to when.
@@ -390,6 +392,7 @@ impl Node {
             fetches_begun: 0,
             stale_grants: BTreeMap::new(),
             refusing: BTreeMap::new(),
+            refused: BTreeMap::new(),
             went_astray: false,
             turned_away_by: BTreeMap::new(),
             drafts: BTreeMap::new(),

@@ -330,6 +330,25 @@ fn a_checkpoint_that_is_here_is_not_fetched_again_and_an_empty_one_is_none() {
     assert_eq!((room.peers[0].begun, bad_results(&room)), (begun, 2));
 }
 
+/// Each is looked at and kept by whose task it is, and costs whoever says to have it a few bytes.
+// spec: DEL-5, NET-4
+#[test]
+fn a_task_that_is_saved_without_end_is_fetched_a_few_times_a_minute_and_the_last_state_counts() {
+    let (mut room, _, run) = at_bob();
+    for turn in 0..1_200 {
+        let number = if turn == 1_199 { 150 } else { (turn % 100) as u8 };
+        saves(&mut room, &run, saved(number));
+        while !room.peers[0].fetches.is_empty() {
+            room.comes(0, Ok(()));
+        }
+        room.pass(50);
+    }
+    // Three at once, and one in ten seconds.
+    assert!((8..=11).contains(&room.peers[0].begun), "{}", room.peers[0].begun);
+    room.pass(10_000);
+    assert_eq!(room.peers[0].fetches.last().map(|it| it.1), Some(saved(150)));
+}
+
 /// Bob gives alice's task up with its state saved, has it again, and says this after it ran for so long. Does he get the
 /// state once more?
 fn is_given_again(ran_ms: u64, reason: &Reason) -> bool {

@@ -560,6 +560,32 @@ fn what_nobody_needs_to_hear_of_goes_no_further_than_here() {
     assert_eq!(passes(&room, &next), None, "it has gone round");
 }
 
+/// What it costs to find out why is more than it costs to ask.
+// spec: NET-4, DEL-2
+#[test]
+fn what_was_refused_just_now_is_refused_again_without_a_second_look() {
+    let mut room = Room::community(&["alice", "bob", "carol"]);
+    room.grant(0, "bob");
+    let grant = room.peers[0].node.ledger().facts().grants().keys().next().copied();
+    let (spec, alice, mut bob) = (spec_by(&room, 1, 0), room.key(0), Forger::of(&room, 1));
+    let said = announced(&room, &mut bob, &spec, &[alice]);
+    hears(&mut room, &said);
+    let slots = |room: &mut Room, slots| {
+        room.handle(0, Input::Capacity(Capacity { slots, memory: 1 << 30, longest_ms: 3_600_000 }));
+    };
+    slots(&mut room, 0);
+    let tip = bob.tip.unwrap();
+    let full = [TaskFrame::Refused(Reason::NoCapacity)];
+    assert_eq!(answers(&mut room, 1, &spec, 1, grant, tip), full);
+    slots(&mut room, 4);
+    room.pass(999);
+    assert_eq!(answers(&mut room, 1, &spec, 1, grant, tip), full);
+    // It is another offer by another grant.
+    assert_eq!(answers(&mut room, 1, &spec, 1, None, tip), [TaskFrame::Refused(Reason::NoGrant)]);
+    room.pass(1);
+    assert_eq!(answers(&mut room, 1, &spec, 1, grant, tip), [TaskFrame::Accepted]);
+}
+
 /// What it takes is an entry in the donor's log, too, and so is what it used.
 // spec: NET-4, DEL-2
 #[test]
@@ -620,6 +646,21 @@ fn an_owner_that_has_its_task_held_again_and_again_has_it_run_on() {
     }
     assert_eq!(room.peers[1].wishes, [(run.attempt, Wish::Hold)]);
     assert_eq!(on_record(&room), 7);
+}
+
+// spec: DEL-7, NET-4
+#[test]
+fn a_hold_that_is_made_shorter_is_over_sooner() {
+    let (mut room, _, run) = at_bob();
+    let alice = room.key(0);
+    let hold = |for_ms| Input::Task(alice, run.attempt, TaskFrame::Hold { for_ms });
+    room.peers[1].wishes.clear();
+    room.handle(1, hold(3_600_000));
+    room.pass(60_000);
+    room.handle(1, hold(3_000));
+    assert_eq!(room.peers[1].wishes, [(run.attempt, Wish::Hold)]);
+    room.pass(3_000);
+    assert_eq!(room.peers[1].wishes, [(run.attempt, Wish::Hold), (run.attempt, Wish::GoOn)]);
 }
 
 /// What only whose task it is can come to counts for nothing in a donor's mouth.
