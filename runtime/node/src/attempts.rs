@@ -767,6 +767,17 @@ impl Node {
         }
     }
 
+    /// Milliseconds that attempts of a task ran here whose results its owner has not recorded: until then, they are known
+    /// here alone.
+    // spec: QUOTA-4
+    pub(crate) fn unrecorded_ms(&self, owner: PublicKey, task: TaskId, longest_ms: u64) -> u64 {
+        let of_task =
+            self.attempts.range(AttemptId { task, attempt: 0 }..).take_while(|(id, _)| id.task == task);
+        let ran = of_task.filter(|(id, attempt)| attempt.owner == owner && !self.is_recorded(**id));
+        let ran = ran.filter_map(|(_, attempt)| Some(attempt.kept.ended.as_ref()?.statement.wall_ms));
+        ran.fold(0, |sum, ran_ms| sum.saturating_add(ran_ms.min(longest_ms)))
+    }
+
     /// What the grant that an offer names gives to its task here, now.
     // spec: PERM-1, PERM-4
     fn grant_for(&self, grant: Option<EntryId>, spec: &TaskSpec) -> Option<Result<Permissions, Reason>> {

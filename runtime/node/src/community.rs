@@ -1030,13 +1030,15 @@ impl Node {
         circle.within_quota(&owner, (seq, at), wish, said.replicas, health)
     }
 
-    /// Have a task's attempts run for as long as one submission pays for, by what is on record? Nothing changes that.
+    /// Have a task's attempts run for as long as one submission pays for, by what is on record and by the results that are
+    /// here and that nobody has recorded yet? Nothing changes that.
     // spec: QUOTA-4
     pub(crate) fn is_spent(&self, owner: PublicKey, id: TaskId, spec: &TaskSpec) -> bool {
         let times = u64::from(self.ledger.governance().rules().max_attempts).saturating_mul(RUNS);
         let longest_ms = spec.limits.duration_ms;
         let most = longest_ms.saturating_mul(u64::from(spec.replicas.max(1))).saturating_mul(times);
-        self.ledger.facts().tasks().ran_ms(&(owner, id), longest_ms) >= most
+        let ran = self.ledger.facts().tasks().ran_ms(&(owner, id), longest_ms);
+        ran.saturating_add(self.unrecorded_ms(owner, id, longest_ms)) >= most
     }
 
     /// Was none of its user's quota shared out to this device?

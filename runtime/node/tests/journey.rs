@@ -406,6 +406,38 @@ fn one_submission_pays_for_one_task() {
     }
 }
 
+/// Until its owner records a result the donor alone knows of it, and an owner may take a week over that.
+// spec: QUOTA-4, DEL-2
+#[test]
+fn what_ran_and_was_never_settled_is_paid_for_as_well() {
+    let rules = Rules { max_attempts: 1, ..Rules::default() };
+    let mut room = Room::community_by(&["alice", "bob", "carol"], rules);
+    room.grant(0, "bob");
+    let grant = room.peers[0].node.ledger().facts().grants().keys().next().copied();
+    let (alice, bob, mut log) = (room.key(0), room.key(1), Forger::of(&room, 1));
+    let spec = spec_by(&room, 1, 1);
+    let said = announced(&room, &mut log, &spec, &[]);
+    hears_alone(&mut room, &said);
+    for number in 1..=21 {
+        room.now.wall_ms += 1_000;
+        let given = Payload::Delegated { task: spec.id(), attempt: number, device: alice, grant: None };
+        let given = log.write(room.now.wall_ms, given);
+        hears_alone(&mut room, &[given]);
+        let answer = offered(&mut room, 1, &spec, number, grant, log.tip.unwrap());
+        assert_eq!(answer, (number == 21).then_some(Reason::OverQuota), "{number}");
+        let attempt = AttemptId { task: spec.id(), attempt: number };
+        let run = Run { attempt, spec: spec.clone(), owner: bob, resume: None };
+        let mut receipt = receipt_for(&run);
+        receipt.usage.wall_ms = spec.limits.duration_ms;
+        let output = Blob { hash: BlobHash([9; 32]), len: 10 };
+        let ended = RunEvent::Ended(Box::new(receipt), output, metering(room.now, 10_000));
+        // Bob hears of it, and says nothing.
+        for event in [RunEvent::Started, ended] {
+            does(&mut room, 0, Input::Run(attempt, event));
+        }
+    }
+}
+
 // spec: QUOTA-4, LED-10
 #[test]
 fn what_somebody_says_to_have_submitted_long_ago_is_of_the_day_on_which_its_donor_sees_it() {
