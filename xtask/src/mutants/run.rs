@@ -38,20 +38,22 @@ pub(super) fn run(repo: &Repo, set: &Set, one_of: u64) -> Result<Outcome> {
 
     let mut sample: Vec<usize> =
         built.iter().copied().filter(|it| hash(&name(*it)).is_multiple_of(one_of)).collect();
-    // In no order, so that those seen so far are a sample too.
+    // In no order, so that those tried so far are a sample too, if nobody waits for the rest.
     sample.sort_by_key(|it| hash(&name(*it)));
-    let done = AtomicUsize::new(0);
+    let (done, missed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let noticed = parallel(&sample, |mutant| {
         let mut noticed = false;
         for test in tests.iter().filter(|it| it.reaches.contains(mutant)) {
             noticed = noticed || !test.passes("MUTANT", &mutant.to_string())?;
         }
         if !noticed {
+            missed.fetch_add(1, Ordering::Relaxed);
             say(format_args!("not noticed: {}", name(*mutant)));
         }
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         if done.is_multiple_of(100) {
-            say(format_args!("{done} of {} after {}", sample.len(), took(begun)));
+            let (missed, of) = (missed.load(Ordering::Relaxed), sample.len());
+            say(format_args!("{done} of {of} tried, {missed} not noticed, after {}", took(begun)));
         }
         Ok(noticed)
     })?;
