@@ -212,13 +212,13 @@ pub enum Reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Speaks {
     /// Of nothing: whose task it is comes to that by themselves.
-    OfNothing,
+    Nothing,
     /// Of an attempt that it does not take, or gave up.
-    OfAttempts,
+    Attempts,
     /// Of an attempt that stands still there.
-    OfHolds,
+    Holds,
     /// Of itself, as long as it takes nothing.
-    OfItself,
+    Itself,
 }
 
 /// Bytes of the words that stay of a reason which was shortened.
@@ -243,7 +243,7 @@ impl Reason {
             | Self::Overdue
             | Self::BadResult(_)
             | Self::Expired
-            | Self::CleanerElsewhere => Speaks::OfNothing,
+            | Self::CleanerElsewhere => Speaks::Nothing,
             Self::OtherCommunity
             | Self::BadSignature
             | Self::NotAMember
@@ -272,8 +272,8 @@ impl Reason {
             | Self::VetoedByDonor
             | Self::Unknown
             | Self::StorageFailed(_)
-            | Self::NotFetched(_) => Speaks::OfAttempts,
-            Self::EnergyNotClean | Self::NoSun | Self::NoWind | Self::CleanerLater => Speaks::OfHolds,
+            | Self::NotFetched(_) => Speaks::Attempts,
+            Self::EnergyNotClean | Self::NoSun | Self::NoWind | Self::CleanerLater => Speaks::Holds,
             Self::DonorPaused
             | Self::DonorFinishing
             | Self::OutsideHours
@@ -281,7 +281,7 @@ impl Reason {
             | Self::BatteryLow { .. }
             | Self::DeviceBusy { .. }
             | Self::NoSurplus
-            | Self::UploadUsedUp => Speaks::OfItself,
+            | Self::UploadUsedUp => Speaks::Itself,
         }
     }
 
@@ -290,21 +290,21 @@ impl Reason {
     // spec: DEL-3
     #[must_use]
     pub fn heard_of_attempt(self) -> Self {
-        if self.speaks() < Speaks::OfAttempts { Self::Unknown } else { self }
+        if self.speaks() < Speaks::Attempts { Self::Unknown } else { self }
     }
 
     /// As a donor's word of why an attempt stands still there, if it may be for that.
     // spec: DEL-7
     #[must_use]
     pub fn heard_of_hold(self) -> Option<Self> {
-        Some(self).filter(|reason| reason.speaks() >= Speaks::OfHolds)
+        Some(self).filter(|reason| reason.speaks() >= Speaks::Holds)
     }
 
     /// As a donor's word of why it takes nothing now.
     // spec: PERM-5
     #[must_use]
     pub fn heard_of_device(self) -> Self {
-        if self.speaks() < Speaks::OfItself { Self::DonorPaused } else { self }
+        if self.speaks() < Speaks::Itself { Self::DonorPaused } else { self }
     }
 
     /// Does a donor that refuses a task for it say something of itself, so that it would refuse another one, too?
@@ -312,7 +312,7 @@ impl Reason {
     pub fn is_of_device(&self) -> bool {
         let of_all =
             matches!(self, Self::NoCapacity | Self::LogNotReady | Self::Restarted | Self::StorageFailed(_));
-        of_all || self.speaks() == Speaks::OfItself
+        of_all || self.speaks() == Speaks::Itself
     }
 
     fn words(&self) -> Option<&str> {
