@@ -827,7 +827,7 @@ pub(super) mod tests {
         let [kept, over] = [1, 2].map(|number| release_name(attempt(number)));
         let [lives, died] = [std::process::id(), dead.id()].map(|id| format!("run-{id}-1"));
         for name in [&kept, &over, &lives, &died] {
-            std::fs::create_dir_all(dir.path().join(name).join("share/below")).unwrap();
+            fs::create_dir_all(dir.path().join(name).join("share/below")).unwrap();
         }
         clear_releases(dir.path(), [attempt(1)].into_iter());
         let there = |name: &String| dir.path().join(name).exists();
