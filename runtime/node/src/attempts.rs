@@ -710,11 +710,15 @@ impl Node {
         if wanted > most {
             return Err(too_large("bytes of disk", wanted, most));
         }
-        let taken = self.attempts.values().map(|attempt| attempt.takes_up(attempt.owner == self.me));
-        let taken = taken.fold(self.own_bytes, u64::saturating_add);
-        // What one of this device's own was given is among that.
-        let here = if spec.submitter == self.me { crate::owner::bytes_of(spec) } else { 0 };
-        let taken = taken.saturating_sub(here);
+        let own = spec.submitter == self.me;
+        let mine = |attempt: &Attempt| attempt.owner == self.me;
+        // What those of this device's own tasks were given that run is among what is kept for them.
+        let live = self.attempts.values().filter(|attempt| mine(attempt) && attempt.state().is_live());
+        let given = live.map(|attempt| crate::owner::bytes_of(attempt.spec()));
+        let given = given.fold(crate::owner::bytes_of(spec), u64::saturating_add);
+        let kept = if own { self.own_bytes.saturating_sub(given) } else { self.own_bytes };
+        let taken = self.attempts.values().map(|attempt| attempt.takes_up(!own && mine(attempt)));
+        let taken = taken.fold(kept, u64::saturating_add);
         let left = most.saturating_sub(taken);
         // Said of this task alone: a smaller one may find room.
         if wanted > left {

@@ -1299,6 +1299,31 @@ fn what_a_donor_keeps_of_its_own_is_no_room_for_others() {
     assert_eq!(room.peers[1].runs.len(), 1);
 }
 
+/// Results that nobody may take away leave no room for the next: it would compute, and have nowhere to put its own.
+// spec: PERM-5, ARC-7
+#[test]
+fn an_own_task_begins_where_what_it_may_leave_has_room_beside_what_is_kept() {
+    let mut room = Room::community(&["alice"]);
+    let gives = Terms { disk_bytes: 10_000_000, ..Terms::default() };
+    room.handle(0, Input::Terms(Box::new(gives)));
+    let wants = |nonce| {
+        let mut wants = draft("word-count", nonce);
+        (wants.limits.out_bytes, wants.limits.stdout_bytes, wants.limits.stderr_bytes) = (4_000_000, 0, 0);
+        wants
+    };
+    // Its module of 100 bytes is among what is kept.
+    room.handle(0, Input::Kept(6_000_101));
+    let task = room.submit_draft(0, wants(1)).unwrap();
+    assert!(room.peers[0].runs.is_empty());
+    let why = room.state(0, &task).1;
+    assert!(why.contains("and at most 3999999 are given"), "{why}");
+    room.handle(0, Input::Kept(2_000_000));
+    room.pass(20 * 60_000);
+    assert_eq!(room.peers[0].runs.len(), 1);
+    room.submit_draft(0, wants(2)).unwrap();
+    assert_eq!(room.peers[0].runs.len(), 2, "what the first was given is counted once");
+}
+
 // spec: DEL-4, DEL-11
 #[test]
 fn what_is_said_of_an_attempt_that_does_not_count_changes_nothing_and_is_counted() {
