@@ -32,9 +32,6 @@ const ONE_LOG: usize = 16;
 /// would turn them away each time that logs are compared.
 const FEW_ENTRIES: u64 = 16;
 
-/// Entries, of about a kilobyte each, that one peer is handed over in a minute beside two of each in a day.
-const HANDED_A_MINUTE: u64 = 1_000;
-const DAY_MS: u64 = 24 * 3_600_000;
 /// Places of a log that are named at once where it is looked for the one at which it forks: of a million entries it is
 /// found in five messages.
 // spec: LED-4, LED-5
@@ -104,30 +101,13 @@ impl Node {
             SyncFrame::Want(wants) => {
                 for (author, from) in wants {
                     let until = self.ledger.len(&author);
-                    self.hand_over(peer, author, from, until);
+                    if from < until {
+                        self.output(Output::SendEntries { to: peer, author, from, until });
+                    }
                 }
             }
             // The driver hands entries over verified.
             SyncFrame::Entries(_) => {}
-        }
-    }
-
-    /// Hands entries over to whoever asks for them. To ask costs a few bytes, so whoever had all of them twice on one day is
-    /// given the rest by and by.
-    // spec: NET-4
-    fn hand_over(&mut self, to: PublicKey, author: PublicKey, from: u64, until: u64) {
-        let (now, all) = (self.now.boot_ms, self.ledger.count().saturating_mul(2));
-        let Some(peer) = self.peers.get_mut(&to) else { return };
-        let (handed, at) = peer.handed;
-        let passed = now.saturating_sub(at);
-        let again = passed.saturating_mul(all) / DAY_MS + passed.saturating_mul(HANDED_A_MINUTE) / 60_000;
-        // What is not a whole entry yet is reckoned later.
-        let (handed, at) = if again > 0 { (handed.saturating_sub(again), now) } else { (handed, at) };
-        let left = all.saturating_add(HANDED_A_MINUTE).saturating_sub(handed);
-        let until = until.min(from.saturating_add(left));
-        peer.handed = (handed.saturating_add(until.saturating_sub(from)), at);
-        if from < until {
-            self.output(Output::SendEntries { to, author, from, until });
         }
     }
 
@@ -157,7 +137,7 @@ impl Node {
     ) {
         let first = same.map_or(0, |same| same.saturating_add(1));
         if first >= upto {
-            self.hand_over(peer, author, upto, upto.saturating_add(1));
+            self.output(Output::SendEntries { to: peer, author, from: upto, until: upto.saturating_add(1) });
             if !both {
                 return;
             }
@@ -222,7 +202,7 @@ impl Node {
                         self.tell_places(peer, vec![mine]);
                         continue;
                     }
-                    self.hand_over(peer, author, from, until);
+                    self.output(Output::SendEntries { to: peer, author, from, until });
                 }
                 _ => {
                     let cap = self.ledger.governance().cap(&tip.author);
@@ -242,7 +222,7 @@ impl Node {
         if tips.len() < MAX_TIPS {
             for author in lacking {
                 let until = self.ledger.len(&author);
-                self.hand_over(peer, author, 0, until);
+                self.output(Output::SendEntries { to: peer, author, from: 0, until });
             }
         }
         if !wants.is_empty() {

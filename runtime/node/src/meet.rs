@@ -70,8 +70,6 @@ pub(crate) struct Peer {
     /// Where it is connected now, if that is an address.
     reached: Option<SocketAddr>,
     pub(crate) compared_at: Option<u64>,
-    /// Entries that it was handed over lately, and up to when that is reckoned.
-    pub(crate) handed: (u64, u64),
     /// Does this device want to be connected to it?
     dialled: bool,
     /// Asked for a ledger that was lost, though nothing that is left of it makes a member of anybody.

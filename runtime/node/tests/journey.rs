@@ -1577,37 +1577,6 @@ fn does(room: &mut Room, number: usize, input: Input) -> Vec<Output> {
     std::iter::from_fn(|| node.poll()).collect()
 }
 
-/// A few bytes ask for everything.
-// spec: NET-4, LED-4
-#[test]
-fn whoever_asks_for_all_logs_again_and_again_is_given_them_twice_a_day() {
-    let mut room = Room::community(&["alice", "bob"]);
-    let (alice, bob) = (room.key(0), room.key(1));
-    let everything = || SyncFrame::Tips { prefix: vec![], tips: vec![] };
-    let asked = [everything(), SyncFrame::Want(vec![(alice, 0), (bob, 0)])];
-    let given = |room: &mut Room, times: usize| {
-        let frames = asked.iter().cycle().take(times);
-        let said = frames.flat_map(|frame| compared(room, frame.clone())).collect::<Vec<_>>();
-        let entries = said.into_iter().map(|it| match it {
-            OfLogs::Entries { from, until, .. } => until - from,
-            OfLogs::Frame(_) => 0,
-        });
-        entries.sum::<u64>()
-    };
-    let all = room.peers[0].node.ledger().count();
-    assert_eq!(given(&mut room, 1), all, "who asks once is given all");
-    let most = all * 2 + 1_000;
-    let more = all + given(&mut room, 2_000);
-    assert!(more > all * 2 && more <= most, "{more} of {all} entries");
-    assert_eq!(given(&mut room, 10), 0);
-    let later = |room: &mut Room, ms| {
-        room.now = Now { boot_ms: room.now.boot_ms + ms, wall_ms: room.now.wall_ms + ms };
-        given(room, 2_000)
-    };
-    assert!((990..=1_010).contains(&later(&mut room, 60_000)), "a thousand a minute");
-    assert!(later(&mut room, 24 * 3_600_000) >= all * 2);
-}
-
 /// What one tells another of logs.
 #[derive(Debug, PartialEq)]
 enum OfLogs {
