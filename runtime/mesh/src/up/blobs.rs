@@ -436,14 +436,14 @@ impl Blobs {
         if place.is_file() && (keeper != Keeper::Own || self.renew(&place)) {
             return Ok(true);
         }
-        let Some(other) = self.path(hash).filter(|other| keeper != Keeper::Own || self.renew(other)) else {
-            return Ok(false);
-        };
+        let Some(other) = self.path(hash) else { return Ok(false) };
         let linked = fs::hard_link(&other, &place);
         match linked {
             Ok(()) => {
                 self.used.fetch_add(fs::metadata(&place)?.len(), Ordering::Relaxed);
                 if keeper == Keeper::Own {
+                    // It may have been lent for days.
+                    self.renew(&place);
                     File::open(&place)?.sync_data()?;
                     sync_parent(&place)?;
                 }
