@@ -307,14 +307,6 @@ impl Reason {
         if self.speaks() < Speaks::Itself { Self::DonorPaused } else { self }
     }
 
-    /// Does a donor that refuses a task for it say something of itself, so that it would refuse another one, too?
-    // spec: DEL-3
-    pub fn is_of_device(&self) -> bool {
-        let of_all =
-            matches!(self, Self::NoCapacity | Self::LogNotReady | Self::Restarted | Self::StorageFailed(_));
-        of_all || self.speaks() == Speaks::Itself
-    }
-
     fn words(&self) -> Option<&str> {
         match self {
             Self::NotGranted(words)

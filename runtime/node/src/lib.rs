@@ -25,7 +25,6 @@ mod names;
 mod node;
 mod owner;
 mod random;
-mod refusals;
 mod replicas;
 mod stats;
 mod views;

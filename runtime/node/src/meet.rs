@@ -1370,7 +1370,8 @@ impl Node {
             holds_ms: AD_HOLDS_MS,
             energy: self.config.energy,
             outlook: self.outlook.clone(),
-            free_slots: if self.shares().is_ok() { free_slots } else { 0 },
+            // It takes none while only its own half of the hour is left to say anything of.
+            free_slots: if self.shares().is_ok() && self.has_words_for_others() { free_slots } else { 0 },
             free_memory,
             longest_ms: self.config.capacity.longest_ms,
             profile: self.config.profile,

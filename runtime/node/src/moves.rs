@@ -263,8 +263,7 @@ impl Node {
             return self.plan_hold(id, device, None, None);
         }
         let stand = Stand::of(task, Some((device, now.boot_ms)));
-        let mut blocked = self.blocked_for(id, task);
-        blocked.remove(&device);
+        let blocked = self.blocked_for(id, task);
         let mut candidates = self.candidates(task.spec(), &task.course, task.kept.on, &blocked);
         let crowded = !self.waiting.is_empty() && self.is_crowded(id, &candidates);
         let Some(task) = self.tasks.get(&id) else { return };

@@ -11,7 +11,6 @@ use crate::ledger::{Ledger, Taken, weighs};
 use crate::meet::{Invite, Joining, Peer, Seeking};
 use crate::owner::Task;
 use crate::random::Random;
-use crate::refusals::Refusing;
 use mesh_policies::donor::{Situation, Terms};
 use mesh_policies::queue::Place;
 use mesh_protocol::ad::{EnergyClaim, Outlook};
@@ -292,8 +291,6 @@ pub struct Node {
     pub(crate) fetches_begun: u64,
     /// Grants that their donors say to hold no more, and until when they are not offered on.
     pub(crate) stale_grants: BTreeMap<EntryId, (u64, Reason)>,
-    /// Devices that took nothing since they refused something.
-    pub(crate) refusing: BTreeMap<PublicKey, Refusing>,
     /// What was refused here last, when, and why.
     pub(crate) refused: BTreeMap<AttemptId, (Tip, Option<EntryId>, u64, Reason)>,
     /// Logs of which two entries at one place were seen.
@@ -391,7 +388,6 @@ impl Node {
             dated_ahead: BTreeMap::new(),
             fetches_begun: 0,
             stale_grants: BTreeMap::new(),
-            refusing: BTreeMap::new(),
             refused: BTreeMap::new(),
             went_astray: false,
             turned_away_by: BTreeMap::new(),

@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 /// How long a peer has to answer an offer.
-pub(crate) const OFFER_MS: u64 = 5_000;
+const OFFER_MS: u64 = 5_000;
 /// How soon waiting tasks are tried again after something changed, so that several changes make one try.
 const PLACE_SOON_MS: u64 = 0;
 /// How soon the next of many waiting tasks are tried.
@@ -443,7 +443,7 @@ impl Task {
     }
 }
 
-pub(crate) fn back_off(times: u32) -> u64 {
+fn back_off(times: u32) -> u64 {
     BACK_OFF_MS.0.saturating_mul(1 << times.min(20)).min(BACK_OFF_MS.1)
 }
 
@@ -908,7 +908,6 @@ impl Node {
         for device in self.taken_by_twins(id) {
             blocked.insert(device, (u64::MAX, Reason::SameOwner));
         }
-        self.block_refusing(&mut blocked);
         blocked
     }
 
@@ -1056,7 +1055,7 @@ impl Node {
                 .iter()
                 .filter_map(|peer| Some((peer.device, peer.permitted.clone().err()?)))
                 .collect();
-            let next = blocked.values().map(|(until, _)| *until).filter(|until| *until > now).min();
+            let next = task.blocked.values().map(|(until, _)| *until).filter(|until| *until > now).min();
             let news = task.why != why || task.plan != plan;
             if let Some(task) = self.tasks.get_mut(&id) {
                 task.why = why;
@@ -1447,7 +1446,6 @@ impl Node {
         if let Some(peer) = self.peers.get_mut(&device) {
             peer.free_slots = peer.free_slots.saturating_sub(1);
         }
-        self.asked_again(&device);
         self.arm_in(Timer::Task(id), OFFER_MS);
         self.tell_task(id);
         self.send_offer(id);
@@ -1588,7 +1586,6 @@ impl Node {
     pub(crate) fn accepted(&mut self, id: TaskId) {
         if self.step_task(id, TaskEvent::Accept) {
             self.keep_task(id);
-            self.taken_by(id);
             self.arm_in(Timer::Task(id), self.beat_every());
             self.twin_accepted(id);
             self.regard_later();
@@ -1710,9 +1707,6 @@ impl Node {
             self.stale_grants.retain(|_, (until, _)| *until > now);
             self.stale_grants.insert(grant, (now.saturating_add(STALE_GRANT_MS), reason.clone()));
             self.wake_for(now.saturating_add(STALE_GRANT_MS));
-        }
-        if let Some(until) = self.refused_by(device, &reason) {
-            self.wake_for(until);
         }
         self.set_fate(id.task, Fate::Refused(reason.clone()));
         let Some(task) = self.tasks.get_mut(&id.task) else { return };
