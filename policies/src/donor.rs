@@ -231,4 +231,33 @@ mod tests {
         assert!(shares(&calm, &at_load(0), true).is_ok(), "the least bound can be met");
         assert!(shares(&Terms::default(), &at_load(100), true).is_ok(), "nobody asked for one");
     }
+
+    // spec: PERM-5
+    #[test]
+    fn hours_hold_from_their_first_minute_to_before_their_last() {
+        let mut hours = vec![Vec::new(); 7];
+        hours[2] = vec![(10, 20), (1430, 5)];
+        // The last of the week goes on in its first.
+        hours[6] = vec![(1400, 3)];
+        let terms = Terms { hours, ..Terms::default() };
+        for (weekday, minute, open) in [
+            (2, 9, false),
+            (2, 10, true),
+            (2, 19, true),
+            (2, 20, false),
+            (2, 1429, false),
+            (2, 1430, true),
+            (3, 0, true),
+            (3, 4, true),
+            (3, 5, false),
+            (3, 1430, false),
+            (6, 1399, false),
+            (6, 1400, true),
+            (0, 2, true),
+            (0, 3, false),
+            (1, 2, false),
+        ] {
+            assert_eq!(terms.is_open(weekday, minute), open, "day {weekday}, minute {minute}");
+        }
+    }
 }

@@ -346,4 +346,15 @@ mod tests {
         assert!(take(201.0, 461).is_err(), "what was more than a year ago is forgotten");
         assert!(feed.peaks.months.len() <= MONTHS as usize);
     }
+
+    // spec: EN-3
+    #[test]
+    fn what_was_taken_last_is_known_also_when_it_is_valid_no_more() {
+        let mut feed = Feed::default();
+        assert!(feed.last().is_none());
+        feed.take(told(120.0), Quantity::Intensity, false, NOW).unwrap();
+        assert_eq!(feed.last().map(|told| told.value), Some(120.0));
+        assert_eq!((feed.now(NOW), feed.now(NOW + HOUR)), (Some(120.0), None));
+        assert!(feed.last().is_some());
+    }
 }

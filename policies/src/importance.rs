@@ -606,4 +606,15 @@ mod tests {
             }
         }
     }
+
+    // spec: SLA-3, SLA-5
+    #[test]
+    fn only_the_weather_and_the_grid_are_a_lack_of_energy() {
+        for lack in [Reason::EnergyNotClean, Reason::NoSun, Reason::NoWind] {
+            assert!(is_lack_of_energy(&lack), "{lack}");
+        }
+        for other in [Reason::NoSurplus, Reason::NoCapacity, Reason::BallotOpen, Reason::CleanerLater] {
+            assert!(!is_lack_of_energy(&other), "{other}");
+        }
+    }
 }

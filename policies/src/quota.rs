@@ -429,4 +429,12 @@ mod tests {
         assert_eq!(month(at("2026-12-01T00:00:00Z")), 202_612);
         assert_eq!(month(u64::MAX), 0);
     }
+
+    // spec: QUOTA-4
+    #[test]
+    fn a_moment_is_told_in_utc_to_the_minute() {
+        assert_eq!(utc(at("2026-11-28T23:05:59Z")), "2026-11-28 23:05 UTC");
+        assert_eq!(utc(0), "1970-01-01 00:00 UTC");
+        assert_eq!(utc(u64::MAX), "never");
+    }
 }

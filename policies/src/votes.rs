@@ -448,4 +448,39 @@ mod tests {
             }
         }
     }
+
+    // spec: VOTE-3
+    #[test]
+    fn enough_is_the_percentage_of_what_was_cast_and_more_than_the_next() {
+        for (mine, rival, cast, percent, expected) in [
+            (2, 1, 3, 66, true),
+            (2, 1, 3, 67, false),
+            (60, 40, 100, 60, true),
+            (59, 41, 100, 60, false),
+            (1, 1, 2, 50, false),
+            (1, 0, 1, 100, true),
+            (0, 0, 0, 50, false),
+        ] {
+            assert_eq!(
+                enough(mine, rival, cast, percent),
+                expected,
+                "{mine} of {cast}, {rival}, {percent} %"
+            );
+        }
+    }
+
+    // spec: VOTE-3, VOTE-4
+    #[test]
+    fn only_what_is_decided_is_a_decision() {
+        let of = |state| Tally {
+            state,
+            decided_ms: None,
+            votes: BTreeMap::new(),
+            weights: BTreeMap::new(),
+            others: 0,
+        };
+        assert_eq!(of(State::Decided(High)).decision(), Some(High));
+        assert_eq!(of(State::<Importance>::Open).decision(), None);
+        assert_eq!(of(State::<Importance>::NoQuorum).decision(), None);
+    }
 }

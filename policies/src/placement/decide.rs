@@ -558,4 +558,24 @@ mod tests {
         let both = decide(&eco, NOW, &[peer(1, &clean), peer(2, &cleaner)]);
         assert!(matches!(both, Decision::Run(on, ..) if on == PublicKey([2; 32])), "{both:?}");
     }
+
+    // spec: PLACE-2, CLI-3
+    #[test]
+    fn what_stands_against_each_peer_is_said_where_nobody_is_in_time() {
+        let hours = path(0..4);
+        let free = peer(1, &hours);
+        let full = Peer { there: 0, ..peer(2, &hours) };
+        let dirty = Peer { clean: 0, ..peer(3, &hours) };
+        // Free in the hours in which its energy is not clean, and the other way round.
+        let never = Peer { there: 0b01, clean: 0b10, ..peer(4, &hours) };
+        let refuses = Peer { permitted: Err(Reason::NoGrant), ..peer(5, &hours) };
+        let late = decide(&work(Sla::Normal, 1), NOW, &[free, full, dirty, never, refuses]);
+        let Decision::Impossible { soonest_ms, reasons } = late else { panic!("{late:?}") };
+        assert_eq!(soonest_ms, Some(NOW + 2 * HOUR_MS));
+        let reasons: Vec<Reason> = reasons.into_iter().map(|(_, reason)| reason).collect();
+        let too_late = |reason: &Reason| matches!(reason, Reason::TooLarge { wanted, given, .. } if (*wanted, *given) == (2 * HOUR_MS, HOUR_MS));
+        assert!(too_late(&reasons[0]), "{reasons:?}");
+        let rest = [Reason::NoCapacity, Reason::EnergyNotClean, Reason::EnergyNotClean, Reason::NoGrant];
+        assert_eq!(reasons[1..], rest);
+    }
 }
