@@ -537,3 +537,34 @@ fn of_a_reason_only_that_is_heard_which_a_donor_can_know() {
     assert_eq!(Reason::NoCapacity.heard_of_hold(), None);
     assert_eq!(Reason::OnBattery.heard_of_device(), Reason::OnBattery);
 }
+
+// spec: LED-2, NET-1
+#[test]
+fn who_belongs_and_by_which_rules_is_decided_by_nine_kinds_of_entries() {
+    let all = payloads();
+    let governs: Vec<&str> = all.iter().filter(|it| it.governs()).map(Payload::kind_name).collect();
+    assert_eq!(governs.len(), 9, "{governs:?}");
+    assert!(all.iter().all(|it| !matches!(it, Payload::Voted { .. } | Payload::Granted(_)) || !it.governs()));
+    let revoked = all.iter().find_map(|it| if let Payload::KeyRevoked(it) = it { Some(it) } else { None });
+    let mut revoked = (*revoked.unwrap()).clone();
+    revoked.tip = Some(Tip { seq: 5, ..TIP });
+    assert_eq!(revoked.end(), 6);
+    revoked.tip = None;
+    assert_eq!(revoked.end(), 0);
+}
+
+// spec: DEL-4
+#[test]
+fn a_task_changes_shares_only_if_it_may_write_one() {
+    use mesh_protocol::permissions::Access;
+    let mut spec = spec();
+    for (shares, changes) in [
+        (vec![], false),
+        (vec![("logs", Access::Ro)], false),
+        (vec![("logs", Access::Ro), ("music", Access::Rw)], true),
+    ] {
+        spec.permissions.shares =
+            shares.into_iter().map(|(name, access)| (name.to_owned(), access)).collect();
+        assert_eq!(spec.changes_shares(), changes);
+    }
+}
