@@ -192,11 +192,15 @@ pub(crate) struct Runs {
 impl Runs {
     /// What earlier runs of this program left is cleared away: nothing of it goes on.
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
-        if folder.is_dir() {
-            fs::remove_dir_all(folder)?;
-        }
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let trash = Trash::open(folder.join("trash"))?;
+        let place = folder.join("trash");
+        let trash = Trash::open(place.clone())?;
+        for left in fs::read_dir(folder)? {
+            let left = left?.path();
+            if left != place {
+                trash.throw(&left)?;
+            }
+        }
         Ok(Self { folder: folder.to_owned(), live: Mutex::default(), trash })
     }
 
