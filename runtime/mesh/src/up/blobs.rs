@@ -786,6 +786,21 @@ mod tests {
 
     // spec: ARC-7
     #[test]
+    fn what_was_lent_for_days_and_is_kept_for_oneself_is_of_use_from_then_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = open(&dir);
+        *blobs.clock.lock().unwrap() = Clock::new(Duration::ZERO);
+        blobs.need_by(|| (BTreeSet::new(), BTreeSet::new()));
+        let hash = blobs.put(Keeper::Attempt(attempt(1)), &[1; 100]).unwrap().hash;
+        ages(&blobs, &hash, 2 * UNUSED_FOR.0);
+        assert!(blobs.share(Keeper::Own, &hash).unwrap());
+        assert_eq!(blobs.let_go().unwrap(), 100, "its task may be submitted any moment");
+        ages(&blobs, &hash, 2 * UNUSED_FOR.0);
+        assert_eq!(blobs.let_go().unwrap(), 0);
+    }
+
+    // spec: ARC-7
+    #[test]
     fn nothing_is_old_by_a_clock_that_was_set_or_that_nobody_has_seen_go() {
         let dir = tempfile::tempdir().unwrap();
         let blobs = open(&dir);
