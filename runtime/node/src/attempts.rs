@@ -434,7 +434,7 @@ impl Node {
                 _ => (self.held_of(&peer) >= MAX_HELD).then_some(Reason::NoCapacity),
             };
             if let Some(reason) = no {
-                self.note_refused(id, &offer, &reason);
+                self.note_refused(id, (offer.tip, offer.grant), &reason);
                 self.counters.offers_refused += 1;
                 return self.send_task(peer, id, TaskFrame::Refused(reason));
             }
@@ -458,13 +458,13 @@ impl Node {
         (same && self.now.boot_ms.saturating_sub(*at) < REFUSED_MS).then(|| reason.clone())
     }
 
-    fn note_refused(&mut self, id: AttemptId, offer: &Offer, reason: &Reason) {
+    fn note_refused(&mut self, id: AttemptId, (tip, grant): (Tip, Option<EntryId>), reason: &Reason) {
         let now = self.now.boot_ms;
         if self.refused.len() >= MAX_REFUSED {
             self.refused.retain(|_, (.., at, _)| now.saturating_sub(*at) < REFUSED_MS);
         }
         if self.refused.len() < MAX_REFUSED {
-            self.refused.insert(id, (offer.tip, offer.grant, now, reason.clone()));
+            self.refused.insert(id, (tip, grant, now, reason.clone()));
         }
     }
 
@@ -490,10 +490,9 @@ impl Node {
 
     fn refuse(&mut self, id: AttemptId, reason: Reason) {
         let Some(attempt) = self.attempts.get(&id) else { return };
-        let (owner, offer) = (attempt.owner, attempt.kept.offer.clone());
-        let tip = offer.tip;
+        let (owner, tip, grant) = (attempt.owner, attempt.kept.offer.tip, attempt.kept.offer.grant);
         if owner != self.me {
-            self.note_refused(id, &offer, &reason);
+            self.note_refused(id, (tip, grant), &reason);
         }
         // What strangers and members without a grant want is no matter for the ledger.
         let granted = !matches!(
