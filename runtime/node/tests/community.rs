@@ -149,6 +149,18 @@ fn a_task_voted_high_overtakes_one_that_was_there_before() {
     equal(&room);
 }
 
+/// Half of six peers are cut off from the others, and each half votes and hears no more than its own until the ballot closes.
+fn votes_apart(room: &mut Room, task: &str) {
+    room.apart = true;
+    let (here, there) = ([0, 2, 4], [1, 3, 5]);
+    for other in here {
+        there.iter().for_each(|apart| room.disconnect(*apart, other));
+    }
+    here.iter().for_each(|voter| room.vote(*voter, task, Importance::High));
+    there.iter().for_each(|voter| room.vote(*voter, task, Importance::Low));
+    room.pass(12_000);
+}
+
 // spec: SLA-1, VOTE-6
 #[test]
 fn votes_that_come_late_hold_at_once_what_they_allow_no_more() {
@@ -162,15 +174,8 @@ fn votes_that_come_late_hold_at_once_what_they_allow_no_more() {
         let eco = mesh_node::Draft { sla: Sla::Eco, ..draft("backup", 1) };
         let task = room.submit_draft(0, eco).unwrap();
         room.pass(1000);
-        room.apart = true;
-        let (here, there) = ([0, 2, 4], [1, 3, 5]);
-        for other in here {
-            there.iter().for_each(|apart| room.disconnect(*apart, other));
-        }
         room.energy(at, coal());
-        here.iter().for_each(|voter| room.vote(*voter, &task, Importance::High));
-        there.iter().for_each(|voter| room.vote(*voter, &task, Importance::Low));
-        room.pass(12_000);
+        votes_apart(&mut room, &task);
         let run = room.next_run(at).expect("as far as is known here it is voted HIGH");
         room.handle(at, Input::Run(run.attempt, RunEvent::Started));
         // It is looked at every ten seconds anyway.
@@ -193,15 +198,8 @@ fn what_is_given_away_goes_by_all_votes_that_are_here() {
     let eco = mesh_node::Draft { sla: Sla::Eco, ..draft("backup", 1) };
     let task = room.submit_draft(0, eco).unwrap();
     room.pass(1000);
-    room.apart = true;
-    let (here, there) = ([0, 2, 4], [1, 3, 5]);
-    for other in here {
-        there.iter().for_each(|apart| room.disconnect(*apart, other));
-    }
     room.energy(0, coal());
-    here.iter().for_each(|voter| room.vote(*voter, &task, Importance::High));
-    there.iter().for_each(|voter| room.vote(*voter, &task, Importance::Low));
-    room.pass(12_000);
+    votes_apart(&mut room, &task);
     assert_eq!(room.ballot(0, &task).importance, Some(Importance::High));
     // The other votes and a free place come in the same moment.
     room.connect(0, 1);
