@@ -647,6 +647,13 @@ fn whoever_gives_a_device_task_after_task_leaves_it_half_of_its_entries() {
     let mut outputs = does(&mut room, 0, Input::Command(CommandId(77), Box::new(submits)));
     outputs.extend(does(&mut room, 0, Input::Wake));
     assert!(outputs.iter().any(|output| matches!(output, Output::Run(_))), "her own tasks run");
+    room.now.boot_ms += 60_000;
+    let ads = does(&mut room, 0, Input::Wake).into_iter().filter_map(|output| match output {
+        Output::Send(_, Message::Hello(HelloFrame::Ad(signed))) => Some(signed.ad.free_slots),
+        _ => None,
+    });
+    let ads: Vec<u16> = ads.collect();
+    assert!(!ads.is_empty() && ads.iter().all(|free| *free == 0), "{ads:?}");
     room.now = Now { boot_ms: room.now.boot_ms + 3_600_000, wall_ms: room.now.wall_ms + 3_600_000 };
     let spec = spec_by(&room, 1, 99);
     let said = announced(&room, &mut bob, &spec, &[alice]);

@@ -229,6 +229,12 @@ async fn all_devices_of_a_member_share_the_places_at_a_relay() {
     let answers = asks(&relay, &[&one, &two, &other], &b).await;
     let said: Vec<u8> = answers.iter().map(|(said, _)| *said).collect();
     assert_eq!(said, [YES, NO, YES]);
+    // Whose relay it is has all of them.
+    let [mine, too] = [13, 14].map(Raw::new);
+    let me = relay.key();
+    relay.shelf.owners.lock().unwrap().extend([(mine.key(), me), (too.key(), me)]);
+    let answers = asks(&relay, &[&mine, &too], &b).await;
+    assert!(answers.iter().all(|(said, _)| *said == YES));
 }
 
 // spec: NET-4, NET-6
