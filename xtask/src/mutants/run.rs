@@ -265,7 +265,8 @@ fn parallel<I: Sync, O: Send>(inputs: &[I], work: impl Fn(&I) -> Result<O> + Syn
     Ok(all.into_iter().map(|(_, it)| it).collect())
 }
 
-/// Copies a workspace, without what was built of it, and with these texts instead of its own.
+/// Copies a workspace, without what was built of it, and with these texts instead of its own. What is there no more goes:
+/// a test that was deleted would notice for those that are left.
 fn copied(from: &Path, to: &Path, texts: &BTreeMap<PathBuf, String>) -> Result<()> {
     for (file, text) in texts.iter().filter(|(file, _)| file.parent() == Some(to)) {
         write(file, text.as_bytes())?;
@@ -281,6 +282,13 @@ fn copied(from: &Path, to: &Path, texts: &BTreeMap<PathBuf, String>) -> Result<(
             copied(&from, &to, texts)?;
         } else if !texts.contains_key(&to) {
             write(&to, &std::fs::read(&from).with_context(|| format!("{} cannot be read", from.display()))?)?;
+        }
+    }
+    let old = std::fs::read_dir(to).into_iter().flatten().flatten().map(|entry| entry.path());
+    for old in old.filter(|old| !texts.keys().any(|text| text.starts_with(old))) {
+        if old.file_name().is_some_and(|name| !from.join(name).exists()) {
+            let gone = if old.is_dir() { std::fs::remove_dir_all(&old) } else { std::fs::remove_file(&old) };
+            gone.with_context(|| format!("{} cannot be removed", old.display()))?;
         }
     }
     Ok(())
