@@ -4,6 +4,7 @@ use crate::command::{
     AttemptView, CommandError, CommunityView, DeviceView, ErrorKind, GrantView, MemberView, PeerView,
     ResultView, RunningView, StatusView, TaskView,
 };
+use crate::moves::Stand;
 use crate::node::{Donor, Node, error};
 use crate::owner::{Fate, TaskState};
 use mesh_policies::importance::{Times, Voice};
@@ -307,7 +308,13 @@ impl Node {
         if let Some(silent) = self.silent() {
             return silent.to_string();
         }
-        if let Some(plan) = task.plan.as_ref().filter(|_| task.why.is_empty()) {
+        // What is behind others that find no room is not thought about each time, and its plan may be one of before its time
+        // was over.
+        // spec: SLA-2
+        let latest = Times::of(task.spec()).latest_ms(Stand::of(task, None).left_ms);
+        let in_time = latest.is_none_or(|latest| self.now.wall_ms < latest);
+        let plan = task.plan.as_ref().filter(|_| in_time || task.warned);
+        if let Some(plan) = plan.filter(|_| task.why.is_empty()) {
             return plan.clone();
         }
         if task.why.is_empty() {
@@ -330,7 +337,7 @@ impl Node {
         } else {
             ""
         };
-        match &task.plan {
+        match plan {
             Some(plan) => format!("{plan} (others now: {}){silent}", list.join("; ")),
             None => {
                 format!("no peer can take it now ({}){silent}; it starts as soon as one can", list.join("; "))

@@ -361,6 +361,27 @@ fn what_stands_still_at_its_latest_start_is_begun_anew_where_there_is_room() {
     assert_eq!(room.obey(1), [Wish::Stop]);
 }
 
+// spec: SLA-2, CLI-3
+#[test]
+fn what_waits_behind_others_past_its_latest_start_tells_of_no_plan_of_before() {
+    let mut room = street(&["alice", "bob"]);
+    let slots = |slots| Input::Capacity(Capacity { slots, memory: 1 << 30, longest_ms: HOUR });
+    room.handle(0, slots(0));
+    room.handle(1, slots(0));
+    clean(&mut room, 1);
+    room.submit_draft(0, Draft { nonce: [2; 32], ..task(Sla::Urgent) }).unwrap();
+    let finish_by = room.now.wall_ms + 3 * HOUR;
+    let draft = Draft { finish_by_ms: Some(finish_by), nonce: [3; 32], ..task(Sla::Normal) };
+    let id = room.submit_draft(0, draft).unwrap();
+    room.pass(MINUTE);
+    let why = view(&mut room, &id).why;
+    assert!(why.starts_with("waits for bob-laptop"), "{why}");
+    room.pass(finish_by - 11 * MINUTE - room.now.wall_ms);
+    room.handle(0, Input::Wake);
+    let why = view(&mut room, &id).why;
+    assert!(!why.starts_with("waits for") && why.contains("no free slot"), "{why}");
+}
+
 /// Nobody had room at its latest start. It is late then, and not for ever where it stands still.
 // spec: SLA-2, DEL-7
 #[test]
